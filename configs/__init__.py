@@ -1,0 +1,1 @@
+"""Configs: flat data, one function `get_config(size)` per stage."""

@@ -1,0 +1,1 @@
+"""Dataset builders. Offline; the package never imports them."""

@@ -1,0 +1,1 @@
+"""The learned parts, pure: (params, x, cache) -> (y, cache)."""
