@@ -3,17 +3,14 @@
 import os
 import pathlib
 
-os.environ['JAX_PLATFORMS'] = 'cpu'
-
-import jax
 import pytest
 from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# The suite compiles the same small programs on every run; they take most of its time.
-jax.config.update('jax_compilation_cache_dir', str(ROOT / '.pytest_cache' / 'jax'))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+# Read by JAX at its first import, which comes later, in the test modules. There is no persistent
+# compilation cache: on a CPU its loader warns of a foreign machine at every hit.
+os.environ['JAX_PLATFORMS'] = 'cpu'
 
 # Modules define absl flags on import and read them in functions; no test parses a command line.
 flags.FLAGS.mark_as_parsed()

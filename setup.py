@@ -1,0 +1,63 @@
+"""Packaging. The core runs `regenerate`; training, rendering and checking are extras."""
+
+from setuptools import find_packages, setup
+
+CORE = [
+  'absl-py>=2.1',
+  'ai-edge-litert>=2.1',
+  'av>=15.0',
+  'flax>=0.12.0',
+  'huggingface_hub>=0.34',
+  'jax>=0.10.1,!=0.10.2',  # 0.10.2 miscompiles some depthwise convolutions on CPU
+  'numpy>=2.0',
+  'opencv-python-headless>=4.11',
+  'safetensors>=0.5',
+  'scipy>=1.15',
+  'tqdm>=4.67',
+]
+
+DATASETS = [
+  'array_record>=0.8.1',
+  'importlib_resources>=6.4',  # tensorflow-datasets imports it and does not declare it
+  'tensorflow-datasets>=4.9.9',
+]
+
+TRAIN = [
+  *DATASETS,
+  'grain>=0.2.12',
+  'ml_collections>=1.1',
+  'msgpack>=1.1',
+  'optax>=0.2.6',
+  'orbax-checkpoint>=0.12.0',
+  'pillow>=11.0',
+  'tensorboardX>=2.6.4',
+]
+
+TALKERS = [
+  *DATASETS,
+  'espeakng-loader>=0.2.4',
+  'hibari-tts>=0.2.1',
+  'numba>=0.61',
+  'onnxruntime>=1.22',
+]
+
+setup(
+  name='vidregen_jax',
+  version='0.1.0',
+  description='Lip-sync video editing and translation: a streaming flow-matching model in JAX',
+  license='Apache-2.0',
+  license_files=['LICENSE', 'NOTICE'],
+  python_requires='>=3.11',
+  packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
+  package_data={'vidregen_jax.media': ['*.tflite']},
+  install_requires=CORE,
+  extras_require={
+    'train': TRAIN,
+    'tpu': ['jax[tpu]'],
+    'cuda': ['jax[cuda13]'],
+    'talkers': TALKERS,
+    'beam': ['apache-beam>=2.65'],
+    'parity': ['torch>=2.7', 'transformers>=4.57'],
+    'test': [*TRAIN, 'pytest>=8.3', 'ruff>=0.12'],
+  },
+)
