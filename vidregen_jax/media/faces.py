@@ -31,7 +31,8 @@ from vidregen_jax.media import video
 # Mesh points. 'Left' and 'right' are the image's, not the person's.
 LEFT_EYE = (33, 133)
 RIGHT_EYE = (263, 362)
-NOSE = (6, 197, 195, 5, 4, 1)
+# The nose's base, not its bridge: so low that the whole chin stays inside the crop.
+NOSE = (1, 2, 98, 327)
 EYE_CORNERS = (33, 263)
 INNER_LIPS = (13, 14)
 MOUTH_CORNERS = (61, 291)
@@ -45,8 +46,10 @@ MAX_GAP = 8
 MAX_YAW = 60.
 _MIN_SCORE = .5
 _MOUTH_PADDING = .15
-# Smoothing: the standard deviation of the kernel, 2.5 frames at 25 frames per second.
-_SIGMA_SECONDS = .1
+# Smoothing: the kernel's standard deviation, 2 frames at 25 per second, and how far, as a share of
+# the crop's side, a single frame may stand out before it is taken for a mistake.
+_SIGMA_SECONDS = .08
+_OUTLIER = .05
 _FOLDER = pathlib.Path(__file__).parent
 
 
@@ -462,7 +465,7 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
   present |= filled
   for stretch in _stretches(present, similarity):
     side = np.median(np.hypot(*similarity[stretch, :2].T))
-    similarity[stretch] = _smooth(times[stretch], similarity[stretch], .01 * side)
+    similarity[stretch] = _smooth(times[stretch], similarity[stretch], _OUTLIER * side)
   valid = present & (np.abs(np.nan_to_num(yaw)) <= MAX_YAW)
   similarity[~valid] = np.nan
   affine = _affines(similarity).astype(np.float32)
@@ -478,7 +481,8 @@ def _stretches(present: np.ndarray, similarity: np.ndarray) -> list[slice]:
   if not len(known):
     return []
   breaks = (np.diff(known) > 1) | _jumps(similarity[known[:-1]], similarity[known[1:]])
-  return [slice(run[0], run[-1] + 1) for run in np.split(known, np.flatnonzero(breaks) + 1)]
+  runs = np.split(known, np.flatnonzero(breaks) + 1)
+  return [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
 
 
 def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -446,16 +446,28 @@ class Writer:
 
   def _encoded_sound(self, sound: Soundtrack, stream) -> Iterator[av.Packet]:
     offset = round(sound.start * sound.rate)
-    samples = sound.samples[:, max(0, -offset):]
-    offset = max(0, offset)
-    block = 1024
-    for begin in range(0, samples.shape[1], block):
-      piece = np.ascontiguousarray(samples[:, begin:begin + block], np.float32)
+    end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or 1024
+    # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
+    # container hides it to the sample.
+    for begin in range(0, end, block):
+      size = min(block, end - begin)
+      piece = np.zeros((sound.samples.shape[0], size), np.float32)
+      first = max(begin, offset)
+      if first < begin + size:
+        piece[:, first - begin:] = sound.samples[:, first - offset:begin + size - offset]
       frame = av.AudioFrame.from_ndarray(piece, 'fltp', stream.layout.name)
-      frame.sample_rate, frame.pts = sound.rate, offset + begin
+      frame.sample_rate, frame.pts = sound.rate, begin
       frame.time_base = Fraction(1, sound.rate)
-      yield from stream.encode(frame)
-    yield from stream.encode(None)
+      yield from self._timed_sound(stream.encode(frame), end)
+    yield from self._timed_sound(stream.encode(None), end)
+
+  @staticmethod
+  def _timed_sound(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:
+    """Ends the last packet at the last sample: the encoder fills it up with silence."""
+    for packet in packets:
+      packet.duration = min(packet.duration, end - packet.pts)
+      if packet.duration > 0:
+        yield packet
 
   def _copied_sound(self, streams: dict) -> Iterator[av.Packet]:
     if not streams:

@@ -1,0 +1,138 @@
+"""Sound, as samples: float32 in [-1, 1], [channels, n], at the file's own rate."""
+
+import os
+import wave
+from fractions import Fraction
+
+import av
+import numpy as np
+from scipy import signal
+
+from vidregen_jax import errors
+from vidregen_jax.media import video
+
+MODEL_RATE = 16_000
+# Sound that is missing for longer than this is silence; shorter is the rounding of time stamps.
+_MIN_HOLE_SECONDS = .05
+
+
+def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
+  """Reads a file's first soundtrack, at its own rate and with all its channels.
+
+  Where packets are missing, silence keeps the rest in its place.
+
+  Returns:
+    float32 [channels, n] in [-1, 1]; samples per second; seconds, on the file's clock, of the
+    first sample.
+
+  Raises:
+    UserError: no such file, not a media file, no soundtrack, or one that cannot be decoded.
+  """
+  with video.open_input(path) as container:
+    if not container.streams.audio:
+      raise errors.UserError(f'{path}: has no soundtrack')
+    stream = container.streams.audio[0]
+    rate, layout = stream.rate, stream.layout
+    to_float = av.AudioResampler('fltp', layout, rate)
+    pieces, start, count, padding = [], None, 0, 0
+    try:
+      for frame in container.decode(stream):
+        time = frame.pts * frame.time_base if frame.pts is not None else None
+        if start is None:
+          start = time or Fraction(0)
+        if time is not None:
+          hole = round((time - start) * rate) - count
+          if hole > _MIN_HOLE_SECONDS * rate:
+            pieces.append(np.zeros((layout.nb_channels, hole), np.float32))
+            count += hole
+        # An encoder fills its last frame up with silence, and the container says how much is real.
+        padding = frame.samples - frame.duration if frame.time_base == Fraction(1, rate) else 0
+        frame.pts = None
+        for converted in to_float.resample(frame):
+          pieces.append(converted.to_ndarray())
+          count += pieces[-1].shape[1]
+    except av.error.FFmpegError as error:
+      raise errors.UserError(f'{path}: its sound cannot be decoded ({error.strerror})') from error
+  if not pieces:
+    raise errors.UserError(f'{path}: its soundtrack is empty')
+  samples = np.concatenate(pieces, axis=1)
+  if 0 < padding < pieces[-1].shape[1]:
+    samples = samples[:, :-padding]
+  return samples, rate, start
+
+
+def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
+  """The channels' mean at 16 kHz, which is what the model hears.
+
+  Args:
+    samples: float32 [channels, n] or [n].
+    rate: Samples per second.
+
+  Returns:
+    float32 [ceil(n * 16000 / rate)].
+  """
+  return resample(np.atleast_2d(samples).mean(0, dtype=np.float32), rate, MODEL_RATE)
+
+
+def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+  """Changes the rate along the last axis, without lag and without aliasing.
+
+  Returns:
+    float32 [..., ceil(n * new_rate / rate)]; the very samples if the rates agree.
+  """
+  if rate == new_rate or samples.shape[-1] == 0:
+    return np.asarray(samples, np.float32)
+  ratio = Fraction(new_rate, rate)
+  # A Kaiser window of beta 8 stops 80 dB down; SciPy's own choice of 5 stops 50 dB down.
+  resampled = signal.resample_poly(samples, ratio.numerator, ratio.denominator, axis=-1,
+                                   window=('kaiser', 8.))
+  return resampled.astype(np.float32)
+
+
+def splice(samples: np.ndarray, rate: int, patch: np.ndarray, patch_rate: int, start: float,
+           stop: float, crossfade: float = .005) -> np.ndarray:
+  """Puts a patch in the place of the span from `start` to `stop`.
+
+  Everything before and after the span is bit for bit as it was. At both ends, and inside the span,
+  the old sound passes into the patch over `crossfade` seconds. A patch of another length than its
+  span moves what comes after.
+
+  Args:
+    samples: float32 [channels, n].
+    rate: Samples per second; also of the result.
+    patch: float32 [channels or 1, m] or [m]; brought to the soundtrack's rate and channels.
+    patch_rate: Samples per second of the patch.
+    start: Seconds after the first sample; rounded to a sample.
+    stop: The same; `start` to insert.
+    crossfade: Seconds, shortened where the span or the patch is too short for two of them.
+
+  Returns:
+    float32 [channels, n - span + patch].
+  """
+  channels, count = samples.shape
+  begin, end = round(start * rate), round(stop * rate)
+  if not 0 <= begin <= end <= count:
+    raise errors.UserError(f'span {start:g} to {stop:g} s does not lie in the soundtrack, '
+                           f'which is {count / rate:g} s long')
+  patch = resample(np.atleast_2d(patch), patch_rate, rate)
+  if patch.shape[0] != channels:
+    patch = np.broadcast_to(patch.mean(0, dtype=np.float32), (channels, patch.shape[1]))
+  patch = patch.copy()
+  old = samples[:, begin:end]
+  fade = min(round(crossfade * rate), patch.shape[1] // 2, old.shape[1] // 2)
+  if fade:
+    weight = ((np.arange(fade) + .5) / fade).astype(np.float32)
+    patch[:, :fade] += (1 - weight) * (old[:, :fade] - patch[:, :fade])
+    patch[:, -fade:] += weight * (old[:, -fade:] - patch[:, -fade:])
+  return np.concatenate([samples[:, :begin], patch, samples[:, end:]], axis=1)
+
+
+def write_wav(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
+  """Writes 16-bit PCM; samples float32 [channels, n] or [n], clipped to [-1, 1]."""
+  samples = np.atleast_2d(samples)
+  whole = np.clip(np.round(samples * 32768), -32768, 32767).astype('<i2')
+  with wave.open(os.fspath(path), 'wb') as file:
+    file.setnchannels(samples.shape[0])
+    file.setsampwidth(2)
+    file.setframerate(rate)
+    file.writeframes(np.ascontiguousarray(whole.T).tobytes())

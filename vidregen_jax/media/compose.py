@@ -1,0 +1,111 @@
+"""The lower-face mask, and pasting a regenerated crop back so that its edge does not show."""
+
+import cv2
+import numpy as np
+
+from vidregen_jax.media import faces
+
+# The mask's outline in crop fractions: a box with rounded corners.
+TOP, BOTTOM, LEFT, RIGHT = .37, .95, .04, .96
+_TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
+# Width of the soft edge, inside the outline.
+_EDGE = .08
+# Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
+# give way there, and to be gone: below lies a codec's error, above another mouth.
+_DETAIL_STAYS, _DETAIL_GOES = 6., 22.
+
+
+def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
+  """The part of the crop that is regenerated.
+
+  Args:
+    size: S, the crop's side in pixels.
+    soft: Whether the edge ramps from 0 to 1. It does so inside the hard mask's outline, so what
+      is pasted by the soft mask was regenerated under the hard one.
+
+  Returns:
+    float32 [S, S], 0 to 1; without `soft`, 0 or 1.
+  """
+  centres = (np.arange(size) + .5) / size
+  y, x = centres[:, None], centres[None, :]
+  # Distance outside the outline (negative inside), by the usual formula for a rounded box.
+  radius = np.where(y > (TOP + BOTTOM) / 2, _BOTTOM_RADIUS, _TOP_RADIUS)
+  across = np.abs(x - (LEFT + RIGHT) / 2) - (RIGHT - LEFT) / 2 + radius
+  down = np.abs(y - (TOP + BOTTOM) / 2) - (BOTTOM - TOP) / 2 + radius
+  distance = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))
+              + np.minimum(np.maximum(across, down), 0) - radius)
+  if not soft:
+    return (distance < 0).astype(np.float32)
+  return _ramp(-distance / _EDGE).astype(np.float32)
+
+
+def _ramp(x: np.ndarray) -> np.ndarray:
+  """0 below 0, 1 above 1, and smooth between (Hermite's cubic)."""
+  x = np.clip(x, 0, 1)
+  return x * x * (3 - 2 * x)
+
+
+def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndarray,
+          old_crop: np.ndarray | None = None) -> np.ndarray:
+  """Puts a regenerated crop back into its image.
+
+  A crop is often much smaller than the face it came from, so pasting it would blur the skin, and
+  blur shows as an edge. What is added to the image is therefore the difference of the new crop
+  from the old one: where nothing changed the image keeps its every pore. Where much changed, the
+  image's own detail belongs to a mouth that is gone, and is faded out, lest old teeth shine
+  through.
+
+  Args:
+    image: uint8 [H, W, 3].
+    crop: uint8 [S, S, 3], the new crop.
+    affine: [2, 3], crop fraction to image pixel.
+    mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
+    old_crop: uint8 [S, S, 3], what `faces.crop` gives for the image; made here if None.
+
+  Returns:
+    uint8 [H, W, 3], a new array; where the mask is 0, bit for bit `image`.
+
+  Raises:
+    ValueError: shapes that do not belong together, or an affine that is not finite.
+  """
+  size = crop.shape[0]
+  if crop.shape != (size, size, 3) or mask.shape != (size, size):
+    raise ValueError(f'crop {crop.shape} and mask {mask.shape}, wanted [S, S, 3] and [S, S]')
+  if old_crop is None:
+    old_crop = faces.crop(image, affine, size)
+  affine = faces.pixel_affine(affine, size)
+  box = _reach(affine, mask, image.shape)
+  pasted = image.copy()
+  if box is None:
+    return pasted
+  x0, y0, x1, y1 = box
+  affine[:, 2] -= (x0, y0)
+  region = image[y0:y1, x0:x1].astype(np.float32)
+
+  def to_image(values: np.ndarray, interpolation: int, border: int) -> np.ndarray:
+    return cv2.warpAffine(values, affine, (x1 - x0, y1 - y0), flags=interpolation,
+                          borderMode=border)
+
+  old = old_crop.astype(np.float32)
+  change = crop.astype(np.float32) - old
+  amount = cv2.GaussianBlur(np.abs(change).max(-1), (0, 0), max(.7, .012 * size))
+  gone = _ramp((amount - _DETAIL_STAYS) / (_DETAIL_GOES - _DETAIL_STAYS)).astype(np.float32)
+  weight = to_image(mask.astype(np.float32), cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)[..., None]
+  gone = to_image(gone, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)[..., None]
+  detail = region - to_image(old, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+  added = to_image(change, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE) - gone * detail
+  pasted[y0:y1, x0:x1] = np.clip(np.rint(region + weight * added), 0, 255).astype(np.uint8)
+  return pasted
+
+
+def _reach(affine: np.ndarray, mask: np.ndarray, shape: tuple) -> tuple[int, ...] | None:
+  """The box x0, y0, x1, y1 of image pixels that the mask can touch; None if there are none."""
+  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+  if not len(rows):
+    return None
+  left, right, top, bottom = columns[0] - 1, columns[-1] + 1, rows[0] - 1, rows[-1] + 1
+  corners = affine @ np.array([(left, right, left, right), (top, top, bottom, bottom), [1] * 4])
+  limit = (shape[1], shape[0])
+  x0, y0 = np.clip(np.floor(corners.min(1)), 0, limit).astype(int)
+  x1, y1 = np.clip(np.ceil(corners.max(1)) + 1, 0, limit).astype(int)
+  return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
