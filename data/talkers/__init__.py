@@ -1,0 +1,1 @@
+"""The embedded dataset: rendered talkers with synthetic speech. Offline; see README.md."""
