@@ -1,0 +1,134 @@
+"""Stage 1, the codec: frames to latents and back.
+
+  python -m data.talkers.talkers --size 64 --data_dir out
+  python -m vidregen_jax.train --config=configs/codec.py:tiny --workdir=out/codec
+
+size      data                                 hardware           time
+tiny      the bundled talkers, 64 px           2 CPU cores        about 5 minutes
+talkers   the bundled talkers, 128 px          1 accelerator      not measured
+256       your own consented footage, 256 px   8 accelerators     not measured
+512       your own consented footage, 512 px   a pod, `--multihost`   not measured
+"""
+
+from ml_collections import config_dict
+
+_BUNDLED = 'build it with `python -m data.talkers.talkers --size {size} --data_dir out`'
+_FOOTAGE = (
+  'it is made from your own consented footage; with the bundled clips alone use '
+  '--config=configs/codec.py:tiny'
+)
+
+
+def get_config(size='512'):
+  """Args: size: 'tiny', 'talkers', '256' or '512'. Returns: ConfigDict of plain values."""
+  config = config_dict.ConfigDict()
+  config.stage = 'codec'
+  config.size = size
+  config.seed = 0
+
+  # Data. num_frames is a multiple of 4; the probabilities are per window.
+  config.dataset = f'out/talking_faces/{size}'
+  config.dataset_help = _FOOTAGE
+  config.num_workers = 8
+  config.batch_size = 256
+  config.num_frames = 16
+  config.p_flip = 0.5
+  config.p_masked = 0.15
+  config.p_still = 0.15
+
+  # Where it runs. Devices that fsdp and tensor leave over share the batch.
+  config.needs_accelerator = True
+  config.fsdp = 1
+  config.tensor = 1
+
+  # Loss. kl_weight is reached after kl_warmup_steps; mouth pixels weigh 1 + mouth_weight.
+  config.mouth_weight = 4.0
+  config.kl_weight = 1e-6
+  config.kl_warmup_steps = 10_000
+
+  # Optimizer.
+  config.num_steps = 400_000
+  config.learning_rate = 2e-4
+  config.warmup_steps = 5_000
+  config.clip_norm = 1.0
+  config.weight_decay = 0.01
+  config.adam_b1 = 0.9
+  config.adam_b2 = 0.99
+  config.ema = 0.9999
+
+  # What is done every so many steps, and how much of it.
+  config.log_every = 100
+  config.eval_every = 5_000
+  config.checkpoint_every = 2_000
+  config.eval_clips = 32
+  config.stats_batches = 100
+
+  # The fields of vidregen_jax.models.codec.CodecConfig.
+  config.model = config_dict.ConfigDict()
+  config.model.size = 512
+  config.model.widths = (128, 256, 512, 768)
+  config.model.encoder_depths = (3, 4, 4, 4)
+  config.model.decoder_depths = (4, 5, 5, 4)
+  config.model.time_kernels = (1, 1, 3, 3)
+  config.model.latent_channels = 64
+  config.model.norm = 'rms'
+  config.model.conv = 'native'
+  config.model.dtype = 'bfloat16'
+
+  if size == '512':
+    return config
+
+  config.model.widths = (128, 256, 512)
+  config.model.encoder_depths = (3, 4, 4)
+  config.model.decoder_depths = (4, 5, 5)
+  config.model.time_kernels = (1, 1, 3)
+  config.model.latent_channels = 48
+  if size == '256':
+    config.model.size = 256
+    return config
+
+  config.num_workers = 0
+  if size == 'talkers':
+    config.model.size = 128
+    config.dataset = 'out/talkers/128'
+    config.dataset_help = _BUNDLED.format(size=128)
+    config.needs_accelerator = False
+    config.model.widths = (64, 128, 256)
+    config.model.encoder_depths = (2, 2, 2)
+    config.model.decoder_depths = (2, 3, 3)
+    config.model.latent_channels = 32
+    config.batch_size = 32
+    config.num_steps = 40_000
+    config.learning_rate = 4e-4
+    config.warmup_steps = 1_000
+    config.kl_warmup_steps = 4_000
+    config.ema = 0.999
+    config.eval_every = 1_000
+    return config
+
+  if size == 'tiny':
+    config.model.size = 64
+    config.dataset = 'out/talkers/64'
+    config.dataset_help = _BUNDLED.format(size=64)
+    config.needs_accelerator = False
+    config.model.widths = (24, 48, 96)
+    config.model.encoder_depths = (1, 1, 1)
+    config.model.decoder_depths = (1, 1, 2)
+    config.model.time_kernels = (1, 1, 2)
+    config.model.conv = 'sum2d'
+    config.model.dtype = 'float32'
+    config.batch_size = 6
+    config.num_frames = 8
+    config.num_steps = 1_500
+    config.learning_rate = 1e-3
+    config.warmup_steps = 100
+    config.kl_warmup_steps = 500
+    config.ema = 0.99
+    config.log_every = 20
+    config.eval_every = 250
+    config.checkpoint_every = 250
+    config.eval_clips = 16
+    config.stats_batches = 40
+    return config
+
+  raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")

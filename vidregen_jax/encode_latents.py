@@ -1,0 +1,292 @@
+"""Encode a dataset once for generator training: latents of every clip, and its audio features.
+
+  python -m vidregen_jax.encode_latents --codec=out/codec/export --dataset=out/talkers/64 \
+    --audio_encoder=checkpoints/whisper-base --out=out/latents/64
+
+One record is one clip (and, with --flip, one more is its mirror image with the same audio):
+
+  clip_id      str
+  flipped      bool
+  target       float16 [T, H, W, C]     the whole clip, encoded as one stream
+  context      float16 [T, H, W, C]     the same with the lower face hidden
+  cold         float16 [T, H, W, C]     each latent frame's 4 frames encoded alone: the anchor after
+                                        a span is encoded so, because its past is not the source's
+  stills       float16 [K, H, W, C]     every sixth frame, repeated 4 times: the references
+  still_frames int32 [K]                which frames those are
+  times        float32 [4T]             seconds since the clip began
+  mouth_box    float32 [T, 4]           around the mouths of the latent frame's frames, x0 y0 x1 y1
+  lip_gap      float32 [4T]             true mouth opening, eye distances
+  audio        float16 [n, layers, E]   Whisper states at 50 Hz
+
+Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord;
+a run that was stopped goes on with the shard it was at; dataset_info.json is written last.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from absl import flags
+from array_record.python import array_record_module
+
+from vidregen_jax import commands, input_pipeline, pixels, weights
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, whisper
+
+_CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
+_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of clips.')
+_AUDIO_ENCODER = flags.DEFINE_string(
+  'audio_encoder', 'checkpoints/whisper-base', 'Folder or hub id of a Whisper model.'
+)
+_OUT = flags.DEFINE_string('out', None, 'Folder for the latents.')
+_LAYERS = flags.DEFINE_list('layers', None, 'Whisper states to keep, 0 the first; default all.')
+_WINDOW = flags.DEFINE_float('window_seconds', 10.0, 'Length of the audio windows.')
+_MARGIN = flags.DEFINE_float('margin_seconds', 1.0, 'What is thrown away at their inner ends.')
+_FLIP = flags.DEFINE_bool('flip', True, 'Also write the mirror image of every clip.')
+
+SPLITS = ('train', 'validation', 'test')
+STILL_STRIDE = 6  # frames between stills
+_SHARD = 16  # clips in a shard
+_CHUNK = 8  # latent frames encoded at once; any number gives the same latents
+_GROUPS = 16  # lone latent frames encoded at once
+_INPUTS = 'inputs.json'
+
+
+# ------------------------------------------------------------------------------------------------
+# Encoding
+# ------------------------------------------------------------------------------------------------
+
+
+class LatentEncoder:
+  """An exported codec that encodes clips of any length with two compiled programs."""
+
+  def __init__(self, export):
+    self.model = codec.CodecConfig(**export.config)
+    self._params = jax.device_put(export.params)
+    self._mean = export.arrays['latent_mean']
+    self._std = export.arrays['latent_std']
+
+    @functools.partial(jax.jit, donate_argnums=2)
+    def encode(params, frames, cache):
+      (mean, _), cache = codec.encode(self.model, params, pixels.to_float(frames), cache)
+      return mean, cache
+
+    self._encode = encode
+
+  def stream(self, frames):
+    """Encode clips as streams.
+
+    Args:
+      frames: uint8 [B, 4T, S, S, 3].
+
+    Returns:
+      float16 [B, T, H, W, C], normalised.
+    """
+    length, step = frames.shape[1], codec.TIME_FACTOR * _CHUNK
+    # The codec is causal: frames appended to fill the last chunk change nothing before them.
+    frames = np.pad(frames, [(0, 0), (0, -length % step)] + 3 * [(0, 0)], mode='edge')
+    cache = codec.init_encoder_cache(self.model, len(frames))
+    chunks = []
+    for start in range(0, frames.shape[1], step):
+      mean, cache = self._encode(self._params, frames[:, start : start + step], cache)
+      chunks.append(mean)
+    latents = np.concatenate(jax.device_get(chunks), axis=1)
+    return self._normalize(latents[:, : length // codec.TIME_FACTOR])
+
+  def alone(self, groups):
+    """Encode groups of 4 frames, each from an empty past: uint8 [N, 4, S, S, 3] -> [N, H, W, C]."""
+    total = len(groups)
+    groups = np.pad(groups, [(0, -total % _GROUPS)] + 4 * [(0, 0)], mode='edge')
+    means = []
+    for start in range(0, len(groups), _GROUPS):
+      cache = codec.init_encoder_cache(self.model, _GROUPS)
+      means.append(self._encode(self._params, groups[start : start + _GROUPS], cache)[0])
+    return self._normalize(np.concatenate(jax.device_get(means))[:total, 0])
+
+  def _normalize(self, latents):
+    return ((latents - self._mean) / self._std).astype(np.float16)
+
+
+def encode_frames(encoder, frames):
+  """The four kinds of latents of one or two clips of one shape.
+
+  Args:
+    encoder: LatentEncoder.
+    frames: uint8 [B, 4T, S, S, 3].
+
+  Returns:
+    List of B dicts: target, context, cold, stills, as the module describes them.
+  """
+  count, length = frames.shape[:2]
+  streams = encoder.stream(np.concatenate([frames, pixels.hide_lower_face(frames)]))
+  groups = frames.reshape(-1, codec.TIME_FACTOR, *frames.shape[2:])
+  stills = frames[:, ::STILL_STRIDE, None].repeat(codec.TIME_FACTOR, axis=2)
+  lone = encoder.alone(np.concatenate([groups, stills.reshape(-1, *stills.shape[2:])]))
+  cold, stills = lone[: len(groups)], lone[len(groups) :]
+  cold = cold.reshape(count, length // codec.TIME_FACTOR, *cold.shape[1:])
+  stills = stills.reshape(count, -1, *stills.shape[1:])
+  return [
+    {'target': streams[b], 'context': streams[count + b], 'cold': cold[b], 'stills': stills[b]}
+    for b in range(count)
+  ]
+
+
+def encode_clip(clip, encoder, listen, flip):
+  """The records of one clip.
+
+  Args:
+    clip: a clip of input_pipeline.talker_clips.
+    encoder: LatentEncoder.
+    listen: function from samples float32 [n], mono at 16 kHz, to states [n / 320, layers, E].
+    flip: whether to add the mirror image.
+
+  Returns:
+    List of one or two dicts as the module describes them.
+  """
+  length = len(clip['frames']) // codec.TIME_FACTOR * codec.TIME_FACTOR
+  frames, box = clip['frames'][None, :length], clip['mouth_box'][None, :length]
+  if flip:
+    mirrored = pixels.mirror(frames, box)
+    frames, box = (np.concatenate(pair) for pair in zip((frames, box), mirrored, strict=True))
+  box = box.reshape(len(box), -1, codec.TIME_FACTOR, 4)
+  box = np.concatenate([box[..., :2].min(2), box[..., 2:].max(2)], axis=-1)
+  shared = {
+    'clip_id': clip['clip_id'].decode(),
+    'still_frames': np.arange(0, length, STILL_STRIDE, dtype=np.int32),
+    'times': clip['times'][:length].astype(np.float32),
+    'lip_gap': clip['lip_gap'][:length].astype(np.float32),
+    'audio': np.asarray(listen(clip['audio'].astype(np.float32) / 32768)).astype(np.float16),
+  }
+  return [
+    shared | latents | {'mouth_box': box[b].astype(np.float32), 'flipped': bool(b)}
+    for b, latents in enumerate(encode_frames(encoder, frames))
+  ]
+
+
+# ------------------------------------------------------------------------------------------------
+# The dataset
+# ------------------------------------------------------------------------------------------------
+
+
+def write_dataset(folder, dataset, encoder, listen, flip, inputs):
+  """Encode all splits into a folder; what an earlier run finished is kept.
+
+  Args:
+    folder: where to.
+    dataset: folder of the clips.
+    encoder: LatentEncoder.
+    listen: see `encode_clip`.
+    flip: whether to add mirror images.
+    inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
+
+  Raises:
+    UserError: the folder holds latents that were made from other inputs.
+  """
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  claim(folder, inputs)
+  splits = {}
+  for split in SPLITS:
+    clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
+    starts = range(0, len(clips), _SHARD)
+    names = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
+    with tqdm.tqdm(total=len(clips), desc=split, unit='clip', mininterval=1) as bar:
+      for start, name in zip(starts, names, strict=True):
+        stop = min(start + _SHARD, len(clips))
+        if not (folder / name).exists():
+          with shard_writer(folder / name) as write:
+            for i in range(start, stop):
+              for record in encode_clip(clips[i], encoder, listen, flip):
+                write(record)
+              bar.update()
+        else:
+          bar.update(stop - start)
+    records = len(clips) * (2 if flip else 1)
+    splits[split] = {'files': names, 'clips': len(clips), 'records': records}
+  model = encoder.model
+  info = inputs | {
+    'latent_shape': [model.cells, model.cells, model.latent_channels],
+    'size': model.size,
+    'splits': splits,
+  }
+  write_json(folder / 'dataset_info.json', info)
+
+
+def claim(folder, inputs):
+  """Mark a folder as made from these inputs, so that no run mixes the latents of two codecs."""
+  path = folder / _INPUTS
+  if not path.exists():
+    write_json(path, inputs)
+  elif (found := json.loads(path.read_text())) != inputs:
+    name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
+    raise UserError(
+      f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
+      'give another --out, or remove the folder'
+    )
+
+
+@contextlib.contextmanager
+def shard_writer(path):
+  """Give a function that writes records; the file appears whole or not at all."""
+  part = path.with_name(f'{path.name}.part.{os.getpid()}')
+  # One record a group: they are read one by one, in any order.
+  writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
+  try:
+    yield lambda record: writer.write(input_pipeline.encode_record(record))
+    writer.close()
+    part.rename(path)
+  finally:
+    if writer.is_open():
+      writer.close()
+    part.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+  """Write a JSON file that appears whole or not at all."""
+  part = path.with_name(f'{path.name}.part.{os.getpid()}')
+  part.write_text(json.dumps(value, indent=2) + '\n')
+  part.rename(path)
+
+
+def run():
+  """Do what the flags say.
+
+  Raises:
+    UserError: a mistake in the flags, the codec, the dataset or the audio encoder.
+  """
+  for flag in (_CODEC, _DATASET, _OUT):
+    if flag.value is None:
+      raise UserError(f'--{flag.name} is missing: `--help` says what it is')
+  export = weights.load_export(_CODEC.value, 'codec')
+  audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
+  audio_params = jax.tree.map(jnp.asarray, audio_params)
+  layers = range(audio_config.layers + 1) if _LAYERS.value is None else map(int, _LAYERS.value)
+  layers = tuple(layers)
+  listen = functools.partial(
+    whisper.features,
+    audio_config,
+    audio_params,
+    window_seconds=_WINDOW.value,
+    margin_seconds=_MARGIN.value,
+    layers=layers,
+  )
+  inputs = {
+    'codec': export.digest,
+    'audio_encoder': _AUDIO_ENCODER.value,
+    'audio_layers': list(layers),
+    'audio_width': audio_config.width,
+    'window_seconds': _WINDOW.value,
+    'margin_seconds': _MARGIN.value,
+    'flip': _FLIP.value,
+  }
+  write_dataset(_OUT.value, _DATASET.value, LatentEncoder(export), listen, _FLIP.value, inputs)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'the same command goes on with the shard it was at')

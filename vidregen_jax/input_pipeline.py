@@ -1,0 +1,223 @@
+"""Batches for training, in an order that a seed fixes and a checkpoint resumes.
+
+The one file that knows Grain and TFDS.
+
+A Grain iterator's random choices come from (seed, index of the example), so its whole state is a
+few counters: they go into the checkpoint beside the model.
+"""
+
+import functools
+import json
+import pathlib
+
+import grain
+import msgpack
+import numpy as np
+import tensorflow_datasets as tfds
+
+from vidregen_jax import pixels
+from vidregen_jax.errors import UserError
+
+_INFO = 'dataset_info.json'
+
+
+# ------------------------------------------------------------------------------------------------
+# Clips of frames
+# ------------------------------------------------------------------------------------------------
+
+
+def talker_clips(folder, split, size, way_out='build it first'):
+  """Open a TFDS dataset of talking-head clips, one record a clip, read one by one.
+
+  Args:
+    folder: the dataset's folder, with or without its version.
+    split: 'train', 'validation' or 'test'.
+    size: side S of the crop that is expected, pixels.
+    way_out: how to get the dataset, for the message when it is absent.
+
+  Returns:
+    grain.MapDataset of dicts: frames uint8 [F, S, S, 3], times float32 [F] seconds, audio int16
+    [n] at 16 kHz, mouth_box float32 [F, 4] crop fractions x0 y0 x1 y1, and the clip's truths.
+
+  Raises:
+    UserError: no dataset there, no such split, or crops of another size.
+  """
+  builder = tfds.builder_from_directory(_version_folder(folder, way_out))
+  if split not in builder.info.splits:
+    raise UserError(f'{folder} has no split {split!r}, only {sorted(builder.info.splits)}')
+  stored = builder.info.features['frames'].shape[1]
+  if stored != size:
+    raise UserError(
+      f'{folder} holds {stored} px crops, but the model takes {size} px: choose a dataset or a '
+      'config of the same size'
+    )
+  return grain.MapDataset.source(builder.as_data_source(split))
+
+
+def _version_folder(folder, way_out):
+  folder = pathlib.Path(folder)
+  if (folder / _INFO).exists():
+    return folder
+  versions = sorted(path.parent for path in folder.glob(f'*/{_INFO}'))
+  if not versions:
+    raise UserError(f'no dataset in {folder}: {way_out}')
+  return versions[-1]
+
+
+def _window(clip, start, num_frames):
+  frames, boxes = clip['frames'], clip['mouth_box']
+  if len(frames) < num_frames:
+    raise UserError(
+      f'clip {clip["clip_id"].decode()} has {len(frames)} frames, but num_frames is {num_frames}: '
+      f'use --config.num_frames={len(frames) // 4 * 4} or less'
+    )
+  return frames[start : start + num_frames], boxes[start : start + num_frames]
+
+
+def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
+  """One codec example: one encoder serves video, masked context and stills, and must see all."""
+  start = rng.integers(max(len(clip['frames']) - num_frames, 0) + 1)
+  frames, boxes = _window(clip, start, num_frames)
+  flip, masked, still = rng.random(3) < (p_flip, p_masked, p_still)
+  if still:
+    frames = np.broadcast_to(frames[:1], frames.shape)
+    boxes = np.broadcast_to(boxes[:1], boxes.shape)
+  if flip:
+    frames, boxes = pixels.mirror(frames, boxes)
+  if masked:
+    frames = pixels.hide_lower_face(frames)
+  return {
+    'frames': np.ascontiguousarray(frames),
+    'mouth_box': boxes.astype(np.float32),
+    'masked': masked,
+    'still': still,
+  }
+
+
+def codec_batches(config, split, seed, process, put, augment=True):
+  """Random windows of the clips, for ever.
+
+  Args:
+    config: fields dataset, dataset_help, num_frames, p_flip, p_masked, p_still, num_workers, model.
+    split: which part of the dataset.
+    seed: int; it fixes every choice.
+    process: (index, count, batch size of this process).
+    put: function from a batch of NumPy arrays to device arrays.
+    augment: False for the plain windows only: no flips, masks or stills.
+
+  Returns:
+    Grain iterator of put(batch), batch = dict of frames uint8 [B, F, S, S, 3], mouth_box float32
+    [B, F, 4], and masked and still, bool [B]: what was done to the frames.
+  """
+  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  on = float(augment)
+  window = functools.partial(
+    _random_window,
+    num_frames=config.num_frames,
+    p_flip=on * config.p_flip,
+    p_masked=on * config.p_masked,
+    p_still=on * config.p_still,
+  )
+  return batches(clips, window, seed, process, put, config.num_workers)
+
+
+def codec_examples(config, split, count):
+  """The middle windows of a split's first clips, the same at every call: to look at and measure.
+
+  Returns:
+    Dict of frames uint8 [N, F, S, S, 3] and mouth_box float32 [N, F, 4]; N is `count`, or fewer
+    where the split has fewer clips.
+  """
+  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  windows = []
+  for i in range(min(count, len(clips))):
+    middle = max(len(clips[i]['frames']) - config.num_frames, 0) // 2
+    windows.append(_window(clips[i], middle, config.num_frames))
+  frames, boxes = zip(*windows, strict=True)
+  return {'frames': np.stack(frames), 'mouth_box': np.stack(boxes)}
+
+
+# ------------------------------------------------------------------------------------------------
+# Batches
+# ------------------------------------------------------------------------------------------------
+
+
+def batches(clips, window, seed, process, put, num_workers):
+  """Shuffle the clips anew each epoch, cut one random window from each, batch, and put on devices.
+
+  Args:
+    clips: grain.MapDataset of clips.
+    window: function (clip, numpy Generator) -> dict of equally shaped arrays.
+    seed: int.
+    process: (index, count, batch size of this process); processes see disjoint clips.
+    put: function from a batch of NumPy arrays to device arrays; runs ahead in a thread.
+    num_workers: processes that read and cut; 0 for threads of this one.
+
+  Returns:
+    Grain iterator without end; a checkpoint can hold its place.
+
+  Raises:
+    UserError: fewer clips than processes.
+  """
+  index, count, batch_size = process
+  if len(clips) < count:
+    raise UserError(f'{len(clips)} clips cannot be shared by {count} processes: use fewer')
+  dataset = clips.seed(seed).shuffle()[index::count].repeat().random_map(window)
+  dataset = dataset.batch(batch_size, drop_remainder=True)
+  # A batch is large: read few ahead.
+  dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+  if num_workers:
+    dataset = dataset.mp_prefetch(
+      grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+    )
+  dataset = dataset.map(put)
+  return iter(grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2))
+
+
+# ------------------------------------------------------------------------------------------------
+# Clips of latents, as encode_latents writes them
+# ------------------------------------------------------------------------------------------------
+
+
+def encode_record(arrays):
+  """Dict of arrays, strings and numbers -> bytes; `decode_record` undoes it."""
+  def pack(x):
+    return [x.dtype.str, x.shape, x.tobytes()] if isinstance(x, np.ndarray) else x
+
+  return msgpack.packb({name: pack(value) for name, value in arrays.items()})
+
+
+def decode_record(record):
+  """Bytes of `encode_record` -> dict; the arrays are read-only views."""
+  def unpack(x):
+    return np.frombuffer(x[2], x[0]).reshape(x[1]) if isinstance(x, list) else x
+
+  return {name: unpack(value) for name, value in msgpack.unpackb(record).items()}
+
+
+def latent_info(folder, way_out='run `python -m vidregen_jax.encode_latents` first'):
+  """What `encode_latents` says about its dataset: codec digest, shapes, audio layers, counts.
+
+  Raises:
+    UserError: no finished dataset of latents in the folder.
+  """
+  path = pathlib.Path(folder) / _INFO
+  if not path.exists():
+    raise UserError(f'no finished dataset of latents in {folder}: {way_out}')
+  return json.loads(path.read_text())
+
+
+def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_latents` first'):
+  """Open a split of a dataset of latents; records are read when asked for.
+
+  Returns:
+    grain.MapDataset of dicts as described in encode_latents.py.
+
+  Raises:
+    UserError: no finished dataset there, or no such split.
+  """
+  info = latent_info(folder, way_out)
+  if split not in info['splits']:
+    raise UserError(f'{folder} has no split {split!r}, only {sorted(info["splits"])}')
+  paths = [str(pathlib.Path(folder) / name) for name in info['splits'][split]['files']]
+  return grain.MapDataset.source(grain.sources.ArrayRecordDataSource(paths)).map(decode_record)

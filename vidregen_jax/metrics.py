@@ -1,0 +1,107 @@
+"""What a training run shows: JSON lines, TensorBoard, a line of progress, sheets of pictures."""
+
+import json
+import pathlib
+import sys
+import time
+
+import cv2
+import numpy as np
+import tensorboardX
+
+_PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
+_RECENT = 0.2  # weight of the newest measured speed in the shown one
+
+
+class MetricWriter:
+  """Writes scalars and pictures to a workdir; a context manager.
+
+  Values are Python floats: the caller fetches them from the devices, at the steps it logs. Give
+  `active=False` on all processes but the first: then nothing is written or shown.
+  """
+
+  def __init__(self, workdir, num_steps, first_step=0, active=True):
+    self._active = active
+    self._num_steps = num_steps
+    self._speed = None
+    self._seen = (first_step, time.monotonic())
+    self._shown = -np.inf
+    self._live = sys.stderr.isatty()
+    if active:
+      self._folder = pathlib.Path(workdir)
+      self._folder.mkdir(parents=True, exist_ok=True)
+      self._lines = (self._folder / 'metrics.jsonl').open('a')
+      self._board = tensorboardX.SummaryWriter(str(self._folder / 'tensorboard'))
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._active:
+      if self._live:
+        print(file=sys.stderr)
+      self._lines.close()
+      self._board.close()
+
+  def write(self, step, values):
+    """Record a dict of floats, by names such as 'train/loss', at a step."""
+    if not self._active:
+      return
+    self._lines.write(json.dumps({'step': step} | values) + '\n')
+    self._lines.flush()
+    for name, value in values.items():
+      self._board.add_scalar(name, value, step)
+
+  def progress(self, step, loss):
+    """Show where the run is: step, loss, steps a second, time left."""
+    if not self._active:
+      return
+    now = time.monotonic()
+    seen_step, seen_time = self._seen
+    if step > seen_step:
+      speed = (step - seen_step) / max(now - seen_time, 1e-9)
+      self._speed = speed if self._speed is None else (
+        (1 - _RECENT) * self._speed + _RECENT * speed
+      )
+      self._seen = (step, now)
+    if not self._live and now - self._shown < _PLAIN_SECONDS and step < self._num_steps:
+      return
+    self._shown = now
+    line = f'step {step}/{self._num_steps}  loss {loss:.4f}'
+    if self._speed:
+      left = duration((self._num_steps - step) / self._speed)
+      line += f'  {self._speed:.2f} steps/s  {left} left'
+    print(f'\r\033[K{line}' if self._live else line, end='' if self._live else '\n',
+          file=sys.stderr, flush=True)
+
+  def say(self, line):
+    """Print a line of its own, above the line of progress."""
+    if self._active:
+      print(f'\r\033[K{line}' if self._live else line, file=sys.stderr, flush=True)
+
+  def save_grid(self, step, name, rows):
+    """Save rows of pictures as one PNG, workdir/samples/<name>_<step>.png.
+
+    Args:
+      step: int.
+      name: str.
+      rows: list of rows, each a list of uint8 [H, W, 3] of one size.
+    """
+    if not self._active:
+      return
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
+    folder = self._folder / 'samples'
+    folder.mkdir(exist_ok=True)
+    path = folder / f'{name}_{step:08d}.png'
+    if not cv2.imwrite(str(path), sheet[:, :, ::-1]):
+      raise OSError(f'{path} could not be written')
+    self._board.add_image(f'samples/{name}', sheet, step, dataformats='HWC')
+
+
+def duration(seconds):
+  """Seconds as '42s', '3m05s' or '1h02m'."""
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f'{hours}h{minutes:02d}m'
+  return f'{minutes}m{seconds:02d}s' if minutes else f'{seconds}s'

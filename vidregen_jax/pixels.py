@@ -1,0 +1,39 @@
+"""What the codec sees of a crop: values in [-1, 1], the lower face hidden, mirrored.
+
+Training, encoding of datasets and regeneration must agree on these to the last bit.
+"""
+
+import numpy as np
+
+from vidregen_jax.media import compose
+
+HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
+
+
+def to_float(pixels):
+  """uint8 [0, 255] -> float32 [-1, 1]; a NumPy or a JAX array, of any shape."""
+  return pixels.astype('float32') / 127.5 - 1
+
+
+def to_uint8(values):
+  """Undo `to_float`; values outside [-1, 1] are clipped."""
+  return ((values + 1) * 127.5).round().clip(0, 255).astype('uint8')
+
+
+def hide_lower_face(frames):
+  """Grey out what the generator will have to make; the rest is its context.
+
+  Args:
+    frames: uint8 [..., S, S, 3].
+
+  Returns:
+    A new array of the same shape.
+  """
+  hidden = compose.lower_face_mask(frames.shape[-2], soft=False) > 0
+  return np.where(hidden[:, :, None], np.uint8(HIDDEN), frames)
+
+
+def mirror(frames, mouth_box):
+  """Flip frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
+  x0, y0, x1, y1 = np.moveaxis(mouth_box, -1, 0)
+  return frames[..., ::-1, :], np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)

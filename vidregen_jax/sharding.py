@@ -1,0 +1,73 @@
+"""Where arrays live: the device mesh, and one rule that gives every long-lived array its sharding.
+
+The mesh axes are Auto: the compiler places the collectives, and the models never see the mesh.
+"""
+
+import jax
+
+DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
+
+
+def make_mesh(fsdp=1, tensor=1):
+  """Lay all devices out as (data, fsdp, tensor); what fsdp and tensor leave over is data.
+
+  Raises:
+    ValueError: the device count is not divisible by fsdp * tensor.
+  """
+  devices = jax.device_count()
+  if devices % (fsdp * tensor):
+    raise ValueError(
+      f'{devices} devices cannot be split into fsdp {fsdp} x tensor {tensor}: '
+      'choose config.fsdp and config.tensor whose product divides the device count'
+    )
+  shape = (devices // (fsdp * tensor), fsdp, tensor)
+  axis_types = (jax.sharding.AxisType.Auto,) * 3
+  return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types)
+
+
+def replicated(mesh):
+  """The sharding of an array that every device holds whole."""
+  return jax.NamedSharding(mesh, jax.P())
+
+
+def batch(mesh):
+  """The sharding of an array whose leading axis is the batch."""
+  return jax.NamedSharding(mesh, jax.P((DATA, FSDP)))
+
+
+def process_batch_size(batch_size, mesh):
+  """How many examples of a global batch this process loads.
+
+  Raises:
+    ValueError: the batch does not divide by the devices that share it.
+  """
+  shards = mesh.shape[DATA] * mesh.shape[FSDP]
+  if batch_size % shards:
+    raise ValueError(
+      f'batch_size {batch_size} is not divisible by the {shards} devices on the data and fsdp '
+      f'axes: try --config.batch_size={max(1, batch_size // shards) * shards}'
+    )
+  return batch_size // jax.process_count()
+
+
+def put_batch(arrays, mesh):
+  """Turn this process's part of a batch (a tree of NumPy arrays) into global device arrays."""
+  put = lambda x: jax.make_array_from_process_local_data(batch(mesh), x)
+  # Building a global array from host memory is the one transfer that a training loop is for.
+  with jax.transfer_guard('allow'):
+    return jax.tree.map(put, arrays)
+
+
+def state_sharding(abstract, mesh):
+  """Give every array of a state its sharding: parameters, EMA and optimizer moments alike.
+
+  The rule looks at one leaf at a time. A moment has the shape of its parameter and its path ends
+  in the parameter's path, so one rule places them together.
+
+  Args:
+    abstract: tree of jax.ShapeDtypeStruct, from jax.eval_shape.
+
+  Returns:
+    The same tree of NamedShardings.
+  """
+  return jax.tree.map(lambda _: replicated(mesh), abstract)

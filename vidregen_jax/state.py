@@ -1,0 +1,120 @@
+"""The training state as a value, and the pure functions that make it and move it on.
+
+Random numbers are no part of it: every key is fold_in(key(seed), step).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from vidregen_jax import sharding
+
+
+@functools.partial(
+  jax.tree_util.register_dataclass,
+  data_fields=('step', 'params', 'opt_state', 'ema'),
+  meta_fields=(),
+)
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """All that a training run needs to go on, apart from the place in its data.
+
+  Attributes:
+    step: int32 [], updates made so far.
+    params: tree of float32 arrays.
+    opt_state: the optimizer's state.
+    ema: like params, their exponential moving average: what is evaluated and exported.
+  """
+
+  step: jax.Array
+  params: dict
+  opt_state: tuple
+  ema: dict
+
+
+def learning_rate(config):
+  """The schedule: linear warm-up to config.learning_rate, then a cosine down to a hundredth."""
+  return optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=config.learning_rate,
+    warmup_steps=config.warmup_steps,
+    decay_steps=max(config.num_steps, config.warmup_steps + 1),
+    end_value=config.learning_rate / 100,
+  )
+
+
+def make_optimizer(config):
+  """AdamW behind a clip by global norm; only matrices and kernels decay, not biases and gains."""
+  return optax.chain(
+    optax.clip_by_global_norm(config.clip_norm),
+    optax.adamw(
+      learning_rate(config),
+      b1=config.adam_b1,
+      b2=config.adam_b2,
+      weight_decay=config.weight_decay,
+      mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+    ),
+  )
+
+
+def _first(init_params, optimizer, key):
+  params = init_params(key)
+  # A copy: the step donates its state, and one buffer cannot be given away twice.
+  ema = jax.tree.map(jnp.copy, params)
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
+
+
+def abstract(init_params, optimizer, mesh):
+  """The state as shapes, types and shardings, without its memory: what a checkpoint is read into.
+
+  Args:
+    init_params: function of a key, returns the parameters.
+  """
+  shapes = jax.eval_shape(
+    functools.partial(_first, init_params, optimizer), jax.eval_shape(jax.random.key, 0)
+  )
+  return jax.tree.map(
+    lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+    shapes,
+    sharding.state_sharding(shapes, mesh),
+  )
+
+
+def create(init_params, optimizer, mesh, seed):
+  """A fresh state, each array born on its own devices."""
+  shardings = jax.tree.map(lambda x: x.sharding, abstract(init_params, optimizer, mesh))
+  first = functools.partial(_first, init_params, optimizer)
+  return jax.jit(first, out_shardings=shardings)(jax.random.key(seed))
+
+
+def apply_gradients(state, grads, optimizer, ema_decay):
+  """Move the state one step on.
+
+  The average warms up: its decay is min(ema_decay, (1 + step) / (10 + step)), so that the random
+  beginning is soon forgotten (as tf.train.ExponentialMovingAverage with num_updates).
+
+  Returns:
+    The new TrainState and the updates that were added to the parameters.
+  """
+  updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, updates)
+  decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+  ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema, params)
+  return TrainState(state.step + 1, params, opt_state, ema), updates
+
+
+def norms(params, grads, updates):
+  """The three lengths that show how a run is doing, as scalars by name."""
+  trees = {'l2_params': params, 'l2_grads': grads, 'l2_updates': updates}
+  return {name: optax.tree.norm(tree) for name, tree in trees.items()}
+
+
+def describe(kind, state, mesh):
+  """One line about a model and where it trains."""
+  size = sum(x.size for x in jax.tree.leaves(state.params))
+  device = mesh.devices.flat[0].device_kind
+  layout = ' x '.join(f'{name} {count}' for name, count in mesh.shape.items())
+  return f'{kind}: {size / 1e6:.2f}M parameters on {mesh.size} {device} ({layout})'

@@ -1,0 +1,159 @@
+"""Exported models: a folder with config.json and <kind>.safetensors, enough to run the model.
+
+Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from vidregen_jax.errors import UserError
+
+_FORMAT = 1
+_PARAMS = 'params/'
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+  """A model as read from its folder.
+
+  Attributes:
+    kind: 'codec' or 'generator'.
+    config: what was given to `export`, with tuples for lists.
+    params: nested dict of NumPy arrays.
+    arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
+    digest: sha256 of the weights file: which model this is.
+  """
+
+  kind: str
+  config: dict
+  params: dict
+  arrays: dict
+  digest: str
+
+
+def flatten(tree, prefix=''):
+  """Nested dict of arrays -> flat dict with '/'-joined names."""
+  flat = {}
+  for name, value in tree.items():
+    if isinstance(value, dict):
+      flat |= flatten(value, f'{prefix}{name}/')
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def unflatten(flat):
+  """Undo `flatten`."""
+  tree = {}
+  for path, value in flat.items():
+    *parents, name = path.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = value
+  return tree
+
+
+def export(folder, kind, config, params, **arrays):
+  """Write a model to a folder; it appears whole or not at all, in place of what was there.
+
+  Args:
+    folder: path of the folder to make.
+    kind: 'codec' or 'generator'.
+    config: plain nested dict (numbers, strings, tuples) that the model is built from.
+    params: nested dict of arrays.
+    **arrays: further arrays to keep with the model.
+  """
+  folder = pathlib.Path(folder)
+  flat = flatten(params, _PARAMS) | arrays
+  flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
+  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
+  part.mkdir(parents=True)
+  try:
+    safetensors.numpy.save_file(flat, part / f'{kind}.safetensors')
+    header = {'format': _FORMAT, 'kind': kind, 'config': config}
+    (part / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
+    if folder.exists():
+      folder.rename(old)
+    part.rename(folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_export(folder, kind):
+  """Read a model that `export` wrote.
+
+  Raises:
+    UserError: no such folder, a model of another kind, or damaged files.
+  """
+  folder = pathlib.Path(folder)
+  path = folder / f'{kind}.safetensors'
+  try:
+    header = json.loads((folder / 'config.json').read_text())
+  except (FileNotFoundError, NotADirectoryError):
+    raise UserError(
+      f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
+      'training leaves in its workdir'
+    ) from None
+  except json.JSONDecodeError as error:
+    raise UserError(f'{folder}/config.json is damaged ({error}): export the model again') from None
+  if not isinstance(header, dict) or header.get('format') != _FORMAT:
+    raise UserError(f'{folder}/config.json is not of format {_FORMAT}: export the model again')
+  if header['kind'] != kind:
+    raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
+  try:
+    data = path.read_bytes()
+    flat = safetensors.numpy.load(data)
+  except FileNotFoundError:
+    raise UserError(f'{path} is missing: export the model again') from None
+  except safetensors.SafetensorError as error:
+    raise UserError(f'{path} is damaged ({error}): export the model again') from None
+  return Export(
+    kind=kind,
+    config=_tuples(header['config']),
+    params=unflatten({k[len(_PARAMS) :]: v for k, v in flat.items() if k.startswith(_PARAMS)}),
+    arrays={k: v for k, v in flat.items() if not k.startswith(_PARAMS)},
+    digest=hashlib.sha256(data).hexdigest(),
+  )
+
+
+def check_shapes(stored, expected, source, way_out):
+  """Refuse weights that belong to a model of another shape.
+
+  Args:
+    stored, expected: nested dicts of anything with a shape.
+    source: where the stored ones come from, for the message.
+    way_out: what to do about it, for the message.
+
+  Raises:
+    UserError: names the first array that differs, with both shapes.
+  """
+  stored, expected = flatten(stored), flatten(expected)
+  for name in sorted(stored | expected):
+    shapes = [
+      list(tree[name].shape) if name in tree else 'no such array' for tree in (stored, expected)
+    ]
+    if shapes[0] != shapes[1]:
+      raise UserError(
+        f'{source} is of another model: {name} is {shapes[0]} there and {shapes[1]} in this '
+        f'config: {way_out}'
+      )
+
+
+def _tuples(value):
+  """JSON has no tuples, and a frozen config needs them to be hashable."""
+  if isinstance(value, dict):
+    return {name: _tuples(item) for name, item in value.items()}
+  if isinstance(value, list):
+    return tuple(_tuples(item) for item in value)
+  return value
