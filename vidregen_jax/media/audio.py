@@ -32,21 +32,22 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
     if not container.streams.audio:
       raise errors.UserError(f'{path}: has no soundtrack')
     stream = container.streams.audio[0]
-    rate, layout = stream.rate, stream.layout
-    to_float = av.AudioResampler('fltp', layout, rate)
-    pieces, start, count, padding = [], None, 0, 0
+    pieces, rate, start, count, padding = [], None, Fraction(0), 0, 0
     try:
       for frame in container.decode(stream):
-        time = frame.pts * frame.time_base if frame.pts is not None else None
-        if start is None:
-          start = time or Fraction(0)
+        time = None if frame.pts is None else frame.pts * frame.time_base
+        if rate is None:
+          # The decoder's word, not the header's, which for HE-AAC may be half the rate.
+          rate, layout, start = frame.sample_rate, frame.layout, time or start
+          to_float = av.AudioResampler('fltp', layout, rate)
         if time is not None:
           hole = round((time - start) * rate) - count
           if hole > _MIN_HOLE_SECONDS * rate:
             pieces.append(np.zeros((layout.nb_channels, hole), np.float32))
             count += hole
-        # An encoder fills its last frame up with silence, and the container says how much is real.
-        padding = frame.samples - frame.duration if frame.time_base == Fraction(1, rate) else 0
+        # An encoder fills its last frame up with silence; the container says how much is sound.
+        known = frame.duration and frame.time_base == Fraction(1, rate)
+        padding = frame.samples - frame.duration if known else 0
         frame.pts = None
         for converted in to_float.resample(frame):
           pieces.append(converted.to_ndarray())

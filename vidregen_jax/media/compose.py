@@ -6,10 +6,10 @@ import numpy as np
 from vidregen_jax.media import faces
 
 # The mask's outline in crop fractions: a box with rounded corners.
-TOP, BOTTOM, LEFT, RIGHT = .37, .95, .04, .96
+TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
 _TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
 # Width of the soft edge, inside the outline.
-_EDGE = .08
+_EDGE = .07
 # Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
 # give way there, and to be gone: below lies a codec's error, above another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.

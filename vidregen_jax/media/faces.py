@@ -236,35 +236,35 @@ class Tracker:
     return turn.T @ ((low + high) / 2), float((high - low).max()) * self._REGION_SCALE, angle
 
 
-def _warp_to(image: np.ndarray, affine: np.ndarray, size: int, fine: int = 1,
-             interpolation: int = cv2.INTER_LINEAR) -> np.ndarray:
+def _warp_to(image: np.ndarray, affine: np.ndarray, size: int, exact: bool = False) -> np.ndarray:
   """Samples a [size, size] square of pixels from an image through an affine (square to image).
 
-  So that nothing aliases where the square is coarser than the image, the image around it is first
-  averaged over whole blocks of pixels, and then sampled `fine` times too densely and averaged.
+  Where the square is coarser than the image, the image is first averaged over whole blocks of
+  pixels, so that nothing aliases. `exact` is slower: cubic, in floating point, and sampled twice as
+  densely where blocks are too coarse a measure.
   """
   height, width = image.shape[:2]
-  block = max(1, round(float(np.hypot(*affine[:, 0])) - (.5 if fine > 1 else 0)))
+  step = float(np.hypot(*affine[:, 0]))
+  block = max(1, int(step) if exact else round(step))
+  corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
+  x0, y0 = np.clip(np.floor(corners.min(1)) - 3 * block, 0, (width - 1, height - 1)).astype(int)
+  x1, y1 = np.clip(np.ceil(corners.max(1)) + 3 * block, 1, (width, height)).astype(int)
+  # Whole blocks only: a block that the image's edge cuts is left to the repeated border.
+  columns, rows = max(1, (x1 - x0) // block), max(1, (y1 - y0) // block)
+  patch = image[y0:y0 + rows * block, x0:x0 + columns * block]
+  if exact:
+    patch = patch.astype(np.float32)
   if block > 1:
-    corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
-    x0, y0 = np.clip(np.floor(corners.min(1)) - 2 * block, 0, (width - 1, height - 1)).astype(int)
-    x1, y1 = np.clip(np.ceil(corners.max(1)) + 2 * block, 1, (width, height)).astype(int)
-    # Whole blocks only: a block that the image's edge cuts is left to the repeated border.
-    columns, rows = max(1, (x1 - x0) // block), max(1, (y1 - y0) // block)
-    image = cv2.resize(image[y0:y0 + rows * block, x0:x0 + columns * block], (columns, rows),
-                       interpolation=cv2.INTER_AREA)
-    affine = affine.copy()
-    affine[:, 2] -= (x0 + (block - 1) / 2, y0 + (block - 1) / 2)
-    affine = affine / block
-  if fine > 1:
-    inner = np.array([(1 / fine, 0, .5 / fine - .5), (0, 1 / fine, .5 / fine - .5), (0, 0, 1)])
-    affine = affine @ inner
-  seen = cv2.warpAffine(image, affine, (size * fine, size * fine),
-                        flags=interpolation | cv2.WARP_INVERSE_MAP,
-                        borderMode=cv2.BORDER_REPLICATE)
-  if fine > 1:
-    seen = cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA)
-  return seen
+    patch = cv2.resize(patch, (columns, rows), interpolation=cv2.INTER_AREA)
+  affine = np.concatenate(
+    [affine[:, :2], affine[:, 2:] - [[x0 + (block - 1) / 2], [y0 + (block - 1) / 2]]], 1) / block
+  fine = 2 if exact and step / block > 1.1 else 1
+  affine = affine @ np.array([(1 / fine, 0, .5 / fine - .5), (0, 1 / fine, .5 / fine - .5),
+                              (0, 0, 1)])
+  seen = cv2.warpAffine(
+    patch, affine, (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE,
+    flags=(cv2.INTER_CUBIC if exact else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP)
+  return cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA) if fine > 1 else seen
 
 
 def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
@@ -277,10 +277,12 @@ def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
 
   Returns:
     uint8 [S, S, 3]. What lies outside the image repeats its edge.
+
+  Raises:
+    ValueError: the affine is not finite, as in frames where a track is not valid.
   """
-  to_image = pixel_affine(affine, size)
-  step = float(np.hypot(*to_image[:, 0]))
-  return _warp_to(image, to_image, size, fine=2 if step > 1.1 else 1, interpolation=cv2.INTER_CUBIC)
+  seen = _warp_to(image, pixel_affine(affine, size), size, exact=True)
+  return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 
 
 def pixel_affine(affine: np.ndarray, size: int) -> np.ndarray:
@@ -387,39 +389,42 @@ def _smooth(times: np.ndarray, values: np.ndarray, tolerance: float) -> np.ndarr
   """Smooths one unbroken stretch, symmetrically in time and so without lag.
 
   A parabola is fitted around every moment with Gaussian weights in seconds (Savitzky and Golay's
-  filter for uneven times). Values off the running median of 7 by more than four times the usual,
-  and by more than `tolerance`, have no weight.
+  filter for uneven times). Frames that stand out from their neighbours have no weight.
 
   Args:
     times: [N] seconds.
     values: [N, K].
-    tolerance: In the values' unit.
+    tolerance: By how much a frame must at least stand out, in the values' unit.
   """
-  middle = _running_median(values, 7)
-  off = np.abs(values - middle)
-  usual = 1.4826 * _running_median(off, 15)
-  trusted = (off <= np.maximum(4 * usual, tolerance)).all(1)
+  out = _standing_out(times, values)
+  trusted = out <= max(tolerance, 4 * 1.4826 * float(np.median(out)))
   smoothed = np.empty_like(values)
   for i, now in enumerate(times):
     low, high = np.searchsorted(times, (now - 3 * _SIGMA_SECONDS, now + 3 * _SIGMA_SECONDS))
-    near = slice(low, max(high, i + 1))
-    when = (times[near] - now) / _SIGMA_SECONDS
-    weights = np.exp(-.5 * when**2) * trusted[near]
-    degree = min(2, max(0, int(trusted[near].sum()) // 2 - 1))
-    if not weights.any():
-      smoothed[i] = middle[i]
+    near = np.arange(low, high)[trusted[low:high]]
+    if not len(near):
+      smoothed[i] = values[i]
       continue
-    powers = when[:, None] ** np.arange(degree + 1)
-    weighted = powers * weights[:, None]
+    when = (times[near] - now) / _SIGMA_SECONDS
+    powers = when[:, None] ** np.arange(1 + min(2, (len(near) - 1) // 2))
+    weighted = powers * np.exp(-.5 * when**2)[:, None]
     smoothed[i] = np.linalg.solve(weighted.T @ powers, weighted.T @ values[near])[0]
   return smoothed
 
 
-def _running_median(values: np.ndarray, width: int) -> np.ndarray:
-  """Median over `width` neighbours along axis 0, fewer at the ends."""
-  half = width // 2
-  padded = np.pad(values, ((half, half), (0, 0)), constant_values=np.nan)
-  return np.nanmedian(np.lib.stride_tricks.sliding_window_view(padded, width, axis=0), axis=-1)
+def _standing_out(times: np.ndarray, values: np.ndarray) -> np.ndarray:
+  """How far each frame lies off the lines through its neighbours at 1, 2 and 3 frames, float [N].
+
+  The least of the three counts: next to a wrong frame, one line is wrong and two are right.
+  """
+  count = len(times)
+  least = np.full(count, np.inf)
+  for step in range(1, min(3, (count - 1) // 2) + 1):
+    before, at, after = (slice(k, count - 2 * step + k) for k in (0, step, 2 * step))
+    share = ((times[at] - times[before]) / (times[after] - times[before]))[:, None]
+    line = (1 - share) * values[before] + share * values[after]
+    least[at] = np.minimum(least[at], np.abs(values[at] - line).max(1))
+  return np.where(np.isfinite(least), least, 0)
 
 
 def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,

@@ -1,0 +1,101 @@
+"""A pasted crop shows where it should and nowhere else."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vidregen_jax.media import compose, faces
+
+
+def scene(height: int = 360, width: int = 300) -> np.ndarray:
+  """A picture with coarse colour and fine texture, as skin has."""
+  rng = np.random.default_rng(0)
+  coarse = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 3)), (0, 0), 25)
+  fine = cv2.GaussianBlur(rng.normal(0, 1, (height, width, 1)), (0, 0), 1)[..., None]
+  image = 120 + 30 * coarse / coarse.std() + 8 * fine / fine.std()
+  return np.uint8(np.clip(image, 0, 255))
+
+
+def tilted(side: float = 220, degrees: float = 12, x: float = 40, y: float = 80) -> np.ndarray:
+  angle = np.radians(degrees)
+  turn = side * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
+  return np.c_[turn, (x, y)].astype(np.float32)
+
+
+@pytest.mark.parametrize('size', [16, 64, 100, 256])
+def test_soft_mask_lies_inside_the_hard_one(size):
+  hard, soft = compose.lower_face_mask(size), compose.lower_face_mask(size, soft=True)
+  assert set(np.unique(hard)) == {0, 1}
+  assert hard.dtype == soft.dtype == np.float32
+  assert (soft <= hard).all()
+  assert soft.max() == 1
+  np.testing.assert_array_equal(hard, hard[:, ::-1])
+  rows = np.flatnonzero(hard.any(1)) / size
+  assert rows[0] >= .35
+  assert not hard[:, 0].any()
+  # Rounded at the bottom: the last rows are narrower than the middle ones.
+  assert hard[np.flatnonzero(hard.any(1))[-1]].sum() < .8 * hard[int(.6 * size)].sum()
+
+
+@pytest.mark.parametrize('size', [32, 64, 256])
+def test_an_unchanged_crop_changes_nothing(size):
+  image, affine = scene(), tilted()
+  same = compose.paste(image, faces.crop(image, affine, size), affine,
+                       compose.lower_face_mask(size, soft=True))
+  np.testing.assert_array_equal(same, image)
+
+
+@pytest.mark.parametrize('affine', [tilted(), tilted(x=-90), tilted(side=500), tilted(y=250)])
+@pytest.mark.parametrize('size', [32, 128])
+def test_outside_the_mask_pixels_are_bit_identical(affine, size):
+  image, mask = scene(), compose.lower_face_mask(size, soft=True)
+  before = image.copy()
+  pasted = compose.paste(image, np.full((size, size, 3), 255, np.uint8), affine, mask)
+  np.testing.assert_array_equal(image, before)
+  y, x = np.mgrid[:image.shape[0], :image.shape[1]]
+  points = np.stack([x, y], -1).reshape(1, -1, 2).astype(np.float32)
+  at = faces.to_fractions(affine[None], points)[0].reshape(*y.shape, 2)
+  # The mask as a function of the place, not as warped pixels; a crop pixel's width of grace.
+  outline = cv2.dilate(compose.lower_face_mask(1024), np.ones((3, 3)),
+                       iterations=-(-1024 // size))
+  inside = cv2.remap(outline, at[..., 0] * 1024 - .5, at[..., 1] * 1024 - .5, cv2.INTER_NEAREST)
+  np.testing.assert_array_equal(pasted[inside == 0], image[inside == 0])
+  changed = (pasted != image).any(-1)
+  assert changed.any() or not inside.any()
+
+
+def test_where_much_changed_the_new_crop_is_seen_and_no_old_detail():
+  image, affine, size = scene(), tilted(), 64
+  crop = np.full((size, size, 3), (200, 60, 60), np.uint8)
+  pasted = compose.paste(image, crop, affine, compose.lower_face_mask(size, soft=True))
+  middle = faces.crop(pasted, affine, size)[38:50, 22:42].reshape(-1, 3)
+  np.testing.assert_allclose(middle, np.broadcast_to((200, 60, 60), middle.shape), atol=1)
+
+
+def test_where_little_changed_fine_detail_stays():
+  image, affine, size = scene(), tilted(), 64
+  mask = compose.lower_face_mask(size, soft=True)
+  crop = np.clip(faces.crop(image, affine, size).astype(int) + 4, 0, 255).astype(np.uint8)
+  pasted = compose.paste(image, crop, affine, mask)
+  added = pasted.astype(int) - image
+  assert added.min() >= 0
+  assert added.max() <= 5  # the crop's shift of 4 and a rounding, not the texture of 8
+
+
+def test_the_edge_is_a_ramp_without_a_step():
+  image = np.full((300, 300, 3), 100, np.uint8)
+  affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
+  pasted = compose.paste(image, np.full((size, size, 3), 140, np.uint8), affine,
+                         compose.lower_face_mask(size, soft=True)).astype(int)
+  steps = max(np.abs(np.diff(pasted, axis=axis)).max() for axis in (0, 1))
+  # 40 levels over .07 of 250 pixels; a smooth ramp's steepest step is 1.5 times its mean.
+  assert steps <= np.ceil(1.5 * 40 / (.07 * 250)) + 1
+  assert pasted.max() == 140
+
+
+def test_wrong_shapes_and_absent_faces_are_refused():
+  image, mask = scene(), compose.lower_face_mask(64, soft=True)
+  with pytest.raises(ValueError, match='wanted'):
+    compose.paste(image, np.zeros((32, 32, 3), np.uint8), tilted(), mask)
+  with pytest.raises(ValueError, match='not finite'):
+    compose.paste(image, np.zeros((64, 64, 3), np.uint8), np.full((2, 3), np.nan), mask)
