@@ -204,6 +204,12 @@ def test_a_tone_lights_the_row_of_its_pitch():
   assert whisper.log_mel(samples).mean(1).argmax() == 26
 
 
+def test_each_mel_filter_has_unit_area():
+  # In hertz. Only filters much wider than a bin of 40 Hz are sampled well enough to say so.
+  area = whisper._mel_filters(80)[:, 50:].sum(0) * 40
+  np.testing.assert_allclose(area, 1, atol=0.02)
+
+
 def test_a_window_is_padded_with_silence():
   samples = _noise(1)
   padded = whisper.log_mel(samples, window_seconds=2)
@@ -235,6 +241,8 @@ def test_chosen_layers_are_those_of_all_layers(tiny_folder):
   for layers in ((0,), (1, 2), (0, 3)):
     chosen = whisper.features(config, params, samples, 1, 0, layers=layers)
     np.testing.assert_allclose(chosen, everything[:, layers], atol=1e-5)
+  last = (everything[:, 3] - params['norm']['bias']) / params['norm']['scale']
+  np.testing.assert_allclose(last.var(-1), 1, atol=1e-2)  # the last one alone is normalized
   for layers in ((), (2, 1), (4,), (-1,)):
     with pytest.raises(ValueError, match='must ascend within 0'):
       whisper.features(config, params, samples, 1, 0, layers=layers)
@@ -258,8 +266,7 @@ def test_128_mel_bins_as_in_large_v3(tmp_path):
 # ------------------------------------------------------------------------------------- windows
 
 
-@pytest.mark.parametrize('batch_size', [1, 2])
-@pytest.mark.parametrize('seconds', [0.005, 1.3, 2, 2.01, 3.7, 5.9])
+@pytest.mark.parametrize(('seconds', 'batch_size'), [(0.005, 1), (2.01, 1), (5.9, 1), (5.9, 2)])
 def test_every_state_comes_from_its_own_time(tiny_folder, seconds, batch_size):
   """The embedding hears 35 ms only, so but for its position it is the same in any window."""
   config, params = whisper.load(tiny_folder)
@@ -302,12 +309,14 @@ def test_a_seam_is_no_further_off_than_any_two_windows_that_hold_it(base):
   def distance(a, b):
     return np.sqrt(np.square((a - b) / heard.std(0)).mean())
 
-  around = np.arange(seam - 10, seam + 10)
-  centred = from_window(seam - 250, around)
-  tolerance = 1.2 * distance(from_window(seam - 300, around), centred)
-  assert distance(heard[around], centred) < tolerance
-  # Without margins the seam would be a window's very edge.
-  assert distance(from_window(seam, around[10:]), centred[10:]) > 1.5 * tolerance
+  for near in (seam - 90, seam, seam + 90):  # and just inside what the margins threw away
+    around = np.arange(near - 10, near + 10)
+    centred = from_window(near - 250, around)
+    tolerance = 1.2 * distance(from_window(near - 300, around), centred)
+    assert distance(heard[around], centred) < tolerance
+  # Without margins a seam would be a window's very edge.
+  edge = np.arange(300, 310)
+  assert distance(from_window(300, edge), from_window(50, edge)) > 1.5 * tolerance
 
 
 @pytest.mark.parametrize(
