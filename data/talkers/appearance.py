@@ -96,6 +96,7 @@ class Identity:
     iris = _IRISES[rng.choice([0, 1], p=[0.4, 0.6]) if dark else rng.integers(len(_IRISES))]
     cloth = np.array([rng.random(), rng.uniform(0.05, 0.8), rng.uniform(0.12, 0.9)])
     cloth = _from_hsv(cloth * [1, rng.choice([0.25, 1.0]), 1])
+    stain = rng.uniform(-0.07, 0.05)
     metal = rng.uniform(0.05, 0.25) * np.ones(3) * (1 + 0.3 * rng.normal(0, 1, 3))
     return cls(
       seed=seed, shape=tuple(float(c) for c in shape), skin=colour(skin),
@@ -108,7 +109,7 @@ class Identity:
       brow_weight=rng.uniform(0.55, 1.0) * (1.0 if masculine else 0.8),
       beard=rng.uniform(0.4, 1.0) if bearded else 0.0, stubble=bool(rng.random() < 0.55),
       iris=colour(iris * (1 + rng.normal(0, 0.1))), iris_size=rng.uniform(0.46, 0.52),
-      teeth=colour(np.array([0.93, 0.90, 0.83]) + rng.uniform(-0.07, 0.05) * np.array([0.6, 0.8, 1.3])),
+      teeth=colour([0.93 + 0.6 * stain, 0.90 + 0.8 * stain, 0.83 + 1.3 * stain]),
       glasses=str(rng.choice(['none', 'round', 'square'], p=[0.76, 0.12, 0.12])),
       glasses_colour=colour(metal), cloth=colour(cloth), cloth_pattern=int(rng.integers(4)),
       cloth_frequency=rng.uniform(14, 40), neckline=rng.uniform(0, 1),
@@ -195,7 +196,7 @@ def figure(head, identity):
   # Skin under the clothes is left out, or it would show through them when the neck turns.
   middle = head.neutral[head.triangles].mean(1)
   covered = (middle[:, 1] < -14.0 - 2.6 * identity.neckline * 2.2)
-  covered |= (np.abs(middle[:, 0]) > 8.8) & (middle[:, 1] < -11)
+  covered |= (np.abs(middle[:, 0]) > 8.6) & (middle[:, 1] < -11)
   parts = [_Part(rest, head.triangles[~covered], head.materials[~covered],
                  head.triangle_uv[~covered])]  # fmt: skip
   count = len(rest)
@@ -240,8 +241,8 @@ def paint(head, identity):
 
   skin = linear(identity.skin)
   colour = np.tile(skin.astype(np.float32), (len(points), 1))
-  tone = identity.blotches * noise((0.18, 0.07), (0.5, 0.05), (1.6, 0.05), (5.0, 0.05), (11.0, 0.05))
-  colour *= (1 + tone)[:, None]
+  tone = noise((0.18, 0.07), (0.5, 0.05), (1.6, 0.05), (5.0, 0.05), (11.0, 0.05))
+  colour *= (1 + identity.blotches * tone)[:, None]
   # Blood shows on cheeks, nose tip, ears and chin.
   blood = np.zeros(len(points))
   for centre, radius, much in (
@@ -285,7 +286,7 @@ def paint(head, identity):
     moustache = np.clip(1 - np.abs(y - lip_y - 0.45 - 0.1 * np.cos(x)) / 0.55, 0, 1)
     moustache *= np.clip((2.9 - np.abs(x)) / 0.5, 0, 1) * (z > 8)
     area = np.maximum(area, np.clip(moustache * 1.6, 0, 1))
-    area *= np.clip(1 + 0.8 * noise((1.0, 0.4), (4.0, 0.5), (9.0, 0.6)), 0, 1)
+    area *= np.clip(1 + 0.8 * noise((0.8, 0.3), (3.0, 0.25), (9.0, 0.35)), 0, 1)
     area *= identity.beard * (0.5 if identity.stubble else 0.92) * face
     colour += area[:, None] * (hair * (0.8 * stroke)[:, None] - colour)
     gloss *= 1 - 0.5 * area
@@ -307,7 +308,7 @@ def paint(head, identity):
     gap = np.sqrt(((points[near, None, :2] - path[None]) ** 2).sum(-1))
     thick = np.interp(knots, [0, 0.3, 0.7, 1], [0.3, 0.42, 0.45, 0.3])[gap.argmin(1)]
     share = np.clip((1.25 - gap.min(1) / thick) * 1.6, 0, 1) * identity.brow_weight
-    share *= np.clip(0.85 + _noise(points[near], identity.seed, ((5.0, 0.6), (12.0, 0.5))), 0, 1)
+    share *= np.clip(0.95 + _noise(points[near], identity.seed, ((4.0, 0.3), (9.0, 0.25))), 0, 1)
     colour[near] += share[:, None] * (0.6 * hair - colour[near])
   # Lashes: the rims of the lids, the upper one heavier.
   for upper, lower in ((marks[36:40], marks[[36, 41, 40, 39]]),
@@ -425,8 +426,8 @@ def _hair(rest, identity):
   valley = np.exp(-((direction[..., 0] * 9 - 3.5 * identity.parting) / 0.5) ** 2)
   valley *= (direction[..., 2] > -0.2) * (0.5 if identity.hair_style != 'short' else 0.3)
   points = _CENTRE + direction * radius[..., None]
-  lumps = _noise(points.reshape(-1, 3), identity.seed, ((0.35, 0.25), (1.1, 0.1 + 0.35 * identity.curl)))
-  lumps = lumps.reshape(polar.shape)
+  octaves = ((0.35, 0.25), (1.1, 0.1 + 0.35 * identity.curl))
+  lumps = _noise(points.reshape(-1, 3), identity.seed, octaves).reshape(polar.shape)
   height = np.maximum(thick * taper * (1 + lumps) * (1 - valley), 0.12) + 0.12
   points = points + direction * height[..., None]
   outward = ring[None] * np.array([1, 0, 1])
@@ -531,14 +532,17 @@ def _torso(identity):
   """Shoulders in a pullover whose collar hides the foot of the neck."""
   turn = np.linspace(0, 2 * np.pi, 49)
   low = 2.2 * identity.neckline
-  rows = [(-11.6 - low, 7.3, 6.6, -2.2), (-12.3 - low, 8.3, 7.2, -2.3), (-13.6 - 0.6 * low, 10.8, 8.0, -2.3),
-          (-15.0 - 0.2 * low, 14.6, 9.0, -2.3), (-17.2, 18.6, 9.6, -2.4), (-21, 21.0, 10.4, -2.5),
+  rows = [(-11.6 - low, 7.3, 6.6, -2.2), (-12.3 - low, 8.3, 7.2, -2.3),
+          (-13.6 - 0.6 * low, 10.8, 8.0, -2.3), (-15.0 - 0.2 * low, 14.6, 9.0, -2.3),
+          (-17.2, 18.6, 9.6, -2.4), (-21, 21.0, 10.4, -2.5),
           (-30, 22.5, 11.5, -2.5), (-48, 22.5, 12.5, -2.5)]  # fmt: skip
   points, uv = [], []
   for k, (y, wide, deep, z) in enumerate(rows):
     x = wide * np.sin(turn)
     dip = (0.9 + 2.0 * low) * np.maximum(np.cos(turn), 0) ** 2 * max(1 - k / 3, 0)
     rise = 1.6 * np.maximum(-np.cos(turn), 0) * max(1 - k / 4, 0)
-    points.append(np.stack([x, y - dip + rise, z + deep * np.cos(turn)], 1))
+    # The muscles from neck to shoulders lift the cloth at both sides.
+    slope = 3.0 * np.sin(turn) ** 2 * max(1 - k / 5, 0)
+    points.append(np.stack([x, y - dip + rise + slope, z + deep * np.cos(turn)], 1))
     uv.append(np.stack([turn / (2 * np.pi), np.full(49, y / -48)], 1))
   return _grid(np.array(points), np.array(uv), mesh.CLOTH)

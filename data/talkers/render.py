@@ -86,20 +86,23 @@ class Canvas:
       self.camera, self.screen,
     )  # fmt: skip
     find_normals(self.camera, figure.triangles, self.normals)
+    outline = self.screen[head.landmarks[48:60], :2]
+    mouth_box = np.concatenate([outline.min(0) - 2, outline.max(0) + 2]).astype(np.int64)
     raster(
-      self.screen, figure.triangles, figure.materials, figure.uv, figure.traits, self.depth,
-      self.which,
+      self.screen, figure.triangles, figure.materials, figure.uv, figure.traits, mouth_box,
+      self.depth, self.which,
     )  # fmt: skip
     light_view = _light_basis(lights[0])
     look_from_light(self.camera, light_view, self.shadow_screen)
     raster_depth(self.shadow_screen, figure.triangles, figure.materials, self.shadow)
+    around, per_reach = _neighbours(float(lens[1] / (lens[0] - 8.0)))
     lips = self.shape[head.landmarks[[51, 57, 62, 66]]]
     gape = max(float(lips[2, 1] - lips[3, 1]), 0.0)
     mouth = np.array([(lips[0, 2] + lips[1, 2]) / 2, gape], np.float32)
     shade(
       self.screen, self.camera, self.normals, self.shape, figure.triangles, figure.materials,
       figure.uv, figure.paint, figure.inner, figure.palette, figure.traits, self.depth, self.which,
-      self.shadow, light_view, lights, mouth, np.float32(lens[1]), background, self.image,
+      self.shadow, light_view, lights, mouth, around, per_reach, background, self.image,
     )  # fmt: skip
     return self.image
 
@@ -110,6 +113,16 @@ def _light_basis(direction):
   right = np.cross(np.array([0, 1, 0], np.float32), forward)
   right /= np.linalg.norm(right)
   return np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
+
+
+def _neighbours(pixels_per_unit):
+  """Offsets int64 [8, 2] of the crevice test and 1 / their length in units, float32 [8]."""
+  turn = np.arange(8) * np.pi / 4
+  radius = np.where(np.arange(8) % 2, 1.1, 0.35) * pixels_per_unit
+  radius = np.maximum(radius, np.where(np.arange(8) % 2, 2, 1))
+  offsets = np.rint(np.stack([np.cos(turn), np.sin(turn)], 1) * radius[:, None]).astype(np.int64)
+  lengths = np.linalg.norm(offsets, axis=1) / pixels_per_unit
+  return offsets, (1 / lengths).astype(np.float32)
 
 
 @_jit
@@ -226,8 +239,11 @@ def value_noise(points, frequency, seed, out):
 
 
 @_jit
-def raster(screen, triangles, materials, uv, traits, depth, which):
-  """Fills `depth` (1 / distance, larger is nearer) and `which` (triangle, -1 for none)."""
+def raster(screen, triangles, materials, uv, traits, mouth_box, depth, which):
+  """Fills `depth` (1 / distance, larger is nearer) and `which` (triangle, -1 for none).
+
+  The mouth's inside is drawn only within `mouth_box` (left, top, right, bottom), the lips' box.
+  """
   side = depth.shape[0]
   depth[:] = 0
   which[:] = -1
@@ -244,6 +260,9 @@ def raster(screen, triangles, materials, uv, traits, depth, which):
     right = min(int(math.floor(max(ax, bx, cx) - 0.5)), side - 1)
     top = max(int(math.ceil(min(ay, by, cy) - 0.5)), 0)
     bottom = min(int(math.floor(max(ay, by, cy) - 0.5)), side - 1)
+    if materials[t] >= SOCKET and materials[t] <= TEETH:
+      left, top = max(left, mouth_box[0]), max(top, mouth_box[1])
+      right, bottom = min(right, mouth_box[2]), min(bottom, mouth_box[3])
     if left > right or top > bottom:
       continue
     inverse = np.float32(1) / area
@@ -347,7 +366,7 @@ def _power(x, doublings):
 @_jit
 def shade(
   screen, camera, normals, shape, triangles, materials, uv, paint, inner, palette, traits, depth,
-  which, shadow, light_view, lights, mouth, focal, background, image,
+  which, shadow, light_view, lights, mouth, around, per_reach, background, image,
 ):  # fmt: skip
   """Shades every pixel of `which` into `image`.
 
@@ -394,7 +413,7 @@ def shade(
       # Albedo, gloss and scattering of the material.
       wrap_r, wrap_g, wrap_b = np.float32(0.1), np.float32(0.1), np.float32(0.1)
       gloss, sharp = np.float32(0.05), 4
-      if material == FACE or material == SCALP:
+      if material <= SCALP:
         m = 0 if material == FACE else 1
         tx = min(max(u * sheet - np.float32(0.5), zero), np.float32(sheet - 1.001))
         ty = min(max(v * sheet - np.float32(0.5), zero), np.float32(sheet - 1.001))
@@ -402,11 +421,14 @@ def shade(
         fx, fy = tx - np.float32(i), ty - np.float32(j)
         w00, w01 = (one - fx) * (one - fy), fx * (one - fy)
         w10, w11 = (one - fx) * fy, fx * fy
-        p, q = paint[m, j], paint[m, j + 1]
-        red = p[i, 0] * w00 + p[i + 1, 0] * w01 + q[i, 0] * w10 + q[i + 1, 0] * w11
-        green = p[i, 1] * w00 + p[i + 1, 1] * w01 + q[i, 1] * w10 + q[i + 1, 1] * w11
-        blue = p[i, 2] * w00 + p[i + 1, 2] * w01 + q[i, 2] * w10 + q[i + 1, 2] * w11
-        gloss = p[i, 3] * w00 + p[i + 1, 3] * w01 + q[i, 3] * w10 + q[i + 1, 3] * w11
+        red = (paint[m, j, i, 0] * w00 + paint[m, j, i + 1, 0] * w01
+               + paint[m, j + 1, i, 0] * w10 + paint[m, j + 1, i + 1, 0] * w11)  # fmt: skip
+        green = (paint[m, j, i, 1] * w00 + paint[m, j, i + 1, 1] * w01
+                 + paint[m, j + 1, i, 1] * w10 + paint[m, j + 1, i + 1, 1] * w11)  # fmt: skip
+        blue = (paint[m, j, i, 2] * w00 + paint[m, j, i + 1, 2] * w01
+                + paint[m, j + 1, i, 2] * w10 + paint[m, j + 1, i + 1, 2] * w11)  # fmt: skip
+        gloss = (paint[m, j, i, 3] * w00 + paint[m, j, i + 1, 3] * w01
+                 + paint[m, j + 1, i, 3] * w10 + paint[m, j + 1, i + 1, 3] * w11)  # fmt: skip
         wrap_r, wrap_g, wrap_b = np.float32(0.42), np.float32(0.22), np.float32(0.16)
       elif material == EYE:
         radial = math.sqrt(u * u + v * v) / traits[0]
@@ -436,7 +458,8 @@ def shade(
         wrap_r, wrap_g, wrap_b = np.float32(0.45), np.float32(0.3), np.float32(0.3)
         gloss, sharp = np.float32(0.18), 5
       elif material == SOCKET:
-        red, green, blue = palette[5, 0] * np.float32(0.5), palette[5, 1] * np.float32(0.4), palette[5, 2] * np.float32(0.4)
+        red, green = palette[5, 0] * np.float32(0.5), palette[5, 1] * np.float32(0.4)
+        blue = palette[5, 2] * np.float32(0.4)
       elif material == HAIR:
         strand = _strand(u, v, traits[3]) + np.float32(0.7) * _strand(u, v * 2, traits[3] * 3)
         shine = np.float32(0.35) + np.float32(0.8) * strand
@@ -445,13 +468,14 @@ def shade(
       elif material == CLOTH:
         red, green, blue = palette[2, 0], palette[2, 1], palette[2, 2]
         kind = int(traits[1])
+        weave = one
         if kind == 1 and math.floor(v * traits[2]) % 2 == 0:
-          red, green, blue = red * np.float32(0.6), green * np.float32(0.6), blue * np.float32(0.65)
+          weave = np.float32(0.6)
         elif kind == 2 and math.floor(u * traits[2]) % 2 == 0:
-          red, green, blue = red * np.float32(0.7), green * np.float32(0.7), blue * np.float32(0.75)
+          weave = np.float32(0.7)
         elif kind == 3:
-          weave = np.float32(0.8) + np.float32(0.4) * _hash(int(u * 90), int(v * 90), 3)
-          red, green, blue = red * weave, green * weave, blue * weave
+          weave = np.float32(0.8) + np.float32(0.4) * _hash(int(u * 160), int(v * 160), 3)
+        red, green, blue = red * weave, green * weave, blue * weave
         gloss = np.float32(0.01)
       else:
         red, green, blue = palette[3, 0], palette[3, 1], palette[3, 2]
@@ -459,26 +483,17 @@ def shade(
 
       # Crevices: how much of the surroundings stands in front of this pixel.
       distance = one / depth[row, column]
-      step = focal / distance
       hidden = zero
-      near_radius = max(step * np.float32(0.35), one)
-      far_radius = max(step * np.float32(1.1), np.float32(2))
-      for k in range(8):
-        radius = near_radius if k % 2 == 0 else far_radius
-        angle_x = (1.0, 0.7071, 0.0, -0.7071, -1.0, -0.7071, 0.0, 0.7071)[k]
-        angle_y = (0.0, 0.7071, 1.0, 0.7071, 0.0, -0.7071, -1.0, -0.7071)[k]
-        i = column + int(radius * angle_x + np.float32(100.5)) - 100
-        j = row + int(radius * angle_y + np.float32(100.5)) - 100
-        if i < 0 or j < 0 or i >= side or j >= side or which[j, i] < 0:
+      for k in range(len(around)):
+        i, j = column + around[k, 0], row + around[k, 1]
+        if i < 0 or j < 0 or i >= side or j >= side:
           continue
-        reach = radius / step
-        rise = (distance - one / depth[j, i]) / reach
-        # A slope of 45 degrees hides nothing on a convex face; far silhouettes hide nothing.
-        rise -= np.float32(0.35)
+        # distance - 1 / depth[j, i], to first order, as a slope. 20 degrees hide nothing.
+        rise = distance * (depth[j, i] * distance - one) * per_reach[k] - np.float32(0.35)
         if rise > 0:
-          hidden += min(rise, one) / (one + max(rise - np.float32(2.5), zero) ** 2)
-      open_sky = one - np.float32(0.085) * hidden
-      open_sky = max(open_sky, np.float32(0.3))
+          # What stands far in front is another thing, not this crevice's wall.
+          hidden += min(rise, one) * max(min(np.float32(1.8) - rise * np.float32(0.3), one), zero)
+      open_sky = max(one - np.float32(0.085) * hidden, np.float32(0.3))
 
       # Soft shadow of the key light.
       px = wa * camera[a, 0] + wb * camera[b, 0] + wc * camera[c, 0]
@@ -486,25 +501,25 @@ def shade(
       pz = wa * camera[a, 2] + wb * camera[b, 2] + wc * camera[c, 2]
       lit = one
       facing = nx * lx + ny * ly + nz * lz
-      if material != EYE and material != GLASSES:
+      if facing > np.float32(-0.42) and material != EYE and material != GLASSES:
         sx = light_view[0, 0] * px + light_view[0, 1] * py + light_view[0, 2] * pz
         sy = light_view[1, 0] * px + light_view[1, 1] * py + light_view[1, 2] * pz
         sz = lx * px + ly * py + lz * pz
-        sx = half_shadow + shadow_scale * sx - np.float32(0.5)
-        sy = half_shadow - shadow_scale * sy - np.float32(0.5)
+        sx = half_shadow + shadow_scale * sx
+        sy = half_shadow - shadow_scale * sy
         bias = np.float32(0.45) + np.float32(0.5) * (one - min(max(facing, zero), one))
         i, j = int(sx), int(sy)
         if i >= 1 and j >= 1 and i < SHADOW_SIZE - 3 and j < SHADOW_SIZE - 3:
           fx, fy = sx - np.float32(i), sy - np.float32(j)
           dark = zero
-          for dj in range(-1, 3):
-            wy = (one - fy) if dj == -1 else (fy if dj == 2 else one)
-            for di in range(-1, 3):
-              wx = (one - fx) if di == -1 else (fx if di == 2 else one)
+          for dj in range(3):
+            wy = (one - fy) if dj == 0 else (fy if dj == 2 else one)
+            for di in range(3):
+              wx = (one - fx) if di == 0 else (fx if di == 2 else one)
               # A shadow fades in with the blocker's height: no acne, no hard steps.
-              block = (shadow[j + dj, i + di] - sz - bias) * np.float32(2.0)
+              block = (shadow[j + dj - 1, i + di - 1] - sz - bias) * np.float32(2.0)
               dark += wx * wy * min(max(block, zero), one)
-          lit = max(one - dark / np.float32(9), zero)
+          lit = max(one - dark * np.float32(0.25), zero)
 
       # The mouth is lit through its opening only.
       within = wa * inner[a] + wb * inner[b] + wc * inner[c]
