@@ -34,26 +34,31 @@ def run():
       'give both --config and --workdir: --config=configs/codec.py:tiny --workdir=out/codec'
     )
   config = _CONFIG.value
+  try:
+    stage = config.stage
+  except OSError as error:  # config_flags keeps it until the config is first looked at
+    raise UserError(str(error)) from None
   # Explicit, not guessed: a pod that fails to connect would train N models into one workdir.
   if _MULTIHOST.value:
     jax.distributed.initialize()
-  # Resuming, and the generator after the codec, need not compile again what was compiled here.
-  jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(_WORKDIR.value) / 'compiled'))
   if config.needs_accelerator and jax.default_backend() == 'cpu':
     raise UserError(
       f'size {config.size} needs an accelerator and JAX sees none here: '
-      f'on a CPU use --config=configs/{config.stage}.py:tiny'
+      f'on a CPU use --config=configs/{stage}.py:tiny'
     )
-  if config.stage == 'codec':
+  if jax.default_backend() != 'cpu':
+    # A run that is resumed need not compile again.
+    jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(_WORKDIR.value) / 'compiled'))
+  if stage == 'codec':
     from vidregen_jax import train_codec
 
     train_codec.train(config, _WORKDIR.value)
-  elif config.stage == 'generator':
+  elif stage == 'generator':
     from vidregen_jax import train_generator
 
     train_generator.train(config, _WORKDIR.value)
   else:
-    raise UserError(f"config.stage is {config.stage!r}: it is 'codec' or 'generator'")
+    raise UserError(f"config.stage is {stage!r}: it is 'codec' or 'generator'")
 
 
 if __name__ == '__main__':

@@ -1,0 +1,107 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidregen_jax import checkpoint, sharding, weights
+from vidregen_jax.errors import UserError
+
+grain = pytest.importorskip('grain')
+
+
+def numbers():
+  return iter(grain.MapDataset.range(50).seed(1).shuffle().repeat().batch(2).to_iter_dataset())
+
+
+def abstract_params(**shapes):
+  where = sharding.replicated(sharding.make_mesh())
+  return {k: jax.ShapeDtypeStruct(s, jnp.float32, sharding=where) for k, s in shapes.items()}
+
+
+def test_saves_in_quick_succession_are_all_kept_to_the_last_two(tmp_path):
+  data = numbers()
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest is None
+    for step in range(1, 6):
+      next(data)
+      checkpoints.save(step, {'x': jnp.full(3, float(step))}, data)
+  assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ['4', '5']
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.latest == 5
+    abstract = abstract_params(x=(3,))
+    again = numbers()
+    restored = checkpoints.restore(abstract, again)
+  np.testing.assert_array_equal(restored['x'], 5)
+  np.testing.assert_array_equal(next(again), next(data))
+
+
+def test_a_checkpoint_of_another_shape_is_refused_by_name_with_both_shapes(tmp_path):
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(3, {'a': {'w': jnp.zeros((4, 2))}}, numbers())
+  with (
+    checkpoint.Checkpoints(tmp_path) as checkpoints,
+    pytest.raises(UserError, match=r'a/w is \[4, 2\] there and \[4, 5\] .* choose another') as info,
+  ):
+    checkpoints.restore({'a': abstract_params(w=(4, 5))}, numbers())
+  assert '\n' not in str(info.value)
+
+
+# ------------------------------------------------------------------------------------- exports
+
+
+def model():
+  rng = np.random.default_rng(0)
+  return {'encoder': {'in': {'w': rng.normal(size=(2, 3)).astype(np.float32)}}, 'b': np.zeros(4)}
+
+
+def test_export_round_trip(tmp_path):
+  config = {'size': 64, 'widths': (8, (16, 2)), 'norm': 'rms'}
+  weights.export(tmp_path / 'x', 'codec', config, model(), latent_mean=np.arange(3.0))
+  export = weights.load_export(tmp_path / 'x', 'codec')
+  assert export.config == config and hash(export.config['widths'])
+  np.testing.assert_array_equal(export.params['encoder']['in']['w'], model()['encoder']['in']['w'])
+  assert list(export.arrays) == ['latent_mean']
+  assert [p.name for p in tmp_path.iterdir()] == ['x'], 'parts were left behind'
+
+
+def test_exporting_again_replaces_and_the_digest_tells_models_apart(tmp_path):
+  weights.export(tmp_path / 'x', 'codec', {}, model())
+  first = weights.load_export(tmp_path / 'x', 'codec').digest
+  weights.export(tmp_path / 'x', 'codec', {}, model())
+  assert weights.load_export(tmp_path / 'x', 'codec').digest == first
+  weights.export(tmp_path / 'x', 'codec', {}, model() | {'b': np.ones(4)})
+  assert weights.load_export(tmp_path / 'x', 'codec').digest != first
+
+
+def test_a_failed_export_leaves_the_old_one(tmp_path):
+  weights.export(tmp_path / 'x', 'codec', {'old': 1}, model())
+  with pytest.raises(TypeError):
+    weights.export(tmp_path / 'x', 'codec', {'new': object()}, model())
+  assert weights.load_export(tmp_path / 'x', 'codec').config == {'old': 1}
+  assert [p.name for p in tmp_path.iterdir()] == ['x']
+
+
+def test_what_is_not_an_export_is_refused_in_one_line(tmp_path):
+  weights.export(tmp_path / 'x', 'codec', {}, model())
+  with pytest.raises(UserError, match='holds a codec, but a generator'):
+    weights.load_export(tmp_path / 'x', 'generator')
+  with pytest.raises(UserError, match='no exported codec here'):
+    weights.load_export(tmp_path / 'none', 'codec')
+  data = (tmp_path / 'x' / 'codec.safetensors').read_bytes()
+  (tmp_path / 'x' / 'codec.safetensors').write_bytes(data[:-8])
+  with pytest.raises(UserError, match='is damaged'):
+    weights.load_export(tmp_path / 'x', 'codec')
+  (tmp_path / 'x' / 'config.json').write_text(json.dumps({'format': 99}))
+  with pytest.raises(UserError, match='not of format'):
+    weights.load_export(tmp_path / 'x', 'codec')
+
+
+def test_weights_of_another_model_are_refused_by_name():
+  wrong = model() | {'b': np.zeros(5)}
+  weights.check_shapes(model(), model(), 'it', 'go')
+  with pytest.raises(UserError, match=r'it is of another model: b is \[5\] there and \[4\]'):
+    weights.check_shapes(wrong, model(), 'it', 'go')
+  with pytest.raises(UserError, match='encoder/in/w is no such array there'):
+    weights.check_shapes({'b': np.zeros(4)}, model(), 'it', 'go')

@@ -1,0 +1,47 @@
+import json
+import types
+
+import cv2
+import numpy as np
+
+from vidregen_jax import metrics
+
+
+def test_scalars_and_pictures_are_where_they_are_looked_for(tmp_path, capsys):
+  with metrics.MetricWriter(tmp_path, num_steps=10) as writer:
+    writer.write(5, {'train/loss': 0.5})
+    writer.progress(5, 0.5)
+    red = np.zeros((8, 8, 3), np.uint8) + np.uint8([255, 0, 0])
+    writer.save_grid(5, 'pictures', [[red, 0 * red], [0 * red, red]])
+  assert json.loads((tmp_path / 'metrics.jsonl').read_text()) == {'step': 5, 'train/loss': 0.5}
+  sheet = cv2.imread(str(tmp_path / 'samples' / 'pictures_00000005.png'))[:, :, ::-1]
+  assert sheet.shape == (16, 16, 3)
+  np.testing.assert_array_equal(sheet[:8, :8], red)
+  np.testing.assert_array_equal(sheet[:8, 8:], 0)
+  assert list((tmp_path / 'tensorboard').iterdir())
+  assert 'step 5/10  loss 0.5000' in capsys.readouterr().err
+
+
+def test_a_resumed_run_appends_and_tells_the_time_left(tmp_path, capsys, monkeypatch):
+  clock = iter([0.0, 2.0, 20.0])
+  monkeypatch.setattr(metrics, 'time', types.SimpleNamespace(monotonic=lambda: next(clock)))
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n')
+  with metrics.MetricWriter(tmp_path, num_steps=100, first_step=10) as writer:
+    writer.write(20, {})
+    writer.progress(20, 1.0)
+    writer.progress(100, 1.0)
+  assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 2
+  assert '5.00 steps/s  16s left' in capsys.readouterr().err
+
+
+def test_other_processes_write_nothing(tmp_path, capsys):
+  with metrics.MetricWriter(tmp_path, num_steps=10, active=False) as writer:
+    writer.write(1, {'a': 1.0})
+    writer.progress(1, 1.0)
+    writer.say('hello')
+    writer.save_grid(1, 'x', [])
+  assert not list(tmp_path.iterdir()) and not capsys.readouterr().err
+
+
+def test_durations_read_well():
+  assert [metrics.duration(s) for s in (42, 185, 3720)] == ['42s', '3m05s', '1h02m']

@@ -1,0 +1,110 @@
+"""A run that was stopped and resumed is the run that was not, to the last bit."""
+
+import json
+
+import fake_codec
+import fake_talkers
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import codec as codec_config
+from vidregen_jax import input_pipeline, metrics, pixels, train_codec, weights
+from vidregen_jax.errors import UserError
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+  return fake_talkers.build(tmp_path_factory.mktemp('data'))
+
+
+@pytest.fixture(autouse=True)
+def small_codec(monkeypatch):
+  monkeypatch.setattr(train_codec, 'codec', fake_codec)
+
+
+def config(dataset, **changes):
+  small = codec_config.get_config('tiny')
+  small.model = ConfigDict(dict(size=16, latent_channels=4))
+  small.update(
+    dataset=str(dataset), batch_size=8, num_steps=7, log_every=1, eval_every=3, checkpoint_every=2,
+    warmup_steps=2, stats_batches=2, eval_clips=2,
+  )
+  small.update(changes)
+  return small
+
+
+def losses(workdir):
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  return {line['step']: line['train/loss'] for line in lines if 'train/loss' in line}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatch):
+  train_codec.train(config(dataset), tmp_path / 'whole')
+
+  def stop(self, step, loss):
+    if step == 5:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(metrics.MetricWriter, 'progress', stop)
+    with pytest.raises(KeyboardInterrupt):
+      train_codec.train(config(dataset), tmp_path / 'stopped')
+  assert not (tmp_path / 'stopped' / 'export').exists()
+  assert sorted(losses(tmp_path / 'stopped')) == [1, 2, 3, 4, 5]
+  train_codec.train(config(dataset), tmp_path / 'stopped')
+
+  assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
+  whole, resumed = (
+    weights.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
+  )
+  assert whole.digest == resumed.digest
+  # And the run did learn something that could have differed.
+  first, *_, last = losses(tmp_path / 'whole').values()
+  assert last < first
+
+
+def test_the_export_has_the_latents_statistics_and_the_sheets_are_there(dataset, tmp_path):
+  train_codec.train(config(dataset, num_steps=2), tmp_path)
+  export = weights.load_export(tmp_path / 'export', 'codec')
+  assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2}
+  assert export.arrays['latent_mean'].shape == (4,) and (export.arrays['latent_std'] > 0).all()
+  assert list((tmp_path / 'samples').glob('reconstructions_*.png'))
+  # A finished run does not train on: it writes the same export again.
+  train_codec.train(config(dataset, num_steps=2), tmp_path)
+  assert weights.load_export(tmp_path / 'export', 'codec').digest == export.digest
+
+
+def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path):
+  with pytest.raises(UserError, match='the loss became .* between steps 2 and 2: lower'):
+    train_codec.train(
+      config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38), tmp_path
+    )
+  assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
+
+
+def test_a_workdir_of_another_model_is_refused(dataset, tmp_path):
+  train_codec.train(config(dataset, num_steps=2), tmp_path)
+  other = config(dataset, num_steps=4)
+  other.model.latent_channels = 5
+  with pytest.raises(UserError, match=r'decoder/w is \[4, 3\] there and \[5, 3\]'):
+    train_codec.train(other, tmp_path)
+
+
+def test_statistics_are_those_of_the_latents(dataset, tmp_path):
+  train_codec.train(config(dataset, num_steps=1, stats_batches=30), tmp_path)
+  export = weights.load_export(tmp_path / 'export', 'codec')
+  model = fake_codec.CodecConfig(**export.config)
+  clips = input_pipeline.talker_clips(dataset, 'train', 16)
+  latents = []
+  for i in range(len(clips)):
+    for start in range(len(clips[i]['frames']) - 7):
+      window = clips[i]['frames'][None, start : start + 8]
+      (mean, _), _ = fake_codec.encode(
+        model, export.params, pixels.to_float(window), fake_codec.init_encoder_cache(model, 1)
+      )
+      latents.append(np.asarray(mean).reshape(-1, 4))
+  latents = np.concatenate(latents)
+  # The run saw 240 random windows of these 145.
+  np.testing.assert_allclose(export.arrays['latent_mean'], latents.mean(0), atol=0.1)
+  np.testing.assert_allclose(export.arrays['latent_std'], latents.std(0), rtol=0.15)

@@ -1,0 +1,89 @@
+"""Configs and the command line: a mistake is one line, names the way out, and exits with 2."""
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from configs import codec as codec_config
+from vidregen_jax import commands, train_codec
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SIZES = ('tiny', 'talkers', '256', '512')
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_every_size_describes_a_codec_and_its_own_crops(size):
+  config = codec_config.get_config(size)
+  model = train_codec.model_config(config)
+  assert set(config.model) == {field.name for field in dataclasses.fields(codec.CodecConfig)}
+  assert config.dataset.endswith(f'/{model.size}')
+  assert config.num_frames % codec.TIME_FACTOR == 0
+
+
+def test_every_field_is_read_somewhere():
+  source = '\n'.join(path.read_text() for path in (ROOT / 'vidregen_jax').rglob('*.py'))
+  fields = set(codec_config.get_config('tiny'))
+  assert fields - set(re.findall(r'\bconfig\.(\w+)', source)) == set()
+
+
+def test_sizes_have_the_same_fields():
+  first, *others = [
+    {k: type(v) for k, v in codec_config.get_config(size).items()} for size in SIZES
+  ]
+  assert all(other == first for other in others)
+
+
+def test_a_mistyped_field_fails():
+  config = codec_config.get_config('tiny').lock()
+  with pytest.raises(AttributeError):
+    config.lerning_rate = 1.0
+  with pytest.raises(ValueError, match="there is no size '64': choose 'tiny'"):
+    codec_config.get_config('64')
+
+
+def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
+  config = '--config=configs/codec.py:'
+  workdir = f'--workdir={tmp_path}/run'
+  cases = {
+    'lerning_rate': [config + 'tiny', '--config.lerning_rate=1', workdir],
+    "there is no size 'tinny': choose": [config + 'tinny', workdir],
+    'needs an accelerator .* --config=configs/codec.py:tiny': [config + '512', workdir],
+    'no dataset in .*: build it with `python -m data.talkers': [
+      config + 'tiny', f'--config.dataset={tmp_path}/none', workdir
+    ],
+    'No such file or directory: .configs/none.py': ['--config=configs/none.py', workdir],
+  }
+  runs = {
+    message: subprocess.Popen(
+      [sys.executable, '-m', 'vidregen_jax.train', *arguments],
+      cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    )
+    for message, arguments in cases.items()
+  }
+  for message, process in runs.items():
+    _, errors = process.communicate()
+    assert process.returncode == 2, (message, errors)
+    assert re.fullmatch(f'error: [^\n]*({message})[^\n]*\n', errors), (message, errors)
+  assert not (tmp_path / 'run').exists(), 'a mistake left something behind'
+
+
+@pytest.mark.parametrize(
+  ('raised', 'status', 'line'),
+  [(UserError('no'), 2, 'error: no\n'), (KeyboardInterrupt(), 130, '\ninterrupted: go on\n')],
+)
+def test_status_of_a_program(raised, status, line, monkeypatch, capsys):
+  def main():
+    raise raised
+
+  monkeypatch.setattr(commands.app, 'run', lambda main, flags_parser: main([]))
+  with pytest.raises(SystemExit) as info:
+    commands.run(main, 'go on')
+  assert info.value.code == status
+  assert capsys.readouterr().err == line
