@@ -283,8 +283,10 @@ def paint(head, identity):
     lip_y = marks[51, 1]
     jaw = np.interp(np.abs(x), [0, 2.4, 4.5, 7.0, 8.2], [-3.9, -4.2, -2.6, -0.5, 2.2])
     area = np.clip((jaw - y) / 1.2, 0, 1) * np.clip((y + 10.5) / 1.8, 0, 1) * (z > 0)
-    moustache = np.clip(1 - np.abs(y - lip_y - 0.45 - 0.1 * np.cos(x)) / 0.55, 0, 1)
-    moustache *= np.clip((2.9 - np.abs(x)) / 0.5, 0, 1) * (z > 8)
+    # It follows the lip and thins out towards its ends.
+    line = lip_y + 0.55 - 0.13 * x**2
+    moustache = np.clip(1.25 - np.abs(y - line) / (0.62 - 0.05 * x**2).clip(0.2), 0, 1)
+    moustache *= np.clip((3.2 - np.abs(x)) / 1.2, 0, 1) * (z > 8)
     area = np.maximum(area, np.clip(moustache * 1.6, 0, 1))
     area *= np.clip(1 + 0.8 * noise((0.8, 0.3), (3.0, 0.25), (9.0, 0.35)), 0, 1)
     area *= identity.beard * (0.5 if identity.stubble else 0.92) * face

@@ -18,6 +18,7 @@ from data.talkers import appearance, mesh, motion, render
 from vidregen_jax import errors
 
 _FACE_UNITS = 17.5  # chin to hairline of the mean head
+_SEAL = 0.03  # units that resting lips overlap, so that no slit of teeth shows
 
 
 def render_clip(head, identity, scene, face_curves, times, size, seed, threads=2):
@@ -53,6 +54,7 @@ def _render(head, identity, scene, curves, times, size, seed, threads):
   rng = np.random.default_rng([seed, 23])
   side = size * render.SUPERSAMPLING
   weights = _act(curves, acting.face)
+  weights[:, mesh.CHANNELS.index('mouthClose')] += _seal(head, figure)
   lens = _lens(scene, side)
   background = scene.backdrop(side)
   lights = np.array(
@@ -111,6 +113,14 @@ def _act(curves, extra):
     blink = both[:, at(f'eyeBlink_{side}')]
     both[:, at(f'eyeBlink_{side}')] = np.clip(blink + 0.35 * down * (1 - blink), 0, 1)
   return both
+
+
+def _seal(head, figure):
+  """mouthClose that makes this person's lips just meet at rest: ICT's neutral lips stand ajar."""
+  upper, lower = head.landmarks[[62, 66]]
+  ajar = figure.rest[upper, 1] - figure.rest[lower, 1] + _SEAL
+  closing = head.channel_landmarks[mesh.CHANNELS.index('mouthClose')]
+  return max(ajar / (closing[66, 1] - closing[62, 1]), 0.0)
 
 
 def _lens(scene, side):

@@ -38,6 +38,8 @@ _MATERIALS = {
 }  # fmt: skip
 # Vertex ranges of the back-head material that are no outer skin (ICT-FaceKit's vertex order).
 _MOUTH_SOCKET = (11248, 13293)
+# The free part of the tongue, within the gums' material.
+_TONGUE = (16600, 17038)
 
 # The 68 landmark vertices published with ICT-FaceKit, in the common (iBUG) order.
 # fmt: off
@@ -142,7 +144,7 @@ def _load(path):
   still = np.zeros_like(neutral)
   expressions = [expression_of.get(name, [still]) for name in ICT_CHANNELS]
   expressions = [e[used] if len(e) > 1 else still for e in expressions]
-  expressions += _tongue(neutral, triangles, materials, expressions[CHANNELS.index('jawOpen')])
+  expressions += _tongue(neutral, (used >= _TONGUE[0]) & (used <= _TONGUE[1]))
 
   paint_position = np.stack([
     _paint_position(neutral, triangles[materials == m], triangle_uv[materials == m])
@@ -169,30 +171,14 @@ def _spherical(neutral, triangles):
   return sideways & (np.abs(centre[:, 1] - 3.55) < 1.55) & (np.abs(centre[:, 2] - 7.9) < 1.45)
 
 
-def _tongue(neutral, triangles, materials, jaw_open):
+def _tongue(neutral, tongue):
   """Displacements of tongueUp and tongueOut: ICT-FaceKit has a tongue but no shapes for it."""
-  gums = np.zeros(len(neutral), bool)
-  gums[triangles[materials == GUMS]] = True
-  teeth = np.zeros(len(neutral), bool)
-  teeth[triangles[materials == TEETH]] = True
-  lower = teeth & (np.abs(jaw_open).max(1) > 0.5)
-  if not gums.any() or not lower.any():
-    return [np.zeros_like(neutral)] * 2
-  arch = neutral[lower][:, [0, 2]]
-  moving = np.flatnonzero(gums & (np.abs(jaw_open).max(1) > 0.3))
-  points = neutral[moving]
-  gap = np.sqrt(((points[:, None, [0, 2]] - arch[None]) ** 2).sum(-1)).min(1)
-  inside = points[:, 2] < np.interp(
-    np.abs(points[:, 0]), [0, 0.9, 1.6, 2.2, 2.7], [9.4, 9.1, 8.4, 7.2, 5.5]
-  )
-  free = np.where(inside, np.clip((gap - 0.15) / 0.5, 0, 1), 0.0)
-  front = np.clip((points[:, 2] - 4.5) / 4.3, 0, 1) ** 1.3
+  # The root stays where it is; the tip rises to the ridge behind the upper teeth, or lies on the
+  # lower teeth and comes out between the lips.
+  front = np.where(tongue, np.clip((neutral[:, 2] - 4.5) / 5.0, 0, 1) ** 1.3, 0)
   up, out = np.zeros_like(neutral), np.zeros_like(neutral)
-  # The tip reaches the ridge behind the upper teeth; the root stays where it is.
-  up[moving, 1] = 1.35 * free * front
-  up[moving, 2] = 0.25 * free * front
-  out[moving, 1] = 0.75 * free * front
-  out[moving, 2] = 2.1 * free * front
+  up[:, 1], up[:, 2] = 1.35 * front, 0.3 * front
+  out[:, 1], out[:, 2] = 1.3 * front, 2.0 * front
   return [up, out]
 
 

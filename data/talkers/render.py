@@ -525,7 +525,7 @@ def shade(
       within = wa * inner[a] + wb * inner[b] + wc * inner[c]
       if within > 0:
         deep = mouth[0] - (wa * shape[a, 2] + wb * shape[b, 2] + wc * shape[c, 2])
-        fade = one - (deep - np.float32(0.7)) / (np.float32(2.6) + np.float32(1.2) * mouth[1])
+        fade = one - (deep - np.float32(0.7)) / (np.float32(3.0) + np.float32(1.2) * mouth[1])
         fade = min(max(fade, np.float32(0.05)), one)
         fade = fade * fade * min(np.float32(0.6) + np.float32(0.5) * mouth[1], one)
         fade = one + within * (fade - one)
