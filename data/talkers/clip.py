@@ -207,10 +207,12 @@ def _benchmark(head, threads):
         head, appearance.Identity.draw(5), appearance.Scene.draw(5), curves[:count],
         times[:count], size, 5, threads,
       ):  # fmt: skip
-        first = first or time.perf_counter()
-      end = time.perf_counter()
+        if first is None:
+          first, busy = time.perf_counter(), time.process_time()
+      end, busy = time.perf_counter(), time.process_time() - busy
     print(
-      f'{size} px, {threads} threads: {(count - 1) / (end - first):.1f} frames/s; '
+      f'{size} px, {threads} threads: {(count - 1) / (end - first):.1f} frames/s, '
+      f'{1000 * busy / (count - 1):.1f} ms of processor time a frame; '
       f'set-up {first - start:.2f} s a clip'
     )
 
