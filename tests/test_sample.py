@@ -1,0 +1,138 @@
+"""The sampler's two drivers are one step, and that step is what training trained."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vidregen_jax import sample
+from vidregen_jax.models import codec, generator
+
+CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
+GENERATOR = generator.GeneratorConfig(
+    cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=4,
+    look_ahead=1, references=2, sinks=2, sink_logit=True, audio_layers=2, audio_channels=12,
+    audio_hidden=8)
+MODELS = sample.Models(CODEC, GENERATOR)
+FRAMES = 6
+
+
+def perturbed(params, seed):
+  """Zero-initialised layers hide mistakes in what they would multiply: give them values."""
+  leaves, tree = jax.tree.flatten(params)
+  rng = np.random.default_rng(seed)
+  return jax.tree.unflatten(tree, [x + 0.1 * rng.standard_normal(x.shape, np.float32)
+                                   for x in leaves])
+
+
+@pytest.fixture(scope='module')
+def params():
+  return sample.Params(perturbed(codec.init(CODEC, jax.random.key(0)), 0),
+                       perturbed(generator.init(GENERATOR, jax.random.key(1)), 1),
+                       jnp.zeros(6), jnp.ones(6))
+
+
+def arrays(seed, batch=1, frames=FRAMES):
+  rng = np.random.default_rng(seed)
+
+  def normal(*shape):
+    return rng.standard_normal(shape, np.float32)
+  inputs = sample.Inputs(
+      context=normal(frames, batch, 4, 6), outside=normal(frames, batch, 4, 6),
+      duration=np.full((frames, batch), 0.04, np.float32), audio=normal(frames, batch, 16, 2, 12),
+      audio_valid=np.ones((frames, batch), bool),
+      audio_duration=np.full((frames, batch), 0.04, np.float32),
+      anchor_distance=np.repeat(np.arange(frames, 0, -1, dtype=np.float32)[:, None], batch, 1))
+  start = dict(references=normal(batch, 2, 4, 6), reference_valid=np.ones((batch, 2), bool),
+               anchor=normal(batch, 2, 6), anchor_valid=np.ones(batch, bool),
+               audio=normal(batch, 1, 16, 2, 12), audio_valid=np.ones((batch, 1), bool),
+               audio_durations=np.full((batch, 1), 0.04, np.float32))
+  return inputs, start
+
+
+def at(inputs, i):
+  return jax.tree.map(lambda x: x[i], inputs)
+
+
+def run(params, sampler, inputs, start):
+  state = sample.init_state(MODELS, params, jax.random.key(7), **start)
+  return np.asarray(sample.sample(MODELS, sampler, params, state, inputs)[1])
+
+
+EULER = sample.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
+
+
+def test_stream_equals_scan(params):
+  inputs, start = arrays(0)
+  whole = run(params, EULER, inputs, start)
+  state = sample.init_state(MODELS, params, jax.random.key(7), **start)
+  streamed = [frames for _, frames in sample.stream(
+      MODELS, EULER, params, state, (at(inputs, i) for i in range(FRAMES)))]
+  # One program is a loop body, the other a program of its own: the compiler may order float32 sums
+  # differently, so equal to rounding (values are about 1).
+  np.testing.assert_allclose(whole, np.stack(streamed), atol=2e-5)
+
+
+def test_future_inputs_leave_past_frames_bit_identical(params):
+  inputs, start = arrays(0)
+  other, _ = arrays(1)
+  cut = 3
+  mixed = jax.tree.map(lambda a, b: np.concatenate([a[:cut], b[cut:]]), inputs, other)
+  first, second = run(params, EULER, inputs, start), run(params, EULER, mixed, start)
+  np.testing.assert_array_equal(first[:cut], second[:cut])
+  assert np.abs(first[cut:] - second[cut:]).max() > 1e-3
+
+
+@pytest.mark.parametrize('guidance', [(1.0, 1.0), (2.0, 3.0)])
+def test_guidance_of_one_is_the_conditional_velocity(params, guidance):
+  inputs, start = arrays(0)
+  almost = sample.SamplerConfig(3, 'euler', 1.0, guidance[0], guidance[1] + 1e-7)
+  plain = run(params, sample.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
+  close = np.abs(run(params, almost, inputs, start) - plain).max() < 1e-3
+  assert close == (guidance == (1.0, 1.0))
+
+
+def test_heun_with_many_steps_approaches_euler_with_many(params):
+  inputs, start = arrays(0)
+  def make(steps, solver):
+    return run(params, sample.SamplerConfig(steps, solver, 1.0, 1.0, 1.0), inputs, start)
+  fine = make(64, 'heun')
+  assert np.abs(make(8, 'heun') - fine).mean() < np.abs(make(8, 'euler') - fine).mean()
+
+
+def test_sampling_sees_what_training_saw(params):
+  """The velocity from rolled, cached keys equals the one of the whole clip in one pass.
+
+  Longer than the window, with history written by `warm_step`, the look-ahead invalid at the end.
+  """
+  config = GENERATOR
+  inputs, start = arrays(3)
+  region = np.asarray(config.region)
+  audio = np.concatenate([start['audio'][0], inputs.audio[:, 0]])[None]
+  valid = np.ones((1, FRAMES + 1), bool)
+  valid[0, -1] = False
+  inputs.audio_valid[-1] = False
+  clip = generator.Clip(
+      start['references'], start['reference_valid'], start['anchor'], np.zeros(1, np.float32),
+      np.moveaxis(inputs.context, 0, 1), np.moveaxis(inputs.outside, 0, 1)[:, :, region], audio,
+      valid, np.full((1, FRAMES + 1), 0.04, np.float32))
+  keep = generator.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
+  # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
+  one = sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
+  key = jax.random.key(7)
+  noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (1, 1, 2, 6))
+                     for i in range(FRAMES)], axis=2)
+  velocity = jax.jit(generator.clip_velocity, static_argnums=0)(
+      config, params.generator, clip, noise, jnp.ones((1, 1, FRAMES)), keep)
+
+  @jax.jit
+  def step(state, inputs):
+    seen = sample._see(config, params.generator, state, inputs)
+    region = sample._generate(config, one, params.generator, seen, inputs)
+    return sample.warm_step(MODELS, params, state, inputs)[0], region
+
+  state = sample.init_state(MODELS, params, key, **start)
+  for i in range(FRAMES):
+    state, region = step(state, at(inputs, i))
+    np.testing.assert_allclose(noise[:, 0, i] - region, velocity[:, 0, i], atol=1e-4)
+  assert np.abs(velocity).max() > 0.1

@@ -1,0 +1,511 @@
+"""The generator: a standard transformer over one stream of tokens, trained by flow matching.
+
+The streams are sinks, references, an anchor, context, audio, history and noisy tokens; `masks`
+says who sees whom. Two functions do all the work, and training and sampling both use just these:
+
+- `condition` turns conditioning tokens into keys and values. Training calls it once with a whole
+  clip; sampling calls it with each new latent frame and what is cached of the past.
+- `velocity` runs noisy tokens over those keys. Several noise draws (training) or guidance branches
+  (sampling) are copies [K] over the same keys, each with its own streams hidden.
+
+Flow time, frame duration and the frame's audio modulate the norms: audio needs this path along the
+time axis beside its tokens, or a small model plays a mean mouth.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vidregen_jax import masks
+from vidregen_jax.models import attention, layers
+
+AUDIO_TOKENS = 4  # a latent frame's audio
+AUDIO_SAMPLES = 16  # Whisper features that they are made from
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+  """Shape of the generator.
+
+  Attributes:
+    cells: latent cells a side of the crop.
+    latent_channels: channels C of a cell.
+    region: flat indices of the cells that are regenerated, length M.
+    width: E; heads: N, head size D = E / N, a multiple of 8; layers; mlp: hidden width / E.
+    window: latent frames that a token sees, its own included.
+    look_ahead: later latent frames whose audio a noisy token sees.
+    references: stills R.
+    sinks: learned tokens that are always visible.
+    sink_logit: also a learned logit per head that takes attention and gives nothing.
+    audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
+    audio_hidden: channels that a feature is first reduced to.
+    dtype: of activations; parameters, norms and softmax stay float32.
+  """
+  cells: int
+  latent_channels: int
+  region: tuple[int, ...]
+  width: int
+  heads: int
+  layers: int
+  mlp: int
+  window: int
+  look_ahead: int
+  references: int
+  sinks: int
+  sink_logit: bool
+  audio_layers: int
+  audio_channels: int
+  audio_hidden: int
+  dtype: str = 'float32'
+
+  def __post_init__(self):
+    if self.width % self.heads or (self.width // self.heads) % 8:
+      raise ValueError(f'generator width {self.width} over {self.heads} heads gives a head of '
+                       f'{self.width / self.heads:g}; it must be a multiple of 8')
+
+  @property
+  def statics(self) -> int:
+    """Tokens that come first and stand at every query's own time: sinks and references."""
+    return self.sinks + self.references * self.cells**2
+
+
+@functools.partial(jax.tree_util.register_dataclass,
+                   data_fields=['stream', 'frame', 'time', 'cell'], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+  """What is known of each token besides its content; all arrays are [L].
+
+  Attributes:
+    stream: one of `masks.SINK` ... `masks.NOISY`.
+    frame: latent frame (reference: index of the still), for `masks.visible`.
+    time: position in latent frames for the rotation.
+    cell: flat cell index; audio tokens and sinks use their own small index, unrotated.
+  """
+  stream: np.ndarray
+  frame: np.ndarray
+  time: np.ndarray
+  cell: np.ndarray
+
+
+def clip_tokens(config: GeneratorConfig, frames: int, audio_frames: int) -> Tokens:
+  """The conditioning tokens of a clip, in order: sinks, references, anchor, context, audio, history.
+
+  Args:
+    config: the generator's shape.
+    frames: latent frames T of context and history.
+    audio_frames: latent frames of audio (T plus any look-ahead).
+  """
+  every, region = np.arange(config.cells**2), np.asarray(config.region)
+  parts = [(masks.SINK, np.zeros(1, int), np.arange(config.sinks)),
+           (masks.REFERENCE, np.arange(config.references), every),
+           (masks.ANCHOR, np.full(1, frames), region),
+           (masks.CONTEXT, np.arange(frames), every),
+           (masks.AUDIO, np.arange(audio_frames), np.arange(AUDIO_TOKENS)),
+           (masks.HISTORY, np.arange(frames), region)]
+  stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
+  frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
+  cell = np.concatenate([np.tile(c, len(f)) for _, f, c in parts])
+  return Tokens(stream, frame, frame.astype(np.float32), cell)
+
+
+def select(tokens: Tokens, which) -> Tokens:
+  """The tokens at `which` (an index or mask array)."""
+  return jax.tree.map(lambda x: x[which], tokens)
+
+
+# ------------------------------------------------------------------------------------------ modules
+
+
+class Layer(nnx.Module):
+  """A pre-norm transformer layer; the two norms are scaled and shifted by the condition."""
+
+  def __init__(self, config: GeneratorConfig, rngs: nnx.Rngs):
+    e = config.width
+    # Residual branches start small so that the depth of the stack does not matter at step 0.
+    out = 0.5 * config.layers**-0.5
+    self.norm_attention = layers.RMSNorm(e, bias=False)
+    self.norm_mlp = layers.RMSNorm(e, bias=False)
+    self.qkv = layers.Linear(e, 3 * e, rngs, bias=False)
+    self.out = layers.Linear(e, e, rngs, scale=out, bias=False)
+    self.up = layers.Linear(e, 2 * config.mlp * e, rngs, bias=False)
+    self.down = layers.Linear(config.mlp * e, e, rngs, scale=out, bias=False)
+    self.modulation = layers.Linear(e, 4 * e, rngs, scale=0.0)
+    self.sink = nnx.Param(jnp.zeros(config.heads)) if config.sink_logit else None
+    self.heads = config.heads
+
+  def modulate(self, condition):
+    """condition [..., E] -> scale and shift of both norms, each [..., E]."""
+    return jnp.split(self.modulation(jax.nn.silu(condition)), 4, axis=-1)
+
+  def project(self, x, scale, shift):
+    """[..., E] -> queries, keys, values [..., N, D]."""
+    h = self.norm_attention(x) * (1 + scale) + shift
+    h = self.qkv(h).reshape(*x.shape[:-1], 3, self.heads, -1)
+    return h[..., 0, :, :], h[..., 1, :, :], h[..., 2, :, :]
+
+  def finish(self, x, attended, scale, shift):
+    x = x + self.out(attended.reshape(x.shape))
+    gate, value = jnp.split(self.up(self.norm_mlp(x) * (1 + scale) + shift), 2, axis=-1)
+    return x + self.down(jax.nn.silu(gate) * value)
+
+  def sink_logit(self):
+    return None if self.sink is None else self.sink[...]
+
+
+class _Generator(nnx.Module):
+
+  def __init__(self, config: GeneratorConfig, rngs: nnx.Rngs):
+    e, c = config.width, config.latent_channels
+    small = functools.partial(layers.normal_init, 1)
+    self.embed_frame = layers.Linear(c, e, rngs)  # references and context: whole frames
+    self.embed_region = layers.Linear(c, e, rngs)  # anchor, history, noisy: lower faces
+    self.stream = nnx.Param(small(0.5)(rngs.params(), (len(masks.STREAMS), e)))
+    self.cell = nnx.Param(small(0.5)(rngs.params(), (config.cells**2, e)))
+    self.sinks = nnx.Param(small(1.0)(rngs.params(), (config.sinks, e)))
+    self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
+    self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, rngs)
+    self.audio_tokens = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, AUDIO_TOKENS * e, rngs)
+    self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, rngs, scale=0.5)
+    self.duration = layers.Linear(16, e, rngs)
+    self.time_in = layers.Linear(64, e, rngs)
+    self.time_out = layers.Linear(e, e, rngs)
+    self.norm_out = layers.RMSNorm(e, bias=False)
+    self.modulation_out = layers.Linear(e, 2 * e, rngs, scale=0.0)
+    self.velocity_out = layers.Linear(e, c, rngs, scale=0.1)
+
+    @nnx.vmap
+    def stacked(layer_rngs):
+      return Layer(config, layer_rngs)
+    self.layers = stacked(rngs.split(config.layers))
+
+
+@functools.cache
+def _definition(config: GeneratorConfig) -> layers.Definition:
+  return layers.Definition(lambda rngs: _Generator(config, rngs))
+
+
+def init(config: GeneratorConfig, key) -> dict:
+  """Parameters, float32; those of the layers are stacked along a first axis."""
+  return _definition(config).init(key)
+
+
+# --------------------------------------------------------------------------------------- embeddings
+
+
+def embed_audio(config: GeneratorConfig, params: dict, features):
+  """Whisper features of latent frames to tokens and to a modulation vector.
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    features: [B, T, 16, layers, channels], standardised.
+
+  Returns:
+    tokens [B, T, 4, E] and modulation [B, T, E].
+  """
+  model = _definition(config).bind(params)
+  weights = jax.nn.softmax(model.audio_layer[...]).astype(config.dtype)
+  h = jnp.einsum('BTALC,L->BTAC', features.astype(config.dtype), weights)
+  # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
+  h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
+  h = h.reshape(*h.shape[:2], -1)
+  tokens = model.audio_tokens(h)
+  return tokens.reshape(*h.shape[:2], AUDIO_TOKENS, config.width), model.audio_frame(h)
+
+
+def _duration(model, config: GeneratorConfig, seconds):
+  """Frame durations [...] in seconds to [..., E]; sines of the logarithm cover 20 to 60 fps."""
+  x = jnp.log(seconds * 25.0)[..., None] * (2.0 ** jnp.arange(8) * 0.5)
+  return model.duration(jnp.concatenate([jnp.sin(x), jnp.cos(x)], -1).astype(config.dtype))
+
+
+def _flow_time(model, config: GeneratorConfig, t):
+  """Flow times [...] in [0, 1] to [..., E] (sinusoids as in DiT, facebookresearch/DiT models.py)."""
+  frequency = jnp.exp(-jnp.arange(32) * (np.log(1000.0) / 32))
+  angles = t[..., None] * 1000.0 * frequency
+  h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1).astype(config.dtype)
+  return model.time_out(jax.nn.silu(model.time_in(h)))
+
+
+def _tag(model, config: GeneratorConfig, x, tokens: Tokens):
+  """Adds stream and cell embeddings; sinks and audio have no cell."""
+  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
+  cell = jnp.where(placed[:, None], model.cell[...][jnp.where(placed, tokens.cell, 0)], 0.0)
+  return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
+
+
+def _rotate_cells(config: GeneratorConfig, x, tokens: Tokens):
+  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
+  rows = jnp.where(placed, tokens.cell // config.cells, 0)
+  columns = jnp.where(placed, tokens.cell % config.cells, 0)
+  return attention.rotate_space(x, rows, columns)
+
+
+def embed_statics(config: GeneratorConfig, params: dict, references):
+  """Sinks and references [B, R, H*W, C] to tokens [B, statics, E]."""
+  model = _definition(config).bind(params)
+  batch = references.shape[0]
+  x = model.embed_frame(references.astype(config.dtype)).reshape(batch, -1, config.width)
+  sinks = jnp.broadcast_to(model.sinks[...].astype(x.dtype), (batch, config.sinks, config.width))
+  return jnp.concatenate([sinks, x], axis=1)
+
+
+def embed_frames(config: GeneratorConfig, params: dict, context):
+  """Whole latent frames [B, T, H*W, C] to tokens [B, T * H*W, E]."""
+  model = _definition(config).bind(params)
+  return model.embed_frame(context.astype(config.dtype)).reshape(len(context), -1, config.width)
+
+
+def embed_regions(config: GeneratorConfig, params: dict, region):
+  """Lower-face latents [B, T, M, C] to tokens [B, T * M, E]."""
+  model = _definition(config).bind(params)
+  return model.embed_region(region.astype(config.dtype)).reshape(len(region), -1, config.width)
+
+
+# -------------------------------------------------------------------------- keys of the conditioning
+
+
+@functools.partial(jax.tree_util.register_dataclass,
+                   data_fields=['static_keys', 'static_values', 'timed_keys', 'timed_values'],
+                   meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Keys:
+  """Keys and values of conditioning tokens, stacked over layers.
+
+  Attributes:
+    static_keys, static_values: [layers, B, statics, N, D]; their place in the frame is rotated in.
+    timed_keys, timed_values: [layers, B, L, N, D]; their time is not.
+  """
+  static_keys: jax.Array
+  static_values: jax.Array
+  timed_keys: jax.Array
+  timed_values: jax.Array
+
+
+def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
+  """Keys of `statics` and `timed` tokens, all zero."""
+  def zeros(tokens):
+    return jnp.zeros((config.layers, batch, tokens, config.heads, config.width // config.heads),
+                     config.dtype)
+  return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
+
+
+def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, durations, past: Keys,
+              past_times, seen, statics: int):
+  """Runs new conditioning tokens through the layers, over themselves and the past.
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    x: [B, L, E] from the embed functions; the first `statics` are sinks and references.
+    tokens: what the new tokens are, [L].
+    durations: [B, L] frame duration in seconds of each token; 0 where a token has none.
+    past: keys already computed.
+    past_times: [P] times of the past's timed keys, on the same scale as `tokens.time`.
+    seen: bool [B or 1, L, past statics + statics + P + (L - statics)], in that order.
+    statics: how many of the new tokens are static.
+
+  Returns:
+    The new tokens' own keys (not the past's).
+  """
+  model = _definition(config).bind(params)
+  x = _tag(model, config, x, tokens)
+  timed = (durations > 0)[..., None]
+  vector = jnp.where(timed, _duration(model, config, jnp.where(durations > 0, durations, 1.0)), 0.0)
+  split = past.static_keys.shape[2] + statics
+  seen_static, seen_timed = seen[:, None, :, :split], seen[:, None, :, split:]
+  times = jnp.concatenate([jnp.asarray(past_times, jnp.float32), tokens.time[statics:]])
+
+  def layer(x, weights_and_past):
+    weights, past = weights_and_past
+    scale1, shift1, scale2, shift2 = weights.modulate(vector)
+    q, k, v = weights.project(x, scale1, shift1)
+    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
+    static_k = jnp.concatenate([past.static_keys, k[:, :statics]], 1)
+    static_v = jnp.concatenate([past.static_values, v[:, :statics]], 1)
+    timed_k = jnp.concatenate([past.timed_keys, k[:, statics:]], 1)
+    timed_v = jnp.concatenate([past.timed_values, v[:, statics:]], 1)
+    timed_logits = attention.logits(attention.rotate_time(q, tokens.time),
+                                    attention.rotate_time(timed_k, times))
+    to_static, to_timed = attention.weigh(
+        [(attention.logits(q, static_k), seen_static), (timed_logits, seen_timed)],
+        weights.sink_logit())
+    out = attention.gather(to_static, static_v) + attention.gather(to_timed, timed_v)
+    new = Keys(k[:, :statics], v[:, :statics], k[:, statics:], v[:, statics:])
+    return weights.finish(x, out, scale2, shift2), new
+
+  return jax.lax.scan(layer, x, (model.layers, past))[1]
+
+
+def rotate_keys(keys: Keys, times) -> Keys:
+  """Rotates the timed keys' times in, once for all flow steps that read them."""
+  return dataclasses.replace(keys, timed_keys=attention.rotate_time(keys.timed_keys, times))
+
+
+# ---------------------------------------------------------------------------------- the noisy tokens
+
+
+def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
+             audio, query_times, seen):
+  """The velocity of noisy lower faces, over conditioning keys.
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    keys: `rotate_keys` of all conditioning.
+    noisy: [B, K, T, M, C] latents at flow time t; K copies see the same keys.
+    flow_time: [B, K, T].
+    durations: [B, T] seconds a frame.
+    audio: [B, K, T, E] modulation from `embed_audio`, zero where audio is hidden.
+    query_times: [T] positions in latent frames.
+    seen: bool [B, K, T, statics + timed], what each copy's frame sees.
+
+  Returns:
+    [B, K, T, M, C] float32.
+  """
+  model = _definition(config).bind(params)
+  batch, copies, frames, cells, _ = noisy.shape
+  region = np.asarray(config.region)
+  tokens = Tokens(np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+  x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
+  vector = (_flow_time(model, config, flow_time)
+            + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
+  statics = keys.static_keys.shape[2]
+  seen = seen[:, :, :, None, :]  # every token of a frame sees the same
+  times = jnp.broadcast_to(jnp.asarray(query_times, jnp.float32)[:, None], (frames, cells))
+
+  def heads_first(seen):  # [B, K, T, 1, L] -> [B, 1, K*T*M, L], broadcast over the M tokens
+    seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
+    return seen.reshape(batch, 1, copies * frames * cells, -1)
+
+  def flat(x):  # [B, K, T, M, N, D] -> [B, K*T*M, N, D]
+    return x.reshape(batch, copies * frames * cells, *x.shape[-2:])
+
+  seen_static, seen_timed = heads_first(seen[..., :statics]), heads_first(seen[..., statics:])
+
+  def layer(x, weights_and_keys):
+    weights, keys = weights_and_keys
+    scale1, shift1, scale2, shift2 = weights.modulate(vector)
+    q, k, v = weights.project(x, scale1, shift1)
+    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
+    q_timed = attention.rotate_time(q, times)
+    # A frame's noisy tokens see only one another: small square blocks with no time between.
+    own = jnp.moveaxis(attention.logits(q, k), 3, 1)  # [B, N, K, T, M, M]
+    to_static, to_timed, to_own = attention.weigh(
+        [(attention.logits(flat(q), keys.static_keys), seen_static),
+         (attention.logits(flat(q_timed), keys.timed_keys), seen_timed),
+         (own.reshape(batch, config.heads, -1, cells), True)], weights.sink_logit())
+    out = (attention.gather(to_static, keys.static_values)
+           + attention.gather(to_timed, keys.timed_values)).reshape(v.shape)
+    out += attention.gather(jnp.moveaxis(to_own.reshape(own.shape), 1, 3), v)
+    return weights.finish(x, out.reshape(x.shape), scale2, shift2), None
+
+  x, _ = jax.lax.scan(layer, x, (model.layers, keys))
+  scale, shift = jnp.split(model.modulation_out(jax.nn.silu(vector)), 2, axis=-1)
+  return model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
+
+
+# ------------------------------------------------------------------------------ a whole clip at once
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, meta_fields=[],
+    data_fields=['references', 'reference_valid', 'anchor', 'anchor_distance', 'context', 'history',
+                 'audio', 'audio_valid', 'durations'])
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """All conditioning of a clip of T latent frames; latents and features are normalised.
+
+  Attributes:
+    references: [B, R, H*W, C] stills; reference_valid: bool [B, R].
+    anchor: [B, M, C] the lower face after the clip.
+    anchor_distance: [B] its latent frames after the clip's end, 0 for the very next.
+    context: [B, T, H*W, C] frames with the lower face masked before encoding.
+    history: [B, T, M, C] the lower faces themselves, which later frames see.
+    audio: [B, T + look_ahead, 16, layers, channels]; audio_valid: bool [B, T + look_ahead].
+    durations: [B, T + look_ahead] seconds a frame.
+  """
+  references: jax.Array
+  reference_valid: jax.Array
+  anchor: jax.Array
+  anchor_distance: jax.Array
+  context: jax.Array
+  history: jax.Array
+  audio: jax.Array
+  audio_valid: jax.Array
+  durations: jax.Array
+
+
+@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
+                   data_fields=['reference', 'anchor', 'audio', 'history'])
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Which streams each of K copies sees: bool reference [..., K, R]; the others [..., K]."""
+  reference: jax.Array
+  anchor: jax.Array
+  audio: jax.Array
+  history: jax.Array
+
+
+def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
+  """`keep` spread over conditioning tokens: bool [..., K, L]."""
+  everyone = jnp.ones_like(keep.audio)
+  streams = jnp.stack([everyone, everyone, keep.anchor, everyone, keep.audio, keep.history], -1)
+  seen = streams[..., tokens.stream]
+  if config.references:
+    is_reference = tokens.stream == masks.REFERENCE
+    of = keep.reference[..., np.where(is_reference, tokens.frame, 0)]
+    seen &= jnp.where(is_reference, of, True)
+  return seen
+
+
+def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow_time, keep: Keep):
+  """The velocity of K noisy copies of a clip, in one pass (block-causal teacher forcing).
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    clip: the conditioning.
+    noisy: [B, K, T, M, C]; flow_time: [B, K, T].
+    keep: streams that each copy sees, [B, K].
+
+  Returns:
+    [B, K, T, M, C] float32.
+  """
+  batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
+  tokens = clip_tokens(config, frames, audio_frames)
+  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
+
+  valid = jnp.ones((batch, len(tokens.stream)), bool)
+  is_reference, is_audio = tokens.stream == masks.REFERENCE, tokens.stream == masks.AUDIO
+  if config.references:
+    valid &= jnp.where(is_reference,
+                       clip.reference_valid[:, np.where(is_reference, tokens.frame, 0)], True)
+  valid &= jnp.where(is_audio, clip.audio_valid[:, np.where(is_audio, tokens.frame, 0)], True)
+
+  audio, audio_vector = embed_audio(config, params, clip.audio)
+  x = jnp.concatenate([
+      embed_statics(config, params, clip.references),
+      embed_regions(config, params, clip.anchor[:, None]),
+      embed_frames(config, params, clip.context),
+      audio.reshape(batch, -1, config.width),
+      embed_regions(config, params, clip.history)], axis=1)
+  has_duration = tokens.stream >= masks.CONTEXT
+  durations = jnp.where(has_duration, clip.durations[:, np.where(has_duration, tokens.frame, 0)], 0)
+  seen = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
+  keys = condition(config, params, x, tokens, durations, no_keys(config, batch), np.zeros(0),
+                   jnp.asarray(seen)[None] & valid[:, None], config.statics)
+
+  timed = select(tokens, slice(config.statics, None))
+  times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
+  times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
+  query = np.arange(frames)
+  seen = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
+  seen = jnp.asarray(seen) & (kept(config, keep, tokens) & valid[:, None])[:, :, None]
+  audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
+  return velocity(config, params, rotate_keys(keys, times), noisy, flow_time,
+                  clip.durations[:, :frames], audio_vector, query, seen)

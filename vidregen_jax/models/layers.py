@@ -1,0 +1,169 @@
+"""Building blocks that both models share, and the bridge from NNX modules to pure functions.
+
+Arrays are [B, T, H, W, C] with channels last. A causal layer is called as `layer(x, cache)` and
+returns `(y, cache)`; the cache is the layer's last `k_t - 1` inputs, of fixed shape, zeros at the
+start of a video. A layer that looks at one frame only has a cache with zero frames, so that full,
+chunked and scanned use are the same code.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+
+class Definition:
+  """An NNX module as a definition without arrays; parameters are a nested dict of arrays.
+
+  `make` builds the module from `nnx.Rngs`. `init(key)` draws parameters, `bind(params)` gives
+  back a callable module inside any jax transform.
+  """
+
+  def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
+    self._make = make
+    self._graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+
+  def init(self, key) -> dict:
+    return nnx.to_pure_dict(nnx.as_pure(nnx.state(self._make(nnx.Rngs(key)))))
+
+  def bind(self, params: dict) -> nnx.Module:
+    return nnx.merge(self._graph, params)
+
+
+def normal_init(fan_in: int, scale: float = 1.0):
+  """Normal weights with variance scale^2 / fan_in."""
+  return lambda key, shape: jax.random.normal(key, shape) * (scale / fan_in**0.5)
+
+
+class Linear(nnx.Module):
+  """y = x w + b over the last axis."""
+
+  def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, scale: float = 1.0, bias: bool = True):
+    self.kernel = nnx.Param(normal_init(c_in, scale)(rngs.params(), (c_in, c_out)))
+    self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
+
+  def __call__(self, x):
+    y = x @ self.kernel[...].astype(x.dtype)
+    return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+  """x / rms(x) over channels at each position, with weight and optional bias, in float32.
+
+  Nothing is averaged over time or space: a GroupNorm here would carry statistics of future frames
+  into the past. eps 1e-5 as in DC-AE (dc_gen/models/nn/norm.py).
+  """
+
+  def __init__(self, channels: int, scale: float = 1.0, bias: bool = True, eps: float = 1e-5):
+    self.scale = nnx.Param(jnp.full(channels, scale))
+    self.bias = nnx.Param(jnp.zeros(channels)) if bias else None
+    self.eps = eps
+
+  def __call__(self, x):
+    h = x.astype(jnp.float32)
+    h = h * lax.rsqrt(jnp.mean(h * h, axis=-1, keepdims=True) + self.eps) * self.scale[...]
+    return (h if self.bias is None else h + self.bias[...]).astype(x.dtype)
+
+
+class GroupNorm(nnx.Module):
+  """GroupNorm over time, space and channel groups: kept for the leak test, it is not causal."""
+
+  def __init__(self, channels: int, scale: float = 1.0, groups: int = 8, eps: float = 1e-5):
+    self.scale = nnx.Param(jnp.full(channels, scale))
+    self.bias = nnx.Param(jnp.zeros(channels))
+    self.groups = groups
+    self.eps = eps
+
+  def __call__(self, x):
+    h = x.astype(jnp.float32).reshape(x.shape[:-1] + (self.groups, -1))
+    mean = h.mean((1, 2, 3, 5), keepdims=True)
+    var = h.var((1, 2, 3, 5), keepdims=True)
+    h = ((h - mean) * lax.rsqrt(var + self.eps)).reshape(x.shape)
+    return (h * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class CausalConv(nnx.Module):
+  """A convolution over (time, height, width) that never looks ahead in time.
+
+  As `sum2d`, the k_t taps are k_t 2-D convolutions of shifted frames, summed: the same numbers as
+  one 3-D convolution, and several times faster on CPU, where XLA has no good 3-D kernel.
+  """
+
+  def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], rngs: nnx.Rngs,
+               scale: float = 1.0, bias: bool = True, conv: str = 'sum2d'):
+    k_t, k_h, k_w = kernel
+    init = normal_init(k_t * k_h * k_w * c_in, scale)
+    self.kernel = nnx.Param(init(rngs.params(), (*kernel, c_in, c_out)))
+    self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
+    self.conv = conv
+    self.frames_kept = k_t - 1
+    self.c_in = c_in
+
+  def init_cache(self, batch: int, height: int, width: int, dtype):
+    return jnp.zeros((batch, self.frames_kept, height, width, self.c_in), dtype)
+
+  def __call__(self, x, cache):
+    frames = x.shape[1]
+    kernel = self.kernel[...].astype(x.dtype)
+    x = jnp.concatenate([cache, x], axis=1)
+    if self.conv == 'native':
+      y = lax.conv_general_dilated(
+          x, kernel, (1, 1, 1), ((0, 0), *_same(kernel.shape[1:3])),
+          dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'))
+    else:
+      y = sum(_conv2d(x[:, i:i + frames], kernel[i]) for i in range(kernel.shape[0]))
+    if self.bias is not None:
+      y = y + self.bias[...].astype(y.dtype)
+    return y, x[:, frames:]
+
+
+def _same(kernel_hw):
+  return tuple((k // 2, k // 2) for k in kernel_hw)
+
+
+def _conv2d(x, kernel):
+  batch, frames, *spatial = x.shape
+  y = lax.conv_general_dilated(
+      x.reshape(batch * frames, *spatial), kernel, (1, 1), _same(kernel.shape[:2]),
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return y.reshape(batch, frames, *y.shape[1:])
+
+
+def space_to_depth(x, r: int):
+  """[B, T, H, W, C] -> [B, T, H/r, W/r, r*r*C]."""
+  b, t, h, w, c = x.shape
+  x = x.reshape(b, t, h // r, r, w // r, r, c).transpose(0, 1, 2, 4, 3, 5, 6)
+  return x.reshape(b, t, h // r, w // r, r * r * c)
+
+
+def depth_to_space(x, r: int):
+  """Inverse of `space_to_depth`."""
+  b, t, h, w, c = x.shape
+  x = x.reshape(b, t, h, w, r, r, c // (r * r)).transpose(0, 1, 2, 4, 3, 5, 6)
+  return x.reshape(b, t, h * r, w * r, c // (r * r))
+
+
+def time_to_depth(x, r: int):
+  """[B, F, H, W, C] -> [B, F/r, H, W, C*r]; the r frames of a channel lie side by side."""
+  b, f, h, w, c = x.shape
+  return x.reshape(b, f // r, r, h, w, c).transpose(0, 1, 3, 4, 5, 2).reshape(b, f // r, h, w, c * r)
+
+
+def depth_to_time(x, r: int):
+  """Inverse of `time_to_depth`."""
+  b, t, h, w, c = x.shape
+  return x.reshape(b, t, h, w, c // r, r).transpose(0, 1, 5, 2, 3, 4).reshape(b, t * r, h, w, c // r)
+
+
+def resample_channels(x, channels: int):
+  """DC-AE's parameter-free shortcut: neighbouring channels averaged down or duplicated up.
+
+  Where one count does not divide the other, channels are duplicated to their least common
+  multiple first, then averaged.
+  """
+  common = math.lcm(x.shape[-1], channels)
+  x = jnp.repeat(x, common // x.shape[-1], axis=-1)
+  return x.reshape(*x.shape[:-1], channels, -1).mean(-1)
