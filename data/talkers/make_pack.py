@@ -4,8 +4,8 @@
 
 Each clip draws a person, a room, a voice and a sentence from its own seed, so a pack is the same
 whoever renders it, with however many workers. Identities, voices and sentences of one split are in
-no other. Stop it at any time; run again, it goes on where it stopped. A clip in which the bundled
-tracker loses the face in any frame is thrown away and drawn anew.
+no other. Stop it at any time: what is done is a smaller pack, and the same command goes on from
+there. A clip in which the bundled tracker loses the face in any frame is drawn anew.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
 from fractions import Fraction
 
@@ -175,14 +176,14 @@ def _render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Tru
   )  # fmt: skip
   track_of_sound = video.Soundtrack(samples[None], sample_rate, bit_rate=AUDIO_BIT_RATE)
   points = []
-  with video.Writer(path, info, crf=CRF, preset='slow', audio=track_of_sound) as writer:
+  with video.Writer(path, info, crf=CRF, preset='medium', audio=track_of_sound) as writer:
     for pts, (picture, landmarks) in enumerate(pictures):
       writer.write(picture, pts, 1)
       points.append(landmarks)
   points = np.stack(points)
   track = faces.track_file(path)
   return truth.Truth(
-    plan=json.dumps(dataclasses.asdict(plan) | {'voice_name': plan.voice_name}, ensure_ascii=False),
+    plan=_as_json(plan),
     times=times, points68=points, phonemes=phonemes, lip_gap=clip.lip_gap(points),
     mouth_width=clip.mouth_width(points), affine=track.affine, valid=track.valid & ~track.filled,
     mouth_box=track.mouth_box, tracked_gap=track.lip_gap,
@@ -196,12 +197,13 @@ def make_clip(head_path: str, out: str, seed: int, split: str, index: int, size:
     UserError: no drawing out of MAX_ATTEMPTS could be used.
   """
   cv2.setNumThreads(1)
-  head, folder, notes = mesh.load(head_path), pathlib.Path(out) / split, []
+  folder, notes = pathlib.Path(out) / split, []
+  path = folder / f'{split}_{index:05d}.npz'
+  if _is_done(path, seed, split, index, size):
+    return notes
+  head = mesh.load(head_path)
   for attempt in range(MAX_ATTEMPTS):
     plan = draw_plan(seed, split, index, size, attempt)
-    path = folder / f'{plan.clip_id}.npz'
-    if _is_done(path, plan):
-      return notes
     spoken = sound(plan)
     seconds = spoken[-1] / Fraction(plan.rate)
     if not SECONDS[0] <= seconds <= SECONDS[1]:
@@ -218,22 +220,30 @@ def make_clip(head_path: str, out: str, seed: int, split: str, index: int, size:
   )
 
 
-def _is_done(path: pathlib.Path, plan: Plan) -> bool:
-  """Whether the clip of this very drawing is finished: the truth is written after the film."""
+def _as_json(plan: Plan) -> str:
+  return json.dumps(dataclasses.asdict(plan) | {'voice_name': plan.voice_name}, ensure_ascii=False)
+
+
+def _is_done(path: pathlib.Path, seed: int, split: str, index: int, size: int) -> bool:
+  """Whether the clip is finished, and of this very drawing: the truth is written after the film."""
   if not (path.is_file() and path.with_suffix('.mp4').is_file()):
     return False
-  known = json.loads(truth.Truth.load(path).plan)
-  return known == dataclasses.asdict(plan) | {'voice_name': plan.voice_name}
+  known = truth.Truth.load(path)
+  return known.plan == _as_json(draw_plan(seed, split, index, size, known['attempt']))
 
 
 def write_index(out: pathlib.Path, seed: int, size: int, counts: dict[str, int]) -> dict:
-  """Lists every clip with its checksums; the same clips give the same file."""
+  """Lists every finished clip with its checksums; the same clips give the same file."""
   clips = []
   for split, count in counts.items():
     for index in range(count):
       path = out / split / f'{split}_{index:05d}.npz'
+      if not path.is_file():
+        continue
       known = truth.Truth.load(path)
       plan = json.loads(known.plan)
+      if (plan['seed'], plan['size']) != (seed, size):
+        continue  # of another pack, which this one was to replace
       clips.append(dict(
         clip_id=plan['clip_id'], split=split, frames=len(known.times), rate=plan['rate'],
         language=plan['language'], voice=plan['voice_name'], identity=plan['identity'],
@@ -286,14 +296,18 @@ def main():
   parser.add_argument('--workers', type=int, default=2)
   parser.add_argument('--seed', type=int, default=0)
   args = parser.parse_args()
+  signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a stop too
   out = pathlib.Path(args.out)
   try:
     mesh.load(args.head)  # a wrong path fails here, once, not in every worker
     counts = split_counts(args.clips)
     for split in counts:
       (out / split).mkdir(parents=True, exist_ok=True)
-    _make_all(args, counts)
-    print(report(out, write_index(out, args.seed, args.size, counts)))
+    try:
+      _make_all(args, counts)
+    finally:  # a pack that was stopped is a smaller pack
+      index = write_index(out, args.seed, args.size, counts)
+    print(report(out, index))
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(2)
@@ -303,11 +317,14 @@ def main():
 
 
 def _make_all(args, counts):
-  # The small splits first: what is there when a render is stopped can be looked at.
-  jobs = [(split, i) for split in sorted(counts, key=counts.get) for i in range(counts[split])]
+  # The splits grow together: a render stopped half-way leaves half a pack, not half the splits.
+  jobs = [(split, i) for split, count in counts.items() for i in range(count)]
+  jobs.sort(key=lambda job: (job[1] + 0.5) / counts[job[0]])
   pool = concurrent.futures.ProcessPoolExecutor(
-    args.workers, mp_context=multiprocessing.get_context('spawn')
-  )
+    args.workers, mp_context=multiprocessing.get_context('spawn'),
+    # Ctrl-C reaches every process; the workers finish the clip they are at.
+    initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN),
+  )  # fmt: skip
   try:
     waiting = [
       pool.submit(make_clip, args.head, args.out, args.seed, split, i, args.size)
