@@ -4,6 +4,7 @@ import json
 
 import fake_codec
 import fake_talkers
+import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -21,6 +22,9 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small_codec(monkeypatch):
   monkeypatch.setattr(train_codec, 'codec', fake_codec)
+  # Compiles ten times faster on a CPU than the usual generator, which is all that matters here.
+  with jax.default_prng_impl('unsafe_rbg'):
+    yield
 
 
 def config(dataset, **changes):
@@ -64,15 +68,31 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
   assert last < first
 
 
-def test_the_export_has_the_latents_statistics_and_the_sheets_are_there(dataset, tmp_path):
-  train_codec.train(config(dataset, num_steps=2), tmp_path)
+def test_the_export_has_the_latents_statistics(dataset, tmp_path):
+  train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
   export = weights.load_export(tmp_path / 'export', 'codec')
   assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2}
-  assert export.arrays['latent_mean'].shape == (4,) and (export.arrays['latent_std'] > 0).all()
+  model = fake_codec.CodecConfig(**export.config)
+  clips = input_pipeline.talker_clips(dataset, 'train', 16)
+  clips = [clips[i]['frames'] for i in range(len(clips))]
+  windows = np.stack([clip[s : s + 8] for clip in clips for s in range(len(clip) - 7)])
+  cache = fake_codec.init_encoder_cache(model, len(windows))
+  (latents, _), _ = fake_codec.encode(model, export.params, pixels.to_float(windows), cache)
+  latents = np.asarray(latents).reshape(-1, 4)
+  # The run drew 240 random windows of these 145.
+  np.testing.assert_allclose(export.arrays['latent_mean'], latents.mean(0), atol=0.1)
+  np.testing.assert_allclose(export.arrays['latent_std'], latents.std(0), rtol=0.15)
   assert list((tmp_path / 'samples').glob('reconstructions_*.png'))
+
   # A finished run does not train on: it writes the same export again.
-  train_codec.train(config(dataset, num_steps=2), tmp_path)
+  train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
   assert weights.load_export(tmp_path / 'export', 'codec').digest == export.digest
+
+  # And its workdir does not take another model.
+  other = config(dataset, num_steps=4)
+  other.model.latent_channels = 5
+  with pytest.raises(UserError, match=r'decoder/w is \[4, 3\] there and \[5, 3\]'):
+    train_codec.train(other, tmp_path)
 
 
 def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path):
@@ -81,30 +101,3 @@ def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path)
       config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38), tmp_path
     )
   assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
-
-
-def test_a_workdir_of_another_model_is_refused(dataset, tmp_path):
-  train_codec.train(config(dataset, num_steps=2), tmp_path)
-  other = config(dataset, num_steps=4)
-  other.model.latent_channels = 5
-  with pytest.raises(UserError, match=r'decoder/w is \[4, 3\] there and \[5, 3\]'):
-    train_codec.train(other, tmp_path)
-
-
-def test_statistics_are_those_of_the_latents(dataset, tmp_path):
-  train_codec.train(config(dataset, num_steps=1, stats_batches=30), tmp_path)
-  export = weights.load_export(tmp_path / 'export', 'codec')
-  model = fake_codec.CodecConfig(**export.config)
-  clips = input_pipeline.talker_clips(dataset, 'train', 16)
-  latents = []
-  for i in range(len(clips)):
-    for start in range(len(clips[i]['frames']) - 7):
-      window = clips[i]['frames'][None, start : start + 8]
-      (mean, _), _ = fake_codec.encode(
-        model, export.params, pixels.to_float(window), fake_codec.init_encoder_cache(model, 1)
-      )
-      latents.append(np.asarray(mean).reshape(-1, 4))
-  latents = np.concatenate(latents)
-  # The run saw 240 random windows of these 145.
-  np.testing.assert_allclose(export.arrays['latent_mean'], latents.mean(0), atol=0.1)
-  np.testing.assert_allclose(export.arrays['latent_std'], latents.std(0), rtol=0.15)
