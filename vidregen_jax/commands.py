@@ -2,7 +2,7 @@
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from vidregen_jax.errors import UserError
 
@@ -35,6 +35,9 @@ def _parse(argv):
     _fail(error)
   if len(rest) > 1:
     _fail(f'{rest[1]!r} is not a flag: flags are written --name=value')
+  if flags.FLAGS['verbosity'].using_default_value:
+    # Orbax and JAX tell every step of theirs at the level below.
+    logging.set_verbosity(logging.WARNING)
   return rest
 
 
