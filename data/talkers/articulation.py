@@ -84,20 +84,20 @@ VISEMES = {
   'ɔ': _vowel(0.31, funnel=0.50, pucker=0.30, upper=0.04),
   'o': _vowel(0.20, funnel=0.44, pucker=0.58, upper=0.02),
   'ʊ': _vowel(0.14, funnel=0.34, pucker=0.52, upper=0.02, lower=0.06),
-  'uɯ': _vowel(0.08, funnel=0.26, pucker=0.86, upper=0.0, lower=0.04),
+  'uɯʉ': _vowel(0.08, funnel=0.26, pucker=0.86, upper=0.0, lower=0.04),
   'yʏ': _vowel(0.07, funnel=0.34, pucker=0.80, upper=0.02, lower=0.06),
   'ø': _vowel(0.17, funnel=0.46, pucker=0.52, upper=0.02),
-  'œɞ': _vowel(0.27, funnel=0.48, pucker=0.34, upper=0.04),
+  'œɞɶ': _vowel(0.27, funnel=0.48, pucker=0.34, upper=0.04),
   'ɤ': _vowel(0.22, spread=0.14, lower=0.18),
   # Lips.
   'mpbɓ': _consonant(close=1.0, insists={'jaw': 0.5}, **_LABIAL),
   'fvʋɱ': _consonant(teeth=1.0, insists={'jaw': 0.9}, jaw=0.09, upper=0.10, lower=0.0),
   'βɸ': _consonant(close=0.6, insists={'jaw': 0.5}, **_LABIAL),
-  'w': _consonant(jaw=0.07, funnel=0.24, pucker=0.92, upper=0.0, lower=0.02),
+  'wʍ': _consonant(jaw=0.07, funnel=0.24, pucker=0.92, upper=0.0, lower=0.02),
   'ɥ': _consonant(jaw=0.06, funnel=0.32, pucker=0.84, upper=0.0, lower=0.04),
   # Tongue tip.
   'tdnɾɗʈɖɳɽ': _consonant(insists=_SOFT, **_ALVEOLAR),
-  'lɭɫɬ': _consonant(insists=_SOFT, jaw=0.17, lower=0.2, tongue_up=1.0),
+  'lɭɫɬɮɺ': _consonant(insists=_SOFT, jaw=0.17, lower=0.2, tongue_up=1.0),
   'r': _consonant(insists=_SOFT, jaw=0.15, lower=0.2, tongue_up=0.8),
   'θð': _consonant(jaw=0.15, upper=0.1, lower=0.26, tongue_out=0.7, tongue_up=0.45),
   'sz': _consonant(insists={'spread': 0.45}, **_SIBILANT),
@@ -105,14 +105,14 @@ VISEMES = {
   'ʃʒʂʐ': _consonant(**_HUSH),
   'ɹɻ': _consonant(insists={'jaw': 0.5}, jaw=0.12, funnel=0.26, pucker=0.38),
   # Tongue back and throat: the mouth of the neighbours.
-  'kɡgŋxɣχɲçɴqʁʀħʕ': _consonant(insists={'jaw': 0.3}, **_VELAR),
+  'kɡgŋxɣχɲçɴqʁʀħʕɰʝɧɠʛʟ': _consonant(insists={'jaw': 0.3}, **_VELAR),
   'j': _consonant(insists={'jaw': 0.5, 'spread': 0.6}, jaw=0.12, spread=0.36, lower=0.2),
   'ʎ': _consonant(insists=_SOFT, jaw=0.14, lower=0.2, tongue_up=0.8),
   'hɦʔ': _consonant(insists={'jaw': 0.06}, jaw=0.2),
 }
 _BY_LETTER = {letter: viseme for letters, viseme in VISEMES.items() for letter in letters}
 # Length, stress, tone, release and secondary articulation: not for the eye.
-_MARKS = set('ˈˌːˑʰʲʷᵝˠˤʱ˞̩̯͡ˀˡⁿᵊ-|.ʼ"\'')
+_MARKS = set('ˈˌː:ˑʰʲʷᵝˠˤʱ˞̩̯͡ˀˡⁿᵊ-|.ʼ"\'')
 _MARKS |= set('0123456789˥˦˧˨˩↓↑→↗↘')
 
 

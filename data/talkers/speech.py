@@ -26,7 +26,7 @@ SILENCE = '_'
 # A shorter gap between two phonemes is a closure or a word boundary: the mouth does not rest in it.
 SHORTEST_SILENCE = 0.09
 VOICELESS_STOPS = ('p', 't', 'k', 'q', 'c', 'ʈ')
-LONGEST_CLOSURE = 0.10
+SHORTEST_CLOSURE, LONGEST_CLOSURE = 0.03, 0.10
 RELEASE = 0.015
 
 # hibari's alphabet (misaki's) writes some phonemes with one capital letter.
@@ -177,19 +177,22 @@ def _hibari(text, name, rate, pitch, seed):
   early.append((SILENCE, early[-1][2], duration))
   early = [(s, a, min(b, duration)) for s, a, b in early if b > a]
   # Its last phoneme lasts to the end of the sentence's silence.
-  hop = voice.sample_rate // 200
-  loud = np.flatnonzero(_loudness(samples, hop) > 0.01)
+  loudness, step = _loudness(samples, voice.sample_rate)
+  loud = np.flatnonzero(loudness > 0.01)
   spoken = [i for i, (symbol, _, _) in enumerate(early) if symbol != SILENCE]
   if len(loud) and spoken:
     symbol, start, stop = early[spoken[-1]]
-    end = max(min(stop, (loud[-1] + 2) / 200), start + 0.03)
+    end = max(min(stop, (loud[-1] + 2) * step), start + 0.03)
     early[spoken[-1] :] = [(symbol, start, end), (SILENCE, end, duration)]
   return Speech(samples, voice.sample_rate, _tidy(early, None, voice.sample_rate))
 
 
-def _loudness(samples, hop):
+def _loudness(samples, sample_rate):
+  """(root mean square of each 5 ms or a little less, its exact length in seconds)."""
+  hop = sample_rate // 200
   count = len(samples) // hop
-  return np.sqrt(np.mean(samples[: count * hop].reshape(count, hop) ** 2, axis=1))
+  blocks = samples[: count * hop].reshape(count, hop)
+  return np.sqrt(np.mean(blocks**2, axis=1)), hop / sample_rate
 
 
 def _tidy(segments, samples, sample_rate):
@@ -224,8 +227,7 @@ def _is_voiceless_stop(symbol):
 
 
 def _begin_with_closure(segments, samples, sample_rate):
-  hop = sample_rate // 200
-  loudness = _loudness(samples, hop)
+  loudness, step = _loudness(samples, sample_rate)
   quiet = loudness < 0.06 * np.percentile(loudness, 90)
   for i in range(1, len(segments)):
     before, here = segments[i - 1], segments[i]
@@ -233,10 +235,11 @@ def _begin_with_closure(segments, samples, sample_rate):
       continue
     release = here[1]
     earliest = max(before[1] + 0.02, release - LONGEST_CLOSURE)
-    frame = min(round(release * 200), len(quiet)) - 1
-    while frame > 0 and quiet[frame] and frame / 200 > earliest:
+    frame = min(int((release - 0.01) / step), len(quiet) - 1)  # clear of the burst
+    while frame > 0 and quiet[frame] and frame * step > earliest:
       frame -= 1
-    here[1] = before[2] = min(max((frame + 1) / 200, earliest), release)
+    closure = min((frame + 1) * step, release - SHORTEST_CLOSURE)
+    here[1] = before[2] = min(max(closure, earliest), release)
     # What follows the release (aspiration) is breathed through the next phoneme's mouth.
     spoken_next = i + 1 < len(segments) and segments[i + 1][0] != SILENCE
     if spoken_next and len(here[0].strip('ʰː')) == 1:
