@@ -17,6 +17,7 @@ import os
 import pathlib
 import signal
 import sys
+from concurrent.futures import process
 from fractions import Fraction
 
 import cv2
@@ -299,6 +300,8 @@ def main():
   signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a stop too
   out = pathlib.Path(args.out)
   try:
+    if args.workers < 1:
+      raise errors.UserError(f'{args.workers} workers do nothing; ask for 1 or more')
     mesh.load(args.head)  # a wrong path fails here, once, not in every worker
     counts = split_counts(args.clips)
     for split in counts:
@@ -334,6 +337,10 @@ def _make_all(args, counts):
     for finished in tqdm.tqdm(done, total=len(waiting), unit='clip', smoothing=0.05):
       for note in finished.result():
         tqdm.tqdm.write(note)
+  except process.BrokenProcessPool as error:
+    raise errors.UserError(
+      'a worker was killed, perhaps for memory; run again with fewer --workers'
+    ) from error
   finally:
     pool.shutdown(cancel_futures=True)
 
