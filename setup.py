@@ -58,6 +58,6 @@ setup(
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],
     'parity': ['torch>=2.7', 'transformers>=4.57'],
-    'test': [*TRAIN, 'pytest>=8.3', 'ruff>=0.12'],
+    'test': [*TRAIN, *TALKERS, 'pytest>=8.3', 'ruff>=0.12'],
   },
 )

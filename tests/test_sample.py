@@ -83,21 +83,13 @@ def test_future_inputs_leave_past_frames_bit_identical(params):
   assert np.abs(first[cut:] - second[cut:]).max() > 1e-3
 
 
-@pytest.mark.parametrize('guidance', [(1.0, 1.0), (2.0, 3.0)])
-def test_guidance_of_one_is_the_conditional_velocity(params, guidance):
-  inputs, start = arrays(0)
-  almost = sample.SamplerConfig(3, 'euler', 1.0, guidance[0], guidance[1] + 1e-7)
+def test_guidance_of_one_is_the_conditional_velocity(params):
+  inputs, start = arrays(0, frames=2)
+  # Not exactly one, so that the three branches are really computed and combined.
+  almost = run(params, sample.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
   plain = run(params, sample.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
-  close = np.abs(run(params, almost, inputs, start) - plain).max() < 1e-3
-  assert close == (guidance == (1.0, 1.0))
-
-
-def test_heun_with_many_steps_approaches_euler_with_many(params):
-  inputs, start = arrays(0)
-  def make(steps, solver):
-    return run(params, sample.SamplerConfig(steps, solver, 1.0, 1.0, 1.0), inputs, start)
-  fine = make(64, 'heun')
-  assert np.abs(make(8, 'heun') - fine).mean() < np.abs(make(8, 'euler') - fine).mean()
+  strong = run(params, sample.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
+  assert np.abs(almost - plain).max() < 1e-3 < np.abs(strong - plain).max()
 
 
 def test_sampling_sees_what_training_saw(params):

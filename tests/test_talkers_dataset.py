@@ -128,7 +128,7 @@ def test_a_lost_face_is_redrawn_and_a_finished_clip_is_kept(tmp_path, monkeypatc
 
   monkeypatch.setattr(mesh, 'load', lambda path: None)
   monkeypatch.setattr(make_pack, 'sound', lambda plan: (None, None, None, 3 * Fraction(plan.rate)))
-  monkeypatch.setattr(make_pack, '_render', render)
+  monkeypatch.setattr(make_pack, 'render', render)
   (tmp_path / 'test').mkdir()
   job = ('head.npz', str(tmp_path), 0, 'test', 5, 256)
   notes = make_pack.make_clip(*job)

@@ -35,7 +35,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, input_pipeline, pixels, weights
+from vidregen_jax import commands, input_pipeline, latents, pixels, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -53,8 +53,6 @@ _FLIP = flags.DEFINE_bool('flip', True, 'Also write the mirror image of every cl
 SPLITS = ('train', 'validation', 'test')
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
-_CHUNK = 8  # latent frames encoded at once; any number gives the same latents
-_GROUPS = 16  # lone latent frames encoded at once
 _INPUTS = 'inputs.json'
 
 
@@ -63,78 +61,28 @@ _INPUTS = 'inputs.json'
 # ------------------------------------------------------------------------------------------------
 
 
-class LatentEncoder:
-  """An exported codec that encodes clips of any length with two compiled programs."""
-
-  def __init__(self, export):
-    self.model = codec.CodecConfig(**export.config)
-    self._params = jax.device_put(export.params)
-    self._mean = export.arrays['latent_mean']
-    self._std = export.arrays['latent_std']
-
-    @functools.partial(jax.jit, donate_argnums=2)
-    def encode(params, frames, cache):
-      (mean, _), cache = codec.encode(self.model, params, pixels.to_float(frames), cache)
-      return mean, cache
-
-    self._encode = encode
-
-  def stream(self, frames):
-    """Encode clips as streams.
-
-    Args:
-      frames: uint8 [B, 4T, S, S, 3].
-
-    Returns:
-      float16 [B, T, H, W, C], normalised.
-    """
-    length, step = frames.shape[1], codec.TIME_FACTOR * _CHUNK
-    # The codec is causal: frames appended to fill the last chunk change nothing before them.
-    frames = np.pad(frames, [(0, 0), (0, -length % step)] + 3 * [(0, 0)], mode='edge')
-    cache = codec.init_encoder_cache(self.model, len(frames))
-    chunks = []
-    for start in range(0, frames.shape[1], step):
-      mean, cache = self._encode(self._params, frames[:, start : start + step], cache)
-      chunks.append(mean)
-    latents = np.concatenate(jax.device_get(chunks), axis=1)
-    return self._normalize(latents[:, : length // codec.TIME_FACTOR])
-
-  def alone(self, groups):
-    """Encode groups of 4 frames, each from an empty past: uint8 [N, 4, S, S, 3] -> [N, H, W, C]."""
-    total = len(groups)
-    groups = np.pad(groups, [(0, -total % _GROUPS)] + 4 * [(0, 0)], mode='edge')
-    means = []
-    for start in range(0, len(groups), _GROUPS):
-      cache = codec.init_encoder_cache(self.model, _GROUPS)
-      means.append(self._encode(self._params, groups[start : start + _GROUPS], cache)[0])
-    return self._normalize(np.concatenate(jax.device_get(means))[:total, 0])
-
-  def _normalize(self, latents):
-    return ((latents - self._mean) / self._std).astype(np.float16)
-
-
 def encode_frames(encoder, frames):
   """The four kinds of latents of one or two clips of one shape.
 
   Args:
-    encoder: LatentEncoder.
+    encoder: latents.Encoder.
     frames: uint8 [B, 4T, S, S, 3].
 
   Returns:
-    List of B dicts: target, context, cold, stills, as the module describes them.
+    List of B dicts of float16: target, context, cold, stills, as the module describes them.
   """
   count, length = frames.shape[:2]
   streams = encoder.stream(np.concatenate([frames, pixels.hide_lower_face(frames)]))
-  groups = frames.reshape(-1, codec.TIME_FACTOR, *frames.shape[2:])
-  stills = frames[:, ::STILL_STRIDE, None].repeat(codec.TIME_FACTOR, axis=2)
-  lone = encoder.alone(np.concatenate([groups, stills.reshape(-1, *stills.shape[2:])]))
-  cold, stills = lone[: len(groups)], lone[len(groups) :]
-  cold = cold.reshape(count, length // codec.TIME_FACTOR, *cold.shape[1:])
-  stills = stills.reshape(count, -1, *stills.shape[1:])
-  return [
-    {'target': streams[b], 'context': streams[count + b], 'cold': cold[b], 'stills': stills[b]}
-    for b in range(count)
-  ]
+  cold = encoder.alone(frames.reshape(-1, codec.TIME_FACTOR, *frames.shape[2:]))
+  stills = frames[:, ::STILL_STRIDE]
+  stills = encoder.stills(stills.reshape(-1, *stills.shape[2:]))
+  kinds = {
+    'target': streams[:count],
+    'context': streams[count:],
+    'cold': cold.reshape(count, length // codec.TIME_FACTOR, *cold.shape[1:]),
+    'stills': stills.reshape(count, -1, *stills.shape[1:]),
+  }
+  return [{name: x[b].astype(np.float16) for name, x in kinds.items()} for b in range(count)]
 
 
 def encode_clip(clip, encoder, listen, flip):
@@ -142,7 +90,7 @@ def encode_clip(clip, encoder, listen, flip):
 
   Args:
     clip: a clip of input_pipeline.talker_clips.
-    encoder: LatentEncoder.
+    encoder: latents.Encoder.
     listen: function from samples float32 [n], mono at 16 kHz, to states [n / 320, layers, E].
     flip: whether to add the mirror image.
 
@@ -164,8 +112,8 @@ def encode_clip(clip, encoder, listen, flip):
     'audio': np.asarray(listen(clip['audio'].astype(np.float32) / 32768)).astype(np.float16),
   }
   return [
-    shared | latents | {'mouth_box': box[b].astype(np.float32), 'flipped': bool(b)}
-    for b, latents in enumerate(encode_frames(encoder, frames))
+    shared | kinds | {'mouth_box': box[b].astype(np.float32), 'flipped': bool(b)}
+    for b, kinds in enumerate(encode_frames(encoder, frames))
   ]
 
 
@@ -180,7 +128,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs):
   Args:
     folder: where to.
     dataset: folder of the clips.
-    encoder: LatentEncoder.
+    encoder: latents.Encoder.
     listen: see `encode_clip`.
     flip: whether to add mirror images.
     inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
@@ -285,7 +233,7 @@ def run():
     'margin_seconds': _MARGIN.value,
     'flip': _FLIP.value,
   }
-  write_dataset(_OUT.value, _DATASET.value, LatentEncoder(export), listen, _FLIP.value, inputs)
+  write_dataset(_OUT.value, _DATASET.value, latents.Encoder.of(export), listen, _FLIP.value, inputs)
 
 
 if __name__ == '__main__':

@@ -37,7 +37,7 @@ def reconstruction(frames, target, boxes, mouth_weight: float):
 
 
 def kl(mean, logvar):
-  """KL divergence from N(mean, exp(logvar)) to N(0, 1), mean over all elements (arXiv 1312.6114)."""
+  """KL divergence of N(mean, exp(logvar)) from N(0, 1), mean of all elements (arXiv 1312.6114)."""
   return 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar)
 
 

@@ -5,6 +5,7 @@ Training, encoding of datasets and regeneration must agree on these to the last 
 
 import numpy as np
 
+from vidregen_jax import masks
 from vidregen_jax.media import compose
 
 HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
@@ -37,3 +38,8 @@ def mirror(frames, mouth_box):
   """Flip frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
   x0, y0, x1, y1 = np.moveaxis(mouth_box, -1, 0)
   return frames[..., ::-1, :], np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
+
+
+def region(size, cells, grow):
+  """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
+  return masks.region_cells(compose.lower_face_mask(size, soft=False), cells, grow)

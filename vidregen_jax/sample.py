@@ -115,7 +115,7 @@ class SamplerState:
 
 @functools.cache
 def _slots(config: generator.GeneratorConfig):
-  """The window's tokens, with frames relative to the current latent frame (0), and slices by stream.
+  """The window's tokens, their frames relative to the current one (0), and slices by stream.
 
   Context and history hold the last `window` frames, audio `look_ahead` more: all a query can see.
   """
@@ -299,7 +299,6 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   batch, cells = len(inputs.context), len(config.region)
   slots, _ = _slots(config)
   fixed = generator.clip_tokens(config, 0, 0)
-  statics = config.statics
 
   def join(a, b, axis):
     return jnp.concatenate([a, b], axis)
@@ -309,7 +308,8 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
       join(state.fixed.timed_keys, state.window.timed_keys, 2),
       join(state.fixed.timed_values, state.window.timed_values, 2))
   anchor = jnp.broadcast_to(inputs.anchor_distance[:, None], (batch, cells))
-  times = join(anchor.astype(jnp.float32), jnp.broadcast_to(slots.time, (batch, len(slots.time))), 1)
+  window_times = jnp.broadcast_to(slots.time, (batch, len(slots.time)))
+  times = join(anchor.astype(jnp.float32), window_times, 1)
   keys = generator.rotate_keys(keys, times)
 
   # Branch 0 sees context alone, 1 also the appearance, 2 also the audio.
@@ -343,20 +343,11 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   return flow.integrate(velocity, noise, sampler.steps, sampler.shift, sampler.solver)[:, 0, 0]
 
 
-_jit = functools.partial(jax.jit, donate_argnames='state')
-_warm_step = _jit(warm_step, static_argnames='models')
-_sample_step = _jit(sample_step, static_argnames=('models', 'sampler'))
-
-
 # ------------------------------------------------------------------------------------- the drivers
 
-
-@functools.partial(_jit, static_argnames='models')
-def warm(models: Models, params: Params, state: SamplerState, inputs: Inputs) -> SamplerState:
-  """Scans `warm_step` over real latent frames, `inputs` [T, B, ...]."""
-  def step(state, inputs):
-    return warm_step(models, params, state, inputs)[0], None
-  return jax.lax.scan(step, state, inputs)[0]
+_jit = functools.partial(jax.jit, donate_argnames='state')
+step = _jit(sample_step, static_argnames=('models', 'sampler'))
+warm = _jit(warm_step, static_argnames='models')
 
 
 @functools.partial(_jit, static_argnames=('models', 'sampler'))
@@ -372,8 +363,7 @@ def sample(models: Models, sampler: SamplerConfig, params: Params, state: Sample
   Returns:
     The state, and frames [T, B, 4, S, S, 3].
   """
-  step = functools.partial(sample_step, models, sampler, params)
-  return jax.lax.scan(step, state, inputs)
+  return jax.lax.scan(functools.partial(sample_step, models, sampler, params), state, inputs)
 
 
 def stream(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
@@ -383,5 +373,5 @@ def stream(models: Models, sampler: SamplerConfig, params: Params, state: Sample
   The state that was passed in is donated: do not use it again.
   """
   for arriving in inputs:
-    state, frames = _sample_step(models, sampler, params, state, arriving)
+    state, frames = step(models, sampler, params, state, arriving)
     yield state, frames

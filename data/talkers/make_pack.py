@@ -160,7 +160,7 @@ def sound(plan: Plan):
   return samples.astype(np.float32), said.sample_rate, tuple(phonemes), frames
 
 
-def _render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Truth:
+def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Truth:
   """Writes the clip's mp4 and returns its truth, with the tracker's reading of that very file."""
   samples, sample_rate, phonemes, frames = spoken
   rate = Fraction(plan.rate)
@@ -209,7 +209,7 @@ def make_clip(head_path: str, out: str, seed: int, split: str, index: int, size:
     seconds = spoken[-1] / Fraction(plan.rate)
     if not SECONDS[0] <= seconds <= SECONDS[1]:
       continue  # a sentence too short or too long is nothing to report
-    clip_truth = _render(plan, head, folder, spoken)
+    clip_truth = render(plan, head, folder, spoken)
     lost = int((~clip_truth.valid).sum())
     if not lost:
       clip_truth.save(path)

@@ -50,7 +50,8 @@ class CodecConfig:
     stages = len(self.widths)
     for name in ('encoder_depths', 'decoder_depths', 'time_kernels'):
       if len(getattr(self, name)) != stages:
-        raise ValueError(f'codec {name} has {len(getattr(self, name))} entries, but widths has {stages}')
+        raise ValueError(f'codec {name} has {len(getattr(self, name))} entries, '
+                         f'but widths has {stages}')
     if self.size % self.factor:
       raise ValueError(f'codec size {self.size} is not a multiple of its factor {self.factor}')
     if self.norm not in ('rms', 'group') or self.conv not in ('sum2d', 'native'):
@@ -71,8 +72,8 @@ class CodecConfig:
 class Block(nnx.Module):
   """x + norm(conv(SiLU(conv(x) + b)))."""
 
-  def __init__(self, channels: int, time_kernel: int, config: CodecConfig, rngs: nnx.Rngs):
-    conv = functools.partial(layers.CausalConv, channels, channels, rngs=rngs, conv=config.conv)
+  def __init__(self, channels: int, time_kernel: int, config: CodecConfig, draws: layers.Draws):
+    conv = functools.partial(layers.CausalConv, channels, channels, draws=draws, conv=config.conv)
     self.conv1 = conv(kernel=(time_kernel, 3, 3))
     self.conv2 = conv(kernel=(1, 3, 3), bias=False)
     # The small initial weight keeps the variance of the residual stream near one at depth.
@@ -85,17 +86,23 @@ class Block(nnx.Module):
     return x + self.norm(h), cache
 
 
+def _blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
+  """The residual blocks of all stages, by name."""
+  return nnx.Dict({
+      f'stage_{s}_block_{i}': Block(config.widths[s], config.time_kernels[s], config, draws)
+      for s, depth in enumerate(depths) for i in range(depth)})
+
+
 class Encoder(nnx.Module):
   """Frames [B, F, S, S, 3] to mean and log variance [B, F/4, S/f, S/f, 2C]."""
 
-  def __init__(self, config: CodecConfig, rngs: nnx.Rngs):
+  def __init__(self, config: CodecConfig, draws: layers.Draws):
     w = config.widths
-    conv = functools.partial(layers.CausalConv, rngs=rngs, conv=config.conv)
+    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.conv)
     self.conv_in = conv(3 * PATCH**2, w[0], (1, 3, 3))
-    self.downs = nnx.Dict({f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3))
-                           for s in range(1, len(w))})
-    self.blocks = nnx.Dict({f'stage_{s}_block_{i}': Block(w[s], config.time_kernels[s], config, rngs)
-                            for s in range(len(w)) for i in range(config.encoder_depths[s])})
+    self.downs = nnx.Dict({
+        f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3)) for s in range(1, len(w))})
+    self.blocks = _blocks(config, config.encoder_depths, draws)
     self.down_time = conv(TIME_FACTOR * w[-1], w[-1], (1, 1, 1))
     self.conv_out = conv(w[-1], 2 * config.latent_channels, (1, 1, 1), scale=0.5)
     self.config = config
@@ -128,16 +135,15 @@ class Encoder(nnx.Module):
 class Decoder(nnx.Module):
   """Latents [B, T, H, W, C] to frames [B, 4T, S, S, 3]."""
 
-  def __init__(self, config: CodecConfig, rngs: nnx.Rngs):
+  def __init__(self, config: CodecConfig, draws: layers.Draws):
     w = config.widths
-    conv = functools.partial(layers.CausalConv, rngs=rngs, conv=config.conv)
+    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.conv)
     self.conv_in = conv(config.latent_channels, w[-1], (1, 1, 1))
-    self.block_in = Block(w[-1], 2, config, rngs)
+    self.block_in = Block(w[-1], 2, config, draws)
     self.up_time = conv(w[-1], TIME_FACTOR * w[-1], (1, 1, 1))
-    self.ups = nnx.Dict({f'up_{s}': conv(w[s], 4 * w[s - 1], (1, 3, 3))
-                         for s in range(1, len(w))})
-    self.blocks = nnx.Dict({f'stage_{s}_block_{i}': Block(w[s], config.time_kernels[s], config, rngs)
-                            for s in range(len(w)) for i in range(config.decoder_depths[s])})
+    self.ups = nnx.Dict({
+        f'up_{s}': conv(w[s], 4 * w[s - 1], (1, 3, 3)) for s in range(1, len(w))})
+    self.blocks = _blocks(config, config.decoder_depths, draws)
     self.conv_out = conv(w[0], 3 * PATCH**2, (1, 3, 3), scale=0.5)
     self.config = config
 
@@ -172,14 +178,14 @@ def _stage(name: str) -> int:
 
 
 class _Codec(nnx.Module):
-  def __init__(self, config: CodecConfig, rngs: nnx.Rngs):
-    self.encoder = Encoder(config, rngs)
-    self.decoder = Decoder(config, rngs)
+  def __init__(self, config: CodecConfig, draws: layers.Draws):
+    self.encoder = Encoder(config, draws)
+    self.decoder = Decoder(config, draws)
 
 
 @functools.cache
 def _definition(config: CodecConfig) -> layers.Definition:
-  return layers.Definition(lambda rngs: _Codec(config, rngs))
+  return layers.Definition(lambda draws: _Codec(config, draws))
 
 
 @functools.cache

@@ -92,7 +92,7 @@ class Tokens:
 
 
 def clip_tokens(config: GeneratorConfig, frames: int, audio_frames: int) -> Tokens:
-  """The conditioning tokens of a clip, in order: sinks, references, anchor, context, audio, history.
+  """A clip's conditioning: sinks, references, anchor, context, audio and history, in this order.
 
   Args:
     config: the generator's shape.
@@ -123,17 +123,17 @@ def select(tokens: Tokens, which) -> Tokens:
 class Layer(nnx.Module):
   """A pre-norm transformer layer; the two norms are scaled and shifted by the condition."""
 
-  def __init__(self, config: GeneratorConfig, rngs: nnx.Rngs):
+  def __init__(self, config: GeneratorConfig, draws: layers.Draws):
     e = config.width
     # Residual branches start small so that the depth of the stack does not matter at step 0.
     out = 0.5 * config.layers**-0.5
     self.norm_attention = layers.RMSNorm(e, bias=False)
     self.norm_mlp = layers.RMSNorm(e, bias=False)
-    self.qkv = layers.Linear(e, 3 * e, rngs, bias=False)
-    self.out = layers.Linear(e, e, rngs, scale=out, bias=False)
-    self.up = layers.Linear(e, 2 * config.mlp * e, rngs, bias=False)
-    self.down = layers.Linear(config.mlp * e, e, rngs, scale=out, bias=False)
-    self.modulation = layers.Linear(e, 4 * e, rngs, scale=0.0)
+    self.qkv = layers.Linear(e, 3 * e, draws, bias=False)
+    self.out = layers.Linear(e, e, draws, scale=out, bias=False)
+    self.up = layers.Linear(e, 2 * config.mlp * e, draws, bias=False)
+    self.down = layers.Linear(config.mlp * e, e, draws, scale=out, bias=False)
+    self.modulation = layers.Linear(e, 4 * e, draws, scale=0.0)
     self.sink = nnx.Param(jnp.zeros(config.heads)) if config.sink_logit else None
     self.heads = config.heads
 
@@ -158,34 +158,29 @@ class Layer(nnx.Module):
 
 class _Generator(nnx.Module):
 
-  def __init__(self, config: GeneratorConfig, rngs: nnx.Rngs):
+  def __init__(self, config: GeneratorConfig, draws: layers.Draws):
     e, c = config.width, config.latent_channels
-    small = functools.partial(layers.normal_init, 1)
-    self.embed_frame = layers.Linear(c, e, rngs)  # references and context: whole frames
-    self.embed_region = layers.Linear(c, e, rngs)  # anchor, history, noisy: lower faces
-    self.stream = nnx.Param(small(0.5)(rngs.params(), (len(masks.STREAMS), e)))
-    self.cell = nnx.Param(small(0.5)(rngs.params(), (config.cells**2, e)))
-    self.sinks = nnx.Param(small(1.0)(rngs.params(), (config.sinks, e)))
+    self.embed_frame = layers.Linear(c, e, draws)  # references and context: whole frames
+    self.embed_region = layers.Linear(c, e, draws)  # anchor, history, noisy: lower faces
+    self.stream = nnx.Param(0.5 * draws.take(len(masks.STREAMS), e))
+    self.cell = nnx.Param(0.5 * draws.take(config.cells**2, e))
+    self.sinks = nnx.Param(draws.take(config.sinks, e))
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
-    self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, rngs)
-    self.audio_tokens = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, AUDIO_TOKENS * e, rngs)
-    self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, rngs, scale=0.5)
-    self.duration = layers.Linear(16, e, rngs)
-    self.time_in = layers.Linear(64, e, rngs)
-    self.time_out = layers.Linear(e, e, rngs)
+    self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
+    self.audio_tokens = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, AUDIO_TOKENS * e, draws)
+    self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, draws, scale=0.5)
+    self.duration = layers.Linear(16, e, draws)
+    self.time_in = layers.Linear(64, e, draws)
+    self.time_out = layers.Linear(e, e, draws)
     self.norm_out = layers.RMSNorm(e, bias=False)
-    self.modulation_out = layers.Linear(e, 2 * e, rngs, scale=0.0)
-    self.velocity_out = layers.Linear(e, c, rngs, scale=0.1)
-
-    @nnx.vmap
-    def stacked(layer_rngs):
-      return Layer(config, layer_rngs)
-    self.layers = stacked(rngs.split(config.layers))
+    self.modulation_out = layers.Linear(e, 2 * e, draws, scale=0.0)
+    self.velocity_out = layers.Linear(e, c, draws, scale=0.1)
+    self.layers = layers.stack(functools.partial(Layer, config), config.layers, draws)
 
 
 @functools.cache
 def _definition(config: GeneratorConfig) -> layers.Definition:
-  return layers.Definition(lambda rngs: _Generator(config, rngs))
+  return layers.Definition(lambda draws: _Generator(config, draws))
 
 
 def init(config: GeneratorConfig, key) -> dict:
@@ -224,7 +219,7 @@ def _duration(model, config: GeneratorConfig, seconds):
 
 
 def _flow_time(model, config: GeneratorConfig, t):
-  """Flow times [...] in [0, 1] to [..., E] (sinusoids as in DiT, facebookresearch/DiT models.py)."""
+  """Flow times [...] in [0, 1] to [..., E]: sinusoids, as in facebookresearch/DiT models.py."""
   frequency = jnp.exp(-jnp.arange(32) * (np.log(1000.0) / 32))
   angles = t[..., None] * 1000.0 * frequency
   h = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], -1).astype(config.dtype)
@@ -266,7 +261,7 @@ def embed_regions(config: GeneratorConfig, params: dict, region):
   return model.embed_region(region.astype(config.dtype)).reshape(len(region), -1, config.width)
 
 
-# -------------------------------------------------------------------------- keys of the conditioning
+# ------------------------------------------------------------------------- keys of the conditioning
 
 
 @functools.partial(jax.tree_util.register_dataclass,
@@ -346,7 +341,7 @@ def rotate_keys(keys: Keys, times) -> Keys:
   return dataclasses.replace(keys, timed_keys=attention.rotate_time(keys.timed_keys, times))
 
 
-# ---------------------------------------------------------------------------------- the noisy tokens
+# --------------------------------------------------------------------------------- the noisy tokens
 
 
 def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
@@ -409,7 +404,7 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
   return model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
 
 
-# ------------------------------------------------------------------------------ a whole clip at once
+# ----------------------------------------------------------------------------- a whole clip at once
 
 
 @functools.partial(

@@ -15,34 +15,62 @@ from flax import nnx
 from jax import lax
 
 
+class Draws:
+  """Standard normal numbers, handed out in order.
+
+  All weights of a model come from one draw: on a CPU, compiling a random generator takes seconds,
+  and one for each weight would take minutes.
+  """
+
+  def __init__(self, numbers=None):
+    self._numbers = numbers  # without them: zeros, to learn how many are needed
+    self.used = 0
+
+  def take(self, *shape: int):
+    """[*shape] numbers of shape's size."""
+    start, self.used = self.used, self.used + math.prod(shape)
+    if self._numbers is None:
+      return jnp.zeros(shape)
+    return self._numbers[start:self.used].reshape(shape)
+
+  def weights(self, shape: tuple[int, ...], fan_in: int, scale: float = 1.0):
+    """Numbers of variance scale^2 / fan_in."""
+    return self.take(*shape) * (scale / fan_in**0.5)
+
+
+def stack(make: Callable[[Draws], nnx.Module], count: int, draws: Draws) -> nnx.Module:
+  """`count` modules of one kind as one, their parameters stacked along a first axis."""
+  each = Draws()
+  nnx.eval_shape(lambda: make(each))
+  return nnx.vmap(lambda numbers: make(Draws(numbers)))(draws.take(count, each.used))
+
+
 class Definition:
   """An NNX module as a definition without arrays; parameters are a nested dict of arrays.
 
-  `make` builds the module from `nnx.Rngs`. `init(key)` draws parameters, `bind(params)` gives
-  back a callable module inside any jax transform.
+  `make` builds the module from `Draws`. `init(key)` draws parameters, `bind(params)` gives back a
+  callable module inside any jax transform.
   """
 
-  def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
+  def __init__(self, make: Callable[[Draws], nnx.Module]):
+    draws = Draws()
     self._make = make
-    self._graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    self._graph, _ = nnx.split(nnx.eval_shape(lambda: make(draws)))
+    self._size = draws.used
 
   def init(self, key) -> dict:
-    return nnx.to_pure_dict(nnx.as_pure(nnx.state(self._make(nnx.Rngs(key)))))
+    module = self._make(Draws(jax.random.normal(key, (self._size,))))
+    return nnx.to_pure_dict(nnx.as_pure(nnx.state(module)))
 
   def bind(self, params: dict) -> nnx.Module:
     return nnx.merge(self._graph, params)
 
 
-def normal_init(fan_in: int, scale: float = 1.0):
-  """Normal weights with variance scale^2 / fan_in."""
-  return lambda key, shape: jax.random.normal(key, shape) * (scale / fan_in**0.5)
-
-
 class Linear(nnx.Module):
   """y = x w + b over the last axis."""
 
-  def __init__(self, c_in: int, c_out: int, rngs: nnx.Rngs, scale: float = 1.0, bias: bool = True):
-    self.kernel = nnx.Param(normal_init(c_in, scale)(rngs.params(), (c_in, c_out)))
+  def __init__(self, c_in: int, c_out: int, draws: Draws, scale: float = 1.0, bias: bool = True):
+    self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
 
   def __call__(self, x):
@@ -92,14 +120,13 @@ class CausalConv(nnx.Module):
   one 3-D convolution, and several times faster on CPU, where XLA has no good 3-D kernel.
   """
 
-  def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], rngs: nnx.Rngs,
+  def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], draws: Draws,
                scale: float = 1.0, bias: bool = True, conv: str = 'sum2d'):
-    k_t, k_h, k_w = kernel
-    init = normal_init(k_t * k_h * k_w * c_in, scale)
-    self.kernel = nnx.Param(init(rngs.params(), (*kernel, c_in, c_out)))
+    fan_in = math.prod(kernel) * c_in
+    self.kernel = nnx.Param(draws.weights((*kernel, c_in, c_out), fan_in, scale))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
     self.conv = conv
-    self.frames_kept = k_t - 1
+    self.frames_kept = kernel[0] - 1
     self.c_in = c_in
 
   def init_cache(self, batch: int, height: int, width: int, dtype):
@@ -149,13 +176,15 @@ def depth_to_space(x, r: int):
 def time_to_depth(x, r: int):
   """[B, F, H, W, C] -> [B, F/r, H, W, C*r]; the r frames of a channel lie side by side."""
   b, f, h, w, c = x.shape
-  return x.reshape(b, f // r, r, h, w, c).transpose(0, 1, 3, 4, 5, 2).reshape(b, f // r, h, w, c * r)
+  x = x.reshape(b, f // r, r, h, w, c).transpose(0, 1, 3, 4, 5, 2)
+  return x.reshape(b, f // r, h, w, c * r)
 
 
 def depth_to_time(x, r: int):
   """Inverse of `time_to_depth`."""
   b, t, h, w, c = x.shape
-  return x.reshape(b, t, h, w, c // r, r).transpose(0, 1, 5, 2, 3, 4).reshape(b, t * r, h, w, c // r)
+  x = x.reshape(b, t, h, w, c // r, r).transpose(0, 1, 5, 2, 3, 4)
+  return x.reshape(b, t * r, h, w, c // r)
 
 
 def resample_channels(x, channels: int):

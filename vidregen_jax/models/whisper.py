@@ -77,12 +77,12 @@ def load(source):
   Raises:
     UserError: neither a folder nor the hub gives a Whisper encoder.
   """
-  folder = _folder(source)
+  folder = locate(source)
   config = _read_config(folder)
   return config, _arrange(config, _read_encoder(folder), folder)
 
 
-def _folder(source):
+def locate(source):
   folder = pathlib.Path(source)
   if folder.is_dir():
     return folder

@@ -1,0 +1,128 @@
+"""The codec never looks ahead, and is the same function whole, in chunks and scanned."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import codec as codec_config
+from vidregen_jax import train_codec
+from vidregen_jax.models import codec, layers
+
+CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6)
+
+
+def run(config, params, frames):
+  """Whole: latents and reconstruction."""
+  batch = frames.shape[0]
+  (mean, _), _ = codec.encode(config, params, frames, codec.init_encoder_cache(config, batch))
+  made, _ = codec.decode(config, params, mean, codec.init_decoder_cache(config, batch))
+  return mean, made
+
+
+whole = jax.jit(run, static_argnums=0)
+
+
+@pytest.fixture(scope='module')
+def params():
+  return codec.init(CONFIG, jax.random.key(0))
+
+
+@pytest.fixture(scope='module')
+def frames():
+  return np.random.default_rng(0).uniform(-1, 1, (1, 16, 32, 32, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize('changed', [15, 8, 7])
+def test_changing_a_frame_leaves_everything_before_bit_identical(params, frames, changed):
+  other = frames.copy()
+  other[:, changed:] *= -1
+  (latents, made), (latents2, made2) = whole(CONFIG, params, frames), whole(CONFIG, params, other)
+  group = changed // 4
+  np.testing.assert_array_equal(latents[:, :group], latents2[:, :group])
+  np.testing.assert_array_equal(made[:, :4 * group], made2[:, :4 * group])
+  assert np.abs(latents[:, group] - latents2[:, group]).max() > 1e-3
+
+
+def test_group_norm_leaks_the_future(params, frames):
+  leaky = dataclasses.replace(CONFIG, norm='group')
+  other = frames.copy()
+  other[:, 8:] *= -1
+  latents, latents2 = (whole(leaky, params, x)[0] for x in (frames, other))
+  assert np.abs(latents[:, :2] - latents2[:, :2]).max() > 1e-4
+
+
+@pytest.mark.parametrize('chunk', [4, 8, 12])
+def test_chunks_equal_the_whole(params, frames, chunk):
+  mean, made = whole(CONFIG, params, frames)
+  encode = jax.jit(codec.encode, static_argnums=0)
+  decode = jax.jit(codec.decode, static_argnums=0)
+  encoder, decoder = codec.init_encoder_cache(CONFIG, 1), codec.init_decoder_cache(CONFIG, 1)
+  means, parts = [], []
+  for start in range(0, 16, chunk):
+    (part, _), encoder = encode(CONFIG, params, frames[:, start:start + chunk], encoder)
+    means.append(part)
+    part, decoder = decode(CONFIG, params, part, decoder)
+    parts.append(part)
+  # A matrix product of another height may sum in another order: float32 rounding of values near 1.
+  np.testing.assert_allclose(np.concatenate(means, 1), mean, atol=2e-5)
+  np.testing.assert_allclose(np.concatenate(parts, 1), made, atol=2e-5)
+
+
+def test_scanned_equals_chunks_bit_for_bit_in_latents(params, frames):
+  chunks = np.moveaxis(frames.reshape(1, 4, 4, 32, 32, 3), 1, 0)
+
+  def step(cache, chunk):
+    (mean, _), cache = codec.encode(CONFIG, params, chunk, cache)
+    return cache, mean
+  scanned = jax.jit(lambda x: jax.lax.scan(step, codec.init_encoder_cache(CONFIG, 1), x)[1])(chunks)
+  cache, streamed = codec.init_encoder_cache(CONFIG, 1), []
+  one = jax.jit(step)
+  for chunk in chunks:
+    cache, mean = one(cache, chunk)
+    streamed.append(mean)
+  # The same shapes, but a loop body and a program of its own are compiled apart: equal to rounding.
+  np.testing.assert_allclose(np.stack(streamed), scanned, atol=2e-5)
+
+
+def test_jitted_equals_eager(params, frames):
+  """jax 0.10.2 miscompiles convolutions on CPU; this is how one would notice."""
+  np.testing.assert_allclose(run(CONFIG, params, frames[:, :4])[1],
+                             whole(CONFIG, params, frames[:, :4])[1], atol=2e-5)
+
+
+def test_sum_of_2d_convolutions_is_the_3d_one(params, frames):
+  native = dataclasses.replace(CONFIG, conv='native')
+  np.testing.assert_allclose(whole(native, params, frames)[1], whole(CONFIG, params, frames)[1],
+                             atol=2e-5)
+
+
+def test_shortcuts_average_and_duplicate():
+  x = jnp.arange(6.0)
+  np.testing.assert_allclose(layers.resample_channels(x, 3), [0.5, 2.5, 4.5])
+  np.testing.assert_allclose(layers.resample_channels(x[:2], 4), [0, 0, 1, 1])
+  np.testing.assert_allclose(layers.resample_channels(x[:3], 2), [1 / 3, 5 / 3], atol=1e-6)
+
+
+def test_folding_space_and_time_is_undone():
+  x = np.random.default_rng(0).standard_normal((2, 8, 4, 6, 16)).astype(np.float32)
+  np.testing.assert_array_equal(layers.depth_to_space(layers.space_to_depth(x, 2), 2), x)
+  np.testing.assert_array_equal(layers.depth_to_time(layers.time_to_depth(x, 4), 4), x)
+
+
+@pytest.mark.parametrize('size', ['tiny', 'talkers', '256', '512'])
+def test_every_size_has_the_shapes_it_says(size):
+  model = train_codec.model_config(codec_config.get_config(size))
+  params = jax.eval_shape(lambda: codec.init(model, jax.random.key(0)))
+  frames = jax.ShapeDtypeStruct((1, 8, model.size, model.size, 3), jnp.float32)
+  latents, made = jax.eval_shape(lambda p, x: run(model, p, x), params, frames)
+  assert latents.shape == (1, 2, model.cells, model.cells, model.latent_channels)
+  assert made.shape == frames.shape
+
+
+@pytest.mark.parametrize('shape', [(1, 6, 32, 32, 3), (1, 4, 16, 32, 3), (1, 4, 32, 32, 1)])
+def test_frames_of_another_shape_are_refused(params, shape):
+  with pytest.raises(ValueError, match='the codec takes'):
+    codec.encode(CONFIG, params, np.zeros(shape, np.float32), codec.init_encoder_cache(CONFIG, 1))

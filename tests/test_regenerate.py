@@ -1,0 +1,199 @@
+"""The editor's promises, with an untrained system: what was not asked for stays, mistakes are told."""
+
+import dataclasses
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from vidregen_jax import pixels, regenerate, system, weights
+from vidregen_jax.media import audio, video
+from vidregen_jax.models import codec, generator
+
+CONSENT = 'a rendered person; nobody had to be asked'
+SIZE = 32
+
+
+@pytest.fixture(scope='session')
+def checkpoint(tmp_path_factory, whisper_folder):
+  """An exported system with random weights, as training would leave it."""
+  folder = tmp_path_factory.mktemp('system')
+  codec_config = codec.CodecConfig(SIZE, (8, 8, 16), (1, 1, 1), (1, 1, 1), (1, 1, 2), 6)
+  weights.export(folder / 'codec', 'codec', dataclasses.asdict(codec_config),
+                 jax.device_get(codec.init(codec_config, jax.random.key(0))),
+                 latent_mean=np.zeros(6, np.float32), latent_std=np.ones(6, np.float32))
+  config = generator.GeneratorConfig(
+      cells=2, latent_channels=6, region=pixels.region(SIZE, 2, 0), width=16, heads=2, layers=1,
+      mlp=2, window=3, look_ahead=1, references=2, sinks=1, sink_logit=True, audio_layers=1,
+      audio_channels=512, audio_hidden=8)
+  system.export(
+      folder / 'export', folder / 'codec', whisper_folder,
+      {'model': dataclasses.asdict(config),
+       'sampler': dict(steps=1, solver='euler', shift=1.0, guidance_appearance=1.0,
+                       guidance_audio=1.0, guidance_start=0.0, guidance_stop=1.0),
+       'listening': {'audio_layers': [1], 'window_seconds': 10.0, 'margin_seconds': 1.0},
+       'codec': weights.load_export(folder / 'codec', 'codec').digest},
+      jax.device_get(generator.init(config, jax.random.key(1))),
+      audio_mean=np.zeros((1, 512), np.float32), audio_std=np.ones((1, 512), np.float32))
+  return folder / 'export'
+
+
+@pytest.fixture(scope='session')
+def clip(pack_folder):
+  return sorted((pack_folder / 'test').glob('*.mp4'))[0]
+
+
+@pytest.fixture(scope='session')
+def other(pack_folder):
+  return max((pack_folder / 'test').glob('*.mp4'), key=lambda path: video.probe(path).duration)
+
+
+@pytest.fixture(scope='session')
+def edited(checkpoint, clip, other, tmp_path_factory):
+  out = tmp_path_factory.mktemp('edited') / 'out.mp4'
+  status = regenerate.main([
+      str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--out', str(out)])
+  assert status == 0
+  return out
+
+
+def decode(path):
+  frames = list(video.frames(path))
+  return np.stack([f.image for f in frames]).astype(np.int16), [f.time for f in frames]
+
+
+def test_count_times_and_size_are_kept(clip, edited):
+  (before, times), (after, new_times) = decode(clip), decode(edited)
+  assert before.shape == after.shape
+  assert times == new_times
+
+
+def test_only_the_span_and_only_the_lower_face_change(clip, edited):
+  (before, times), (after, _) = decode(clip), decode(edited)
+  change = np.abs(after - before).mean((1, 2, 3))
+  inside = np.array([0.6 <= t < 1.0 for t in map(float, times)])
+  # x264 at crf 16 re-encodes the untouched frames within about a grey level.
+  assert change[~inside].max() < 1.5
+  assert change[inside].min() > 2 * change[~inside].max()
+  rows = np.abs(after - before)[inside].mean((0, 2, 3))
+  top = len(rows) // 5  # hair and background
+  assert rows[:top].max() < 1.5
+
+
+def test_sound_outside_the_span_is_the_sources(clip, edited, other):
+  old, rate, _ = audio.read(clip)
+  made, made_rate, _ = audio.read(edited)
+  assert rate == made_rate
+  assert old.shape[0] == made.shape[0]
+
+  def difference(a, b, start, stop):
+    part = slice(round(start * rate), round(stop * rate))
+    return np.sqrt(np.mean((a[:, part] - b[:, part]) ** 2))
+  level = np.sqrt(np.mean(old**2))
+  # AAC at 192 kb/s is not bit-exact: about a fiftieth of the level.
+  assert difference(old, made, 0.05, 0.55) < 0.1 * level
+  assert difference(old, made, 1.1, 1.6) < 0.1 * level
+  new, new_rate, _ = audio.read(other)
+  new = audio.resample(new, new_rate, rate)
+  assert difference(new, made, 0.62, 0.98) < 0.5 * difference(old, made, 0.62, 0.98)
+
+
+def test_the_report_says_what_was_done(edited, clip):
+  report = json.loads(edited.with_suffix('.json').read_text())
+  assert report['consent'] == CONSENT
+  assert report['spans'] == [[0.6, 1.0]]
+  (start, stop), = report['regenerated_frames']
+  times = decode(clip)[1]
+  assert [0.6 <= float(t) < 1.0 for t in times] == [start <= i < stop for i in range(len(times))]
+  assert {'track faces', 'decode', 'crop', 'encode', 'generate', 'paste', 'write'} <= set(
+      report['stages'])
+  assert not any(start - 4 <= i < stop + 4 for i in report['references'])
+
+
+def test_the_same_seed_gives_the_same_video(edited, checkpoint, clip, other, tmp_path):
+  out = tmp_path / 'again.mp4'
+  regenerate.main([str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
+                   str(checkpoint), '--consent', CONSENT, '--out', str(out)])
+  np.testing.assert_array_equal(decode(edited)[0], decode(out)[0])
+
+
+@pytest.fixture(scope='session')
+def wrong(tmp_path_factory, clip):
+  """Files that are not what they should be."""
+  folder = tmp_path_factory.mktemp('wrong')
+  (folder / 'text.mp4').write_text('not a media file')
+  noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
+  sound = np.zeros((1, 48_000), np.float32)
+  video.write_clip(folder / 'faceless.mp4', noise, 25, sound, 16_000)
+  video.write_clip(folder / 'silent.mp4', [f.image for f in video.frames(clip)][:30], 25)
+  audio.write_wav(folder / 'short.wav', sound[:, :8_000], 16_000)
+  audio.write_wav(folder / 'long.wav', np.zeros((1, 160_000), np.float32), 16_000)
+  return folder
+
+
+@pytest.mark.parametrize(('change', 'cause'), [
+    ({'source': 'absent.mp4'}, 'no such file'),
+    ({'source': '{wrong}/text.mp4'}, 'not a media file'),
+    ({'source': '{wrong}/faceless.mp4', 'audio': '{wrong}/long.wav'}, 'no face was found'),
+    ({'source': '{wrong}/silent.mp4', 'audio': '{wrong}/long.wav'}, 'no soundtrack to keep'),
+    ({'audio': 'absent.wav'}, 'no such file'),
+    ({'audio': '{wrong}/silent.mp4'}, 'has no soundtrack'),
+    ({'audio': '{wrong}/short.wav'}, 'ends at 0.500 s but is needed until 1.000 s'),
+    ({'span': '0.9-0.9'}, 'empty'),
+    ({'span': '1.0-0.6'}, 'reversed'),
+    ({'span': '0.6-99'}, 'does not lie in'),
+    ({'span': 'now'}, 'START-END'),
+    ({'checkpoint': 'absent'}, 'no exported generator'),
+    ({'consent': ' '}, '--consent is missing'),
+    ({'out': 'absent/out.mp4'}, 'no such folder'),
+    ({'out': '{wrong}/out.gif'}, 'choose one of them'),
+])
+def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, other, checkpoint,
+                                                  tmp_path, capsys):
+  given = {'source': str(clip), 'audio': str(other), 'span': '0.60-1.00', 'consent': CONSENT,
+           'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
+  given |= {name: value.format(wrong=wrong) for name, value in change.items()}
+  source = given.pop('source')
+  flags = [part for name, value in given.items() for part in (f'--{name}', value)]
+  before = sorted(wrong.iterdir())
+  assert regenerate.main([source, *flags]) == 2
+  printed = capsys.readouterr().err.strip().splitlines()
+  assert printed[-1].startswith('error: ')
+  assert cause in printed[-1]
+  assert not list(tmp_path.iterdir())
+  assert sorted(wrong.iterdir()) == before
+
+
+def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
+  import shutil
+  folder = tmp_path / 'export'
+  shutil.copytree(checkpoint, folder)
+  header = json.loads((folder / 'config.json').read_text())
+  header['config']['model']['width'] = 32
+  (folder / 'config.json').write_text(json.dumps(header))
+  with pytest.raises(system.UserError, match='is of another model'):
+    system.load(folder)
+
+
+def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
+  folder = pathlib.Path(__file__).parents[1]
+  process = subprocess.Popen(
+      [sys.executable, '-m', 'vidregen_jax.regenerate', str(clip), '--audio', str(other),
+       '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4'),
+       '--steps', '200'],
+      cwd=folder, stderr=subprocess.PIPE, text=True)
+  deadline = time.monotonic() + 120
+  while not list(tmp_path.iterdir()) and time.monotonic() < deadline and process.poll() is None:
+    time.sleep(0.05)
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=120)
+  assert process.returncode == 130, errors
+  assert 'nothing was written' in errors
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,95 @@
+"""Spans of time to runs of frames: what is regenerated, what warms it up, what comes after."""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec
+
+
+def parse(text) -> tuple[float, float]:
+  """'1.20-2.04' to (1.2, 2.04) seconds.
+
+  Raises:
+    UserError: not two times, or an empty or reversed span.
+  """
+  match = re.fullmatch(r'(\d+(?:\.\d*)?|\.\d+)-(\d+(?:\.\d*)?|\.\d+)', text.strip())
+  if not match:
+    raise UserError(f'span {text!r} is not START-END in seconds, such as 1.20-2.04')
+  start, stop = map(float, match.groups())
+  if start >= stop:
+    raise UserError(f'span {text} is {"empty" if start == stop else "reversed"}: '
+                    'give START-END with START before END')
+  return start, stop
+
+
+def check(spans, begin: float, end: float, path) -> None:
+  """Refuses spans that do not lie in the video, which lasts from `begin` to `end` seconds."""
+  for start, stop in spans:
+    # Half a millisecond: times are typed with three decimals.
+    if start < begin - 5e-4 or stop > end + 5e-4:
+      raise UserError(f'span {start:g}-{stop:g} does not lie in {path}, which lasts from {begin:g} '
+                      f'to {end:.3f} s')
+
+
+def merge(spans) -> list[tuple[float, float]]:
+  """Sorted spans; those that touch or overlap are one."""
+  merged = []
+  for start, stop in sorted(spans):
+    if merged and start <= merged[-1][1]:
+      merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+    else:
+      merged.append((start, stop))
+  return merged
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """Frames that are regenerated in one go, in frame numbers; ends are exclusive.
+
+  Attributes:
+    warm: first frame of the real latent frames before; their 4-frame groups end at `start`.
+    start, stop: the frames that change.
+    padded: end of the last 4-frame group; frames from `stop` to here are made and thrown away.
+    anchor: first of the 4 real frames after `padded`, or None.
+  """
+
+  warm: int
+  start: int
+  stop: int
+  padded: int
+  anchor: int | None
+
+
+def plan(spans, times, valid, window: int) -> list[Run]:
+  """Runs of frames with a face, for spans of time.
+
+  A frame is in a span if it starts in it. A frame without a face ends a run. What warms a run up
+  is never a frame that another run changes: its old mouth is not the past any more.
+
+  Args:
+    spans: merged (start, stop) in seconds.
+    times: [F] seconds.
+    valid: bool [F].
+    window: latent frames of warm-up at most.
+  """
+  times, valid = np.asarray(times), np.asarray(valid)
+  wanted = np.zeros(len(times), bool)
+  for start, stop in spans:
+    # A millionth of a second: times are exact fractions, spans decimal.
+    wanted |= (times >= start - 1e-6) & (times < stop - 1e-6)
+  changed = wanted & valid
+  edges = np.flatnonzero(np.diff(np.concatenate([[0], changed.astype(int), [0]])))
+  factor, runs = codec.TIME_FACTOR, []
+  for start, stop in edges.reshape(-1, 2).tolist():
+    usable = valid & ~changed
+    before = np.flatnonzero(~usable[:start])
+    first = int(before[-1]) + 1 if len(before) else 0
+    groups = min((start - first) // factor, window)
+    padded = start + -(-(stop - start) // factor) * factor
+    after = slice(padded, padded + factor)
+    anchored = padded + factor <= len(times) and bool(usable[after].all())
+    runs.append(Run(start - groups * factor, start, stop, padded, padded if anchored else None))
+  return runs

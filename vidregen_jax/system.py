@@ -1,0 +1,112 @@
+"""An exported system: one folder with codec, generator and audio encoder, all that editing needs.
+
+  config.json, generator.safetensors    the generator, with its sampler and what it listens to
+  codec/                                as the codec's own training exported it
+  audio_encoder/                        the Whisper encoder, with its licence
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import sample, weights
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, generator, whisper
+
+_CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
+_AUDIO_FILES = (*whisper.HUB_FILES, 'LICENSE*', 'README*')
+
+
+def standardize(audio, mean, std):
+  """Whisper states [..., layers, channels] to about unit scale; spikes are clipped."""
+  return jnp.clip((audio - mean) / std, -_CLIP_FEATURES, _CLIP_FEATURES)
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+  """What a folder holds, ready to run.
+
+  Attributes:
+    models: shapes of codec and generator.
+    params: their parameters and the latents' statistics.
+    sampler: the settings that the generator was exported with.
+    listen: function from samples float32 [n], mono 16 kHz, to standardised Whisper states
+      [n / 320, layers, channels].
+    digests: sha256 of the weights, by part.
+  """
+
+  models: sample.Models
+  params: sample.Params
+  sampler: sample.SamplerConfig
+  listen: callable
+  digests: dict
+
+
+def export(folder, codec_folder, audio_encoder, config, params, **arrays):
+  """Writes a system's folder; it appears whole or not at all, in place of what was there.
+
+  Args:
+    folder: where to.
+    codec_folder: the exported codec.
+    audio_encoder: folder or hub id of the Whisper encoder.
+    config: plain dict with 'model', 'sampler', 'listening' and 'codec' (its digest).
+    params: the generator's.
+    **arrays: audio_mean and audio_std [layers, channels].
+  """
+  folder = pathlib.Path(folder)
+  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
+  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
+  try:
+    weights.export(part, 'generator', config, params, **arrays)
+    shutil.copytree(codec_folder, part / 'codec')
+    (part / 'audio_encoder').mkdir()
+    source = whisper.locate(audio_encoder)
+    for pattern in _AUDIO_FILES:
+      for path in source.glob(pattern):
+        shutil.copyfile(path, part / 'audio_encoder' / path.name)
+    if folder.exists():
+      folder.rename(old)
+    part.rename(folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder) -> System:
+  """Reads an exported system.
+
+  Raises:
+    UserError: something is missing, damaged or does not fit together.
+  """
+  folder = pathlib.Path(folder)
+  made = weights.load_export(folder, 'generator')
+  packed = weights.load_export(folder / 'codec', 'codec')
+  if made.config['codec'] != packed.digest:
+    raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
+                    'with: export the generator again')
+  models = sample.Models(codec.CodecConfig(**packed.config),
+                         generator.GeneratorConfig(**made.config['model']))
+  for name, export, init in (('codec', packed, functools.partial(codec.init, models.codec)),
+                             ('generator', made,
+                              functools.partial(generator.init, models.generator))):
+    weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
+                         f'{name}.safetensors in {folder}', f'export the {name} again')
+  audio_config, audio_params = whisper.load(folder / 'audio_encoder')
+  listening = made.config['listening']
+
+  def listen(samples):
+    states = whisper.features(
+      audio_config, audio_params, samples, window_seconds=listening['window_seconds'],
+      margin_seconds=listening['margin_seconds'], layers=listening['audio_layers'])
+    return np.asarray(standardize(states, made.arrays['audio_mean'], made.arrays['audio_std']))
+
+  params = sample.Params(packed.params, made.params, packed.arrays['latent_mean'],
+                         packed.arrays['latent_std'])
+  return System(models, jax.device_put(params), sample.SamplerConfig(**made.config['sampler']),
+                listen, {'codec': packed.digest, 'generator': made.digest})

@@ -1,0 +1,291 @@
+"""Stage 2: train the generator on cached latents and audio, and export it with all it needs."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import (
+  checkpoint,
+  flow,
+  input_pipeline,
+  losses,
+  metrics,
+  pixels,
+  sample,
+  sharding,
+  state,
+  system,
+  weights,
+  windows,
+)
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, generator
+from vidregen_jax.train_codec import check_finite, due
+
+
+def model_config(config, info, region):
+  """The generator that a training config describes, for latents of a dataset.
+
+  Args:
+    config: fields of `config.model`.
+    info: `input_pipeline.latent_info`.
+    region: flat cells of the lower face.
+  """
+  return generator.GeneratorConfig(
+    cells=info['latent_shape'][0],
+    latent_channels=info['latent_shape'][2],
+    region=region,
+    audio_layers=len(info['audio_layers']),
+    audio_channels=info['audio_width'],
+    **config.model,
+  )
+
+
+def feature_statistics(clips, count):
+  """Mean and standard deviation of Whisper states over some clips, each [layers, channels]."""
+  states = [np.asarray(clips[i]['audio'], np.float64)
+            for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
+  states = np.concatenate(states)
+  return states.mean(0).astype(np.float32), states.std(0).astype(np.float32)
+
+
+def draw_keep(config, model, key, shape):
+  """Which streams each copy sees: `config.drop_*` are probabilities, drawn independently.
+
+  Args:
+    config: drop_reference (all at once), drop_each_reference, drop_anchor, drop_audio,
+      drop_history, drop_all.
+    model: GeneratorConfig.
+    key: random key.
+    shape: (B, K).
+  """
+  # One draw for all: compiling a random generator is slow on a CPU.
+  rates = [config.drop_all, config.drop_reference, config.drop_anchor, config.drop_audio,
+           config.drop_history] + model.references * [config.drop_each_reference]
+  survives = jax.random.uniform(key, (*shape, len(rates))) >= jnp.array(rates)
+  some, references, anchor, audio, history = jnp.moveaxis(survives[..., :5], -1, 0)
+  return generator.Keep(
+    reference=survives[..., 5:] & (references & some)[..., None],
+    anchor=anchor & some, audio=audio & some, history=history & some,
+  )
+
+
+def train(config, workdir):
+  """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
+
+  Raises:
+    UserError: a mistake in the config, latents of another codec, or a non-finite loss.
+  """
+  workdir = pathlib.Path(workdir)
+  lead = jax.process_index() == 0
+
+  # ----------------------------------------------------------------------------------------------
+  # Codec, latents, mesh
+  # ----------------------------------------------------------------------------------------------
+  info = input_pipeline.latent_info(config.dataset, config.dataset_help)
+  exported_codec = weights.load_export(config.codec, 'codec')
+  if exported_codec.digest != info['codec']:
+    raise UserError(
+      f'{config.dataset} was encoded by another codec than {config.codec}: encode it again with '
+      'python -m vidregen_jax.encode_latents, or name the codec that made it'
+    )
+  codec_model = codec.CodecConfig(**exported_codec.config)
+  model = model_config(config, info, pixels.region(codec_model.size, codec_model.cells,
+                                                   config.region_grow))
+  shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
+                              config.reference_distance, model.region)
+  clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
+  validation = input_pipeline.latent_clips(config.dataset, 'validation', config.dataset_help)
+  audio_mean, audio_std = feature_statistics(clips, config.stats_clips)
+
+  mesh = sharding.make_mesh(config.fsdp, config.tensor)
+  process = (
+    jax.process_index(), jax.process_count(), sharding.process_batch_size(config.batch_size, mesh)
+  )
+  put = functools.partial(sharding.put_batch, mesh=mesh)
+
+  def window(record, rng):
+    last = len(record['target']) - shape.frames
+    if last < 0:
+      raise UserError(
+        f'clip {record["clip_id"]} has {len(record["target"])} latent frames, but num_frames is '
+        f'{shape.frames}: use --config.num_frames={len(record["target"])} or less'
+      )
+    return windows.cut(record, int(rng.integers(last + 1)), shape, rng)
+
+  # ----------------------------------------------------------------------------------------------
+  # Model, optimizer, state
+  # ----------------------------------------------------------------------------------------------
+  optimizer = state.make_optimizer(config)
+  schedule = state.learning_rate(config)
+  init = functools.partial(generator.init, model)
+  abstract = state.abstract(init, optimizer, mesh)
+  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  region = np.asarray(model.region)
+
+  # ----------------------------------------------------------------------------------------------
+  # The step
+  # ----------------------------------------------------------------------------------------------
+  def loss_fn(params, batch, step):
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 5)
+    clean = batch['target'][:, :, region].astype(jnp.float32)
+    shape = (len(clean), config.copies)
+    # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
+    level = config.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
+    clip = generator.Clip(
+      references=batch['references'].astype(jnp.float32),
+      reference_valid=batch['reference_valid'],
+      anchor=batch['anchor'].astype(jnp.float32),
+      anchor_distance=batch['anchor_distance'],
+      context=batch['context'].astype(jnp.float32),
+      history=clean + level * jax.random.normal(keys[1], clean.shape),
+      audio=system.standardize(batch['audio'].astype(jnp.float32), audio_mean, audio_std),
+      audio_valid=batch['audio_valid'],
+      durations=batch['durations'],
+    )
+    keep = draw_keep(config, model, keys[2], shape)
+    keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+    t = flow.draw_time(keys[3], (*shape, clean.shape[1]), config.shift)
+    noise = jax.random.normal(keys[4], (*shape, *clean.shape[1:]))
+    noisy = flow.interpolate(clean[:, None], noise, t)
+    velocity = generator.clip_velocity(model, params, clip, noisy, t, keep)
+    mouth = losses.mouth_cell_weights(
+      batch['mouth_box'], model.cells, model.region, config.mouth_weight
+    )
+    return losses.velocity(
+      velocity, flow.velocity_target(clean[:, None], noise), mouth[:, None]
+    )
+
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None))
+  def train_step(train_state, batch):
+    loss, grads = jax.value_and_grad(loss_fn)(train_state.params, batch, train_state.step)
+    lr = schedule(train_state.step)
+    train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
+    measured = {'loss': loss, 'lr': lr} | state.norms(train_state.params, grads, updates)
+    return train_state, measured
+
+  # ----------------------------------------------------------------------------------------------
+  # Pictures: the same windows of validation clips, with their own and with another clip's audio
+  # ----------------------------------------------------------------------------------------------
+  models = sample.Models(codec_model, model)
+  sampler = sample.SamplerConfig(**config.sampler)
+  shown = show_windows(validation, shape, config.eval_clips)
+
+  def pictures(params):
+    all_params = sample.Params(exported_codec.params, params, exported_codec.arrays['latent_mean'],
+                               exported_codec.arrays['latent_std'])
+    swapped = shown | {'audio': np.roll(shown['audio'], 1, 0),
+                       'audio_valid': np.roll(shown['audio_valid'], 1, 0)}
+    made = [sample_windows(models, sampler, all_params, batch, audio_mean, audio_std, config.seed)
+            for batch in (shown, swapped)]
+    truth = decode_windows(codec_model, all_params, shown['target'])
+    return [pixels.to_uint8(np.asarray(x)) for x in (truth, *made)]
+
+  # ----------------------------------------------------------------------------------------------
+  # Checkpoint: resume from the newest, else start anew
+  # ----------------------------------------------------------------------------------------------
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
+    data = stack.enter_context(contextlib.closing(input_pipeline.batches(
+      clips, window, config.seed, process, put, config.num_workers
+    )))
+    if checkpoints.latest is None:
+      train_state = state.create(init, optimizer, mesh, config.seed)
+    else:
+      train_state = checkpoints.restore(abstract, data)
+    first, last = checkpoints.latest or 0, config.num_steps
+    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=lead))
+    writer.say(state.describe('generator', train_state, mesh))
+    if first:
+      writer.say(f'resuming from step {first}')
+
+    # --------------------------------------------------------------------------------------------
+    # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
+    # at the batch of the step that comes next.
+    # --------------------------------------------------------------------------------------------
+    checked = first
+    for step in range(first + 1, last + 1):
+      with jax.transfer_guard('disallow'):
+        train_state, measured = train_step(train_state, next(data))
+      saving = due(step, config.checkpoint_every, last)
+      if saving or due(step, config.log_every, last):
+        values = {name: float(x) for name, x in jax.device_get(measured).items()}
+        check_finite(values['loss'], checked, step)
+        checked = step
+        writer.write(step, {f'train/{name}': x for name, x in values.items()})
+        writer.progress(step, values['loss'])
+      if lead and due(step, config.eval_every, last):
+        writer.save_grid(step, 'samples', sheet(*pictures(jax.device_get(train_state.ema))))
+      if saving:
+        checkpoints.save(step, train_state, data)
+
+    # --------------------------------------------------------------------------------------------
+    # Export: one folder that `regenerate` and `evaluate` run from
+    # --------------------------------------------------------------------------------------------
+    if lead:
+      heard = ('audio_layers', 'window_seconds', 'margin_seconds')
+      listening = {name: info[name] for name in heard}
+      system.export(
+        workdir / 'export', config.codec, info['audio_encoder'],
+        {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(sampler),
+         'listening': listening, 'codec': exported_codec.digest},
+        jax.device_get(train_state.ema), audio_mean=audio_mean, audio_std=audio_std,
+      )
+    writer.say(f'wrote {workdir / "export"}')
+
+
+def show_windows(clips, shape, count):
+  """The first windows of some clips, stacked: the same at every call."""
+  rng = np.random.default_rng(0)
+  picked = [clips[i] for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
+  cuts = [windows.cut(record, 0, shape, rng) for record in picked]
+  return {name: np.stack([cut[name] for cut in cuts]) for name in cuts[0]}
+
+
+def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
+  """Generate the lower faces of windows (`windows.cut`, stacked) with nothing before them.
+
+  Returns:
+    Frames [B, 4T, S, S, 3], about in [-1, 1].
+  """
+  look, frames = models.generator.look_ahead, batch['target'].shape[1]
+  f32 = {name: np.asarray(batch[name], np.float32)
+         for name in ('target', 'context', 'references', 'anchor', 'durations')}
+  audio = np.asarray(batch['audio'], np.float32)
+  audio = np.asarray(system.standardize(audio, audio_mean, audio_std))
+  first = lambda x: np.moveaxis(x, 1, 0)
+  distance = batch['anchor_distance'][None] + np.arange(frames, 0, -1, dtype=np.float32)[:, None]
+  inputs = sample.Inputs(
+    context=first(f32['context']), outside=first(f32['target']),
+    duration=first(f32['durations'][:, :frames]), audio=first(audio[:, look:]),
+    audio_valid=first(batch['audio_valid'][:, look:]),
+    audio_duration=first(f32['durations'][:, look:]), anchor_distance=distance,
+  )
+  start = sample.init_state(
+    models, params, jax.random.key(seed), f32['references'], batch['reference_valid'],
+    f32['anchor'], batch['anchor_valid'], audio[:, :look], batch['audio_valid'][:, :look],
+    f32['durations'][:, :look],
+  )
+  made = np.asarray(sample.sample(models, sampler, params, start, inputs)[1])  # [T, B, 4, ...]
+  return np.moveaxis(made, 0, 1).reshape(made.shape[1], -1, *made.shape[3:])
+
+
+def decode_windows(model, params, latents):
+  """Normalised latents [B, T, H*W, C] to frames [B, 4T, S, S, 3]: a perfect generator's."""
+  latents = np.asarray(latents, np.float32) * params.latent_std + params.latent_mean
+  latents = latents.reshape(*latents.shape[:2], model.cells, model.cells, -1)
+  cache = codec.init_decoder_cache(model, len(latents))
+  return jax.jit(codec.decode, static_argnums=0)(model, params.codec, latents, cache)[0]
+
+
+def sheet(truth, own, swapped):
+  """For each clip three rows over time: truth, its own audio, the next clip's audio; uint8."""
+  at = np.linspace(0, truth.shape[1] - 1, 12).astype(int)
+  scale = -(-96 // truth.shape[2])
+  return [[x[clip, i].repeat(scale, 0).repeat(scale, 1) for i in at]
+          for clip in range(len(truth)) for x in (truth, own, swapped)]

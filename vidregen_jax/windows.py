@@ -1,0 +1,107 @@
+"""Windows of cached latents for the generator: what a clip gives in training and in evaluation.
+
+`regenerate` builds the same arrays from a video; the two must mean the same thing.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from vidregen_jax.models import codec, whisper
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowShape:
+  """What a window holds.
+
+  Attributes:
+    frames: latent frames T.
+    look_ahead: latent frames of audio beyond them.
+    references: stills R.
+    reference_distance: least distance, in video frames, between a reference and the window.
+    region: flat cells of the lower face.
+  """
+
+  frames: int
+  look_ahead: int
+  references: int
+  reference_distance: int
+  region: tuple[int, ...]
+
+
+def cut(record, start, shape, rng):
+  """Cut a window out of a record of `encode_latents`.
+
+  Args:
+    record: dict as `encode_latents` describes it, T' latent frames.
+    start: its first latent frame.
+    shape: WindowShape.
+    rng: numpy Generator; chooses references and the anchor.
+
+  Returns:
+    Dict of arrays, all of fixed shape:
+      target, context [T, H*W, C], audio [T + look_ahead, 16, layers, channels] (not standardised),
+      audio_valid [T + look_ahead], durations [T + look_ahead], references [R, H*W, C],
+      reference_valid [R], anchor [M, C], anchor_valid [], anchor_distance [] (0 right after),
+      mouth_box [T, 4], lip_gap [4T].
+  """
+  factor, total = codec.TIME_FACTOR, len(record['target'])
+  stop, heard = start + shape.frames, shape.frames + shape.look_ahead
+  flat = record['target'].shape[1] * record['target'].shape[2]
+  channels = record['target'].shape[3]
+
+  # Audio beyond the clip's last frame is not known to belong to it: hidden, and zero.
+  audio, durations = listen(record['audio'], record['times'], start, min(start + heard, total))
+  missing = heard - len(audio)
+  audio = np.pad(audio, [(0, missing)] + [(0, 0)] * 3)
+  durations = np.pad(durations, (0, missing), mode='edge')
+
+  references, valid = choose_references(record, start * factor, stop * factor, shape, rng)
+  # Half of the windows end where real footage goes on at once, half some way before it.
+  room = total - stop
+  distance = 0 if rng.random() < 0.5 else int(rng.integers(shape.frames + 1))
+  anchored = distance < room
+  anchor = record['cold'][stop + distance if anchored else 0].reshape(flat, channels)
+  return {
+    'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
+    'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
+    'audio': audio.astype(np.float16),
+    'audio_valid': np.arange(heard) < heard - missing,
+    'durations': durations.astype(np.float32),
+    'references': references.reshape(shape.references, flat, channels),
+    'reference_valid': valid,
+    'anchor': anchor[list(shape.region)],
+    'anchor_valid': np.bool_(anchored),
+    'anchor_distance': np.float32(distance),
+    'mouth_box': record['mouth_box'][start:stop],
+    'lip_gap': record['lip_gap'][start * factor:stop * factor],
+  }
+
+
+def listen(features, times, start, stop):
+  """Audio of latent frames start to stop.
+
+  Args:
+    features: [n, layers, channels] Whisper states at 50 Hz.
+    times: [4T'] seconds of all the video's frames.
+    start, stop: latent frames.
+
+  Returns:
+    audio [stop - start, 16, layers, channels] and durations [stop - start], seconds a frame.
+  """
+  times = np.asarray(times, np.float64)
+  steps = np.diff(times, append=times[-1] + (times[-1] - times[-2]))
+  span = slice(start * codec.TIME_FACTOR, stop * codec.TIME_FACTOR)
+  audio = whisper.sample_at(features, times[span], steps[span])
+  return audio, steps[span].reshape(-1, codec.TIME_FACTOR).mean(1)
+
+
+def choose_references(record, start, stop, shape, rng):
+  """Random stills that are not near the frames [start, stop); none rather than near ones."""
+  at = record['still_frames']
+  far = np.flatnonzero((at < start - shape.reference_distance)
+                       | (at >= stop + shape.reference_distance))
+  chosen = rng.permutation(far)[:shape.references]
+  valid = np.arange(shape.references) < len(chosen)
+  chosen = np.concatenate([chosen, np.zeros(shape.references - len(chosen), int)]).astype(int)
+  return record['stills'][chosen], valid
