@@ -1,4 +1,4 @@
-"""The editor's promises, with an untrained system: what was not asked for stays, mistakes are told."""
+"""The editor's promises, with an untrained system: what was not asked for stays."""
 
 import dataclasses
 import json
