@@ -271,7 +271,8 @@ def report(out: pathlib.Path, index: dict) -> str:
     f'{len(clips)} clips ({splits}), {seconds.sum():.0f} s, mean {seconds.mean():.2f} s, '
     f'{sum(c["frames"] for c in clips)} frames, {weight / 1e6:.1f} MB\n'
     f'tracker against truth, lip gap: correlation median {np.median(agreement):.3f}, '
-    f'min {agreement.min():.3f} ({worst}); {sum(c["attempt"] > 0 for c in clips)} clips drawn more than once'
+    f'min {agreement.min():.3f} ({worst})\n'
+    f'{sum(c["attempt"] > 0 for c in clips)} clips were drawn more than once, for length or face'
   )
 
 
