@@ -23,7 +23,8 @@ TRAINING = (
                  f'--workdir={OUT}/codec']),
   ('latents and audio features', [
     'vidregen_jax.encode_latents', f'--codec={OUT}/codec/export', f'--dataset={OUT}/talkers/64',
-    '--audio_encoder=checkpoints/whisper-base', '--layers=1,3,6', f'--out={OUT}/latents/64']),
+    '--audio_encoder=checkpoints/whisper-base', '--layers=1,3,6', '--window_seconds=6',
+    '--splits=train,validation', '--noflip', f'--out={OUT}/latents/64']),
   ('the generator', ['vidregen_jax.train', '--config=configs/generator.py:tiny',
                      f'--workdir={OUT}/generator']),
 )

@@ -62,6 +62,7 @@ def get_config(size='512'):
   config.checkpoint_every = 2_000
   config.eval_clips = 32
   config.stats_batches = 100
+  config.map_groups = 2_000  # groups of 4 frames that an aligned codec's cell maps start from
 
   # The fields of vidregen_jax.models.codec.CodecConfig.
   config.model = config_dict.ConfigDict()
@@ -71,6 +72,7 @@ def get_config(size='512'):
   config.model.decoder_depths = (4, 5, 5, 4)
   config.model.time_kernels = (1, 1, 3, 3)
   config.model.latent_channels = 64
+  config.model.aligned = False
   config.model.norm = 'rms'
   config.model.conv = 'native'
   config.model.dtype = 'bfloat16'
@@ -111,24 +113,26 @@ def get_config(size='512'):
     config.dataset = 'out/talkers/64'
     config.dataset_help = _BUNDLED.format(size=64)
     config.needs_accelerator = False
-    config.model.widths = (24, 48, 96)
-    config.model.encoder_depths = (1, 1, 1)
-    config.model.decoder_depths = (1, 1, 2)
-    config.model.time_kernels = (1, 1, 2)
+    config.model.widths = (32, 64, 128)
+    config.model.encoder_depths = (1, 1, 2)
+    config.model.decoder_depths = (1, 2, 2)
+    config.model.time_kernels = (1, 1, 3)
     config.model.conv = 'sum2d'
     config.model.dtype = 'float32'
+    config.model.aligned = True
+    config.map_groups = 1_200
     config.batch_size = 6
     config.num_frames = 8
-    config.num_steps = 1_500
+    config.num_steps = 120
     config.learning_rate = 1e-3
-    config.warmup_steps = 100
-    config.kl_warmup_steps = 500
+    config.warmup_steps = 20
+    config.kl_warmup_steps = 100
     config.ema = 0.99
     config.log_every = 20
-    config.eval_every = 250
-    config.checkpoint_every = 250
+    config.eval_every = 120
+    config.checkpoint_every = 60
     config.eval_clips = 16
-    config.stats_batches = 40
+    config.stats_batches = 20
     return config
 
   raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")

@@ -38,6 +38,8 @@ def get_config(size='512'):
   config.reference_distance = 16  # video frames
   config.region_grow = 1  # cells around the mask that are made anew too
   config.stats_clips = 1_000
+  config.expectation_draws = 4  # windows of each clip that an aligned model's linear guess is from
+  config.expectation_ridge = 0.1
 
   # Where it runs. Devices that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True
@@ -86,6 +88,7 @@ def get_config(size='512'):
   config.model.sinks = 4
   config.model.sink_logit = True
   config.model.audio_hidden = 128
+  config.model.aligned = False
   config.model.dtype = 'bfloat16'
 
   # The fields of vidregen_jax.sample.SamplerConfig that `regenerate` starts from.
@@ -110,6 +113,7 @@ def get_config(size='512'):
   config.num_workers = 0
   config.needs_accelerator = False
   config.model.dtype = 'float32'
+  config.model.aligned = True
   config.model.references = 2
   config.reference_distance = 4
   config.region_grow = 0
@@ -143,12 +147,15 @@ def get_config(size='512'):
     config.dataset = 'out/latents/64'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
     config.model.width = 128
-    config.model.heads = 4
+    config.model.heads = 2
     config.model.layers = 4
-    config.num_steps = 800
+    config.batch_size = 4
+    config.num_steps = 600
     config.learning_rate = 2e-3
-    config.eval_every = 400
-    config.checkpoint_every = 400
+    config.warmup_steps = 50
+    config.ema = 0.99
+    config.eval_every = 600
+    config.checkpoint_every = 200
     return config
 
   raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")

@@ -99,6 +99,30 @@ def test_sum_of_2d_convolutions_is_the_3d_one(params, frames):
                              atol=2e-5)
 
 
+def test_principal_maps_are_the_best_linear_codec_before_any_training():
+  config = dataclasses.replace(CONFIG, aligned=True, latent_channels=8)
+  rng = np.random.default_rng(0)
+  # Every cell's pixels lie near a space of 8 dimensions, another one in each cell.
+  basis = rng.standard_normal((2, 2, 8, config.patch_values)).astype(np.float32)
+
+  def groups(count):
+    patches = np.einsum('NHWK,HWKP->NHWP', rng.standard_normal((count, 2, 2, 8)), basis)
+    patches = 0.1 * patches + 0.01 * rng.standard_normal(patches.shape) + 0.2
+    return np.asarray(codec.from_patches(patches[:, None].astype(np.float32), config.factor))
+
+  params = codec.init(config, jax.random.key(0))
+  maps = codec.principal_maps(config, groups(200))
+  started = {part: params[part] | {'maps': maps[part]} for part in params}
+  unseen = groups(50)
+  latents, made = whole(config, started, unseen)
+  assert np.abs(made - unseen).std() < 0.012  # what is left is the noise
+  assert 0.8 < latents.std() < 1.2
+  # The latents keep distances, so a likely latent is a likely picture.
+  apart = np.linalg.norm((unseen[:-1] - unseen[1:]).reshape(49, -1), axis=1)
+  between = np.linalg.norm((latents[:-1] - latents[1:]).reshape(49, -1), axis=1)
+  assert (apart / between).std() < 0.02 * (apart / between).mean()
+
+
 def test_shortcuts_average_and_duplicate():
   x = jnp.arange(6.0)
   np.testing.assert_allclose(layers.resample_channels(x, 3), [0.5, 2.5, 4.5])

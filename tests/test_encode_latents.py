@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidregen_jax import encode_latents, input_pipeline, pixels, weights
+from vidregen_jax import encode_latents, input_pipeline, latents, pixels, weights
 from vidregen_jax.errors import UserError
 
 MODEL = fake_codec.CodecConfig(size=16, latent_channels=4)
@@ -17,12 +17,12 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def encoder(monkeypatch):
-  monkeypatch.setattr(encode_latents, 'codec', fake_codec)
+  monkeypatch.setattr(latents, 'codec', fake_codec)
   w = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
   params = {'encoder': {'w': w}, 'decoder': {'w': w.T}}
   statistics = {'latent_mean': np.float32([0.1, 0, 0, 0]), 'latent_std': np.float32([2, 1, 1, 1])}
   config = {'size': 16, 'latent_channels': 4}
-  return encode_latents.LatentEncoder(
+  return latents.Encoder.of(
     weights.Export('codec', config, params, statistics, digest='abc')
   )
 
@@ -76,7 +76,8 @@ def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
 
 def write(folder, dataset, encoder, **inputs):
   encode_latents.write_dataset(
-    folder, dataset, encoder, listen, True, {'codec': 'abc', 'flip': True} | inputs
+    folder, dataset, encoder, listen, True, {'codec': 'abc', 'flip': True} | inputs,
+    ('train', 'validation', 'test'),
   )
 
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from vidregen_jax import pixels, regenerate, system, weights
+from vidregen_jax import expectation, pixels, regenerate, system, weights
 from vidregen_jax.media import audio, video
 from vidregen_jax.models import codec, generator
 
@@ -39,7 +39,7 @@ def checkpoint(tmp_path_factory, whisper_folder):
                        guidance_audio=1.0, guidance_start=0.0, guidance_stop=1.0),
        'listening': {'audio_layers': [1], 'window_seconds': 10.0, 'margin_seconds': 1.0},
        'codec': weights.load_export(folder / 'codec', 'codec').digest},
-      jax.device_get(generator.init(config, jax.random.key(1))),
+      jax.device_get(generator.init(config, jax.random.key(1))), expectation.none(config.region),
       audio_mean=np.zeros((1, 512), np.float32), audio_std=np.ones((1, 512), np.float32))
   return folder / 'export'
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import sample
+from vidregen_jax import expectation, sample
 from vidregen_jax.models import codec, generator
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
@@ -29,7 +29,14 @@ def perturbed(params, seed):
 def params():
   return sample.Params(perturbed(codec.init(CODEC, jax.random.key(0)), 0),
                        perturbed(generator.init(GENERATOR, jax.random.key(1)), 1),
-                       jnp.zeros(6), jnp.ones(6))
+                       guess(), jnp.zeros(6), jnp.ones(6))
+
+
+def guess():
+  rng = np.random.default_rng(2)
+  return expectation.Expectation(
+      0.2 * rng.standard_normal((24, 12)).astype(np.float32), np.full(12, 0.1, np.float32),
+      np.array([0.5, 2.0], np.float32), np.array([2, 3], np.int32))
 
 
 def arrays(seed, batch=1, frames=FRAMES):
@@ -44,7 +51,8 @@ def arrays(seed, batch=1, frames=FRAMES):
       audio_duration=np.full((frames, batch), 0.04, np.float32),
       anchor_distance=np.repeat(np.arange(frames, 0, -1, dtype=np.float32)[:, None], batch, 1))
   start = dict(references=normal(batch, 2, 4, 6), reference_valid=np.ones((batch, 2), bool),
-               anchor=normal(batch, 2, 6), anchor_valid=np.ones(batch, bool),
+               anchor=normal(batch, 2, 6), anchor_context=normal(batch, 4, 6),
+               anchor_valid=np.ones(batch, bool),
                audio=normal(batch, 1, 16, 2, 12), audio_valid=np.ones((batch, 1), bool),
                audio_durations=np.full((batch, 1), 0.04, np.float32))
   return inputs, start
@@ -104,9 +112,12 @@ def test_sampling_sees_what_training_saw(params):
   valid = np.ones((1, FRAMES + 1), bool)
   valid[0, -1] = False
   inputs.audio_valid[-1] = False
+  context, face = (np.moveaxis(x, 0, 1) for x in (inputs.context, inputs.outside[:, :, region]))
+  reference = expectation.mean_reference(start['references'], start['reference_valid'])
   clip = generator.Clip(
-      start['references'], start['reference_valid'], start['anchor'], np.zeros(1, np.float32),
-      np.moveaxis(inputs.context, 0, 1), np.moveaxis(inputs.outside, 0, 1)[:, :, region], audio,
+      start['references'], start['reference_valid'],
+      guess().residual(start['anchor'], start['anchor_context'], reference),
+      np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
       valid, np.full((1, FRAMES + 1), 0.04, np.float32))
   keep = generator.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from configs import codec as codec_config
+from configs import generator as generator_config
 from vidregen_jax import commands, train_codec
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
@@ -27,15 +28,17 @@ def test_every_size_describes_a_codec_and_its_own_crops(size):
   assert config.num_frames % codec.TIME_FACTOR == 0
 
 
-def test_every_field_is_read_somewhere():
+@pytest.mark.parametrize('stage', [codec_config, generator_config])
+def test_every_field_is_read_somewhere(stage):
   source = '\n'.join(path.read_text() for path in (ROOT / 'vidregen_jax').rglob('*.py'))
-  fields = set(codec_config.get_config('tiny'))
+  fields = set(stage.get_config('tiny'))
   assert fields - set(re.findall(r'\bconfig\.(\w+)', source)) == set()
 
 
-def test_sizes_have_the_same_fields():
+@pytest.mark.parametrize('stage', [codec_config, generator_config])
+def test_sizes_have_the_same_fields(stage):
   first, *others = [
-    {k: type(v) for k, v in codec_config.get_config(size).items()} for size in SIZES
+    {k: type(v) for k, v in stage.get_config(size).items()} for size in SIZES
   ]
   assert all(other == first for other in others)
 
@@ -57,6 +60,12 @@ def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
     'needs an accelerator .* --config=configs/codec.py:tiny': [config + '512', workdir],
     'no dataset in .*: build it with `python -m data.talkers': [
       config + 'tiny', f'--config.dataset={tmp_path}/none', workdir
+    ],
+    'needs an accelerator .* --config=configs/generator.py:tiny': [
+      '--config=configs/generator.py', workdir
+    ],
+    'no finished dataset of latents in .*: encode it with `python -m vidregen_jax.encode_la': [
+      '--config=configs/generator.py:tiny', f'--config.dataset={tmp_path}/none', workdir
     ],
     'No such file or directory: .configs/none.py': ['--config=configs/none.py', workdir],
   }

@@ -48,9 +48,9 @@ _OUT = flags.DEFINE_string('out', None, 'Folder for the latents.')
 _LAYERS = flags.DEFINE_list('layers', None, 'Whisper states to keep, 0 the first; default all.')
 _WINDOW = flags.DEFINE_float('window_seconds', 10.0, 'Length of the audio windows.')
 _MARGIN = flags.DEFINE_float('margin_seconds', 1.0, 'What is thrown away at their inner ends.')
+_SPLITS = flags.DEFINE_list('splits', ['train', 'validation', 'test'], 'Which to encode.')
 _FLIP = flags.DEFINE_bool('flip', True, 'Also write the mirror image of every clip.')
 
-SPLITS = ('train', 'validation', 'test')
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
 _INPUTS = 'inputs.json'
@@ -122,8 +122,8 @@ def encode_clip(clip, encoder, listen, flip):
 # ------------------------------------------------------------------------------------------------
 
 
-def write_dataset(folder, dataset, encoder, listen, flip, inputs):
-  """Encode all splits into a folder; what an earlier run finished is kept.
+def write_dataset(folder, dataset, encoder, listen, flip, inputs, names):
+  """Encode splits into a folder; what an earlier run finished is kept.
 
   Args:
     folder: where to.
@@ -131,6 +131,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs):
     encoder: latents.Encoder.
     listen: see `encode_clip`.
     flip: whether to add mirror images.
+    names: the splits.
     inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
 
   Raises:
@@ -140,12 +141,12 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs):
   folder.mkdir(parents=True, exist_ok=True)
   claim(folder, inputs)
   splits = {}
-  for split in SPLITS:
+  for split in names:
     clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
     starts = range(0, len(clips), _SHARD)
-    names = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
+    files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
     with tqdm.tqdm(total=len(clips), desc=split, unit='clip', mininterval=1) as bar:
-      for start, name in zip(starts, names, strict=True):
+      for start, name in zip(starts, files, strict=True):
         stop = min(start + _SHARD, len(clips))
         if not (folder / name).exists():
           with shard_writer(folder / name) as write:
@@ -156,7 +157,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs):
         else:
           bar.update(stop - start)
     records = len(clips) * (2 if flip else 1)
-    splits[split] = {'files': names, 'clips': len(clips), 'records': records}
+    splits[split] = {'files': files, 'clips': len(clips), 'records': records}
   model = encoder.model
   info = inputs | {
     'latent_shape': [model.cells, model.cells, model.latent_channels],
@@ -233,7 +234,8 @@ def run():
     'margin_seconds': _MARGIN.value,
     'flip': _FLIP.value,
   }
-  write_dataset(_OUT.value, _DATASET.value, latents.Encoder.of(export), listen, _FLIP.value, inputs)
+  write_dataset(_OUT.value, _DATASET.value, latents.Encoder.of(export), listen, _FLIP.value, inputs,
+                _SPLITS.value)
 
 
 if __name__ == '__main__':

@@ -137,6 +137,19 @@ def codec_examples(config, split, count):
   return {'frames': np.stack(frames), 'mouth_box': np.stack(boxes)}
 
 
+def codec_groups(config, split, count, seed):
+  """Groups of 4 frames from all over a split, half of them mirrored: uint8 [N, 4, S, S, 3]."""
+  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  rng, groups = np.random.default_rng(seed), []
+  each = -(-count // len(clips))
+  for i in range(len(clips)):
+    frames = clips[i]['frames']
+    for start in rng.integers(len(frames) - 3, size=each):
+      group = frames[start : start + 4]
+      groups.append(group[:, :, ::-1] if rng.random() < config.p_flip else group)
+  return np.stack(groups)
+
+
 # ------------------------------------------------------------------------------------------------
 # Batches
 # ------------------------------------------------------------------------------------------------

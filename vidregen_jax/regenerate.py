@@ -341,15 +341,16 @@ class Maker:
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
     references[0, :len(self._references)] = self._references.reshape(-1, flat, channels)
-    anchor = np.zeros((1, len(shape.region), channels), np.float32)
+    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
       crops = read_crops(self._edit.source, after, self._track, self._size)
-      anchor[0] = self._encoder.alone(crops[None]).reshape(flat, channels)[list(shape.region)]
+      both = np.stack([crops, pixels.hide_lower_face(crops)])
+      anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
     state = sample.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
-      np.arange(shape.references)[None] < len(self._references), anchor,
-      np.array([run.anchor is not None]), features[None, :look], known[None, :look],
+      np.arange(shape.references)[None] < len(self._references), anchor[0][:, list(shape.region)],
+      anchor[1], np.array([run.anchor is not None]), features[None, :look], known[None, :look],
       durations[None, :look])
     return state, features, (known, durations, total)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import flow, masks
+from vidregen_jax import expectation, flow, masks
 from vidregen_jax.models import codec, generator
 
 
@@ -47,12 +47,13 @@ class Models:
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['codec', 'generator', 'latent_mean', 'latent_std'])
+                   data_fields=['codec', 'generator', 'expectation', 'latent_mean', 'latent_std'])
 @dataclasses.dataclass(frozen=True)
 class Params:
-  """Parameters of both, and the latents' mean and standard deviation [C]."""
+  """Parameters of both, what is expected of a lower face, and the latents' statistics [C]."""
   codec: dict
   generator: dict
+  expectation: expectation.Expectation
   latent_mean: jax.Array
   latent_std: jax.Array
 
@@ -84,8 +85,8 @@ class Inputs:
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['index', 'key', 'fixed', 'fixed_valid', 'window', 'window_valid',
-                                'audio_vectors', 'decoder_cache'])
+                   data_fields=['index', 'key', 'reference', 'fixed', 'fixed_valid', 'window',
+                                'window_valid', 'audio_vectors', 'decoder_cache'])
 @dataclasses.dataclass(frozen=True)
 class SamplerState:
   """Everything that one latent frame hands to the next.
@@ -93,6 +94,7 @@ class SamplerState:
   Attributes:
     index: latent frames so far, int32.
     key: noise of latent frame i is drawn from fold_in(key, i).
+    reference: [B, H*W, C] the mean reference, for what is expected.
     fixed: keys of sinks, references (static) and the anchor (timed).
     fixed_valid: bool [B, statics + M].
     window: keys of context, audio and history slots (timed), oldest first in each stream.
@@ -102,6 +104,7 @@ class SamplerState:
   """
   index: jax.Array
   key: jax.Array
+  reference: jax.Array
   fixed: generator.Keys
   fixed_valid: jax.Array
   window: generator.Keys
@@ -195,20 +198,23 @@ def _spread(per_frame, tokens: int):
 
 @functools.partial(jax.jit, static_argnames='models')
 def init_state(models: Models, params: Params, key, references, reference_valid, anchor,
-               anchor_valid, audio, audio_valid, audio_durations) -> SamplerState:
+               anchor_context, anchor_valid, audio, audio_valid,
+               audio_durations) -> SamplerState:
   """The state before the first latent frame.
 
   Args:
     models, params: what is run; latents below are normalised.
     key: of all noise.
     references: [B, R, H*W, C]; reference_valid: bool [B, R].
-    anchor: [B, M, C]; anchor_valid: bool [B].
+    anchor: [B, M, C] and its frame's anchor_context [B, H*W, C]; anchor_valid: bool [B].
     audio: [B, look_ahead, 16, layers, channels] of the first latent frames (step i brings frame
       i + look_ahead); audio_valid: bool [B, look_ahead]; audio_durations: [B, look_ahead].
   """
   config = models.generator
   batch, tokens = len(references), generator.clip_tokens(models.generator, 0, 0)
-  slots, spans = _slots(config)
+  slots, _ = _slots(config)
+  reference = expectation.mean_reference(references, reference_valid)
+  anchor = params.expectation.residual(anchor, anchor_context, reference)
   x = jnp.concatenate([generator.embed_statics(config, params.generator, references),
                        generator.embed_regions(config, params.generator, anchor[:, None])], 1)
   stills = jnp.repeat(reference_valid, config.cells**2, axis=1)
@@ -222,7 +228,8 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
       generator.no_keys(config, batch), np.zeros(0), jnp.asarray(rule) & valid[:, None],
       config.statics)
   state = SamplerState(
-      jnp.int32(0), key, fixed, valid, generator.no_keys(config, batch, timed=len(slots.stream)),
+      jnp.int32(0), key, reference, fixed, valid,
+      generator.no_keys(config, batch, timed=len(slots.stream)),
       jnp.zeros((batch, len(slots.stream)), bool),
       jnp.zeros((batch, config.look_ahead + 1, config.width), config.dtype),
       codec.init_decoder_cache(models.codec, batch))
@@ -254,12 +261,17 @@ def _see(config, params: dict, state: SamplerState, inputs: Inputs) -> SamplerSt
 
 
 def _remember(models: Models, params: Params, state: SamplerState, region, inputs: Inputs):
-  """Writes a finished lower face into the history, and decodes the latent frame's 4 frames."""
+  """Writes a finished lower face into the history, and decodes the latent frame's 4 frames.
+
+  Here, as in all of the generator's streams but context and references, a lower face is its
+  residual [B, M, C] from what is expected.
+  """
   config = models.generator
   x = generator.embed_regions(config, params.generator, region[:, None])
   state = _write(config, state, x, [masks.HISTORY], _spread(inputs.duration, x.shape[1]),
                  jnp.ones(x.shape[:2], bool), params.generator)
-  latents = inputs.outside.at[:, np.asarray(config.region)].set(region)
+  face = params.expectation.restore(region, inputs.context, state.reference)
+  latents = jnp.asarray(inputs.outside).at[:, np.asarray(config.region)].set(face)
   latents = latents * params.latent_std + params.latent_mean
   cells = config.cells
   frames, cache = codec.decode(models.codec, params.codec,
@@ -278,7 +290,8 @@ def warm_step(models: Models, params: Params, state: SamplerState, inputs: Input
     The state, and the codec's reconstruction [B, 4, S, S, 3].
   """
   state = _see(models.generator, params.generator, state, inputs)
-  region = inputs.outside[:, np.asarray(models.generator.region)]
+  face = inputs.outside[:, np.asarray(models.generator.region)]
+  region = params.expectation.residual(face, inputs.context, state.reference)
   return _remember(models, params, state, region, inputs)
 
 

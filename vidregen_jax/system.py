@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import sample, weights
+from vidregen_jax import expectation, sample, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator, whisper
 
@@ -48,7 +48,7 @@ class System:
   digests: dict
 
 
-def export(folder, codec_folder, audio_encoder, config, params, **arrays):
+def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays):
   """Writes a system's folder; it appears whole or not at all, in place of what was there.
 
   Args:
@@ -57,12 +57,14 @@ def export(folder, codec_folder, audio_encoder, config, params, **arrays):
     audio_encoder: folder or hub id of the Whisper encoder.
     config: plain dict with 'model', 'sampler', 'listening' and 'codec' (its digest).
     params: the generator's.
+    guess: expectation.Expectation.
     **arrays: audio_mean and audio_std [layers, channels].
   """
   folder = pathlib.Path(folder)
   part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
   old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
   try:
+    arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
     weights.export(part, 'generator', config, params, **arrays)
     shutil.copytree(codec_folder, part / 'codec')
     (part / 'audio_encoder').mkdir()
@@ -106,7 +108,9 @@ def load(folder) -> System:
       margin_seconds=listening['margin_seconds'], layers=listening['audio_layers'])
     return np.asarray(standardize(states, made.arrays['audio_mean'], made.arrays['audio_std']))
 
-  params = sample.Params(packed.params, made.params, packed.arrays['latent_mean'],
+  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
+  guess = expectation.Expectation(**{name: made.arrays[f'expected_{name}'] for name in fields})
+  params = sample.Params(packed.params, made.params, guess, packed.arrays['latent_mean'],
                          packed.arrays['latent_std'])
   return System(models, jax.device_put(params), sample.SamplerConfig(**made.config['sampler']),
                 listen, {'codec': packed.digest, 'generator': made.digest})

@@ -141,6 +141,8 @@ def train(config, workdir):
     data = stack.enter_context(contextlib.closing(open_batches(seed=config.seed)))
     if checkpoints.latest is None:
       train_state = state.create(functools.partial(codec.init, model), optimizer, mesh, config.seed)
+      if model.aligned:
+        train_state = start_from_principal_maps(train_state, model, config)
     else:
       train_state = checkpoints.restore(abstract, data)
     first, last = checkpoints.latest or 0, config.num_steps
@@ -195,6 +197,23 @@ def train(config, workdir):
         latent_std=np.sqrt(np.maximum(square - mean**2, 1e-12)).astype(np.float32),
       )
     writer.say(f'wrote {workdir / "export"}')
+
+
+def start_from_principal_maps(train_state, model, config):
+  """The state with the codec's cell maps set from training crops, in parameters and average."""
+  groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
+  maps = codec.principal_maps(model, pixels.to_float(groups))
+
+  def place(params):
+    parts = {}
+    for part, tree in params.items():
+      place_like = lambda new, old: jax.device_put(new, old.sharding)
+      parts[part] = tree | {'maps': jax.tree.map(place_like, maps[part], tree['maps'])}
+    return parts
+
+  return dataclasses.replace(
+    train_state, params=place(train_state.params), ema=place(train_state.ema)
+  )
 
 
 def check_finite(loss, good_step, step):

@@ -11,6 +11,7 @@ import numpy as np
 
 from vidregen_jax import (
   checkpoint,
+  expectation,
   flow,
   input_pipeline,
   losses,
@@ -102,6 +103,9 @@ def train(config, workdir):
   clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
   validation = input_pipeline.latent_clips(config.dataset, 'validation', config.dataset_help)
   audio_mean, audio_std = feature_statistics(clips, config.stats_clips)
+  guess = expectation.none(model.region)
+  if model.aligned:
+    guess = expectation.fit(clips, shape, config.expectation_draws, config.expectation_ridge)
 
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
   process = (
@@ -133,18 +137,21 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   def loss_fn(params, batch, step):
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 5)
-    clean = batch['target'][:, :, region].astype(jnp.float32)
+    f32 = {name: batch[name].astype(jnp.float32)
+           for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
+    reference = expectation.mean_reference(f32['references'], batch['reference_valid'])
+    clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
     shape = (len(clean), config.copies)
     # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
     level = config.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
     clip = generator.Clip(
-      references=batch['references'].astype(jnp.float32),
+      references=f32['references'],
       reference_valid=batch['reference_valid'],
-      anchor=batch['anchor'].astype(jnp.float32),
+      anchor=guess.residual(f32['anchor'], f32['anchor_context'], reference),
       anchor_distance=batch['anchor_distance'],
-      context=batch['context'].astype(jnp.float32),
+      context=f32['context'],
       history=clean + level * jax.random.normal(keys[1], clean.shape),
-      audio=system.standardize(batch['audio'].astype(jnp.float32), audio_mean, audio_std),
+      audio=system.standardize(f32['audio'], audio_mean, audio_std),
       audio_valid=batch['audio_valid'],
       durations=batch['durations'],
     )
@@ -177,8 +184,9 @@ def train(config, workdir):
   shown = show_windows(validation, shape, config.eval_clips)
 
   def pictures(params):
-    all_params = sample.Params(exported_codec.params, params, exported_codec.arrays['latent_mean'],
-                               exported_codec.arrays['latent_std'])
+    all_params = sample.Params(
+      exported_codec.params, params, guess, exported_codec.arrays['latent_mean'],
+      exported_codec.arrays['latent_std'])
     swapped = shown | {'audio': np.roll(shown['audio'], 1, 0),
                        'audio_valid': np.roll(shown['audio_valid'], 1, 0)}
     made = [sample_windows(models, sampler, all_params, batch, audio_mean, audio_std, config.seed)
@@ -234,7 +242,7 @@ def train(config, workdir):
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(sampler),
          'listening': listening, 'codec': exported_codec.digest},
-        jax.device_get(train_state.ema), audio_mean=audio_mean, audio_std=audio_std,
+        jax.device_get(train_state.ema), guess, audio_mean=audio_mean, audio_std=audio_std,
       )
     writer.say(f'wrote {workdir / "export"}')
 
@@ -255,7 +263,7 @@ def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
   """
   look, frames = models.generator.look_ahead, batch['target'].shape[1]
   f32 = {name: np.asarray(batch[name], np.float32)
-         for name in ('target', 'context', 'references', 'anchor', 'durations')}
+         for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'durations')}
   audio = np.asarray(batch['audio'], np.float32)
   audio = np.asarray(system.standardize(audio, audio_mean, audio_std))
   first = lambda x: np.moveaxis(x, 1, 0)
@@ -268,8 +276,8 @@ def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
   )
   start = sample.init_state(
     models, params, jax.random.key(seed), f32['references'], batch['reference_valid'],
-    f32['anchor'], batch['anchor_valid'], audio[:, :look], batch['audio_valid'][:, :look],
-    f32['durations'][:, :look],
+    f32['anchor'], f32['anchor_context'], batch['anchor_valid'], audio[:, :look],
+    batch['audio_valid'][:, :look], f32['durations'][:, :look],
   )
   made = np.asarray(sample.sample(models, sampler, params, start, inputs)[1])  # [T, B, 4, ...]
   return np.moveaxis(made, 0, 1).reshape(made.shape[1], -1, *made.shape[3:])

@@ -42,7 +42,8 @@ def cut(record, start, shape, rng):
     Dict of arrays, all of fixed shape:
       target, context [T, H*W, C], audio [T + look_ahead, 16, layers, channels] (not standardised),
       audio_valid [T + look_ahead], durations [T + look_ahead], references [R, H*W, C],
-      reference_valid [R], anchor [M, C], anchor_valid [], anchor_distance [] (0 right after),
+      reference_valid [R], anchor [M, C], anchor_context [H*W, C], anchor_valid [],
+      anchor_distance [] (0 right after),
       mouth_box [T, 4], lip_gap [4T].
   """
   factor, total = codec.TIME_FACTOR, len(record['target'])
@@ -61,7 +62,8 @@ def cut(record, start, shape, rng):
   room = total - stop
   distance = 0 if rng.random() < 0.5 else int(rng.integers(shape.frames + 1))
   anchored = distance < room
-  anchor = record['cold'][stop + distance if anchored else 0].reshape(flat, channels)
+  at = stop + distance if anchored else 0
+  anchor = np.asarray(record['cold'][at]).reshape(flat, channels)
   return {
     'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
     'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
@@ -71,6 +73,7 @@ def cut(record, start, shape, rng):
     'references': references.reshape(shape.references, flat, channels),
     'reference_valid': valid,
     'anchor': anchor[list(shape.region)],
+    'anchor_context': np.asarray(record['context'][at]).reshape(flat, channels),
     'anchor_valid': np.bool_(anchored),
     'anchor_distance': np.float32(distance),
     'mouth_box': record['mouth_box'][start:stop],

@@ -14,12 +14,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vidregen_jax.models import layers
 
 PATCH = 4  # pixels a side that become channels before the first convolution
 TIME_FACTOR = 4  # frames in one latent frame
+ALIGNED_LOGVAR = -5.0  # where cell maps start: their latents are of about unit size, and exact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,9 @@ class CodecConfig:
     encoder_depths, decoder_depths: residual blocks a stage, finest stage first in both.
     time_kernels: frames that a block of each stage sees, itself included, finest stage first.
     latent_channels: channels C of a latent cell.
+    aligned: beside the network, an affine map of its own for every latent cell. In an aligned face
+      crop a cell always sees the same part of the face; such maps, started from the training
+      crops' principal components (`principal_maps`), are a good codec before any training.
     norm: 'rms', or 'group', which leaks the future and exists to show that it does.
     conv: 'sum2d' or 'native'; the same numbers, chosen by measured speed.
     dtype: of activations; parameters stay float32.
@@ -42,6 +47,7 @@ class CodecConfig:
   decoder_depths: tuple[int, ...]
   time_kernels: tuple[int, ...]
   latent_channels: int
+  aligned: bool = False
   norm: str = 'rms'
   conv: str = 'sum2d'
   dtype: str = 'float32'
@@ -62,6 +68,11 @@ class CodecConfig:
   def factor(self) -> int:
     """Pixels a side of one latent cell."""
     return PATCH * 2 ** (len(self.widths) - 1)
+
+  @property
+  def patch_values(self) -> int:
+    """Numbers in the pixels of one latent cell: 4 frames of f x f pixels of 3 channels."""
+    return 3 * TIME_FACTOR * self.factor**2
 
   @property
   def cells(self) -> int:
@@ -93,6 +104,24 @@ def _blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
       for s, depth in enumerate(depths) for i in range(depth)})
 
 
+class CellMaps(nnx.Module):
+  """An affine map for each latent cell, between its pixels and its latent.
+
+  Weights are stored at about unit size and scaled here, so that one learning rate suits them and
+  the network.
+  """
+
+  def __init__(self, config: CodecConfig, c_in: int, c_out: int, bias: int):
+    cells = config.cells
+    self.kernel = nnx.Param(jnp.zeros((cells, cells, c_in, c_out)))
+    self.bias = nnx.Param(jnp.zeros((cells, cells, bias)))
+    self.scale = config.patch_values**-0.5
+
+  def __call__(self, x):
+    kernel = (self.kernel[...] * self.scale).astype(x.dtype)
+    return jnp.einsum('BTHWC,HWCD->BTHWD', x, kernel) + self.bias[...].astype(x.dtype)
+
+
 class Encoder(nnx.Module):
   """Frames [B, F, S, S, 3] to mean and log variance [B, F/4, S/f, S/f, 2C]."""
 
@@ -104,7 +133,11 @@ class Encoder(nnx.Module):
         f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3)) for s in range(1, len(w))})
     self.blocks = _blocks(config, config.encoder_depths, draws)
     self.down_time = conv(TIME_FACTOR * w[-1], w[-1], (1, 1, 1))
-    self.conv_out = conv(w[-1], 2 * config.latent_channels, (1, 1, 1), scale=0.5)
+    # With cell maps the network starts as a correction of nothing.
+    scale = 0.0 if config.aligned else 0.5
+    self.conv_out = conv(w[-1], 2 * config.latent_channels, (1, 1, 1), scale=scale)
+    self.maps = CellMaps(config, config.patch_values, config.latent_channels,
+                         config.latent_channels) if config.aligned else None
     self.config = config
 
   def init_cache(self, batch: int):
@@ -115,7 +148,8 @@ class Encoder(nnx.Module):
 
   def __call__(self, frames, cache):
     config, new = self.config, {}
-    x = layers.space_to_depth(frames.astype(config.dtype), PATCH)
+    frames = frames.astype(config.dtype)
+    x = layers.space_to_depth(frames, PATCH)
     x, _ = self.conv_in(x, x[:, :0])
     for s, width in enumerate(config.widths):
       if s:
@@ -129,7 +163,11 @@ class Encoder(nnx.Module):
     main, _ = self.down_time(x, x[:, :0])
     x = main + layers.resample_channels(x, config.widths[-1])
     x, _ = self.conv_out(x, x[:, :0])
-    return x.astype(jnp.float32), new
+    mean, logvar = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    if self.maps is not None:
+      mean += self.maps(to_patches(frames, config.factor)).astype(jnp.float32)
+      logvar += ALIGNED_LOGVAR
+    return (mean, jnp.clip(logvar, -10.0, 4.0)), new
 
 
 class Decoder(nnx.Module):
@@ -144,7 +182,9 @@ class Decoder(nnx.Module):
     self.ups = nnx.Dict({
         f'up_{s}': conv(w[s], 4 * w[s - 1], (1, 3, 3)) for s in range(1, len(w))})
     self.blocks = _blocks(config, config.decoder_depths, draws)
-    self.conv_out = conv(w[0], 3 * PATCH**2, (1, 3, 3), scale=0.5)
+    self.conv_out = conv(w[0], 3 * PATCH**2, (1, 3, 3), scale=0.0 if config.aligned else 0.5)
+    self.maps = CellMaps(config, config.latent_channels, config.patch_values,
+                         config.patch_values) if config.aligned else None
     self.config = config
 
   def init_cache(self, batch: int):
@@ -157,7 +197,8 @@ class Decoder(nnx.Module):
 
   def __call__(self, latents, cache):
     config, new = self.config, {}
-    x, _ = self.conv_in(latents.astype(config.dtype), latents[:, :0].astype(config.dtype))
+    latents = latents.astype(config.dtype)
+    x, _ = self.conv_in(latents, latents[:, :0])
     x, new['block_in'] = self.block_in(x, cache['block_in'])
     main, _ = self.up_time(x, x[:, :0])
     x = layers.depth_to_time(main + layers.resample_channels(x, main.shape[-1]), TIME_FACTOR)
@@ -170,7 +211,20 @@ class Decoder(nnx.Module):
         x = layers.depth_to_space(main, 2) + layers.depth_to_space(
             layers.resample_channels(x, main.shape[-1]), 2)
     x, _ = self.conv_out(x, x[:, :0])
-    return layers.depth_to_space(x, PATCH).astype(jnp.float32), new
+    frames = layers.depth_to_space(x, PATCH)
+    if self.maps is not None:
+      frames += from_patches(self.maps(latents), config.factor)
+    return frames.astype(jnp.float32), new
+
+
+def to_patches(frames, factor: int):
+  """[B, 4T, S, S, 3] -> [B, T, H, W, 12 f^2]: the pixels of each latent cell."""
+  return layers.time_to_depth(layers.space_to_depth(frames, factor), TIME_FACTOR)
+
+
+def from_patches(patches, factor: int):
+  """Inverse of `to_patches`."""
+  return layers.depth_to_space(layers.depth_to_time(patches, TIME_FACTOR), factor)
 
 
 def _stage(name: str) -> int:
@@ -224,9 +278,7 @@ def encode(config: CodecConfig, params: dict, frames, cache: dict):
   if frames.shape[1] % TIME_FACTOR or frames.shape[2:] != (size, size, 3):
     raise ValueError(f'frames have shape {frames.shape}; the codec takes '
                      f'[B, multiple of {TIME_FACTOR}, {size}, {size}, 3]')
-  h, cache = _definition(config).bind(params).encoder(frames, cache)
-  mean, logvar = jnp.split(h, 2, axis=-1)
-  return (mean, jnp.clip(logvar, -10.0, 4.0)), cache
+  return _definition(config).bind(params).encoder(frames, cache)
 
 
 def decode(config: CodecConfig, params: dict, latents, cache: dict):
@@ -246,3 +298,38 @@ def decode(config: CodecConfig, params: dict, latents, cache: dict):
     raise ValueError(f'latents have shape {latents.shape}; the codec takes '
                      f'[B, T, {cells}, {cells}, {channels}]')
   return _definition(config).bind(params).decoder(latents, cache)
+
+
+def principal_maps(config: CodecConfig, groups) -> dict:
+  """Cell maps from the principal components of each cell's pixels.
+
+  The components are turned by one random rotation and scaled alike: distances between latents are
+  those between pictures, and all channels are of about unit size.
+
+  Args:
+    config: an aligned codec.
+    groups: NumPy [N, 4, S, S, 3] in [-1, 1], groups of 4 frames to learn from; N > C.
+
+  Returns:
+    {'encoder': {'kernel', 'bias'}, 'decoder': {'kernel', 'bias'}} as NumPy arrays.
+  """
+  channels, cells = config.latent_channels, config.cells
+  if len(groups) <= channels:
+    raise ValueError(f'{len(groups)} groups of frames are too few for {channels} components')
+  patches = np.asarray(jax.jit(to_patches, static_argnums=1)(groups, config.factor))[:, 0]
+  mean = patches.mean(0)
+  bases, energy = np.zeros((cells, cells, config.patch_values, channels), np.float32), 0.0
+  for row in range(cells):
+    for column in range(cells):
+      x = patches[:, row, column] - mean[row, column]
+      values, vectors = np.linalg.eigh(x @ x.T)  # N x N, far smaller than the pixels' covariance
+      values = np.maximum(values[-channels:], 1e-6)
+      bases[row, column] = x.T @ (vectors[:, -channels:] / np.sqrt(values))
+      energy += values.sum() / len(x)
+  rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((channels, channels)))
+  bases = bases @ rotation.astype(np.float32)
+  size = np.sqrt(energy / (channels * cells**2))
+  unscaled = config.patch_values**0.5
+  bias = -np.einsum('HWP,HWPC->HWC', mean, bases) / size
+  return {'encoder': {'kernel': bases * (unscaled / size), 'bias': bias.astype(np.float32)},
+          'decoder': {'kernel': bases.swapaxes(2, 3) * (unscaled * size), 'bias': mean}}

@@ -43,6 +43,8 @@ class GeneratorConfig:
     sink_logit: also a learned logit per head that takes attention and gives nothing.
     audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
     audio_hidden: channels that a feature is first reduced to.
+    aligned: latent channels mean something else in each cell (a codec with cell maps), so each cell
+      has its own projections into and out of the stream.
     dtype: of activations; parameters, norms and softmax stay float32.
   """
   cells: int
@@ -60,6 +62,7 @@ class GeneratorConfig:
   audio_layers: int
   audio_channels: int
   audio_hidden: int
+  aligned: bool = False
   dtype: str = 'float32'
 
   def __post_init__(self):
@@ -160,8 +163,13 @@ class _Generator(nnx.Module):
 
   def __init__(self, config: GeneratorConfig, draws: layers.Draws):
     e, c = config.width, config.latent_channels
-    self.embed_frame = layers.Linear(c, e, draws)  # references and context: whole frames
-    self.embed_region = layers.Linear(c, e, draws)  # anchor, history, noisy: lower faces
+    def cells_linear(cells, c_in, c_out, scale=1.0):
+      if config.aligned:
+        return layers.CellLinear(cells, c_in, c_out, draws, scale)
+      return layers.Linear(c_in, c_out, draws, scale)
+    region = len(config.region)
+    self.embed_frame = cells_linear(config.cells**2, c, e)  # references, context: whole frames
+    self.embed_region = cells_linear(region, c, e)  # anchor, history, noisy: lower faces
     self.stream = nnx.Param(0.5 * draws.take(len(masks.STREAMS), e))
     self.cell = nnx.Param(0.5 * draws.take(config.cells**2, e))
     self.sinks = nnx.Param(draws.take(config.sinks, e))
@@ -174,7 +182,7 @@ class _Generator(nnx.Module):
     self.time_out = layers.Linear(e, e, draws)
     self.norm_out = layers.RMSNorm(e, bias=False)
     self.modulation_out = layers.Linear(e, 2 * e, draws, scale=0.0)
-    self.velocity_out = layers.Linear(e, c, draws, scale=0.1)
+    self.velocity_out = cells_linear(region, e, c, scale=0.1)
     self.layers = layers.stack(functools.partial(Layer, config), config.layers, draws)
 
 

@@ -78,6 +78,18 @@ class Linear(nnx.Module):
     return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
+class CellLinear(nnx.Module):
+  """A linear map of its own for each cell of an aligned crop: [..., L, C] -> [..., L, C']."""
+
+  def __init__(self, cells: int, c_in: int, c_out: int, draws: Draws, scale: float = 1.0):
+    self.kernel = nnx.Param(draws.weights((cells, c_in, c_out), c_in, scale))
+    self.bias = nnx.Param(jnp.zeros((cells, c_out)))
+
+  def __call__(self, x):
+    kernel = self.kernel[...].astype(x.dtype)
+    return jnp.einsum('...LC,LCD->...LD', x, kernel) + self.bias[...].astype(x.dtype)
+
+
 class RMSNorm(nnx.Module):
   """x / rms(x) over channels at each position, with weight and optional bias, in float32.
 

@@ -1,0 +1,111 @@
+"""The generator's training: resumed it is the same run, and its export is a whole system."""
+
+import dataclasses
+import functools
+import json
+
+import fake_talkers
+import jax
+import numpy as np
+import pytest
+
+from configs import generator as generator_config
+from vidregen_jax import encode_latents, latents, metrics, system, train_generator, weights, windows
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec
+
+CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory, whisper_folder):
+  """A codec with random weights, and the latents it gives for made-up clips and sound."""
+  folder = tmp_path_factory.mktemp('data')
+  params = jax.device_get(codec.init(CODEC, jax.random.key(0)))
+  weights.export(folder / 'codec', 'codec', dataclasses.asdict(CODEC), params,
+                 latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
+  export = weights.load_export(folder / 'codec', 'codec')
+
+  def listen(samples):
+    return np.random.default_rng(len(samples)).standard_normal((len(samples) // 320, 1, 512))
+  encode_latents.write_dataset(
+      folder / 'latents', fake_talkers.build(folder), latents.Encoder.of(export), listen, True,
+      {'codec': export.digest, 'audio_encoder': str(whisper_folder), 'audio_layers': [3],
+       'audio_width': 512, 'window_seconds': 10.0, 'margin_seconds': 1.0},
+      ('train', 'validation'))
+  return folder
+
+
+def config(data, **changes):
+  small = generator_config.get_config('tiny')
+  small.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
+  small.update(codec=str(data / 'codec'), dataset=str(data / 'latents'), batch_size=8, num_frames=3,
+               num_steps=5, log_every=1, eval_every=5, checkpoint_every=2, warmup_steps=1,
+               eval_clips=2)
+  small.sampler.steps = 1
+  small.update(changes)
+  return small
+
+
+def losses(workdir):
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  return {line['step']: line['train/loss'] for line in lines if 'train/loss' in line}
+
+
+def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
+  train_generator.train(config(data), tmp_path / 'whole')
+
+  def stop(self, step, loss):
+    if step == 3:
+      raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(metrics.MetricWriter, 'progress', stop)
+    with pytest.raises(KeyboardInterrupt):
+      train_generator.train(config(data), tmp_path / 'stopped')
+  train_generator.train(config(data), tmp_path / 'stopped')
+  assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
+  assert len(set(losses(tmp_path / 'whole').values())) == 5
+  whole, resumed = (system.load(tmp_path / name / 'export') for name in ('whole', 'stopped'))
+  assert whole.digests == resumed.digests
+  assert whole.models.codec == CODEC
+  assert whole.listen(np.zeros(16_000, np.float32)).shape == (50, 1, 512)
+  assert list((tmp_path / 'whole' / 'samples').glob('samples_*.png'))
+
+
+def test_latents_of_another_codec_are_refused(data, tmp_path):
+  params = jax.device_get(codec.init(CODEC, jax.random.key(9)))
+  weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params)
+  with pytest.raises(UserError, match='was encoded by another codec'):
+    train_generator.train(config(data, codec=str(tmp_path / 'codec')), tmp_path / 'run')
+  with pytest.raises(UserError, match='use --config.num_frames=6 or less'):
+    train_generator.train(config(data, num_frames=40), tmp_path / 'run')
+
+
+def test_references_keep_their_distance():
+  record = {'still_frames': np.arange(0, 60, 6), 'stills': np.arange(10)[:, None, None, None]}
+  shape = windows.WindowShape(5, 1, 2, 4, (0,))
+  choose = functools.partial(windows.choose_references, record, 20, 40, shape)
+  for seed in range(20):
+    stills, valid = choose(np.random.default_rng(seed))
+    frames = stills.ravel() * 6
+    assert valid.all()
+    assert ((frames < 16) | (frames >= 44)).all()
+  near = windows.WindowShape(15, 1, 2, 30, (0,))
+  assert not windows.choose_references(record, 0, 60, near, np.random.default_rng(0))[1].any()
+
+
+def test_sound_past_the_clip_is_marked_unknown():
+  rng = np.random.default_rng(0)
+  record = {'target': np.zeros((6, 2, 2, 4)), 'context': np.zeros((6, 2, 2, 4)),
+            'cold': np.ones((6, 2, 2, 4)), 'stills': np.zeros((4, 2, 2, 4)),
+            'still_frames': np.arange(0, 24, 6), 'times': np.arange(24) / 25,
+            'mouth_box': np.zeros((6, 4)), 'lip_gap': np.zeros(24),
+            'audio': np.ones((48, 1, 3), np.float32)}
+  shape = windows.WindowShape(3, 2, 1, 4, (2, 3))
+  last = windows.cut(record, 3, shape, rng)
+  assert last['audio_valid'].tolist() == [True, True, True, False, False]
+  assert not last['anchor_valid']
+  first = windows.cut(record, 0, shape, rng)
+  assert first['audio_valid'].all()
+  np.testing.assert_allclose(first['durations'], 0.04, rtol=1e-5)

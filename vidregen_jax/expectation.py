@@ -1,0 +1,105 @@
+"""What a lower face looks like before anything is heard: a linear guess to be corrected.
+
+In an aligned crop, the lower face is nearly the references' own, moved as the upper face moved. A
+ridge regression on the difference between the frame's context and the references says how. The
+generator then works on what is left, which is mostly the mouth: a small model need not paint skin
+and collar to learn to speak. Codecs whose latents are not aligned have no such guess: it is zero.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import windows
+
+
+@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
+                   data_fields=['kernel', 'bias', 'scale', 'region'])
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+  """The guess, and the size of its error.
+
+  Attributes:
+    kernel: [H*W*C, M*C] from (context - mean reference) to (lower face - mean reference), or of no
+      rows and columns where there is no guess.
+    bias: [M*C].
+    scale: [M] standard deviation of the error in each cell; ones where there is no guess.
+    region: int [M] flat cells of the lower face.
+  """
+
+  kernel: jax.Array
+  bias: jax.Array
+  scale: jax.Array
+  region: jax.Array
+
+  def __call__(self, context, reference):
+    """The expected lower face.
+
+    Args:
+      context: [B, ..., H*W, C].
+      reference: [B, H*W, C] from `mean_reference`.
+
+    Returns:
+      [B, ..., M, C].
+    """
+    if not self.kernel.size:
+      return jnp.zeros((*context.shape[:-2], len(self.scale), context.shape[-1]), jnp.float32)
+    middle = context.ndim - reference.ndim
+    reference = reference.reshape(len(reference), *[1] * middle, *reference.shape[1:])
+    x = (context - reference).reshape(*context.shape[:-2], -1)
+    made = (x @ self.kernel + self.bias).reshape(*x.shape[:-1], len(self.scale), -1)
+    return made + reference[..., self.region, :]
+
+  def residual(self, face, context, reference):
+    """What is left of lower faces [B, ..., M, C] that the guess does not say, of unit size."""
+    return (face - self(context, reference)) / self.scale[:, None]
+
+  def restore(self, residual, context, reference):
+    """Undoes `residual`."""
+    return self(context, reference) + residual * self.scale[:, None]
+
+
+def none(region) -> Expectation:
+  """No guess: the residual is the lower face itself."""
+  return Expectation(np.zeros((0, 0), np.float32), np.zeros(0, np.float32),
+                     np.ones(len(region), np.float32), np.asarray(region, np.int32))
+
+
+def mean_reference(references, valid):
+  """The mean of the valid stills: [B, R, H*W, C] and bool [B, R] to [B, H*W, C]; zero for none."""
+  weight = valid[..., None, None].astype(jnp.float32)
+  return (references * weight).sum(1) / jnp.maximum(weight.sum(1), 1.0)
+
+
+def fit(clips, shape: windows.WindowShape, draws: int, ridge: float) -> Expectation:
+  """Fits the guess to training clips, each with several windows and choices of references.
+
+  Args:
+    clips: sequence of records of `encode_latents`.
+    shape: what a window holds.
+    draws: windows of each clip.
+    ridge: weight of the penalty, in variances of an input.
+  """
+  rng, inputs, targets = np.random.default_rng(0), [], []
+  region = np.asarray(shape.region)
+  for i in range(len(clips)):
+    record = clips[i]
+    for _ in range(draws):
+      start = int(rng.integers(max(len(record['target']) - shape.frames, 0) + 1))
+      cut = windows.cut(record, start, shape, rng)
+      stills = cut['references'][cut['reference_valid']].astype(np.float32)
+      reference = stills.mean(0) if len(stills) else np.zeros_like(cut['references'][0], np.float32)
+      inputs.append((cut['context'] - reference).reshape(shape.frames, -1))
+      targets.append((cut['target'] - reference)[:, region].reshape(shape.frames, -1))
+  x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, targets))
+  mean_x, mean_y = x.mean(0), y.mean(0)
+  gram = (x - mean_x).T @ (x - mean_x) + ridge * len(x) * np.eye(x.shape[1])
+  kernel = np.linalg.solve(gram, (x - mean_x).T @ (y - mean_y))
+  bias = mean_y - mean_x @ kernel
+  error = (y - x @ kernel - bias).reshape(len(y), len(region), -1)
+  scale = np.sqrt(np.mean(error**2, axis=(0, 2)))
+  return Expectation(kernel.astype(np.float32), bias.astype(np.float32), scale.astype(np.float32),
+                     region.astype(np.int32))
