@@ -1,12 +1,12 @@
 """Stage 2, the generator: audio and surroundings to lower-face latents.
 
   python -m vidregen_jax.encode_latents --codec=out/codec/export --dataset=out/talkers/64 \
-    --audio_encoder=checkpoints/whisper-base --layers=1,3,6 --out=out/latents/64
+    --audio_encoder=checkpoints/whisper-base --layers=1,3,6 --window_seconds=6 --out=out/latents/64
   python -m vidregen_jax.train --config=configs/generator.py:tiny --workdir=out/generator
 
-size      data                          hardware           time
-tiny      the bundled talkers, 64 px    2 CPU cores        about 5 minutes
-talkers   the bundled talkers, 96 px    2 CPU cores        about an hour with its codec
+size      data                          hardware           time, and what to expect
+tiny      the bundled talkers, 64 px    2 CPU cores        7 minutes; see Results in README.md
+talkers   the bundled talkers, 96 px    2 CPU cores        not measured
 256       your own consented footage    8 accelerators     not measured
 512       your own consented footage    a pod, `--multihost`   not measured
 """
@@ -100,6 +100,7 @@ def get_config(size='512'):
   config.sampler.guidance_audio = 3.0
   config.sampler.guidance_start = 0.0
   config.sampler.guidance_stop = 1.0
+  config.sampler.noise = 1.0
 
   if size == '512':
     return config
@@ -134,12 +135,13 @@ def get_config(size='512'):
   if size == 'talkers':
     config.codec = 'out/codec_talkers/export'
     config.model.width = 256
-    config.model.heads = 8
+    config.model.heads = 4
     config.model.layers = 8
-    config.num_steps = 4_000
+    config.batch_size = 4
+    config.num_steps = 1_500
     config.learning_rate = 1e-3
-    config.eval_every = 1_000
-    config.checkpoint_every = 500
+    config.eval_every = 500
+    config.checkpoint_every = 250
     return config
 
   if size == 'tiny':

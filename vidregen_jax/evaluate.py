@@ -34,6 +34,7 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
 _STEPS = flags.DEFINE_integer('steps', None, "Flow steps; default the checkpoint's.")
 _APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the checkpoint's.")
 _AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
+_NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _EDGE_SECONDS = 0.5  # left out at both ends for the middle
@@ -206,7 +207,8 @@ def run(what):
     pairs = pair(read_clips(_PACK.value, _SPLIT.value))
     pairs = pairs[:_CLIPS.value or len(pairs)]
     overrides = tuple((name, flag.value) for name, flag in (
-      ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO))
+      ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO),
+      ('noise', _NOISE))
       if flag.value is not None)
     machine = system.load(_CHECKPOINT.value)
     with tempfile.TemporaryDirectory() as folder:

@@ -461,6 +461,7 @@ def arguments(argv=None):
   parser.add_argument('--solver', choices=('euler', 'heun'))
   parser.add_argument('--guidance_appearance', type=float)
   parser.add_argument('--guidance_audio', type=float)
+  parser.add_argument('--noise', type=float, help='size of the noise that sampling starts from')
   return parser.parse_args(argv)
 
 
@@ -476,7 +477,7 @@ def main(argv=None) -> int:
     if given.steps is not None and given.steps < 1:
       raise UserError(f'--steps {given.steps} is too few: give 1 or more')
     wanted = tuple(spans.parse(text) for text in given.span)
-    names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio')
+    names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
                 overrides)

@@ -29,6 +29,8 @@ class SamplerConfig:
       + audio (v(app, audio) - v(app)), where app is references, anchor and history. 1 and 1 is the
       plain conditional velocity, in one branch instead of three.
     guidance_start, guidance_stop: flow times between which audio guidance other than 1 applies.
+    noise: size of the noise that a latent frame starts from; less than 1 gives likelier samples of
+      less variety, which hides the unevenness of a small model.
   """
   steps: int
   solver: str
@@ -37,6 +39,7 @@ class SamplerConfig:
   guidance_audio: float
   guidance_start: float = 0.0
   guidance_stop: float = 1.0
+  noise: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,8 +354,8 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
     scale = jnp.where(inside, sampler.guidance_audio, 1.0)
     return none + sampler.guidance_appearance * (app - none) + scale * (both - app)
 
-  noise = jax.random.normal(jax.random.fold_in(state.key, state.index),
-                            (batch, 1, 1, cells, config.latent_channels))
+  noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),
+                                            (batch, 1, 1, cells, config.latent_channels))
   return flow.integrate(velocity, noise, sampler.steps, sampler.shift, sampler.solver)[:, 0, 0]
 
 

@@ -10,6 +10,9 @@ TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
 _TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
 # Width of the soft edge, inside the outline.
 _EDGE = .07
+# What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
+# the heights of both; what lies beside a face is the source's, whatever was made of it.
+_CHEEK, _CHIN = (.40, .36), (1., .24)
 # Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
 # give way there, and to be gone: below lies a codec's error, above another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
@@ -20,8 +23,8 @@ def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
 
   Args:
     size: S, the crop's side in pixels.
-    soft: Whether the edge ramps from 0 to 1. It does so inside the hard mask's outline, so what
-      is pasted by the soft mask was regenerated under the hard one.
+    soft: For pasting back: the edge ramps from 0 to 1 inside the hard mask's outline, so what is
+      pasted was regenerated, and the room beside cheeks and chin is left out.
 
   Returns:
     float32 [S, S], 0 to 1; without `soft`, 0 or 1.
@@ -36,7 +39,9 @@ def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
               + np.minimum(np.maximum(across, down), 0) - radius)
   if not soft:
     return (distance < 0).astype(np.float32)
-  return _ramp(-distance / _EDGE).astype(np.float32)
+  half = np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
+  beside = half - np.abs(x - (LEFT + RIGHT) / 2)
+  return _ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)
 
 
 def _ramp(x: np.ndarray) -> np.ndarray:
