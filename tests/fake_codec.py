@@ -13,6 +13,7 @@ class CodecConfig:
   size: int
   latent_channels: int
   cells: int = 2
+  aligned: bool = False
 
 
 def init(config, key):

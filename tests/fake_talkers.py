@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 
-class Talkers(tfds.core.GeneratorBasedBuilder):
+class FakeTalkers(tfds.core.GeneratorBasedBuilder):
   """Clips of 24 to 40 frames at 25 a second; a frame's content tells its clip and its index."""
 
   VERSION = tfds.core.Version('1.0.0')
@@ -59,6 +59,6 @@ class Talkers(tfds.core.GeneratorBasedBuilder):
 
 def build(data_dir, size=16):
   """Write the dataset under data_dir; returns its folder."""
-  builder = Talkers(data_dir=str(data_dir), config=str(size), file_format='array_record')
+  builder = FakeTalkers(data_dir=str(data_dir), config=str(size), file_format='array_record')
   builder.download_and_prepare()
   return builder.data_dir

