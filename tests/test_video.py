@@ -63,12 +63,17 @@ def test_second_generation_keeps_times_durations_and_tags(tmp_path):
     for frame in video.frames(tmp_path / 'one.mp4'):
       writer.copy(frame)
   copy = video.probe(tmp_path / 'two.mp4')
-  kept = ('width', 'height', 'rate', 'time_base', 'frame_count', 'duration', 'start_time',
-          'color_range', 'color_space', 'color_primaries', 'color_trc', 'sample_aspect_ratio')
+  kept = ('width', 'height', 'time_base', 'frame_count', 'start_time', 'color_range',
+          'color_space', 'color_primaries', 'color_trc', 'sample_aspect_ratio')
   for name in kept:
     assert getattr(copy, name) == getattr(info, name), name
   for name, value in tags.items():
     assert getattr(copy, name) == value, name
+  # An mp4 holds durations in decoding order, and x264 may order B-frames otherwise in the second
+  # generation: how long the very last frame is shown, and so the mean rate, are only near.
+  last = 41 * Fraction(base)
+  assert abs(copy.duration - info.duration) <= last
+  assert abs(copy.rate / info.rate - 1) <= last / info.duration
 
 
 @pytest.mark.parametrize('start', [1, 17, 39])
