@@ -35,7 +35,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, input_pipeline, latents, pixels, weights
+from vidregen_jax import commands, input_pipeline, latents, pixels, report, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -164,14 +164,14 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names):
     'size': model.size,
     'splits': splits,
   }
-  write_json(folder / 'dataset_info.json', info)
+  report.write_json(folder / 'dataset_info.json', info)
 
 
 def claim(folder, inputs):
   """Mark a folder as made from these inputs, so that no run mixes the latents of two codecs."""
   path = folder / _INPUTS
   if not path.exists():
-    write_json(path, inputs)
+    report.write_json(path, inputs)
   elif (found := json.loads(path.read_text())) != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
@@ -194,13 +194,6 @@ def shard_writer(path):
     if writer.is_open():
       writer.close()
     part.unlink(missing_ok=True)
-
-
-def write_json(path, value):
-  """Write a JSON file that appears whole or not at all."""
-  part = path.with_name(f'{path.name}.part.{os.getpid()}')
-  part.write_text(json.dumps(value, indent=2) + '\n')
-  part.rename(path)
 
 
 def run():

@@ -20,8 +20,9 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, latents, losses, pixels, regenerate, system, weights
+from vidregen_jax import commands, latents, losses, pixels, regenerate, report, system, weights
 from vidregen_jax.errors import UserError
+from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import faces
 from vidregen_jax.models import codec
 
@@ -88,14 +89,6 @@ def pair(clips):
   return pairs
 
 
-def correlation(a, b):
-  """Pearson's, over the places where both are numbers; nan if one does not vary."""
-  known = np.isfinite(a) & np.isfinite(b)
-  if known.sum() < 3 or a[known].std() < 1e-6 or b[known].std() < 1e-6:
-    return float('nan')
-  return float(np.corrcoef(a[known], b[known])[0, 1])
-
-
 def listening(machine, pairs, seed, overrides, folder):
   """Edits each clip with the other's sound and reads the mouth.
 
@@ -117,14 +110,14 @@ def listening(machine, pairs, seed, overrides, folder):
     edit = regenerate.Edit(str(clip.path), str(other.path),
                            () if whole else ((0.0, stop - 1e-3),), 'rendered people', str(out),
                            seed, overrides)
-    report = regenerate.regenerate(edit, machine, show=False)
+    said = regenerate.regenerate(edit, machine, show=False)
     seen = faces.track_file(out)
     inside = seen.times < stop - 1e-3
     times, gap = seen.times[inside], seen.lip_gap[inside]
     new, old = other.truth(times), clip.truth(times)
     row = {'clip': clip.path.stem, 'audio': other.path.stem, 'frames': int(inside.sum()),
-           'lost_faces': int((~np.isfinite(gap)).sum()), 'seconds': report['seconds'],
-           'stages': report['stages'], 'peak_memory_mb': report['peak_memory_mb']}
+           'lost_faces': int((~np.isfinite(gap)).sum()), 'seconds': said['seconds'],
+           'stages': said['stages'], 'peak_memory_mb': said['peak_memory_mb']}
     middle = (times >= _EDGE_SECONDS) & (times < stop - _EDGE_SECONDS)
     for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle)):
       row[name] = {
@@ -220,7 +213,7 @@ def run(what):
       print(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
     print('correlation of lip gaps, whole/middle; medians:')
   if _JSON.value:
-    regenerate.write_json(pathlib.Path(_JSON.value), result)
+    report.write_json(pathlib.Path(_JSON.value), result)
   print(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 

@@ -63,10 +63,25 @@ class Run:
   anchor: int | None
 
 
+def frames(spans, times):
+  """Which frames are in a span, bool [F]: those that start in one.
+
+  Args:
+    spans: (start, stop) in seconds.
+    times: [F] seconds.
+  """
+  times = np.asarray(times)
+  inside = np.zeros(len(times), bool)
+  for start, stop in spans:
+    # A millionth of a second: times are exact fractions, spans decimal.
+    inside |= (times >= start - 1e-6) & (times < stop - 1e-6)
+  return inside
+
+
 def plan(spans, times, valid, window: int) -> list[Run]:
   """Runs of frames with a face, for spans of time.
 
-  A frame is in a span if it starts in it. A frame without a face ends a run. What warms a run up
+  A frame without a face ends a run. What warms a run up
   is never a frame that another run changes: its old mouth is not the past any more.
 
   Args:
@@ -75,12 +90,8 @@ def plan(spans, times, valid, window: int) -> list[Run]:
     valid: bool [F].
     window: latent frames of warm-up at most.
   """
-  times, valid = np.asarray(times), np.asarray(valid)
-  wanted = np.zeros(len(times), bool)
-  for start, stop in spans:
-    # A millionth of a second: times are exact fractions, spans decimal.
-    wanted |= (times >= start - 1e-6) & (times < stop - 1e-6)
-  changed = wanted & valid
+  valid = np.asarray(valid)
+  changed = frames(spans, times) & valid
   edges = np.flatnonzero(np.diff(np.concatenate([[0], changed.astype(int), [0]])))
   factor, runs = codec.TIME_FACTOR, []
   for start, stop in edges.reshape(-1, 2).tolist():

@@ -14,6 +14,8 @@ from vidregen_jax import (
   expectation,
   flow,
   input_pipeline,
+  latents,
+  lip_reading,
   losses,
   metrics,
   pixels,
@@ -27,6 +29,8 @@ from vidregen_jax import (
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
 from vidregen_jax.train_codec import check_finite, due
+
+_PICTURES = 4  # clips that a sheet of samples shows
 
 
 def model_config(config, info, region):
@@ -172,22 +176,40 @@ def train(config, workdir):
     return train_state, measured
 
   # ----------------------------------------------------------------------------------------------
-  # Pictures: the same windows of validation clips, with their own and with another clip's audio
+  # Looking: windows of validation clips, made with their own and with another clip's audio
   # ----------------------------------------------------------------------------------------------
   models = sample.Models(codec_model, model)
   sampler = sample.SamplerConfig(**config.sampler)
+  encoder = latents.Encoder.of(exported_codec)
   shown = show_windows(validation, shape, config.eval_clips)
+  reader = lip_reading.fit(clips, shape, guess, config.expectation_draws)
 
-  def pictures(params):
+  def look(params):
+    """Pictures of some of the clips, and how well the lips of all follow what is heard."""
     all_params = sample.Params(
       exported_codec.params, params, guess, exported_codec.arrays['latent_mean'],
       exported_codec.arrays['latent_std'])
-    swapped = shown | {'audio': np.roll(shown['audio'], 1, 0),
-                       'audio_valid': np.roll(shown['audio_valid'], 1, 0)}
-    made = [sample_windows(models, sampler, all_params, batch, audio_mean, audio_std, config.seed)
-            for batch in (shown, swapped)]
-    truth = decode_windows(codec_model, all_params, shown['target'])
-    return [pixels.to_uint8(np.asarray(x)) for x in (truth, *made)]
+    swapped = shown | {name: np.roll(shown[name], 1, 0)
+                       for name in ('audio', 'audio_valid', 'durations', 'lip_gap')}
+    truth = pixels.to_uint8(np.asarray(decode_windows(codec_model, all_params, shown['target'])))
+    own, new = (pixels.to_uint8(sample_windows(models, sampler, all_params, batch, audio_mean,
+                                               audio_std, config.seed))
+                for batch in (shown, swapped))
+
+    def follows(frames, gap):
+      read = encoder.stream(frames).reshape(shown['target'].shape)
+      lips = reader(read, shown['context'], shown['references'], shown['reference_valid'])
+      return lip_reading.median_correlation(lips, gap)
+
+    measured = {
+      'own_audio': follows(own, shown['lip_gap']),
+      'new_audio': follows(new, swapped['lip_gap']),
+      'new_audio_old_truth': follows(new, shown['lip_gap']),
+      'truths': lip_reading.median_correlation(shown['lip_gap'], swapped['lip_gap']),
+      'reader': follows(truth, shown['lip_gap']),
+    }
+    return ({f'validation/{name}': value for name, value in measured.items()},
+            sheet(*(x[:_PICTURES] for x in (truth, own, new))))
 
   # ----------------------------------------------------------------------------------------------
   # Checkpoint: resume from the newest, else start anew
@@ -223,7 +245,10 @@ def train(config, workdir):
         writer.write(step, {f'train/{name}': x for name, x in values.items()})
         writer.progress(step, values['loss'])
       if lead and due(step, config.eval_every, last):
-        writer.save_grid(step, 'samples', sheet(*pictures(jax.device_get(train_state.ema))))
+        measured, pictures = look(jax.device_get(train_state.ema))
+        writer.save_grid(step, 'samples', pictures)
+        writer.write(step, measured)
+        writer.say(f'step {step}  ' + '  '.join(f'{name} {x:.3f}' for name, x in measured.items()))
       if saving:
         checkpoints.save(step, train_state, data)
 
@@ -243,10 +268,14 @@ def train(config, workdir):
 
 
 def show_windows(clips, shape, count):
-  """The first windows of some clips, stacked: the same at every call."""
+  """The middle windows of some clips, stacked: the same at every call.
+
+  Clips begin and end with closed lips; in the middle, lips that agree have listened.
+  """
   rng = np.random.default_rng(0)
   picked = [clips[i] for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
-  cuts = [windows.cut(record, 0, shape, rng) for record in picked]
+  cuts = [windows.cut(record, max(len(record['target']) - shape.frames, 0) // 2, shape, rng)
+          for record in picked]
   return {name: np.stack([cut[name] for cut in cuts]) for name in cuts[0]}
 
 

@@ -1,0 +1,85 @@
+"""How open a mouth is, read from latents: training scores its own samples with it.
+
+In the residual of the linear guess (`expectation`), which is mostly the mouth, the lip gap is
+nearly linear: a ridge regression on true latents reads it well enough to tell whether samples
+follow the sound. Final figures come from the face tracker on written videos (`evaluate`).
+"""
+
+import dataclasses
+
+import numpy as np
+
+from vidregen_jax import expectation, windows
+
+_RIDGE = 0.1  # weight of the penalty, in variances of an input
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+  """The regression: kernel [M*C, 4] and bias [4], for the 4 frames of a latent frame."""
+
+  guess: expectation.Expectation
+  kernel: np.ndarray
+  bias: np.ndarray
+
+  def __call__(self, target, context, references, reference_valid):
+    """The lip gap, in eye distances.
+
+    Args:
+      target: [B, T, H*W, C] latents of the frames that are read, normalised.
+      context: [B, T, H*W, C] latents of the same frames, their lower face hidden.
+      references, reference_valid: [B, R, H*W, C] and [B, R], as in `windows.cut`.
+
+    Returns:
+      [B, 4T].
+    """
+    x = _residual(self.guess, target, context, references, reference_valid)
+    return (x @ self.kernel + self.bias).reshape(len(x), -1)
+
+
+def _residual(guess, target, context, references, valid):
+  """What the guess does not say, [B, T, M*C]."""
+  target, context, references = (
+    np.asarray(x, np.float32) for x in (target, context, references))
+  reference = expectation.mean_reference(references, np.asarray(valid))
+  face = target[:, :, np.asarray(guess.region)]
+  made = np.asarray(guess.residual(face, context, reference))
+  return made.reshape(*made.shape[:2], -1)
+
+
+def fit(clips, shape: windows.WindowShape, guess: expectation.Expectation, draws: int) -> Reader:
+  """Fits a reader to clips whose lip gap is known.
+
+  Args:
+    clips: sequence of records of `encode_latents`.
+    shape: what a window holds.
+    guess: what is expected of a lower face.
+    draws: windows of each clip.
+  """
+  rng, inputs, gaps = np.random.default_rng(0), [], []
+  for i in range(len(clips)):
+    record = clips[i]
+    for _ in range(draws):
+      start = int(rng.integers(max(len(record['target']) - shape.frames, 0) + 1))
+      cut = windows.cut(record, start, shape, rng)
+      parts = (cut[name][None] for name in ('target', 'context', 'references', 'reference_valid'))
+      inputs.append(_residual(guess, *parts)[0])
+      gaps.append(cut['lip_gap'].reshape(shape.frames, -1))
+  x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, gaps))
+  mean = x.mean(0)
+  gram = (x - mean).T @ (x - mean) + _RIDGE * len(x) * np.diag(x.var(0))
+  kernel = np.linalg.solve(gram, (x - mean).T @ (y - y.mean(0)))
+  return Reader(guess, kernel.astype(np.float32), (y.mean(0) - mean @ kernel).astype(np.float32))
+
+
+def correlation(a, b):
+  """Pearson's, over the places where both are numbers; nan if one does not vary."""
+  known = np.isfinite(a) & np.isfinite(b)
+  if known.sum() < 3 or a[known].std() < 1e-6 or b[known].std() < 1e-6:
+    return float('nan')
+  return float(np.corrcoef(a[known], b[known])[0, 1])
+
+
+def median_correlation(a, b):
+  """The median over clips [B, F] of `correlation`."""
+  return float(np.nanmedian([correlation(x, y) for x, y in zip(a, b, strict=True)]))

@@ -1,0 +1,53 @@
+"""What an edit says of itself: times by stage, digests, and a JSON file that is whole or absent."""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+
+import numpy as np
+
+
+class Clock:
+  """Seconds spent by stage."""
+
+  def __init__(self):
+    self.stages = {}
+
+  @contextlib.contextmanager
+  def __call__(self, stage, frames=0):
+    start = time.perf_counter()
+    yield
+    calls = self.stages.setdefault(stage, [])
+    calls.append((time.perf_counter() - start, frames))
+
+  def report(self):
+    """By stage: seconds in all, frames, and the median milliseconds a frame over the calls.
+
+    The first call of a compiled stage includes its compilation, which the median leaves out.
+    """
+    rows = {}
+    for stage, calls in self.stages.items():
+      frames = sum(count for _, count in calls)
+      rows[stage] = {'seconds': round(sum(seconds for seconds, _ in calls), 3), 'frames': frames}
+      per_frame = [1e3 * seconds / count for seconds, count in calls if count]
+      if per_frame:
+        rows[stage]['ms_per_frame_median'] = round(float(np.median(per_frame)), 3)
+    return rows
+
+
+def digest(path):
+  """sha256 of a file."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def write_json(path, value):
+  """Writes a JSON file that appears whole or not at all."""
+  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+  try:
+    part.write_text(json.dumps(value, indent=2) + '\n')
+    part.rename(path)
+  finally:
+    part.unlink(missing_ok=True)

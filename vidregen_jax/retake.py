@@ -1,0 +1,149 @@
+"""The walk through a video that makes the frames of its runs anew, in order, in bounded memory."""
+
+import jax
+import numpy as np
+
+from vidregen_jax import pixels, sample, soundtrack
+from vidregen_jax.media import compose, faces, video
+from vidregen_jax.models import codec
+
+
+class Retake:
+  """Walks through the source once, in order, and makes the frames of the runs as it goes.
+
+  Memory holds a latent frame's 4 frames and the sampler's state, however long the video.
+  """
+
+  def __init__(self, edit, machine, sampler, track, durations, sound, encoder, references, clock):
+    self._edit, self._machine, self._sampler, self._track = edit, machine, sampler, track
+    self._durations, self._sound, self._encoder = durations, sound, encoder
+    self._references, self._clock = references, clock
+    self._size = machine.models.codec.size
+    self._mask = compose.lower_face_mask(self._size, soft=True)
+
+  def frames(self, runs):
+    """Yields (frame, image) in order; the image is None where the frame is left as it is."""
+    source = _Ahead(video.frames(self._edit.source), self._clock)
+    for run in runs:
+      while source.next_index < run.warm:
+        yield source.take(), None
+      yield from self._run(run, source)
+    while source.peek(1):
+      yield source.take(), None
+
+  def _run(self, run, source):
+    models, params = self._machine.models, self._machine.params
+    state, features, heard = self._begin(run)
+    cache = self._encoder.start(2)
+    for start in range(run.warm, run.padded, codec.TIME_FACTOR):
+      group = source.peek(codec.TIME_FACTOR)
+      with self._clock('crop', codec.TIME_FACTOR):
+        crops = self._crops(group)
+      with self._clock('encode', codec.TIME_FACTOR):
+        both = np.stack([crops, pixels.hide_lower_face(crops)])
+        made, cache = self._encoder.advance(both, cache)
+      inputs = self._inputs(run, start, made, features, heard)
+      if start < run.start:
+        with self._clock('warm up', codec.TIME_FACTOR):
+          state, _ = sample.warm(models, params, state, inputs)
+          jax.block_until_ready(state)
+        for _ in group:
+          yield source.take(), None
+        continue
+      with self._clock('generate', codec.TIME_FACTOR):
+        state, new = sample.step(models, self._sampler, params, state, inputs)
+        new = pixels.to_uint8(np.asarray(new[0]))
+      for i in range(min(codec.TIME_FACTOR, run.stop - start)):
+        frame = source.take()
+        with self._clock('paste', 1):
+          image = compose.paste(frame.image, new[i], self._track.affine[frame.index], self._mask,
+                                crops[i])
+        yield frame, image
+
+  def _begin(self, run):
+    """The sampler's state before a run, and the run's audio."""
+    models, params = self._machine.models, self._machine.params
+    shape, look = models.generator, models.generator.look_ahead
+    total = (run.padded - run.warm) // codec.TIME_FACTOR
+    times, durations = self._clocked(run.warm, run.padded + codec.TIME_FACTOR * look)
+    with self._clock('listen', run.padded - run.warm):
+      features = soundtrack.listen(self._sound, times, durations, self._machine.listen)
+    durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
+    # Audio that lies wholly past the end of the sound is unknown.
+    end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
+    known = times[::codec.TIME_FACTOR] < end
+    flat, channels = shape.cells**2, shape.latent_channels
+    references = np.zeros((1, shape.references, flat, channels), np.float32)
+    references[0, :len(self._references)] = self._references.reshape(-1, flat, channels)
+    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
+    if run.anchor is not None:
+      after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
+      crops = read_crops(self._edit.source, after, self._track, self._size)
+      both = np.stack([crops, pixels.hide_lower_face(crops)])
+      anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
+    state = sample.init_state(
+      models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
+      np.arange(shape.references)[None] < len(self._references), anchor[0][:, list(shape.region)],
+      anchor[1], np.array([run.anchor is not None]), features[None, :look], known[None, :look],
+      durations[None, :look])
+    return state, features, (known, durations, total)
+
+  def _inputs(self, run, start, made, features, heard):
+    known, durations, total = heard
+    i, look = (start - run.warm) // codec.TIME_FACTOR, self._machine.models.generator.look_ahead
+    made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
+    return sample.Inputs(
+      context=made[1], outside=made[0], duration=durations[i][None], audio=features[i + look][None],
+      audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
+      anchor_distance=np.float32(total - i)[None])
+
+  def _clocked(self, start, stop):
+    """Times and durations of frames, going on at the last frame's pace past the video's end."""
+    times, durations = self._track.times[start:stop], self._durations[start:stop]
+    missing = stop - start - len(times)
+    times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
+    return times, np.pad(durations, (0, missing), mode='edge')
+
+  def _crops(self, group):
+    """Crops of 4 frames; where one is missing or shows no face, the crop before it again."""
+    crops = []
+    for frame in group:
+      affine = self._track.affine[frame.index]
+      crops.append(faces.crop(frame.image, affine, self._size)
+                   if np.isfinite(affine).all() else crops[-1])
+    crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
+    return np.stack(crops)
+
+
+class _Ahead:
+  """Frames of a video, some of which can be looked at before they are taken."""
+
+  def __init__(self, frames, clock):
+    self._frames, self._clock, self._waiting = frames, clock, []
+    self.next_index = 0
+
+  def peek(self, count):
+    """The next `count` frames, fewer at the end."""
+    while len(self._waiting) < count:
+      with self._clock('decode', 1):
+        frame = next(self._frames, None)
+      if frame is None:
+        break
+      self._waiting.append(frame)
+    return self._waiting[:count]
+
+  def take(self):
+    """The next frame, which is then past."""
+    self.peek(1)
+    self.next_index += 1
+    return self._waiting.pop(0)
+
+
+def read_crops(path, indices, track, size):
+  """Crops uint8 [N, S, S, 3] of some frames, ascending."""
+  wanted, crops = set(np.asarray(indices).tolist()), []
+  if wanted:
+    for frame in video.frames(path, min(wanted), max(wanted) + 1):
+      if frame.index in wanted:
+        crops.append(faces.crop(frame.image, track.affine[frame.index], size))
+  return np.array(crops, np.uint8).reshape(-1, size, size, 3)

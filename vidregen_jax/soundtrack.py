@@ -1,0 +1,72 @@
+"""The output's sound, and the features of it that the mouth follows."""
+
+import numpy as np
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import audio, video
+from vidregen_jax.models import whisper
+
+_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
+
+
+def compose(info, new_audio, wanted, whole):
+  """The output's sound, and whether any of the new one was cut.
+
+  Args:
+    info: VideoInfo of the source.
+    new_audio: path.
+    wanted: merged spans, seconds on the video's clock.
+    whole: whether the whole video is regenerated.
+
+  Returns:
+    video.Soundtrack, and the seconds of new sound that lie past the video's end.
+
+  Raises:
+    UserError: no sound where it is needed, or too little.
+  """
+  new, rate, new_start = audio.read(new_audio)
+  new_start = float(new_start)
+  have, need = new_start + new.shape[1] / rate, max(stop for _, stop in wanted)
+  # A frame's length of slack: a video's last frame often ends a little after its sound.
+  if have < need - float(1 / info.rate) - 1e-6:
+    raise UserError(f'{new_audio} ends at {have:.3f} s but is needed until {need:.3f} s: give the '
+                    f'whole new soundtrack, or --span up to {have:.2f}')
+  bit_rate = max(info.audio_bit_rate, 192_000)
+  if whole:
+    length = round((float(info.start_time + info.duration) - new_start) * rate)
+    cut = max(new.shape[1] - length, 0) / rate
+    return video.Soundtrack(new[:, :length], rate, new_start, bit_rate), cut
+  if not info.has_audio:
+    raise UserError(f'{info.path} has no soundtrack to keep outside the spans: leave --span out to '
+                    'regenerate the whole video with the new one')
+  samples, own_rate, start = audio.read(info.path)
+  start, end = float(start), float(start) + samples.shape[1] / own_rate
+  for begin, stop in wanted:
+    # A span may reach past the sound's last sample, or begin before its first: sound is what
+    # there is of it.
+    begin, stop = max(begin, start), min(stop, end)
+    first, last = (round((x - new_start) * rate) for x in (begin, stop))
+    patch = np.pad(new, [(0, 0), (0, max(last - new.shape[1], 0))])[:, max(first, 0):last]
+    patch = audio.resample(patch, rate, own_rate)
+    length = round((stop - start) * own_rate) - round((begin - start) * own_rate)
+    patch = np.pad(patch, [(0, 0), (0, max(length - patch.shape[1], 0))], mode='edge')[:, :length]
+    samples = audio.splice(samples, own_rate, patch, own_rate, begin - start, stop - start)
+  return video.Soundtrack(samples, own_rate, start, bit_rate), 0.0
+
+
+def listen(sound, times, durations, listener):
+  """The audio features of latent frames.
+
+  Args:
+    sound: video.Soundtrack that the mouth follows.
+    times, durations: [4T] seconds.
+    listener: System.listen.
+
+  Returns:
+    [T, 16, layers, channels].
+  """
+  begin = max(times[0] - _MARGIN, float(sound.start))
+  end = times[-1] + durations[-1] + _MARGIN
+  first, last = (round((x - float(sound.start)) * sound.rate) for x in (begin, end))
+  heard = audio.mono_16k(sound.samples[:, first:last], sound.rate)
+  return whisper.sample_at(listener(heard), np.asarray(times) - begin, durations)
