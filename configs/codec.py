@@ -102,32 +102,29 @@ def get_config(size='512'):
   config.eval_clips = 16
   config.stats_batches = 20
 
+  # The cell maps do most of the work from the start; the network is small and corrects them.
+  config.model.widths = (32, 64, 128)
+  config.model.encoder_depths = (1, 1, 2)
+  config.model.decoder_depths = (1, 2, 2)
+  config.batch_size = 6
+  config.ema = 0.99
+
   if size == 'talkers':
     config.model.size = 96
     config.dataset = 'out/talkers/96'
     config.dataset_help = _BUNDLED.format(size=96)
-    config.model.widths = (48, 96, 192)
-    config.model.encoder_depths = (1, 1, 2)
-    config.model.decoder_depths = (1, 2, 2)
-    config.batch_size = 8
-    config.num_steps = 400
+    config.num_steps = 240
     config.learning_rate = 8e-4
-    config.ema = 0.99
-    config.eval_every = 200
-    config.checkpoint_every = 100
+    config.eval_every = 120
+    config.checkpoint_every = 60
     return config
 
   if size == 'tiny':
     config.model.size = 64
     config.dataset = 'out/talkers/64'
     config.dataset_help = _BUNDLED.format(size=64)
-    config.model.widths = (32, 64, 128)
-    config.model.encoder_depths = (1, 1, 2)
-    config.model.decoder_depths = (1, 2, 2)
-    config.batch_size = 6
     config.num_steps = 120
     config.learning_rate = 1e-3
-    config.ema = 0.99
     config.eval_every = 120
     config.checkpoint_every = 60
     return config

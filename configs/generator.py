@@ -60,6 +60,11 @@ def get_config(size='512'):
   config.drop_audio = 0.1
   config.drop_all = 0.05
 
+  # Voices: what is done to each clip's audio channels, so that unheard voices are understood.
+  config.voice_shift = 0.3
+  config.voice_stretch = 0.2
+  config.voice_drop = 0.1
+
   # Optimizer.
   config.num_steps = 200_000
   config.learning_rate = 2e-4
@@ -89,6 +94,7 @@ def get_config(size='512'):
   config.model.sink_logit = True
   config.model.audio_hidden = 128
   config.model.aligned = False
+  config.model.unroll = False
   config.model.dtype = 'bfloat16'
 
   # The fields of vidregen_jax.sample.SamplerConfig that `regenerate` starts from.
@@ -115,6 +121,7 @@ def get_config(size='512'):
   config.needs_accelerator = False
   config.model.dtype = 'float32'
   config.model.aligned = True
+  config.model.unroll = True
   config.model.references = 2
   config.reference_distance = 4
   config.region_grow = 0
@@ -129,19 +136,24 @@ def get_config(size='512'):
   config.eval_clips = 16
   config.stats_clips = 64
   config.sampler.steps = 8
+  config.sampler.noise = 0.0  # a small model's samples differ more than mouths do
+  config.sampler.guidance_appearance = 1.0
+  config.sampler.guidance_audio = 2.5
   config.sampler.shift = 1.0
   config.shift = 1.0
 
   if size == 'talkers':
     config.codec = 'out/codec_talkers/export'
-    config.model.width = 256
-    config.model.heads = 4
-    config.model.layers = 8
+    config.dataset = 'out/latents/96'
+    config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
+    config.model.width = 192
+    config.model.heads = 3
+    config.model.layers = 4
     config.batch_size = 4
-    config.num_steps = 1_500
-    config.learning_rate = 1e-3
-    config.eval_every = 500
-    config.checkpoint_every = 250
+    config.num_steps = 1_200
+    config.learning_rate = 1.5e-3
+    config.eval_every = 300
+    config.checkpoint_every = 150
     return config
 
   if size == 'tiny':

@@ -92,6 +92,20 @@ def test_latents_of_another_codec_are_refused(data, tmp_path):
     train_generator.train(config(data, num_frames=40), tmp_path / 'run')
 
 
+def test_another_voice_is_the_same_at_all_times_and_other_in_every_clip():
+  audio = np.random.default_rng(0).standard_normal((2, 3, 16, 2, 50)).astype(np.float32)
+  settings = generator_config.get_config('tiny')
+  settings.update(voice_shift=0.5, voice_stretch=0.0, voice_drop=0.0)
+  moved = np.asarray(train_generator.other_voice(settings, audio, jax.random.key(0))) - audio
+  np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1, :1], moved.shape), atol=1e-5)
+  assert 0.4 < moved[:, 0, 0].std() < 0.6
+  assert abs(np.corrcoef(moved[0, 0, 0].ravel(), moved[1, 0, 0].ravel())[0, 1]) < 0.4
+  settings.update(voice_shift=0.0, voice_drop=0.25)
+  silenced = np.asarray(train_generator.other_voice(settings, audio, jax.random.key(0))) == 0
+  assert 0.15 < silenced.mean() < 0.35
+  assert (silenced == silenced[:, :1, :1]).all()
+
+
 def test_references_keep_their_distance():
   record = {'still_frames': np.arange(0, 60, 6), 'stills': np.arange(10)[:, None, None, None]}
   shape = windows.WindowShape(5, 1, 2, 4, (0,))

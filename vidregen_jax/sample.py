@@ -156,7 +156,7 @@ def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerStat
   return dataclasses.replace(state, window=window, window_valid=shift(state.window_valid, 1))
 
 
-def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, durations, valid,
+def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, duration, valid,
            params: dict) -> SamplerState:
   """Runs the newest tokens of some streams over the window and writes their keys into it.
 
@@ -165,7 +165,7 @@ def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, d
     state: with empty newest slots of these streams.
     x: [B, L, E] embedded tokens, the streams one after another.
     streams: which streams, in the window's order.
-    durations: [B, L] seconds a frame.
+    duration: [B] seconds a frame.
     valid: bool [B, L], false for audio beyond its end.
     params: the generator's.
   """
@@ -183,7 +183,9 @@ def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, d
   key_valid = jnp.concatenate([state.fixed_valid[:, :statics], state.window_valid, valid], 1)
   # An invalid token still sees itself among the new ones: a softmax over nothing would be noise.
   seen = jnp.asarray(seen) & key_valid[:, None]
-  new = generator.condition(config, params, x, tokens, durations, past, slots.time, seen, 0)
+  of_one_frame = np.zeros(len(newest), int)
+  new = generator.condition(config, params, x, tokens, duration[:, None], of_one_frame, past,
+                            slots.time, seen, 0)
   window = dataclasses.replace(
       state.window, timed_keys=state.window.timed_keys.at[:, :, newest].set(new.timed_keys),
       timed_values=state.window.timed_values.at[:, :, newest].set(new.timed_values))
@@ -227,7 +229,7 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
   rule = masks.visible(tokens.stream, tokens.frame, tokens.stream, tokens.frame, config.window,
                        config.look_ahead)
   fixed = generator.condition(
-      config, params.generator, x, tokens, jnp.zeros((batch, x.shape[1])),
+      config, params.generator, x, tokens, jnp.zeros((batch, 0)), np.zeros(x.shape[1], int),
       generator.no_keys(config, batch), np.zeros(0), jnp.asarray(rule) & valid[:, None],
       config.statics)
   state = SamplerState(
@@ -246,8 +248,7 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
 
 def _hear(config, params: dict, state: SamplerState, audio, valid, duration) -> SamplerState:
   tokens, vector = generator.embed_audio(config, params, audio[:, None])
-  state = _write(config, state, tokens[:, 0], [masks.AUDIO],
-                 _spread(duration, generator.AUDIO_TOKENS),
+  state = _write(config, state, tokens[:, 0], [masks.AUDIO], duration,
                  _spread(valid, generator.AUDIO_TOKENS), params)
   vectors = jnp.concatenate([state.audio_vectors[:, 1:], vector], 1)
   return dataclasses.replace(state, audio_vectors=vectors)
@@ -259,8 +260,7 @@ def _see(config, params: dict, state: SamplerState, inputs: Inputs) -> SamplerSt
                 inputs.audio_duration)
   x = generator.embed_frames(config, params, inputs.context[:, None])
   valid = jnp.ones(x.shape[:2], bool)
-  return _write(config, state, x, [masks.CONTEXT], _spread(inputs.duration, x.shape[1]), valid,
-                params)
+  return _write(config, state, x, [masks.CONTEXT], inputs.duration, valid, params)
 
 
 def _remember(models: Models, params: Params, state: SamplerState, region, inputs: Inputs):
@@ -271,8 +271,8 @@ def _remember(models: Models, params: Params, state: SamplerState, region, input
   """
   config = models.generator
   x = generator.embed_regions(config, params.generator, region[:, None])
-  state = _write(config, state, x, [masks.HISTORY], _spread(inputs.duration, x.shape[1]),
-                 jnp.ones(x.shape[:2], bool), params.generator)
+  state = _write(config, state, x, [masks.HISTORY], inputs.duration, jnp.ones(x.shape[:2], bool),
+                 params.generator)
   face = params.expectation.restore(region, inputs.context, state.reference)
   latents = jnp.asarray(inputs.outside).at[:, np.asarray(config.region)].set(face)
   latents = latents * params.latent_std + params.latent_mean

@@ -80,6 +80,23 @@ def draw_keep(config, model, key, shape):
   )
 
 
+def other_voice(config, audio, key):
+  """Standardised audio features as if others had spoken: few voices must teach to hear any.
+
+  What a voice adds to Whisper's states is nearly constant over a clip; so each channel of a clip
+  is moved, stretched, and now and then silenced, the same at all times.
+
+  Args:
+    config: voice_shift and voice_stretch are standard deviations, voice_drop a probability.
+    audio: [B, T, 16, layers, channels].
+    key: random key.
+  """
+  shift, stretch, survives = jax.random.normal(key, (3, len(audio), 1, 1, *audio.shape[3:]))
+  threshold = jax.scipy.stats.norm.ppf(config.voice_drop)
+  moved = audio * (1 + config.voice_stretch * stretch) + config.voice_shift * shift
+  return jnp.where(survives > threshold, moved, 0.0)
+
+
 def train(config, workdir):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
@@ -135,7 +152,7 @@ def train(config, workdir):
   # The step
   # ----------------------------------------------------------------------------------------------
   def loss_fn(params, batch, step):
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 5)
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 6)
     f32 = {name: batch[name].astype(jnp.float32)
            for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
     reference = expectation.mean_reference(f32['references'], batch['reference_valid'])
@@ -150,7 +167,7 @@ def train(config, workdir):
       anchor_distance=batch['anchor_distance'],
       context=f32['context'],
       history=clean + level * jax.random.normal(keys[1], clean.shape),
-      audio=system.standardize(f32['audio'], audio_mean, audio_std),
+      audio=other_voice(config, system.standardize(f32['audio'], audio_mean, audio_std), keys[5]),
       audio_valid=batch['audio_valid'],
       durations=batch['durations'],
     )
