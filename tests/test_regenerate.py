@@ -154,6 +154,10 @@ def wrong(tmp_path_factory, clip):
     ({'consent': ' '}, '--consent is missing'),
     ({'out': 'absent/out.mp4'}, 'no such folder'),
     ({'out': '{wrong}/out.gif'}, 'choose one of them'),
+    ({'out': '/proc/out.mp4'}, 'cannot be written'),
+    ({'steps': '0'}, '--steps 0 is too few'),
+    ({'guidance_audio': 'nan'}, '--guidance_audio nan is no size'),
+    ({'noise': '-1'}, '--noise -1.0 is no size'),
 ])
 def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, other, checkpoint,
                                                   tmp_path, capsys):

@@ -62,6 +62,10 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     UserError: a mistake in what is asked for; nothing is written then.
   """
   clock, began = report.Clock(), time.perf_counter()
+  try:
+    sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
+  except ValueError as error:
+    raise UserError(f'--{error}') from error
   info = video.probe(edit.source)
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   whole = not edit.spans
@@ -82,7 +86,6 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     raise UserError(f'no face was found in the span of {edit.source}: it needs one face, seen from '
                     'the front or half turned, at least 50 pixels wide')
 
-  sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
   durations = np.diff(track.times, append=end)
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
@@ -162,8 +165,6 @@ def main(argv=None) -> int:
     if pathlib.Path(given.out).resolve() in (pathlib.Path(given.source).resolve(),
                                              pathlib.Path(given.audio).resolve()):
       raise UserError(f'--out {given.out} would replace an input: give another name')
-    if given.steps is not None and given.steps < 1:
-      raise UserError(f'--steps {given.steps} is too few: give 1 or more')
     wanted = tuple(spans.parse(text) for text in given.span)
     names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)

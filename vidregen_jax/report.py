@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 
+from vidregen_jax.errors import UserError
+
 
 class Clock:
   """Seconds spent by stage."""
@@ -49,5 +51,7 @@ def write_json(path, value):
   try:
     part.write_text(json.dumps(value, indent=2) + '\n')
     part.rename(path)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written ({error.strerror})') from error
   finally:
     part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ so that the first generated frame continues a past that exists.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 
 import jax
@@ -40,6 +41,16 @@ class SamplerConfig:
   guidance_start: float = 0.0
   guidance_stop: float = 1.0
   noise: float = 1.0
+
+  def __post_init__(self):
+    if self.steps < 1:
+      raise ValueError(f'steps {self.steps} is too few: give 1 or more')
+    if self.solver not in ('euler', 'heun'):
+      raise ValueError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
+    for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f'{name} {value} is no size: give 0 or more')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ so 24000/1001 and variable frame rates come out as they went in. Images are as s
 a phone's quarter turn is metadata and stays metadata.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -315,9 +316,19 @@ class Writer:
     self._durations: dict[int, int] = {}
     self._last_pts: int | None = None
 
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """What the disk refuses is told by cause, not by where in the code it came up."""
+    try:
+      yield
+    except (av.error.FFmpegError, OSError) as error:
+      raise errors.UserError(f'{self.path}: cannot be written ({error.strerror}); nothing was '
+                             'left there') from error
+
   def __enter__(self) -> 'Writer':
     try:
-      self._open()
+      with self._told():
+        self._open()
     except BaseException:
       self._discard()
       raise
@@ -400,7 +411,8 @@ class Writer:
     # The decoder's picture types would otherwise force the encoder's.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
-    self._mux_video(self._stream.encode(frame))
+    with self._told():
+      self._mux_video(self._stream.encode(frame))
 
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:
     for packet in packets:
@@ -485,10 +497,11 @@ class Writer:
     try:
       if self._last_pts is None:
         raise errors.UserError(f'{self.path}: nothing was written to it')
-      self._mux_video(self._stream.encode(None))
-      self._mux_sound(math.inf)
-      self._container.close()
-      os.replace(self._part, self.path)
+      with self._told():
+        self._mux_video(self._stream.encode(None))
+        self._mux_sound(math.inf)
+        self._container.close()
+        os.replace(self._part, self.path)
     except BaseException:
       self._discard()
       raise
