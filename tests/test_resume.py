@@ -1,16 +1,15 @@
 """A run that was stopped and resumed is the run that was not, to the last bit."""
 
-import json
-
 import fake_codec
 import fake_talkers
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from training_runs import losses, stopped_at
 
 from configs import codec as codec_config
-from vidregen_jax import input_pipeline, metrics, pixels, train_codec, weights
+from vidregen_jax import input_pipeline, pixels, train_codec, weights
 from vidregen_jax.errors import UserError
 
 
@@ -38,22 +37,11 @@ def config(dataset, **changes):
   return small
 
 
-def losses(workdir):
-  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return {line['step']: line['train/loss'] for line in lines if 'train/loss' in line}
-
-
 def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatch):
   train_codec.train(config(dataset), tmp_path / 'whole')
 
-  def stop(self, step, loss):
-    if step == 5:
-      raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch:
-    patch.setattr(metrics.MetricWriter, 'progress', stop)
-    with pytest.raises(KeyboardInterrupt):
-      train_codec.train(config(dataset), tmp_path / 'stopped')
+  with stopped_at(5, monkeypatch):
+    train_codec.train(config(dataset), tmp_path / 'stopped')
   assert not (tmp_path / 'stopped' / 'export').exists()
   assert sorted(losses(tmp_path / 'stopped')) == [1, 2, 3, 4, 5]
   train_codec.train(config(dataset), tmp_path / 'stopped')

@@ -2,15 +2,15 @@
 
 import dataclasses
 import functools
-import json
 
 import fake_talkers
 import jax
 import numpy as np
 import pytest
+from training_runs import losses, stopped_at
 
 from configs import generator as generator_config
-from vidregen_jax import encode_latents, latents, metrics, system, train_generator, weights, windows
+from vidregen_jax import encode_latents, latents, system, train_generator, weights, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -54,25 +54,14 @@ def config(data, **changes):
   return small
 
 
-def losses(workdir):
-  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return {line['step']: line['train/loss'] for line in lines if 'train/loss' in line}
-
-
 def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
   # The sampler is tested elsewhere; here it would be compiled for a picture.
   monkeypatch.setattr(train_generator, 'sample_windows',
                       lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
   train_generator.train(config(data), tmp_path / 'whole')
 
-  def stop(self, step, loss):
-    if step == 3:
-      raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch:
-    patch.setattr(metrics.MetricWriter, 'progress', stop)
-    with pytest.raises(KeyboardInterrupt):
-      train_generator.train(config(data), tmp_path / 'stopped')
+  with stopped_at(3, monkeypatch):
+    train_generator.train(config(data), tmp_path / 'stopped')
   train_generator.train(config(data), tmp_path / 'stopped')
   assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
   assert len(set(losses(tmp_path / 'whole').values())) == 5

@@ -7,7 +7,6 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 import shutil
 
@@ -60,11 +59,8 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     guess: expectation.Expectation.
     **arrays: audio_mean and audio_std [layers, channels].
   """
-  folder = pathlib.Path(folder)
-  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
-  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
-  try:
-    arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
+  arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
+  with weights.whole_folder(folder) as part:
     weights.export(part, 'generator', config, params, **arrays)
     shutil.copytree(codec_folder, part / 'codec')
     (part / 'audio_encoder').mkdir()
@@ -72,12 +68,6 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     for pattern in _AUDIO_FILES:
       for path in source.glob(pattern):
         shutil.copyfile(path, part / 'audio_encoder' / path.name)
-    if folder.exists():
-      folder.rename(old)
-    part.rename(folder)
-  finally:
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load(folder) -> System:

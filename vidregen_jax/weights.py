@@ -3,6 +3,7 @@
 Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -62,6 +63,26 @@ def unflatten(flat):
   return tree
 
 
+@contextlib.contextmanager
+def whole_folder(folder):
+  """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
+
+  Otherwise what was there stays. Yields the path to fill.
+  """
+  folder = pathlib.Path(folder)
+  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
+  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
+  part.mkdir(parents=True)
+  try:
+    yield part
+    if folder.exists():
+      folder.rename(old)
+    part.rename(folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def export(folder, kind, config, params, **arrays):
   """Write a model to a folder; it appears whole or not at all, in place of what was there.
 
@@ -72,22 +93,12 @@ def export(folder, kind, config, params, **arrays):
     params: nested dict of arrays.
     **arrays: further arrays to keep with the model.
   """
-  folder = pathlib.Path(folder)
   flat = flatten(params, _PARAMS) | arrays
   flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
-  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
-  part.mkdir(parents=True)
-  try:
+  header = {'format': _FORMAT, 'kind': kind, 'config': config}
+  with whole_folder(folder) as part:
     safetensors.numpy.save_file(flat, part / f'{kind}.safetensors')
-    header = {'format': _FORMAT, 'kind': kind, 'config': config}
     (part / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
-    if folder.exists():
-      folder.rename(old)
-    part.rename(folder)
-  finally:
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def load_export(folder, kind):
