@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from vidregen_jax import errors
-from vidregen_jax.models import whisper
+from vidregen_jax.models import pretrained, whisper
 
 TINY = whisper.WhisperConfig(
   width=16, layers=3, heads=2, mlp_width=32, mel_bins=80, positions=100
@@ -168,7 +168,7 @@ def test_neither_folder_nor_hub_names_cause_and_way_out(monkeypatch):
   def offline(*_, **__):
     raise ConnectionError('name or service not known\nand much more')
 
-  monkeypatch.setattr(whisper.huggingface_hub, 'snapshot_download', offline)
+  monkeypatch.setattr(pretrained.huggingface_hub, 'snapshot_download', offline)
   with pytest.raises(errors.UserError, match='name or service not known.*into a folder') as caught:
     whisper.load('openai/whisper-base')
   assert '\n' not in str(caught.value)
@@ -181,7 +181,7 @@ def test_a_hub_id_downloads_the_config_and_safetensors_only(tiny_folder, monkeyp
     asked[name] = allow_patterns
     return str(tiny_folder)
 
-  monkeypatch.setattr(whisper.huggingface_hub, 'snapshot_download', download)
+  monkeypatch.setattr(pretrained.huggingface_hub, 'snapshot_download', download)
   assert whisper.load('someone/whisper')[0] == TINY
   assert 'config.json' in asked['someone/whisper']
   assert all(name.endswith(('.json', '.safetensors')) for name in asked['someone/whisper'])

@@ -16,10 +16,10 @@ import numpy as np
 
 from vidregen_jax import expectation, sample, weights
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator, whisper
+from vidregen_jax.models import codec, generator, pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
-_AUDIO_FILES = (*whisper.HUB_FILES, 'LICENSE*', 'README*')
+_AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 
 def standardize(audio, mean, std):

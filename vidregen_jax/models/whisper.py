@@ -8,17 +8,13 @@ overlapping windows and what lies near an inner cut is thrown away (`features`).
 
 import dataclasses
 import functools
-import json
-import pathlib
-import re
 
-import huggingface_hub
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 
 from vidregen_jax import errors
+from vidregen_jax.models import pretrained
 
 SAMPLE_RATE = 16_000
 RATE = 50  # hidden states per second
@@ -57,12 +53,6 @@ class WhisperConfig:
 
 # ----------------------------------------------------------------------------------- weights
 
-HUB_ID = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
-HUB_FILES = (
-  'config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors'
-)
-
-
 def load(source):
   """Reads an encoder from a folder or the Hugging Face hub.
 
@@ -79,45 +69,18 @@ def load(source):
   """
   folder = locate(source)
   config = _read_config(folder)
-  return config, _arrange(config, _read_encoder(folder), folder)
+  tensors = pretrained.read_tensors(folder, 'Whisper', _encoder_name)
+  return config, _arrange(config, tensors, folder)
 
 
 def locate(source):
-  folder = pathlib.Path(source)
-  if folder.is_dir():
-    return folder
-  if not HUB_ID.fullmatch(str(source)):
-    raise errors.UserError(
-      f'no Whisper folder at {source}; give a folder with config.json and model.safetensors, '
-      "or a hub id such as 'openai/whisper-base'"
-    )
-  try:
-    return pathlib.Path(
-      huggingface_hub.snapshot_download(str(source), allow_patterns=list(HUB_FILES))
-    )
-  except (OSError, ValueError) as error:
-    cause = str(error).strip().partition('\n')[0]
-    raise errors.UserError(
-      f'{source} is not a folder, and the Hugging Face hub did not give it '
-      f'({type(error).__name__}: {cause}); check the name and the network, or copy the model '
-      'into a folder and give its path'
-    ) from error
-
-
-def _read_json(path):
-  try:
-    return json.loads(path.read_text())
-  except FileNotFoundError as error:
-    raise errors.UserError(
-      f'{path} does not exist; a Whisper folder holds config.json and model.safetensors'
-    ) from error
-  except ValueError as error:
-    raise errors.UserError(f'{path} is not JSON ({error}); copy the model again') from error
+  """The folder of an encoder, by its path or its hub id."""
+  return pretrained.locate(source, 'Whisper', 'openai/whisper-base')
 
 
 def _read_config(folder):
   path = folder / 'config.json'
-  fields = _read_json(path)
+  fields = pretrained.read_json(path, 'Whisper')
   if not isinstance(fields, dict) or fields.get('model_type') != 'whisper':
     raise errors.UserError(f"{path} does not say model_type 'whisper'; give a Whisper model")
   try:
@@ -133,34 +96,6 @@ def _read_config(folder):
     raise errors.UserError(f'{path} lacks the field {error}; copy the model again') from error
 
 
-def _read_encoder(folder):
-  """The encoder's tensors as float32, named as in transformers' `WhisperEncoder`."""
-  index = folder / 'model.safetensors.index.json'
-  if (folder / 'model.safetensors').is_file() or not index.is_file():
-    files = ['model.safetensors']
-  else:
-    files = sorted(
-      {file for name, file in _read_json(index)['weight_map'].items() if _encoder_name(name)}
-    )
-  tensors = {}
-  for path in (folder / file for file in files):
-    if not path.is_file():
-      raise errors.UserError(
-        f'{path} does not exist; copy the safetensors weights of the model into its folder'
-      )
-    try:
-      # Opened, not loaded whole: the decoder is most of a large model and is never read.
-      with safetensors.safe_open(path, framework='numpy') as opened:
-        for name in opened.keys():  # noqa: SIM118 (it is not a dict)
-          if encoder_name := _encoder_name(name):
-            tensors[encoder_name] = opened.get_tensor(name).astype(np.float32)
-    except safetensors.SafetensorError as error:
-      raise errors.UserError(
-        f'{path} is not a whole safetensors file ({error}); copy it again'
-      ) from error
-  return tensors
-
-
 def _encoder_name(name):
   """'model.encoder.conv1.bias' -> 'conv1.bias'; None for a tensor outside the encoder."""
   head, found, tail = name.removeprefix('model.').partition('encoder.')
@@ -173,16 +108,8 @@ def _arrange(config, tensors, folder):
   if width % heads:
     raise errors.UserError(f'{folder}: width {width} is not divisible by {heads} heads')
   split = (heads, width // heads)
-  faults = []
-
-  def take(name, *shape):
-    if name not in tensors:
-      faults.append(f'{name} is missing')
-    elif tensors[name].shape != shape:
-      faults.append(f'{name} is {tensors[name].shape}, not {shape}')
-    else:
-      return tensors[name]
-    return np.zeros(shape, np.float32)
+  source = pretrained.Tensors(tensors, folder, 'the encoder that its config.json describes')
+  take = source.take
 
   def stack(name, *shape):
     return np.stack([take(f'layers.{i}.{name}', *shape) for i in range(config.layers)])
@@ -227,12 +154,7 @@ def _arrange(config, tensors, folder):
     },
     'norm': norm('layer_norm', take),
   }
-  if faults:
-    more = f' and {len(faults) - 1} more faults' if len(faults) > 1 else ''
-    raise errors.UserError(
-      f'{folder} does not hold the encoder that its config.json describes: {faults[0]}{more}; '
-      'copy the model again'
-    )
+  source.check()
   return params
 
 

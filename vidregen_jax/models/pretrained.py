@@ -1,0 +1,139 @@
+"""Other people's weights: found in a folder or on the Hugging Face hub, read from safetensors.
+
+What a model makes of the tensors is in the model's own file; here is only how they are found, and
+how every fault in them is told: by the file, the cause and the way out.
+"""
+
+import json
+import pathlib
+import re
+
+import huggingface_hub
+import numpy as np
+import safetensors
+
+from vidregen_jax import errors
+
+FILES = ('config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors')
+_HUB_ID = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
+
+
+def locate(source, kind, example):
+  """The folder of a model.
+
+  Args:
+    source: a folder, or a hub id; a folder of that name wins.
+    kind: what the model is called in messages, such as 'Whisper'.
+    example: a hub id that would do.
+
+  Raises:
+    UserError: neither a folder nor the hub gives it.
+  """
+  folder = pathlib.Path(source)
+  if folder.is_dir():
+    return folder
+  if not _HUB_ID.fullmatch(str(source)):
+    raise errors.UserError(
+      f'no {kind} folder at {source}; give a folder with config.json and model.safetensors, '
+      f"or a hub id such as '{example}'"
+    )
+  try:
+    return pathlib.Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(FILES)))
+  except (OSError, ValueError) as error:
+    cause = str(error).strip().partition('\n')[0]
+    raise errors.UserError(
+      f'{source} is not a folder, and the Hugging Face hub did not give it '
+      f'({type(error).__name__}: {cause}); check the name and the network, or copy the model '
+      'into a folder and give its path'
+    ) from error
+
+
+def read_json(path, kind):
+  """A JSON file of a model's folder.
+
+  Raises:
+    UserError: it is not there, or not JSON.
+  """
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError as error:
+    raise errors.UserError(
+      f'{path} does not exist; a {kind} folder holds config.json and model.safetensors'
+    ) from error
+  except ValueError as error:
+    raise errors.UserError(f'{path} is not JSON ({error}); copy the model again') from error
+
+
+def read_tensors(folder, kind, rename):
+  """The tensors that are wanted, as float32.
+
+  Args:
+    folder: with model.safetensors, or its shards and their index.
+    kind: what the model is called in messages.
+    rename: function from a stored name to the wanted one, or None for a tensor to leave unread.
+
+  Returns:
+    Dict of arrays by wanted name.
+
+  Raises:
+    UserError: a file is not there or not whole.
+  """
+  index = folder / 'model.safetensors.index.json'
+  if (folder / 'model.safetensors').is_file() or not index.is_file():
+    files = ['model.safetensors']
+  else:
+    shards = read_json(index, kind)['weight_map'].items()
+    files = sorted({file for name, file in shards if rename(name)})
+  tensors = {}
+  for path in (folder / file for file in files):
+    if not path.is_file():
+      raise errors.UserError(
+        f'{path} does not exist; copy the safetensors weights of the model into its folder'
+      )
+    try:
+      # Opened, not loaded whole: what is not wanted can be most of a large model.
+      with safetensors.safe_open(path, framework='numpy') as opened:
+        for name in opened.keys():  # noqa: SIM118 (it is not a dict)
+          if wanted := rename(name):
+            tensors[wanted] = opened.get_tensor(name).astype(np.float32)
+    except safetensors.SafetensorError as error:
+      raise errors.UserError(
+        f'{path} is not a whole safetensors file ({error}); copy it again'
+      ) from error
+  return tensors
+
+
+class Tensors:
+  """Named tensors to take by name and shape; all faults are told at once, at the end.
+
+  Args:
+    tensors: dict of `read_tensors`.
+    folder: where they are from, for the message.
+    what: what the folder should hold, for the message.
+  """
+
+  def __init__(self, tensors, folder, what):
+    self._tensors, self._folder, self._what = tensors, folder, what
+    self._faults = []
+
+  def take(self, name, *shape):
+    """The tensor; zeros where it is missing or of another shape, which `check` tells."""
+    if name not in self._tensors:
+      self._faults.append(f'{name} is missing')
+    elif self._tensors[name].shape != shape:
+      self._faults.append(f'{name} is {self._tensors[name].shape}, not {shape}')
+    else:
+      return self._tensors[name]
+    return np.zeros(shape, np.float32)
+
+  def check(self):
+    """Raises:
+      UserError: something that was taken is missing or of another shape.
+    """
+    if self._faults:
+      rest = len(self._faults) - 1
+      more = f' and {rest} more faults' if rest else ''
+      raise errors.UserError(
+        f'{self._folder} does not hold {self._what}: {self._faults[0]}{more}; '
+        'copy the model again'
+      )
