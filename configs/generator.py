@@ -150,10 +150,10 @@ def get_config(size='512'):
     config.model.heads = 3
     config.model.layers = 4
     config.batch_size = 4
-    config.num_steps = 1_200
+    config.num_steps = 800
     config.learning_rate = 1.5e-3
-    config.eval_every = 300
-    config.checkpoint_every = 150
+    config.eval_every = 400
+    config.checkpoint_every = 200
     return config
 
   if size == 'tiny':

@@ -60,3 +60,16 @@ def test_kl_of_the_prior_is_zero_and_cell_weights_average_one():
   assert float(losses.kl(jnp.zeros(5), jnp.zeros(5))) == 0.0
   weights = losses.mouth_cell_weights(jnp.array([[[0.5, 0.5, 1.0, 1.0]]]), 2, (2, 3), 4.0)
   np.testing.assert_allclose(weights, [[[1 / 3, 5 / 3]]], rtol=1e-5)
+
+
+def test_ssim_of_equal_shifted_and_unlike_pictures():
+  rng = np.random.default_rng(0)
+  a = rng.uniform(-1, 1, (2, 24, 24, 3)).astype(np.float32)
+  np.testing.assert_allclose(losses.ssim(a, a), 1.0, atol=1e-4)
+  # Far from black the luminance term is near 1: a constant picture has no structure in common with
+  # noise, and its negative has the opposite one.
+  assert (np.abs(losses.ssim(a + 5, np.full_like(a, 5))) < 0.1).all()
+  assert (np.asarray(losses.ssim(a + 5, 5 - a)) < -0.9).all()
+  # A constant picture against a brighter one: (2ab + C1) / (a^2 + b^2 + C1), the paper's formula.
+  half, full = np.full((1, 12, 12, 1), 0.5, np.float32), np.ones((1, 12, 12, 1), np.float32)
+  np.testing.assert_allclose(losses.ssim(half, full), (1 + 4e-4) / (1.25 + 4e-4), rtol=1e-4)

@@ -24,11 +24,13 @@ from vidregen_jax import commands, latents, losses, pixels, regenerate, report, 
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import faces
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
 _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops (codec only).')
+_PERCEPTUAL = flags.DEFINE_string(
+  'perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'Which part of it.')
 _CLIPS = flags.DEFINE_integer('clips', 0, 'How many clips at most; 0 for all.', lower_bound=0)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
@@ -39,6 +41,7 @@ _NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _EDGE_SECONDS = 0.5  # left out at both ends for the middle
+_PICTURES = 8  # measured at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,40 +140,81 @@ def medians(rows):
                  for name in rows[0][part]} for part in ('whole', 'middle')}
 
 
-def codec_quality(export, clips):
-  """PSNR of an exported codec over whole clips, in dB of the mean squared error of all of them.
+def codec_quality(export, clips, vgg16=None):
+  """How near an exported codec's reconstructions are to whole clips.
 
   Args:
     export: weights.Export of a codec.
     clips: iterable of dicts with frames uint8 [F, S, S, 3] and mouth_box [F, 4].
+    vgg16: parameters of `perceptual.load`, or None to leave LPIPS out.
 
   Returns:
-    Dict of psnr and psnr_mouth, and the same of each clip's median.
+    Dict of psnr and psnr_mouth in dB, of the mean squared error of all clips, and the same of each
+    clip's median; ssim; lpips (0 is best); and flicker, the mean change from frame to frame over
+    the source's own (1 is best: less is smear, more is shimmer).
   """
   encoder = latents.Encoder.of(export)
-  model, mean, std = encoder.model, export.arrays['latent_mean'], export.arrays['latent_std']
-  decode = jax.jit(codec.decode, static_argnums=0)
-  sums, per_clip = np.zeros(4), []
+  decode, size = Decoder(export), encoder.model.size
+  likeness = jax.jit(losses.ssim)
+  distance = jax.jit(perceptual.lpips)
+  sums, per_clip, alike, apart = np.zeros(4), [], [], []
+  changes = np.zeros(2)
   for clip in tqdm.tqdm(clips, unit='clip', desc='codec'):
     length = len(clip['frames']) // codec.TIME_FACTOR * codec.TIME_FACTOR
     frames = clip['frames'][:length]
-    made, cache, step = [], codec.init_decoder_cache(model, 1), 4
-    z = encoder.stream(frames[None]) * std + mean
-    padded = np.pad(z, [(0, 0), (0, -z.shape[1] % step)] + [(0, 0)] * 3, mode='edge')
-    for start in range(0, padded.shape[1], step):
-      part, cache = decode(model, export.params, padded[:, start:start + step], cache)
-      made.append(np.asarray(part[0]))
-    made = pixels.to_uint8(np.concatenate(made)[:length])
+    made = decode(encoder.stream(frames[None])[0])
     error = np.square((made.astype(np.float64) - frames) / 127.5)
-    mouth = np.asarray(losses.box_mask(clip['mouth_box'][:length], model.size), np.float64)
+    mouth = np.asarray(losses.box_mask(clip['mouth_box'][:length], size), np.float64)
     found = np.array([error.sum(), error.size, (error * mouth).sum(), mouth.sum() * 3])
     per_clip.append(_db(found))
     sums += found
+    changes += [np.abs(np.diff(x.astype(np.int16), axis=0)).sum() for x in (made, frames)]
+    # Every fourth frame: neighbours say nearly the same, and VGG16 is slow on a CPU.
+    some = [pixels.to_float(x[::codec.TIME_FACTOR]) for x in (made, frames)]
+    for start in range(0, len(some[0]), _PICTURES):
+      pair_of = [_padded(x[start:start + _PICTURES]) for x in some]
+      count = min(_PICTURES, len(some[0]) - start)
+      alike += np.asarray(likeness(*pair_of))[:count].tolist()
+      if vgg16 is not None:
+        apart += np.asarray(distance(vgg16, *pair_of))[:count].tolist()
   whole, mouth = _db(sums)
   by_clip = np.median(per_clip, axis=0)
-  return {'psnr': round(whole, 2), 'psnr_mouth': round(mouth, 2),
-          'psnr_median_of_clips': round(float(by_clip[0]), 2),
-          'psnr_mouth_median_of_clips': round(float(by_clip[1]), 2), 'clips': len(per_clip)}
+  found = {'psnr': round(whole, 2), 'psnr_mouth': round(mouth, 2),
+           'psnr_median_of_clips': round(float(by_clip[0]), 2),
+           'psnr_mouth_median_of_clips': round(float(by_clip[1]), 2),
+           'ssim': round(float(np.mean(alike)), 4),
+           'flicker': round(float(changes[0] / changes[1]), 3), 'clips': len(per_clip)}
+  return found | ({'lpips': round(float(np.mean(apart)), 4)} if apart else {})
+
+
+def _padded(x):
+  """As many pictures as are measured at once, the last one repeated."""
+  return np.pad(x, [(0, _PICTURES - len(x))] + [(0, 0)] * 3, mode='edge')
+
+
+class Decoder:
+  """An exported codec's decoder for normalised latents of whole clips, with one compiled program.
+
+  Called with [T, H, W, C], it returns frames uint8 [4T, S, S, 3].
+  """
+
+  _STEP = 4  # latent frames at once; any number gives the same frames
+
+  def __init__(self, export):
+    self._model = codec.CodecConfig(**export.config)
+    self._params = jax.device_put(export.params)
+    self._mean, self._std = export.arrays['latent_mean'], export.arrays['latent_std']
+    self._decode = jax.jit(codec.decode, static_argnums=0)
+
+  def __call__(self, z):
+    padded = np.pad(z * self._std + self._mean, [(0, -len(z) % self._STEP)] + [(0, 0)] * 3,
+                    mode='edge')[None]
+    made, cache = [], codec.init_decoder_cache(self._model, 1)
+    for start in range(0, padded.shape[1], self._STEP):
+      part, cache = self._decode(self._model, self._params, padded[:, start:start + self._STEP],
+                                 cache)
+      made.append(np.asarray(part[0]))
+    return pixels.to_uint8(np.concatenate(made)[:len(z) * codec.TIME_FACTOR])
 
 
 def _db(sums):
@@ -195,7 +239,8 @@ def run(what):
     export = weights.load_export(_CHECKPOINT.value, 'codec')
     clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
     count = min(_CLIPS.value or len(clips), len(clips))
-    result = codec_quality(export, [clips[i] for i in range(count)])
+    vgg16 = perceptual.load(_PERCEPTUAL.value) if _PERCEPTUAL.value else None
+    result = codec_quality(export, [clips[i] for i in range(count)], vgg16)
   else:
     pairs = pair(read_clips(_PACK.value, _SPLIT.value))
     pairs = pairs[:_CLIPS.value or len(pairs)]

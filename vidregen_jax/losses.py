@@ -1,6 +1,7 @@
 """What the two models are trained on, as pure functions of arrays. Everything in float32."""
 
 import jax.numpy as jnp
+from jax import lax
 
 from vidregen_jax import masks
 
@@ -55,6 +56,37 @@ def psnr(frames, target, weight=None):
     weight = jnp.broadcast_to(weight, error.shape)
     mse = jnp.sum(error * weight) / jnp.sum(weight)
   return 10.0 * jnp.log10(4.0 / mse)
+
+
+def ssim(frames, target, window: int = 11, sigma: float = 1.5):
+  """Structural similarity (Wang et al., 2004): mean over pixels and colour channels of each frame.
+
+  Args:
+    frames, target: [N, H, W, C] in [-1, 1], sides of at least `window`.
+    window, sigma: the Gaussian window, pixels; 11 and 1.5 are the paper's. Only where it fits
+      whole is counted.
+
+  Returns:
+    [N], 1 where the two are equal.
+  """
+  at = jnp.arange(window) - (window - 1) / 2
+  taps = jnp.exp(-jnp.square(at / sigma) / 2)
+  taps = taps / taps.sum()
+
+  def blur(x):
+    for axis in (1, 2):
+      size = x.shape[axis] - window + 1
+      x = sum(taps[i] * lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(window))
+    return x
+
+  mean_a, mean_b = blur(frames), blur(target)
+  var_a = blur(frames * frames) - mean_a**2
+  var_b = blur(target * target) - mean_b**2
+  both = blur(frames * target) - mean_a * mean_b
+  c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the paper's K1 and K2; values span 2
+  index = ((2 * mean_a * mean_b + c1) * (2 * both + c2)
+           / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
+  return index.mean((1, 2, 3))
 
 
 def mouth_cell_weights(boxes, cells: int, region, mouth_weight: float):

@@ -1,0 +1,106 @@
+"""DINOv2: the same tokens as transformers' own, and damaged folders are told."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import dinov2
+
+WIDTH, LAYERS, SIDE, PATCH = 16, 2, 3, 4
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A small encoder with registers and random weights, under the stored names."""
+  rng, e = np.random.default_rng(0), WIDTH
+  shapes = {'embeddings.cls_token': (1, 1, e), 'embeddings.register_tokens': (1, 2, e),
+            'embeddings.position_embeddings': (1, SIDE**2 + 1, e),
+            'embeddings.patch_embeddings.projection.weight': (e, 3, PATCH, PATCH),
+            'embeddings.patch_embeddings.projection.bias': (e,),
+            'layernorm.weight': (e,), 'layernorm.bias': (e,)}
+  for i in range(LAYERS):
+    layer = {f'attention.attention.{name}': (e, e) for name in ('query', 'key', 'value')}
+    layer |= {'attention.output.dense': (e, e), 'mlp.fc1': (4 * e, e), 'mlp.fc2': (e, 4 * e),
+              'norm1': (e,), 'norm2': (e,)}
+    for name, shape in layer.items():
+      shapes[f'encoder.layer.{i}.{name}.weight'] = shape
+      shapes[f'encoder.layer.{i}.{name}.bias'] = shape[:1]
+    shapes |= {f'encoder.layer.{i}.layer_scale{k}.lambda1': (e,) for k in (1, 2)}
+  tensors = {name: np.float32(rng.normal(0, 0.3, shape)) for name, shape in shapes.items()}
+  safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
+  (tmp_path / 'config.json').write_text(json.dumps(dict(
+    model_type='dinov2_with_registers', hidden_size=e, num_hidden_layers=LAYERS,
+    num_attention_heads=2, mlp_ratio=4, patch_size=PATCH, image_size=SIDE * PATCH,
+    num_register_tokens=2)))
+  return tmp_path
+
+
+def change_config(folder, **changes):
+  path = folder / 'config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_patch_has_a_token_and_sees_the_others(folder):
+  config, params = dinov2.load(folder)
+  images = np.random.default_rng(1).normal(size=(2, 12, 20, 3)).astype(np.float32)
+  tokens = np.asarray(dinov2.patch_tokens(config, params, images))
+  assert tokens.shape == (2, 3, 5, WIDTH)
+  images[0, 0, 0] += 1
+  changed = np.abs(np.asarray(dinov2.patch_tokens(config, params, images)) - tokens).max(-1)
+  assert (changed[0] > 0).all()
+  assert (changed[1] == 0).all()
+  assert changed[0].argmax() == 0  # the patch itself changes most
+
+
+def test_a_side_that_is_no_multiple_of_the_patch_is_refused(folder):
+  config, params = dinov2.load(folder)
+  with pytest.raises(ValueError, match='13x12; sides must be multiples of 4'):
+    dinov2.patch_tokens(config, params, np.zeros((1, 13, 12, 3)))
+
+
+def test_normalized_grey_is_what_the_training_saw():
+  grey = np.full((1, 1, 1, 3), 2 * 0.456 - 1, np.float32)
+  np.testing.assert_allclose(dinov2.normalize(grey)[..., 1], 0, atol=1e-6)
+  np.testing.assert_allclose(dinov2.normalize(np.ones((1, 1, 1, 3)))[0, 0, 0],
+                             (1 - np.array([.485, .456, .406])) / [.229, .224, .225], rtol=1e-6)
+
+
+@pytest.mark.parametrize(('change', 'told'), [
+  ({'model_type': 'vit'}, "does not say model_type 'dinov2'"),
+  ({'use_swiglu_ffn': True}, 'is of the giant model'),
+  ({'hidden_size': 32}, r'query\.weight is \(16, 16\), not \(32, 32\) and'),
+  ({'num_register_tokens': 4}, r'register_tokens is \(1, 2, 16\), not \(1, 4, 16\)'),
+  ({'num_hidden_layers': 3}, r'layer\.2\..* is missing and \d+ more faults'),
+])
+def test_a_folder_that_does_not_fit_is_told(folder, change, told):
+  change_config(folder, **change)
+  with pytest.raises(UserError, match=told):
+    dinov2.load(folder)
+
+
+@pytest.mark.parametrize('registers', [0, 3])
+@pytest.mark.parametrize('shape', [(56, 56), (70, 42), (28, 28)])
+def test_tokens_equal_those_of_transformers(tmp_path, registers, shape):
+  torch, transformers = pytest.importorskip('torch'), pytest.importorskip('transformers')
+  torch.manual_seed(0)
+  sizes = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=56,
+               patch_size=14)
+  if registers:
+    config = transformers.Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers)
+    model = transformers.Dinov2WithRegistersModel(config)
+  else:
+    model = transformers.Dinov2Model(transformers.Dinov2Config(**sizes))
+  with torch.no_grad():
+    for parameter in model.parameters():  # as initialised, most would be zeros and ones
+      parameter.normal_(0, 0.2)
+  model.eval().save_pretrained(tmp_path)
+  images = np.random.default_rng(2).normal(size=(2, *shape, 3)).astype(np.float32)
+  with torch.no_grad():
+    theirs = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).last_hidden_state
+  theirs = theirs[:, 1 + registers:].numpy()
+  ours = np.asarray(dinov2.patch_tokens(*dinov2.load(tmp_path), images))
+  # Float32 on both sides; the sums are ordered differently.
+  np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, atol=1e-4)

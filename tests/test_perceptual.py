@@ -1,0 +1,116 @@
+"""VGG16 and LPIPS: read whole or told, a distance, and the same numbers as PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import perceptual
+
+
+def random_tensors():
+  """VGG16 with He-initialised weights and positive heads, under the stored names."""
+  rng, tensors, index, inputs = np.random.default_rng(0), {}, 0, 3
+  for count, width in zip(perceptual.BLOCKS, perceptual.WIDTHS, strict=True):
+    for _ in range(count):
+      scale = np.sqrt(2 / (9 * inputs))
+      tensors[f'features.{index}.weight'] = np.float32(
+        rng.normal(0, scale, (width, inputs, 3, 3)))
+      tensors[f'features.{index}.bias'] = np.float32(rng.normal(0, 0.05, width))
+      index, inputs = index + 2, width
+    index += 1
+  for i, width in enumerate(perceptual.WIDTHS):
+    tensors[f'lin{i}.model.1.weight'] = np.float32(rng.random((1, width, 1, 1)))
+  return tensors
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('vgg16')
+  safetensors.numpy.save_file(random_tensors(), folder / 'model.safetensors')
+  return folder
+
+
+@pytest.fixture(scope='module')
+def images():
+  rng = np.random.default_rng(1)
+  smooth = jax.image.resize(rng.uniform(-1, 1, (2, 6, 6, 3)), (2, 32, 48, 3), 'cubic')
+  return np.asarray(smooth, np.float32)
+
+
+def test_a_distance_is_zero_for_the_same_and_grows_with_the_error(folder, images):
+  params = perceptual.load(folder)
+  noise = np.random.default_rng(2).normal(size=images.shape).astype(np.float32)
+  distances = [perceptual.lpips(params, images, images + size * noise) for size in (0, 0.05, 0.3)]
+  assert (distances[0] == 0).all()
+  assert (distances[0] < distances[1]).all()
+  assert (distances[1] < distances[2]).all()
+  np.testing.assert_allclose(distances[2], perceptual.lpips(params, images + 0.3 * noise, images),
+                             rtol=1e-5)
+
+
+def test_the_gradient_is_finite_where_the_images_are_equal(folder, images):
+  params = perceptual.load(folder)
+  grad = jax.grad(lambda x: perceptual.lpips(params, x, images).sum())(jnp.zeros_like(images) + 1)
+  assert jnp.isfinite(grad).all()
+  assert jnp.abs(grad).max() > 0
+
+
+def test_weights_choose_where_the_distance_is_measured(folder, images):
+  params = perceptual.load(folder)
+  other = images.copy()
+  other[:, :, :16] += 0.5
+  left, right = np.zeros((2, 2, 32, 48), np.float32)
+  left[..., :16], right[..., -8:] = 1, 1
+  plain = perceptual.lpips(params, images, other)
+  np.testing.assert_allclose(perceptual.lpips(params, images, other, np.ones_like(left)), plain,
+                             rtol=1e-4)
+  assert (perceptual.lpips(params, images, other, left) > plain).all()
+  assert (perceptual.lpips(params, images, other, right) < plain).all()
+
+
+def test_what_is_missing_is_named(folder, tmp_path):
+  tensors = random_tensors()
+  del tensors['features.28.bias'], tensors['lin4.model.1.weight']
+  safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
+  with pytest.raises(UserError, match=r'features\.28\.bias is missing and 1 more faults'):
+    perceptual.load(tmp_path)
+  with pytest.raises(UserError, match='no VGG16 folder at ./none'):
+    perceptual.load('./none')
+
+
+def test_taps_and_distance_equal_those_of_torch(folder, images):
+  torch = pytest.importorskip('torch')
+  tensors = {name: torch.from_numpy(x) for name, x in random_tensors().items()}
+
+  def taps(x):
+    x, index, found = (x - torch.tensor([-.030, -.088, -.188]).view(1, 3, 1, 1)) / torch.tensor(
+      [.458, .448, .450]).view(1, 3, 1, 1), 0, []
+    for i, count in enumerate(perceptual.BLOCKS):
+      if i:
+        x = torch.nn.functional.max_pool2d(x, 2, 2)
+      for _ in range(count):
+        x = torch.relu(torch.nn.functional.conv2d(
+          x, tensors[f'features.{index}.weight'], tensors[f'features.{index}.bias'], padding=1))
+        index += 2
+      index += 1
+      found.append(x)
+    return found
+
+  def distance(a, b):
+    unit = lambda x: x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10)
+    return sum(
+      torch.nn.functional.conv2d((unit(x) - unit(y)) ** 2, tensors[f'lin{i}.model.1.weight'])
+      .mean((1, 2, 3)) for i, (x, y) in enumerate(zip(taps(a), taps(b), strict=True)))
+
+  other = images[::-1].copy()
+  first = lambda x: torch.from_numpy(np.moveaxis(x, -1, 1).copy())
+  params = perceptual.load(folder)
+  for ours, theirs in zip(perceptual.features(params, images), taps(first(images)), strict=True):
+    theirs = np.moveaxis(theirs.numpy(), 1, -1)
+    # Thirteen convolutions in float32, summed in another order.
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+  np.testing.assert_allclose(perceptual.lpips(params, images, other),
+                             distance(first(images), first(other)).numpy(), rtol=1e-4)

@@ -1,0 +1,112 @@
+"""VGG16's features (Simonyan and Zisserman, 2014) and LPIPS (Zhang et al., 2018, arXiv 1801.03924).
+
+Constants are those of the PerceptualSimilarity repository, lpips/lpips.py and
+lpips/pretrained_networks.py: five taps after relu1_2, 2_2, 3_3, 4_3 and 5_3; features of unit
+length over channels; squared differences weighted by learned heads, averaged over the picture, and
+summed over the taps.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from vidregen_jax.models import pretrained
+
+BLOCKS = (2, 2, 3, 3, 3)  # convolutions between poolings
+WIDTHS = (64, 128, 256, 512, 512)
+# ImageNet's mean and deviation, for images in [-1, 1].
+_SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
+_SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+
+
+def load(source) -> dict:
+  """Reads VGG16 and the LPIPS heads.
+
+  Args:
+    source: a folder with model.safetensors, or a hub id. The convolutions are named as in
+      torchvision, `features.N.weight` and `.bias`, the heads as in the lpips package,
+      `linN.model.1.weight`.
+
+  Returns:
+    Dict of 'convolutions', for each block a list of (kernel HWIO, bias), and 'heads', [C] each.
+
+  Raises:
+    UserError: no such folder or hub id, or something is missing in it.
+  """
+  folder = pretrained.locate(source, 'VGG16', 'name/vgg16-lpips')
+  tensors = pretrained.read_tensors(folder, 'VGG16', _wanted)
+  taken = pretrained.Tensors(tensors, folder, 'VGG16 with the LPIPS heads')
+  convolutions, index, inputs = [], 0, 3
+  for count, width in zip(BLOCKS, WIDTHS, strict=True):
+    block = []
+    for _ in range(count):
+      kernel = taken.take(f'features.{index}.weight', width, inputs, 3, 3)
+      block.append((kernel.transpose(2, 3, 1, 0), taken.take(f'features.{index}.bias', width)))
+      index, inputs = index + 2, width  # a ReLU stands after each convolution
+    convolutions.append(block)
+    index += 1  # and a pooling after each block
+  heads = [taken.take(f'lin{i}.model.1.weight', 1, width, 1, 1).reshape(-1)
+           for i, width in enumerate(WIDTHS)]
+  taken.check()
+  return {'convolutions': convolutions, 'heads': heads}
+
+
+def _wanted(name):
+  return name if name.startswith(('features.', 'lin')) else None
+
+
+def features(params, images) -> list:
+  """The five taps.
+
+  Args:
+    params: of `load`.
+    images: [N, H, W, 3] in [-1, 1], sides of at least 16 pixels.
+
+  Returns:
+    [N, H / 2^i, W / 2^i, C_i] for i = 0 to 4, before they are made of unit length.
+  """
+  x, taps = (images - _SHIFT) / _SCALE, []
+  for i, block in enumerate(params['convolutions']):
+    if i:
+      x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), 'VALID')
+    for kernel, bias in block:
+      x = jax.nn.relu(lax.conv_general_dilated(
+        x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + bias)
+    taps.append(x)
+  return taps
+
+
+def _unit(x):
+  # The package adds its 1e-10 to the length; here it stands under the root too, where the gradient
+  # of the length of a zero vector would be infinite.
+  return x / (jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-20) + 1e-10)
+
+
+def lpips_map(params, images, others) -> list:
+  """LPIPS before its averages: for each tap [N, H_i, W_i]."""
+  return [jnp.square(_unit(a) - _unit(b)) @ head
+          for a, b, head in zip(features(params, images), features(params, others),
+                                params['heads'], strict=True)]
+
+
+def lpips(params, images, others, weight=None):
+  """The LPIPS distance.
+
+  Args:
+    params: of `load`.
+    images, others: [N, H, W, 3] in [-1, 1].
+    weight: optional [N, H, W]: each tap's average is weighted by it, brought to the tap's size.
+      Ones give the plain distance.
+
+  Returns:
+    [N].
+  """
+  total = 0.0
+  for distance in lpips_map(params, images, others):
+    if weight is None:
+      total += distance.mean((1, 2))
+      continue
+    near = jax.image.resize(weight, distance.shape, 'linear', antialias=True)
+    total += jnp.sum(distance * near, (1, 2)) / jnp.maximum(jnp.sum(near, (1, 2)), 1e-8)
+  return total
