@@ -188,8 +188,11 @@ def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
 
 def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
   folder = pathlib.Path(__file__).parents[1]
+  # A shell's background jobs ignore Ctrl-C, and so would what they start: this one shall hear it.
+  program = ('import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
+             'from vidregen_jax import regenerate; sys.exit(regenerate.main(sys.argv[1:]))')
   process = subprocess.Popen(
-      [sys.executable, '-m', 'vidregen_jax.regenerate', str(clip), '--audio', str(other),
+      [sys.executable, '-c', program, str(clip), '--audio', str(other),
        '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4'),
        '--steps', '200'],
       cwd=folder, stderr=subprocess.PIPE, text=True)
