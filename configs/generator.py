@@ -5,7 +5,7 @@
   python -m vidregen_jax.train --config=configs/generator.py:tiny --workdir=out/generator
 
 size      data                          hardware           time, and what to expect
-tiny      the bundled talkers, 64 px    2 CPU cores        7 minutes; see Results in README.md
+tiny      the bundled talkers, 64 px    2 CPU cores        9 minutes; see Results in README.md
 talkers   the bundled talkers, 96 px    2 CPU cores        not measured
 256       your own consented footage    8 accelerators     not measured
 512       your own consented footage    a pod, `--multihost`   not measured
