@@ -9,11 +9,11 @@ SHAPE = windows.WindowShape(4, 1, 2, 4, REGION)
 
 
 def record(seed, kernel):
-  """A clip whose lower face is its still's, moved as its upper face moved."""
+  """A clip whose lower face is its still's, moved as its upper face moved, and a little lighter."""
   rng = np.random.default_rng(seed)
   still = rng.standard_normal((4, 3))
   context = still + 0.5 * rng.standard_normal((12, 4, 3))
-  face = still[2:] + ((context - still).reshape(12, -1) @ kernel).reshape(12, 2, 3)
+  face = 0.2 + still[2:] + ((context - still).reshape(12, -1) @ kernel).reshape(12, 2, 3)
   target = np.concatenate([context[:, :2], face], 1).reshape(12, 2, 2, 3)
   return {'target': target, 'context': context.reshape(12, 2, 2, 3), 'cold': target,
           'stills': np.repeat(still.reshape(1, 2, 2, 3), 8, 0), 'still_frames': np.arange(0, 48, 6),

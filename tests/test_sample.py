@@ -15,6 +15,7 @@ GENERATOR = generator.GeneratorConfig(
     audio_hidden=8)
 MODELS = sample.Models(CODEC, GENERATOR)
 FRAMES = 6
+SECONDS = np.linspace(1 / 60, 1 / 24, FRAMES + 1, dtype=np.float32)  # a variable frame rate
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -51,17 +52,18 @@ def arrays(seed, batch=1, frames=FRAMES):
 
   def normal(*shape):
     return rng.standard_normal(shape, np.float32)
+  seconds = np.repeat(SECONDS[:frames + 1, None], batch, 1)
   inputs = sample.Inputs(
       context=normal(frames, batch, 4, 6), outside=normal(frames, batch, 4, 6),
-      duration=np.full((frames, batch), 0.04, np.float32), audio=normal(frames, batch, 16, 2, 12),
+      duration=seconds[:-1], audio=normal(frames, batch, 16, 2, 12),
       audio_valid=np.ones((frames, batch), bool),
-      audio_duration=np.full((frames, batch), 0.04, np.float32),
+      audio_duration=seconds[1:],
       anchor_distance=np.repeat(np.arange(frames, 0, -1, dtype=np.float32)[:, None], batch, 1))
   start = dict(references=normal(batch, 2, 4, 6), reference_valid=np.ones((batch, 2), bool),
                anchor=normal(batch, 2, 6), anchor_context=normal(batch, 4, 6),
                anchor_valid=np.ones(batch, bool),
                audio=normal(batch, 1, 16, 2, 12), audio_valid=np.ones((batch, 1), bool),
-               audio_durations=np.full((batch, 1), 0.04, np.float32))
+               audio_durations=seconds[:1].T)
   return inputs, start
 
 
@@ -125,7 +127,7 @@ def test_sampling_sees_what_training_saw(params):
       start['references'], start['reference_valid'],
       guess().residual(start['anchor'], start['anchor_context'], reference),
       np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
-      valid, np.full((1, FRAMES + 1), 0.04, np.float32))
+      valid, SECONDS[None])
   keep = generator.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
   one = sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
