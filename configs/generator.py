@@ -6,7 +6,7 @@
 
 size      data                          hardware           time, and what to expect
 tiny      the bundled talkers, 64 px    2 CPU cores        9 minutes; see Results in README.md
-talkers   the bundled talkers, 96 px    2 CPU cores        38 minutes; see Results in README.md
+talkers   the bundled talkers, 96 px    2 CPU cores        43 minutes; see Results in README.md
 256       your own consented footage    8 accelerators     not measured
 512       your own consented footage    a pod, `--multihost`   not measured
 """

@@ -74,6 +74,18 @@ def mean_reference(references, valid):
   return (references * weight).sum(1) / jnp.maximum(weight.sum(1), 1.0)
 
 
+def ridge_regression(x, y, penalty):
+  """The kernel [D, E] and bias [E] that minimise mean |y - x k - b|^2 + sum penalty k^2.
+
+  Args:
+    x: [N, D]; y: [N, E]; penalty: [D].
+  """
+  mean_x, mean_y = x.mean(0), y.mean(0)
+  gram = (x - mean_x).T @ (x - mean_x) + len(x) * np.diag(penalty)
+  kernel = np.linalg.solve(gram, (x - mean_x).T @ (y - mean_y))
+  return kernel, mean_y - mean_x @ kernel
+
+
 def fit(clips, shape: windows.WindowShape, draws: int, ridge: float) -> Expectation:
   """Fits the guess to training clips, each with several windows and choices of references.
 
@@ -81,24 +93,16 @@ def fit(clips, shape: windows.WindowShape, draws: int, ridge: float) -> Expectat
     clips: sequence of records of `encode_latents`.
     shape: what a window holds.
     draws: windows of each clip.
-    ridge: weight of the penalty, in variances of an input.
+    ridge: penalty, in the squared units of a normalised latent.
   """
-  rng, inputs, targets = np.random.default_rng(0), [], []
-  region = np.asarray(shape.region)
-  for i in range(len(clips)):
-    record = clips[i]
-    for _ in range(draws):
-      start = int(rng.integers(max(len(record['target']) - shape.frames, 0) + 1))
-      cut = windows.cut(record, start, shape, rng)
-      stills = cut['references'][cut['reference_valid']].astype(np.float32)
-      reference = stills.mean(0) if len(stills) else np.zeros_like(cut['references'][0], np.float32)
-      inputs.append((cut['context'] - reference).reshape(shape.frames, -1))
-      targets.append((cut['target'] - reference)[:, region].reshape(shape.frames, -1))
+  inputs, targets, region = [], [], np.asarray(shape.region)
+  for cut in windows.draw(clips, shape, draws):
+    stills = cut['references'][cut['reference_valid']].astype(np.float32)
+    reference = stills.mean(0) if len(stills) else np.zeros_like(cut['references'][0], np.float32)
+    inputs.append((cut['context'] - reference).reshape(shape.frames, -1))
+    targets.append((cut['target'] - reference)[:, region].reshape(shape.frames, -1))
   x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, targets))
-  mean_x, mean_y = x.mean(0), y.mean(0)
-  gram = (x - mean_x).T @ (x - mean_x) + ridge * len(x) * np.eye(x.shape[1])
-  kernel = np.linalg.solve(gram, (x - mean_x).T @ (y - mean_y))
-  bias = mean_y - mean_x @ kernel
+  kernel, bias = ridge_regression(x, y, np.full(x.shape[1], ridge))
   error = (y - x @ kernel - bias).reshape(len(y), len(region), -1)
   scale = np.sqrt(np.mean(error**2, axis=(0, 2)))
   return Expectation(kernel.astype(np.float32), bias.astype(np.float32), scale.astype(np.float32),

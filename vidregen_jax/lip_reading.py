@@ -56,20 +56,14 @@ def fit(clips, shape: windows.WindowShape, guess: expectation.Expectation, draws
     guess: what is expected of a lower face.
     draws: windows of each clip.
   """
-  rng, inputs, gaps = np.random.default_rng(0), [], []
-  for i in range(len(clips)):
-    record = clips[i]
-    for _ in range(draws):
-      start = int(rng.integers(max(len(record['target']) - shape.frames, 0) + 1))
-      cut = windows.cut(record, start, shape, rng)
-      parts = (cut[name][None] for name in ('target', 'context', 'references', 'reference_valid'))
-      inputs.append(_residual(guess, *parts)[0])
-      gaps.append(cut['lip_gap'].reshape(shape.frames, -1))
+  inputs, gaps = [], []
+  for cut in windows.draw(clips, shape, draws):
+    parts = (cut[name][None] for name in ('target', 'context', 'references', 'reference_valid'))
+    inputs.append(_residual(guess, *parts)[0])
+    gaps.append(cut['lip_gap'].reshape(shape.frames, -1))
   x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, gaps))
-  mean = x.mean(0)
-  gram = (x - mean).T @ (x - mean) + _RIDGE * len(x) * np.diag(x.var(0))
-  kernel = np.linalg.solve(gram, (x - mean).T @ (y - y.mean(0)))
-  return Reader(guess, kernel.astype(np.float32), (y.mean(0) - mean @ kernel).astype(np.float32))
+  kernel, bias = expectation.ridge_regression(x, y, _RIDGE * x.var(0))
+  return Reader(guess, kernel.astype(np.float32), bias.astype(np.float32))
 
 
 def correlation(a, b):

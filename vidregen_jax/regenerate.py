@@ -64,7 +64,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   clock, began = report.Clock(), time.perf_counter()
   try:
     sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
-  except ValueError as error:
+  except UserError as error:
     raise UserError(f'--{error}') from error
   info = video.probe(edit.source)
   begin, end = float(info.start_time), float(info.start_time + info.duration)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import expectation, flow, masks
+from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
 
 
@@ -44,13 +45,13 @@ class SamplerConfig:
 
   def __post_init__(self):
     if self.steps < 1:
-      raise ValueError(f'steps {self.steps} is too few: give 1 or more')
+      raise UserError(f'steps {self.steps} is too few: give 1 or more')
     if self.solver not in ('euler', 'heun'):
-      raise ValueError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
+      raise UserError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
     for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):
       value = getattr(self, name)
       if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f'{name} {value} is no size: give 0 or more')
+        raise UserError(f'{name} {value} is no size: give 0 or more')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,6 +103,8 @@ def train(config, workdir):
   Raises:
     UserError: a mistake in the config, latents of another codec, or a non-finite loss.
   """
+  if not 0 <= config.voice_drop < 1:
+    raise UserError(f'config.voice_drop {config.voice_drop} is no share of channels: give 0 to 1')
   workdir = pathlib.Path(workdir)
   lead = jax.process_index() == 0
 

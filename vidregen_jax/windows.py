@@ -88,6 +88,16 @@ def cut(record, start, shape, rng):
   }
 
 
+def draw(clips, shape, count):
+  """Yields `count` random windows of each clip, the same at every call."""
+  rng = np.random.default_rng(0)
+  for i in range(len(clips)):
+    record = clips[i]
+    for _ in range(count):
+      start = int(rng.integers(max(len(record['target']) - shape.frames, 0) + 1))
+      yield cut(record, start, shape, rng)
+
+
 def listen(features, times, start, stop):
   """Audio of latent frames start to stop.
 

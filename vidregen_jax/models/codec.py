@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from vidregen_jax.errors import UserError
 from vidregen_jax.models import layers
 
 PATCH = 4  # pixels a side that become channels before the first convolution
@@ -56,12 +57,12 @@ class CodecConfig:
     stages = len(self.widths)
     for name in ('encoder_depths', 'decoder_depths', 'time_kernels'):
       if len(getattr(self, name)) != stages:
-        raise ValueError(f'codec {name} has {len(getattr(self, name))} entries, '
+        raise UserError(f'codec {name} has {len(getattr(self, name))} entries, '
                          f'but widths has {stages}')
     if self.size % self.factor:
-      raise ValueError(f'codec size {self.size} is not a multiple of its factor {self.factor}')
+      raise UserError(f'codec size {self.size} is not a multiple of its factor {self.factor}')
     if self.norm not in ('rms', 'group') or self.conv not in ('sum2d', 'native'):
-      raise ValueError(f'codec norm {self.norm!r} or conv {self.conv!r} is not one that exists: '
+      raise UserError(f'codec norm {self.norm!r} or conv {self.conv!r} is not one that exists: '
                        "norm is 'rms' or 'group', conv is 'sum2d' or 'native'")
 
   @property

@@ -21,6 +21,7 @@ import numpy as np
 from flax import nnx
 
 from vidregen_jax import masks
+from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, layers
 
 AUDIO_TOKENS = 4  # a latent frame's audio
@@ -70,7 +71,7 @@ class GeneratorConfig:
 
   def __post_init__(self):
     if self.width % self.heads or (self.width // self.heads) % 8:
-      raise ValueError(f'generator width {self.width} over {self.heads} heads gives a head of '
+      raise UserError(f'generator width {self.width} over {self.heads} heads gives a head of '
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
 
   @property
