@@ -51,7 +51,7 @@ def edit():
   """Edits a held-out clip with other words, and measures the mouth against the truth."""
   import numpy as np
 
-  from vidregen_jax import evaluate
+  from vidregen_jax import lip_reading, listening
   from vidregen_jax.media import faces, video
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
@@ -65,15 +65,15 @@ def edit():
   video.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, sound.samples,
                    sound.rate)
 
-  old, new = (evaluate.read_truth(path.with_suffix('.npz')) for path in (source, truth))
+  old, new = (listening.read_truth(path.with_suffix('.npz')) for path in (source, truth))
   seen = faces.track_file(edited)
   report = json.loads((OUT / 'edited.json').read_text())
   report['lip_gap_correlation'] = {
-    'with the new sound (truth)': evaluate.correlation(seen.lip_gap, new.truth(seen.times)),
-    'with the old sound (truth)': evaluate.correlation(seen.lip_gap, old.truth(seen.times)),
-    'between the two truths': evaluate.correlation(new.truth(seen.times), old.truth(seen.times)),
+    'with the new sound (truth)': lip_reading.correlation(seen.lip_gap, new.truth(seen.times)),
+    'with the old sound (truth)': lip_reading.correlation(seen.lip_gap, old.truth(seen.times)),
+    'between the two truths': lip_reading.correlation(new.truth(seen.times), old.truth(seen.times)),
     'of the tracker with the truth, on the true video':
-      evaluate.correlation(new.tracked_gap, new.lip_gap),
+      lip_reading.correlation(new.tracked_gap, new.lip_gap),
   }
   (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
   print('\nlip gap in the edited video, correlation over its frames:')

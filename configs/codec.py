@@ -41,10 +41,33 @@ def get_config(size='512'):
   config.fsdp = 1
   config.tensor = 1
 
-  # Loss. kl_weight is reached after kl_warmup_steps; mouth pixels weigh 1 + mouth_weight.
+  # What is trained: 'encoder', 'decoder' or both; from an exported codec, or '' for anew.
+  config.parts = ('encoder', 'decoder')
+  config.start_from = ''
+
+  # Loss: an L1 of weight 1 and LPIPS; the mouth weighs 1 + mouth_weight in both. VGG16 with the
+  # LPIPS heads is named by folder or hub id; of each window it looks at so many consecutive frames,
+  # 0 for all.
   config.mouth_weight = 4.0
+  config.perceptual = 'checkpoints/vgg16-lpips'
+  config.perceptual_weight = 0.5
+  config.perceptual_frames = 0
+  # The latents' KL; its weight is reached after kl_warmup_steps.
   config.kl_weight = 1e-6
   config.kl_warmup_steps = 10_000
+  # Alignment of the latents with a teacher: folder or hub id of a DINOv2, '' for VGG16.
+  config.teacher = 'facebook/dinov2-base'
+  config.align_weight = 0.1
+  config.align_frames = 0
+  config.cosine_margin = 0.5
+  config.distance_margin = 0.25
+  # Discriminators of the crop and of the mouth, cut out at gan_mouth_size pixels.
+  config.gan_weight = 0.05
+  config.gan_start = 50_000
+  config.gan_learning_rate = 1e-4
+  config.gan_widths = (64, 128, 256, 512)
+  config.gan_mouth_size = 128
+  config.penalty_weight = 1.0
 
   # Optimizer.
   config.num_steps = 400_000
@@ -67,12 +90,15 @@ def get_config(size='512'):
   # The fields of vidregen_jax.models.codec.CodecConfig.
   config.model = config_dict.ConfigDict()
   config.model.size = 512
-  config.model.widths = (128, 256, 512, 768)
-  config.model.encoder_depths = (3, 4, 4, 4)
-  config.model.decoder_depths = (4, 5, 5, 4)
-  config.model.time_kernels = (1, 1, 3, 3)
+  config.model.widths = (64, 192, 384, 768)
+  config.model.encoder_depths = (2, 2, 2, 4)
+  config.model.decoder_depths = (2, 2, 2, 4)
+  config.model.time_kernels = (1, 1, 1, 3)
   config.model.latent_channels = 64
+  config.model.latent_stages = 1
   config.model.aligned = False
+  config.model.levels = 0
+  config.model.shortcut = True
   config.model.norm = 'rms'
   config.model.conv = 'native'
   config.model.dtype = 'bfloat16'
@@ -80,9 +106,9 @@ def get_config(size='512'):
   if size == '512':
     return config
 
-  config.model.widths = (128, 256, 512)
-  config.model.encoder_depths = (3, 4, 4)
-  config.model.decoder_depths = (4, 5, 5)
+  config.model.widths = (64, 192, 512)
+  config.model.encoder_depths = (2, 2, 4)
+  config.model.decoder_depths = (2, 2, 4)
   config.model.time_kernels = (1, 1, 3)
   config.model.latent_channels = 48
   if size == '256':
@@ -91,6 +117,17 @@ def get_config(size='512'):
 
   config.num_workers = 0
   config.needs_accelerator = False
+  # Minutes on a CPU: too short for what VGG16, a teacher and discriminators give.
+  config.perceptual = ''
+  config.perceptual_weight = 0.0
+  config.perceptual_frames = 1
+  config.teacher = ''
+  config.align_weight = 0.0
+  config.align_frames = 1
+  config.gan_weight = 0.0
+  config.gan_start = 60
+  config.gan_widths = (32, 64, 128)
+  config.gan_mouth_size = 32
   config.model.conv = 'sum2d'
   config.model.dtype = 'float32'
   config.model.aligned = True
@@ -106,6 +143,7 @@ def get_config(size='512'):
   config.model.widths = (32, 64, 128)
   config.model.encoder_depths = (1, 1, 2)
   config.model.decoder_depths = (1, 2, 2)
+  config.model.latent_stages = 0
   config.batch_size = 6
   config.ema = 0.99
 

@@ -39,6 +39,10 @@ def encode(config, params, frames, cache):
   return (mean, jnp.full_like(mean, -4.0)), x[:, -1:]
 
 
+def draw(config, mean, logvar, key):
+  return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
+
+
 def decode(config, params, latents, cache):
   cell = config.size // config.cells
   x = latents @ params['decoder']['w']

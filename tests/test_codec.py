@@ -11,7 +11,7 @@ from configs import codec as codec_config
 from vidregen_jax import train_codec
 from vidregen_jax.models import codec, layers
 
-CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6)
+CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6, latent_stages=1)
 
 
 def run(config, params, frames):

@@ -4,38 +4,18 @@ import json
 
 import numpy as np
 import pytest
-import safetensors.numpy
+import random_weights
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2
 
-WIDTH, LAYERS, SIDE, PATCH = 16, 2, 3, 4
+WIDTH = random_weights.DINOV2['width']
 
 
 @pytest.fixture
 def folder(tmp_path):
   """A small encoder with registers and random weights, under the stored names."""
-  rng, e = np.random.default_rng(0), WIDTH
-  shapes = {'embeddings.cls_token': (1, 1, e), 'embeddings.register_tokens': (1, 2, e),
-            'embeddings.position_embeddings': (1, SIDE**2 + 1, e),
-            'embeddings.patch_embeddings.projection.weight': (e, 3, PATCH, PATCH),
-            'embeddings.patch_embeddings.projection.bias': (e,),
-            'layernorm.weight': (e,), 'layernorm.bias': (e,)}
-  for i in range(LAYERS):
-    layer = {f'attention.attention.{name}': (e, e) for name in ('query', 'key', 'value')}
-    layer |= {'attention.output.dense': (e, e), 'mlp.fc1': (4 * e, e), 'mlp.fc2': (e, 4 * e),
-              'norm1': (e,), 'norm2': (e,)}
-    for name, shape in layer.items():
-      shapes[f'encoder.layer.{i}.{name}.weight'] = shape
-      shapes[f'encoder.layer.{i}.{name}.bias'] = shape[:1]
-    shapes |= {f'encoder.layer.{i}.layer_scale{k}.lambda1': (e,) for k in (1, 2)}
-  tensors = {name: np.float32(rng.normal(0, 0.3, shape)) for name, shape in shapes.items()}
-  safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
-  (tmp_path / 'config.json').write_text(json.dumps(dict(
-    model_type='dinov2_with_registers', hidden_size=e, num_hidden_layers=LAYERS,
-    num_attention_heads=2, mlp_ratio=4, patch_size=PATCH, image_size=SIDE * PATCH,
-    num_register_tokens=2)))
-  return tmp_path
+  return random_weights.dinov2(tmp_path)
 
 
 def change_config(folder, **changes):

@@ -1,8 +1,15 @@
+import concurrent.futures
+import json
+import os
+import threading
+
 import fake_codec
 import fake_talkers
 import jax
 import numpy as np
 import pytest
+from absl.testing import flagsaver
+from array_record.python import array_record_module
 
 from vidregen_jax import encode_latents, input_pipeline, latents, pixels, weights
 from vidregen_jax.errors import UserError
@@ -74,17 +81,41 @@ def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
   np.testing.assert_allclose(mirrored['mouth_box'][0], [0.3, 0.6, 0.75, 0.9])
 
 
-def write(folder, dataset, encoder, **inputs):
+def write(folder, dataset, encoder, host=0, hosts=1, **inputs):
   encode_latents.write_dataset(
     folder, dataset, encoder, listen, True, {'codec': 'abc', 'flip': True} | inputs,
-    ('train', 'validation', 'test'),
+    ('train', 'validation', 'test'), host, hosts,
   )
 
 
-def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
-  dataset, encoder, tmp_path, monkeypatch
-):
+@pytest.fixture
+def small_shards(monkeypatch):
+  """The test dataset makes five: three of train, one of validation and one of test."""
   monkeypatch.setattr(encode_latents, '_SHARD', 2)
+
+
+def contents(folder):
+  """The raw records of every shard, and what dataset_info.json says."""
+  shards = {path.name: array_record_module.ArrayRecordReader(str(path)).read_all()
+            for path in folder.glob('*.array_record')}
+  return shards, input_pipeline.latent_info(folder)
+
+
+def together(*calls):
+  """Make calls in threads that start at once; what they raised, None where nothing."""
+  barrier = threading.Barrier(len(calls))
+
+  def call(function):
+    barrier.wait()
+    return function()
+
+  with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+    return [future.exception() for future in [pool.submit(call, f) for f in calls]]
+
+
+def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
+  dataset, encoder, tmp_path, monkeypatch, small_shards
+):
   write(tmp_path / 'whole', dataset, encoder)
   clips = input_pipeline.latent_clips(tmp_path / 'whole', 'train')
   assert [clips[i]['flipped'] for i in range(len(clips))] == [False, True] * 5
@@ -128,3 +159,135 @@ def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
     write(tmp_path, dataset, encoder, codec='xyz')
   with pytest.raises(UserError, match="no split 'dev'"):
     input_pipeline.latent_clips(tmp_path, 'dev')
+
+
+def test_hosts_together_write_what_one_host_writes(
+  dataset, encoder, tmp_path, capsys, small_shards
+):
+  write(tmp_path / 'one', dataset, encoder)
+  folder = tmp_path / 'three'
+  for host, missing in ((2, 4), (0, 2)):
+    write(folder, dataset, encoder, host, 3)
+    assert f'{missing} of 5 shards are still missing' in capsys.readouterr().out
+    with pytest.raises(UserError, match='no finished dataset of latents'):
+      input_pipeline.latent_info(folder)
+  write(folder, dataset, encoder, 1, 3)
+  assert contents(folder) == contents(tmp_path / 'one')
+
+  folder = tmp_path / 'at once'
+  ends = together(*(lambda i=i: write(folder, dataset, encoder, i, 2) for i in range(2)))
+  assert ends == [None] * 2
+  assert contents(folder) == contents(tmp_path / 'one')
+  assert len(list(folder.iterdir())) == 5 + len(('inputs.json', 'dataset_info.json'))
+
+
+def test_hosts_that_finish_at_once_do_not_harm_each_other(
+  dataset, encoder, tmp_path, monkeypatch, small_shards
+):
+  write(tmp_path, dataset, encoder)
+  whole = contents(tmp_path)
+  (tmp_path / 'dataset_info.json').unlink()
+  replace, barrier = os.replace, threading.Barrier(4)
+
+  def replace_together(part, path):
+    barrier.wait(timeout=60)  # all have written their own and none has put it in place
+    replace(part, path)
+
+  monkeypatch.setattr(os, 'replace', replace_together)
+  ends = together(*(lambda i=i: write(tmp_path, dataset, encoder, i, 4) for i in range(4)))
+  assert ends == [None] * 4
+  assert contents(tmp_path) == whole
+  assert not list(tmp_path.glob('*part*'))
+
+
+def test_what_a_killed_host_left_is_done_by_any_number_of_hosts(
+  dataset, encoder, tmp_path, monkeypatch, small_shards
+):
+  write(tmp_path / 'whole', dataset, encoder)
+  folder = tmp_path / 'killed'
+  write(folder, dataset, encoder, 1, 3)
+  # Killed, a host cannot take its half shard away.
+  (folder / 'train-00000-of-00003.array_record.part.4711').write_bytes(b'half')
+  (folder / 'train-00002-of-00003.array_record.part.4711').write_bytes(b'half')
+  encode, done = encode_latents.encode_clip, []
+  monkeypatch.setattr(
+    encode_latents, 'encode_clip', lambda clip, *rest: done.append(1) or encode(clip, *rest)
+  )
+  write(folder, dataset, encoder, 0, 2)
+  assert not list(folder.glob('*.part*'))
+  write(folder, dataset, encoder)
+  assert contents(folder) == contents(tmp_path / 'whole')
+  assert len(done) == 8 - 3, 'a finished shard was encoded again'
+
+
+def test_two_runs_of_one_shard_are_told(tmp_path):
+  path = tmp_path / 'train.array_record'
+  with pytest.raises(UserError, match='another run makes the same shard'), (
+    encode_latents.shard_writer(path)
+  ) as write_first:
+    write_first({'a': 1})
+    with encode_latents.shard_writer(path) as write_second:
+      write_second({'a': 2})
+  (record,) = array_record_module.ArrayRecordReader(str(path)).read_all()
+  assert input_pipeline.decode_record(record) == {'a': 2}
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_hosts_that_start_at_once_one_claims_the_folder(tmp_path, monkeypatch):
+  link, inputs = os.link, [{'codec': f'codec {i}'} for i in range(8)]
+
+  def link_late(part, path):
+    monkeypatch.setattr(os, 'link', link)
+    encode_latents.claim(tmp_path, inputs[1])  # another host was quicker
+    link(part, path)
+
+  monkeypatch.setattr(os, 'link', link_late)
+  with pytest.raises(UserError, match="made with codec 'codec 1', not 'codec 0': give another"):
+    encode_latents.claim(tmp_path, inputs[0])
+  assert json.loads((tmp_path / 'inputs.json').read_text()) == inputs[1]
+  encode_latents.claim(tmp_path, inputs[1])
+
+  (tmp_path / 'inputs.json').unlink()
+  ends = together(*(lambda x=x: encode_latents.claim(tmp_path, x) for x in inputs * 2))
+  held = inputs.index(json.loads((tmp_path / 'inputs.json').read_text()))
+  assert [i for i, end in enumerate(ends) if end is None] == [held, held + 8]
+  assert all(isinstance(end, UserError) for end in ends if end)
+  assert [path.name for path in tmp_path.iterdir()] == ['inputs.json']
+
+
+@pytest.mark.parametrize('damage', [lambda path: path.write_bytes(path.read_bytes()[:-70_000]),
+                                    lambda path: os.truncate(path, 0),
+                                    lambda path: os.truncate(path, 1 << 20)])
+def test_a_damaged_shard_is_named_and_can_be_made_again(
+  dataset, encoder, tmp_path, small_shards, damage
+):
+  write(tmp_path, dataset, encoder)
+  whole = contents(tmp_path)
+  shard = tmp_path / 'train-00001-of-00003.array_record'
+  damage(shard)
+  with pytest.raises(UserError, match=f'{shard} is damaged or absent: remove'):
+    input_pipeline.latent_clips(tmp_path, 'train')
+  with pytest.raises(UserError, match=f'{shard} has 0 readable records, not 4: remove it and run'):
+    write(tmp_path, dataset, encoder)
+  shard.unlink()
+  write(tmp_path, dataset, encoder)
+  assert contents(tmp_path) == whole
+
+
+def test_latents_beyond_float16_are_refused_with_the_name_of_their_clip(
+  dataset, encoder, tmp_path
+):
+  encoder._std = np.float32([1e-9, 1, 1, 1])
+  name = first_clip(dataset)['clip_id'].decode()
+  with pytest.raises(UserError, match=f'clip {name}: .* of its target are not finite in float16'):
+    write(tmp_path, dataset, encoder)
+  assert [path.name for path in tmp_path.iterdir()] == ['inputs.json']
+
+
+@pytest.mark.parametrize(('host', 'hosts'), [(2, 2), (-1, 2), (0, 0)])
+def test_a_host_that_is_none_of_the_hosts_is_told(tmp_path, host, hosts):
+  folders = dict(codec='c', dataset='d', out=str(tmp_path / 'out'))
+  with flagsaver.flagsaver(host=host, hosts=hosts, **folders), pytest.raises(
+    UserError, match=f'--host={host} is not one of --hosts={hosts} hosts'
+  ):
+    encode_latents.run()

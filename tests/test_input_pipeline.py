@@ -1,9 +1,13 @@
+import json
+import types
+
 import fake_talkers
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from vidregen_jax import input_pipeline, pixels
+from vidregen_jax import encode_latents, input_pipeline, pixels
 from vidregen_jax.errors import UserError
 
 
@@ -133,3 +137,73 @@ def test_records_survive_packing():
   assert back['a'].dtype == np.float16 and back['empty'].shape == (0, 4)
   np.testing.assert_array_equal(back['a'], arrays['a'])
   assert (back['n'], back['name'], back['flag']) == (3, 'clip', True)
+
+
+@pytest.fixture
+def spoil(dataset, monkeypatch):
+  """Function that changes one clip of the dataset; returns the clip's name."""
+  builder = tfds.builder_from_directory(dataset)
+  clips = list(builder.as_data_source('train'))
+  opened = types.SimpleNamespace(info=builder.info, as_data_source=lambda split: clips)
+  monkeypatch.setattr(tfds, 'builder_from_directory', lambda folder: opened)
+
+  def spoil(**changes):
+    clips[1] = clips[1] | {name: change(clips[1][name]) for name, change in changes.items()}
+    return clips[1]['clip_id'].decode()
+
+  return spoil
+
+
+def box_at_frame(frame, *box):
+  """Change of a clip's mouth boxes: one of them becomes this."""
+  return lambda boxes: np.concatenate([boxes[:frame], np.float32([box]), boxes[frame + 1:]])
+
+
+@pytest.mark.parametrize(('change', 'told'), [
+  ({'mouth_box': box_at_frame(3, .25, np.nan, .7, .9)},
+   r'mouth_box \(0.25, nan, 0.7, 0.9\) of frame 3 is not finite'),
+  ({'mouth_box': box_at_frame(0, .25, .6, np.inf, .9)}, 'of frame 0 is not finite'),
+  ({'mouth_box': box_at_frame(3, .5, .6, .5, .9)}, 'of frame 3 is empty within the crop'),
+  ({'mouth_box': box_at_frame(3, .3, .6, .7, .3)}, 'of frame 3 is empty within the crop'),
+  ({'mouth_box': box_at_frame(3, 1.1, .6, 1.4, .9)}, 'of frame 3 is empty within the crop'),
+  ({'mouth_box': lambda boxes: 16 * boxes}, 'of frame 0 is empty within the crop'),
+  ({'mouth_box': box_at_frame(3, 0, 0, 16, 16)}, 'of frame 3 is far outside the crop'),
+  ({'mouth_box': lambda boxes: boxes[1:]}, 'it has [0-9]+ frames, but [0-9]+ mouth boxes'),
+  ({'frames': lambda frames: frames[1:]}, 'it has [0-9]+ frames, but [0-9]+ mouth boxes'),
+  ({'frames': lambda frames: frames / np.float32(255)}, 'its frames are float32, not uint8'),
+])
+def test_clips_that_would_spoil_a_training_are_named(dataset, spoil, change, told):
+  name = spoil(**change)
+  for read in (
+    lambda: batches(config(dataset)),
+    lambda: input_pipeline.codec_examples(config(dataset), 'train', 5),
+    lambda: input_pipeline.codec_groups(config(dataset), 'train', 8, seed=0),
+  ):
+    with pytest.raises(UserError, match=f'^clip {name}: .*{told}.*: mend it or leave it out'):
+      read()
+
+
+def test_boxes_that_the_edge_cuts_or_that_stand_out_a_little_are_read(dataset, spoil):
+  boxes = [(0, .6, .4, 1), (-.2, .6, .3, 1.1), (.8, .8, 1.4, 1.4)]
+  for frame, box in enumerate(boxes):
+    spoil(mouth_box=box_at_frame(frame, *box))
+  shown = input_pipeline.codec_examples(config(dataset, num_frames=24), 'train', 2)
+  assert shown['frames'].shape[:2] == (2, 24)
+
+
+def test_latents_that_are_not_finite_are_named(tmp_path):
+  record = {'clip_id': 'ann', 'flipped': False, 'target': np.zeros((2, 3), np.float16),
+            'audio': np.ones((4, 2), np.float16), 'still_frames': np.arange(2)}
+  for i, changes in enumerate(({}, {'target': np.float16([[0, np.inf, np.nan]])},
+                               {'audio': np.float16([np.nan])})):
+    with encode_latents.shard_writer(tmp_path / str(i)) as write:
+      write(record | changes)
+  splits = {str(i): {'files': [str(i)]} for i in range(3)}
+  (tmp_path / 'dataset_info.json').write_text(json.dumps({'splits': splits}))
+  read = lambda split: input_pipeline.latent_clips(tmp_path, split)[0]
+  np.testing.assert_array_equal(read('0')['audio'], record['audio'])
+  with pytest.raises(UserError, match='^clip ann: 2 of 3 numbers of its target are not finite in '
+                                      'float16: mend the codec or the clip'):
+    read('1')
+  with pytest.raises(UserError, match='^clip ann: 1 of 1 numbers of its audio are not finite'):
+    read('2')

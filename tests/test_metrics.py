@@ -3,8 +3,10 @@ import types
 
 import cv2
 import numpy as np
+import pytest
 
 from vidregen_jax import metrics
+from vidregen_jax.errors import UserError
 
 
 def test_scalars_and_pictures_are_where_they_are_looked_for(tmp_path, capsys):
@@ -45,3 +47,10 @@ def test_other_processes_write_nothing(tmp_path, capsys):
 
 def test_durations_read_well():
   assert [metrics.duration(s) for s in (42, 185, 3720)] == ['42s', '3m05s', '1h02m']
+
+
+def test_the_first_step_and_term_that_are_lost_are_named():
+  steps = [{'a': 1.0, 'loss': 2.0}, {'a': np.inf, 'gan': np.nan, 'loss': np.nan}, {'a': np.nan}]
+  metrics.check_finite(steps[:1], 5)
+  with pytest.raises(UserError, match='^step 6: gan became nan: lower'):
+    metrics.check_finite(steps, 7, order=('l1', 'gan'))

@@ -1,4 +1,7 @@
-"""VGG16 and LPIPS: read whole or told, a distance, and the same numbers as PyTorch's."""
+"""VGG16 and LPIPS: read whole or told, a distance, and the same numbers as the lpips package's."""
+
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -81,36 +84,42 @@ def test_what_is_missing_is_named(folder, tmp_path):
     perceptual.load('./none')
 
 
-def test_taps_and_distance_equal_those_of_torch(folder, images):
+@pytest.fixture
+def reference(monkeypatch):
+  """The lpips package's own LPIPS with the random tensors; of torchvision it needs layers only."""
   torch = pytest.importorskip('torch')
   tensors = {name: torch.from_numpy(x) for name, x in random_tensors().items()}
+  layers, inputs = [], 3
+  for count, width in zip(perceptual.BLOCKS, perceptual.WIDTHS, strict=True):
+    for _ in range(count):
+      layers += [torch.nn.Conv2d(inputs, width, 3, padding=1), torch.nn.ReLU(inplace=True)]
+      inputs = width
+    layers.append(torch.nn.MaxPool2d(2, 2))
+  trunk = types.SimpleNamespace(features=torch.nn.Sequential(*layers))
+  trunk.features.load_state_dict({name.removeprefix('features.'): x for name, x in tensors.items()
+                                  if name.startswith('features.')})
+  torchvision = types.ModuleType('torchvision')
+  torchvision.models = types.SimpleNamespace(vgg16=lambda pretrained: trunk)
+  monkeypatch.setitem(sys.modules, 'torchvision', torchvision)
+  lpips = pytest.importorskip('lpips')
+  monkeypatch.setattr(lpips.pretrained_networks, 'tv', torchvision.models)
+  model = lpips.LPIPS(net='vgg', pretrained=False, pnet_rand=True, verbose=False)
+  heads = {name: x for name, x in tensors.items() if name.startswith('lin')}
+  assert not model.load_state_dict(heads, strict=False).unexpected_keys
+  return model
 
-  def taps(x):
-    x, index, found = (x - torch.tensor([-.030, -.088, -.188]).view(1, 3, 1, 1)) / torch.tensor(
-      [.458, .448, .450]).view(1, 3, 1, 1), 0, []
-    for i, count in enumerate(perceptual.BLOCKS):
-      if i:
-        x = torch.nn.functional.max_pool2d(x, 2, 2)
-      for _ in range(count):
-        x = torch.relu(torch.nn.functional.conv2d(
-          x, tensors[f'features.{index}.weight'], tensors[f'features.{index}.bias'], padding=1))
-        index += 2
-      index += 1
-      found.append(x)
-    return found
 
-  def distance(a, b):
-    unit = lambda x: x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-10)
-    return sum(
-      torch.nn.functional.conv2d((unit(x) - unit(y)) ** 2, tensors[f'lin{i}.model.1.weight'])
-      .mean((1, 2, 3)) for i, (x, y) in enumerate(zip(taps(a), taps(b), strict=True)))
-
-  other = images[::-1].copy()
+@pytest.mark.parametrize('cut', [(32, 48), (31, 45)])
+def test_taps_and_distance_equal_those_of_the_lpips_package(folder, images, reference, cut):
+  torch, params = pytest.importorskip('torch'), perceptual.load(folder)
+  images = images[:, :cut[0], :cut[1]]
+  other = np.roll(images, 5, axis=2)
   first = lambda x: torch.from_numpy(np.moveaxis(x, -1, 1).copy())
-  params = perceptual.load(folder)
-  for ours, theirs in zip(perceptual.features(params, images), taps(first(images)), strict=True):
+  with torch.no_grad():
+    taps = reference.net(reference.scaling_layer(first(images)))
+    distance = reference(first(images), first(other)).numpy().reshape(-1)
+  for ours, theirs in zip(perceptual.features(params, images), taps, strict=True):
     theirs = np.moveaxis(theirs.numpy(), 1, -1)
     # Thirteen convolutions in float32, summed in another order.
     np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
-  np.testing.assert_allclose(perceptual.lpips(params, images, other),
-                             distance(first(images), first(other)).numpy(), rtol=1e-4)
+  np.testing.assert_allclose(perceptual.lpips(params, images, other), distance, rtol=1e-4)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from training_runs import losses, stopped_at
 
 from configs import codec as codec_config
-from vidregen_jax import input_pipeline, pixels, train_codec, weights
+from vidregen_jax import codec_objective, input_pipeline, pixels, train_codec, weights
 from vidregen_jax.errors import UserError
 
 
@@ -20,7 +20,8 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_codec(monkeypatch):
-  monkeypatch.setattr(train_codec, 'codec', fake_codec)
+  for module in (train_codec, codec_objective):
+    monkeypatch.setattr(module, 'codec', fake_codec)
   # Compiles ten times faster on a CPU than the usual generator, which is all that matters here.
   with jax.default_prng_impl('unsafe_rbg'):
     yield
@@ -31,7 +32,8 @@ def config(dataset, **changes):
   small.model = ConfigDict(dict(size=16, latent_channels=4))
   small.update(
     dataset=str(dataset), batch_size=8, num_steps=7, log_every=1, eval_every=3, checkpoint_every=2,
-    warmup_steps=2, stats_batches=2, eval_clips=2,
+    warmup_steps=2, stats_batches=2, eval_clips=2, gan_weight=0.1, gan_start=3, gan_widths=(4,),
+    gan_mouth_size=4,
   )
   small.update(changes)
   return small
@@ -83,8 +85,28 @@ def test_the_export_has_the_latents_statistics(dataset, tmp_path):
     train_codec.train(other, tmp_path)
 
 
+def test_a_later_stage_starts_from_an_export_and_leaves_the_encoder_alone(dataset, tmp_path):
+  train_codec.train(config(dataset), tmp_path / 'first')
+  first = tmp_path / 'first' / 'export'
+  train_codec.train(config(dataset, start_from=str(first), parts=('decoder',), seed=1),
+                    tmp_path / 'second')
+  before, after = (weights.load_export(folder, 'codec').params
+                   for folder in (first, tmp_path / 'second' / 'export'))
+  np.testing.assert_array_equal(after['encoder']['w'], before['encoder']['w'])
+  moved = np.abs(after['decoder']['w'] - before['decoder']['w']).max()
+  assert 0 < moved < 0.2 * np.abs(before['decoder']['w']).max()
+
+  other = config(dataset, start_from=str(first))
+  other.model.latent_channels = 5
+  with pytest.raises(UserError, match='the codec in .*: choose another config.start_from'):
+    train_codec.train(other, tmp_path / 'third')
+  with pytest.raises(UserError, match='need VGG16: give its folder'):
+    train_codec.train(config(dataset, perceptual_weight=0.5), tmp_path / 'third')
+  assert not (tmp_path / 'third').exists(), 'a mistake left something behind'
+
+
 def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path):
-  with pytest.raises(UserError, match='the loss became .* between steps 2 and 2: lower'):
+  with pytest.raises(UserError, match='step 1: l2_params became inf: lower config.learning_rate'):
     train_codec.train(
       config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38), tmp_path
     )

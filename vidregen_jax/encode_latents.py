@@ -20,13 +20,21 @@ One record is one clip (and, with --flip, one more is its mirror image with the 
 
 Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord;
 a run that was stopped goes on with the shard it was at; dataset_info.json is written last.
+
+Several machines that share the output folder encode one dataset together: the same command on each,
+with --hosts=N and its own --host, 0 to N - 1. Shards do not depend on N, so what a host left undone
+is done by its command again, or by any other number of hosts. Whoever ends last writes
+dataset_info.json.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
 import os
 import pathlib
+import uuid
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +43,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, input_pipeline, latents, pixels, report, weights
+from vidregen_jax import commands, input_pipeline, latents, pixels, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -50,6 +58,8 @@ _WINDOW = flags.DEFINE_float('window_seconds', 10.0, 'Length of the audio window
 _MARGIN = flags.DEFINE_float('margin_seconds', 1.0, 'What is thrown away at their inner ends.')
 _SPLITS = flags.DEFINE_list('splits', ['train', 'validation', 'test'], 'Which to encode.')
 _FLIP = flags.DEFINE_bool('flip', True, 'Also write the mirror image of every clip.')
+_HOSTS = flags.DEFINE_integer('hosts', 1, 'How many machines share the work and the folder.')
+_HOST = flags.DEFINE_integer('host', 0, 'Which of them this is, 0 to hosts - 1.')
 
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
@@ -122,57 +132,99 @@ def encode_clip(clip, encoder, listen, flip):
 # ------------------------------------------------------------------------------------------------
 
 
-def write_dataset(folder, dataset, encoder, listen, flip, inputs, names):
-  """Encode splits into a folder; what an earlier run finished is kept.
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """A file of records to be.
+
+  Attributes:
+    path: the file.
+    clips: those of its split.
+    span: which of the clips it holds.
+    records: how many records they make.
+  """
+
+  path: pathlib.Path
+  clips: Sequence
+  span: range
+  records: int
+
+
+def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0, hosts=1):
+  """Encode this host's share of splits into a folder; what an earlier run finished is kept.
 
   Args:
-    folder: where to.
+    folder: where to; all hosts share it.
     dataset: folder of the clips.
     encoder: latents.Encoder.
     listen: see `encode_clip`.
     flip: whether to add mirror images.
-    names: the splits.
     inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
+    names: the splits.
+    host, hosts: which host this is, of how many; it encodes every `hosts`-th shard.
 
   Raises:
-    UserError: the folder holds latents that were made from other inputs.
+    UserError: the folder holds latents that were made from other inputs, or a damaged shard; a
+      clip cannot be used.
   """
   folder = pathlib.Path(folder)
-  folder.mkdir(parents=True, exist_ok=True)
-  claim(folder, inputs)
-  splits = {}
+  shards, splits = [], {}
   for split in names:
     clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
+    each = 2 if flip else 1
     starts = range(0, len(clips), _SHARD)
     files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
-    with tqdm.tqdm(total=len(clips), desc=split, unit='clip', mininterval=1) as bar:
-      for start, name in zip(starts, files, strict=True):
-        stop = min(start + _SHARD, len(clips))
-        if not (folder / name).exists():
-          with shard_writer(folder / name) as write:
-            for i in range(start, stop):
-              for record in encode_clip(clips[i], encoder, listen, flip):
-                write(record)
-              bar.update()
-        else:
-          bar.update(stop - start)
-    records = len(clips) * (2 if flip else 1)
-    splits[split] = {'files': files, 'clips': len(clips), 'records': records}
+    for start, name in zip(starts, files, strict=True):
+      span = range(start, min(start + _SHARD, len(clips)))
+      shards.append(Shard(folder / name, clips, span, each * len(span)))
+    splits[split] = {'files': files, 'clips': len(clips), 'records': each * len(clips)}
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'{folder}: no folder can be made there ({error.strerror}): give another '
+                    '--out') from error
+  claim(folder, inputs)
+
+  mine = shards[host::hosts]
+  total = sum(len(shard.span) for shard in mine)
+  with tqdm.tqdm(total=total, unit='clip', mininterval=1) as bar:
+    for shard in mine:
+      bar.set_description(shard.path.stem, refresh=False)
+      if shard.path.exists():
+        bar.update(len(shard.span))
+        continue
+      with shard_writer(shard.path) as write:
+        for i in shard.span:
+          with np.errstate(over='ignore'):  # told below, with the clip's name
+            records = encode_clip(shard.clips[i], encoder, listen, flip)
+          for record in records:
+            write(input_pipeline.check_latents(record))
+          bar.update()
+
+  # Listed anew: asked for one by one, files of other hosts can be missing in a network's cache.
+  present = {path.name for path in folder.iterdir()}
+  missing = [shard.path.name for shard in shards if shard.path.name not in present]
+  if missing:
+    print(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the first: '
+          'the host that ends last finishes the dataset; if one was stopped, run its command again')
+    return
+  for shard in shards:
+    check_shard(shard)
   model = encoder.model
   info = inputs | {
     'latent_shape': [model.cells, model.cells, model.latent_channels],
     'size': model.size,
     'splits': splits,
   }
-  report.write_json(folder / 'dataset_info.json', info)
+  publish(folder / 'dataset_info.json', info, os.replace)
 
 
 def claim(folder, inputs):
   """Mark a folder as made from these inputs, so that no run mixes the latents of two codecs."""
   path = folder / _INPUTS
-  if not path.exists():
-    report.write_json(path, inputs)
-  elif (found := json.loads(path.read_text())) != inputs:
+  # Of hosts that start at once only one can make the link; all compare with what it links to.
+  with contextlib.suppress(FileExistsError):
+    publish(path, inputs, os.link)
+  if (found := json.loads(path.read_text())) != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
       f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
@@ -180,20 +232,71 @@ def claim(folder, inputs):
     )
 
 
+def publish(path, value, put):
+  """Write JSON beside a path, then put it there whole.
+
+  Args:
+    path: pathlib.Path.
+    value: JSON value.
+    put: os.replace, or os.link where an earlier file must stay.
+
+  Raises:
+    FileExistsError: os.link found a file there.
+    UserError: the folder cannot be written.
+  """
+  part = _beside(path)
+  try:
+    part.write_text(json.dumps(value, indent=2) + '\n')
+    put(part, path)
+  except FileExistsError:
+    raise
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written ({error.strerror}): give another --out') from error
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _beside(path):
+  # Process numbers are not enough for a name: in containers on two hosts they are often equal.
+  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')
+
+
 @contextlib.contextmanager
 def shard_writer(path):
-  """Give a function that writes records; the file appears whole or not at all."""
-  part = path.with_name(f'{path.name}.part.{os.getpid()}')
+  """Give a function that writes records; the file appears whole or not at all.
+
+  Raises:
+    UserError: another run took the same shard meanwhile.
+  """
+  for stale in path.parent.glob(f'{path.name}.part.*'):
+    stale.unlink(missing_ok=True)  # of a run that was killed
+  part = _beside(path)
   # One record a group: they are read one by one, in any order.
   writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
   try:
     yield lambda record: writer.write(input_pipeline.encode_record(record))
     writer.close()
-    part.rename(path)
+    try:
+      part.rename(path)
+    except FileNotFoundError as error:
+      raise UserError(f'{path}: another run makes the same shard: run each --host once at a time, '
+                      'with the same other flags') from error
   finally:
     if writer.is_open():
       writer.close()
     part.unlink(missing_ok=True)
+
+
+def check_shard(shard):
+  """Compare a finished shard's index with what was to be in it.
+
+  Raises:
+    UserError: the file is damaged or was made from other clips.
+  """
+  count = array_record_module.ArrayRecordReader(str(shard.path)).num_records()  # 0 if unreadable
+  if count != shard.records:
+    raise UserError(f'{shard.path} has {count} readable records, not {shard.records}: remove it '
+                    'and run the same command again')
 
 
 def run():
@@ -202,6 +305,9 @@ def run():
   Raises:
     UserError: a mistake in the flags, the codec, the dataset or the audio encoder.
   """
+  if _HOST.value not in range(_HOSTS.value):
+    raise UserError(f'--host={_HOST.value} is not one of --hosts={_HOSTS.value} hosts: they are '
+                    'numbered from 0')
   for flag in (_CODEC, _DATASET, _OUT):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
@@ -228,7 +334,7 @@ def run():
     'flip': _FLIP.value,
   }
   write_dataset(_OUT.value, _DATASET.value, latents.Encoder.of(export), listen, _FLIP.value, inputs,
-                _SPLITS.value)
+                _SPLITS.value, _HOST.value, _HOSTS.value)
 
 
 if __name__ == '__main__':

@@ -14,11 +14,13 @@ import grain
 import msgpack
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
 
 from vidregen_jax import pixels
 from vidregen_jax.errors import UserError
 
 _INFO = 'dataset_info.json'
+_BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
 
 
 # ------------------------------------------------------------------------------------------------
@@ -40,7 +42,8 @@ def talker_clips(folder, split, size, way_out='build it first'):
     [n] at 16 kHz, mouth_box float32 [F, 4] crop fractions x0 y0 x1 y1, and the clip's truths.
 
   Raises:
-    UserError: no dataset there, no such split, or crops of another size.
+    UserError: no dataset there, no such split, or crops of another size; on reading a clip, what
+      `check_clip` refuses.
   """
   builder = tfds.builder_from_directory(_version_folder(folder, way_out))
   if split not in builder.info.splits:
@@ -51,7 +54,39 @@ def talker_clips(folder, split, size, way_out='build it first'):
       f'{folder} holds {stored} px crops, but the model takes {size} px: choose a dataset or a '
       'config of the same size'
     )
-  return grain.MapDataset.source(builder.as_data_source(split))
+  return grain.MapDataset.source(builder.as_data_source(split)).map(check_clip)
+
+
+def check_clip(clip):
+  """Returns a clip whose frames and mouth boxes can be trained on.
+
+  A box may be cut by the crop's edge or stand out of it a little: trackers do that. One that does
+  not meet the crop, or lies far out, is of another unit or another face.
+
+  Raises:
+    UserError: frames that are not uint8, boxes of another number, or a box that is not finite,
+      empty within the crop, or far outside it.
+  """
+  frames, boxes = clip['frames'], clip['mouth_box']
+  if frames.dtype != np.uint8:
+    raise _bad_clip(clip, f'its frames are {frames.dtype}, not uint8')
+  if len(frames) != len(boxes):
+    raise _bad_clip(clip, f'it has {len(frames)} frames, but {len(boxes)} mouth boxes')
+  within = np.clip(boxes, 0, 1)
+  for fault, found in (
+    ('is not finite', ~np.isfinite(boxes)),
+    ('is empty within the crop', within[:, 2:] <= within[:, :2]),
+    ('is far outside the crop, whose sides are 1', np.abs(boxes - 0.5) > 0.5 + _BOX_SLACK),
+  ):
+    if (bad := np.flatnonzero(found.any(axis=1))).size:
+      box = ', '.join(f'{x:.3g}' for x in boxes[bad[0]])
+      raise _bad_clip(clip, f'the mouth_box ({box}) of frame {bad[0]} {fault}')
+  return clip
+
+
+def _bad_clip(clip, fault):
+  return UserError(f'clip {clip["clip_id"].decode()}: {fault}: mend it or leave it out, and build '
+                   'the dataset again')
 
 
 def _version_folder(folder, way_out):
@@ -208,6 +243,21 @@ def decode_record(record):
   return {name: unpack(value) for name, value in msgpack.unpackb(record).items()}
 
 
+def check_latents(record):
+  """Returns a record of which every number is finite.
+
+  Raises:
+    UserError: something in it is not; float16 ends at 65504.
+  """
+  for name, x in record.items():
+    if isinstance(x, np.ndarray) and not (finite := np.isfinite(x)).all():
+      raise UserError(
+        f'clip {record["clip_id"]}: {x.size - finite.sum()} of {x.size} numbers of its {name} are '
+        f'not finite in {x.dtype}: mend the codec or the clip, and encode the dataset again'
+      )
+  return record
+
+
 def latent_info(folder, way_out='run `python -m vidregen_jax.encode_latents` first'):
   """What `encode_latents` says about its dataset: codec digest, shapes, audio layers, counts.
 
@@ -227,10 +277,21 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
     grain.MapDataset of dicts as described in encode_latents.py.
 
   Raises:
-    UserError: no finished dataset there, or no such split.
+    UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,
+      numbers that are not finite.
   """
   info = latent_info(folder, way_out)
   if split not in info['splits']:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(info["splits"])}')
   paths = [str(pathlib.Path(folder) / name) for name in info['splits'][split]['files']]
-  return grain.MapDataset.source(grain.sources.ArrayRecordDataSource(paths)).map(decode_record)
+  try:
+    source = grain.sources.ArrayRecordDataSource(paths)
+  except RuntimeError as error:
+    for path in paths:
+      if not array_record_module.ArrayRecordReader(path).ok():
+        raise UserError(
+          f'{path} is damaged or absent: remove what is left of it and run '
+          '`python -m vidregen_jax.encode_latents` again, which keeps the other shards'
+        ) from error
+    raise
+  return grain.MapDataset.source(source).map(lambda x: check_latents(decode_record(x)))

@@ -1,6 +1,8 @@
 """What the two models are trained on, as pure functions of arrays. Everything in float32."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from vidregen_jax import masks
@@ -42,6 +44,93 @@ def kl(mean, logvar):
   return 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar)
 
 
+def perceptual_distance(distances, boxes, size: int, mouth_weight: float):
+  """LPIPS with each place weighted by 1 + mouth_weight inside the mouth's box, not normalised.
+
+  Args:
+    distances: of `perceptual.lpips_map`, for each tap [N, H_i, W_i].
+    boxes: [N, 4] mouth boxes, fractions of the crop.
+    size: side S of the crop, pixels.
+    mouth_weight: extra weight of the mouth.
+
+  Returns:
+    A scalar, the mean over N.
+  """
+  mask = box_mask(boxes, size)[..., 0]
+  total = 0.0
+  for distance in distances:
+    near = jax.image.resize(mask, distance.shape, 'linear', antialias=True)
+    total += jnp.mean(distance * (1.0 + mouth_weight * near))
+  return total
+
+
+def alignment(projected, teacher, cosine_margin: float, distance_margin: float):
+  """How far latents are from a teacher's features (VA-VAE, arXiv 2501.01423, equations 4 to 6).
+
+  Args:
+    projected: [N, H, W, E] latents, brought to the teacher's channels.
+    teacher: [N, H, W, E] features.
+    cosine_margin: cells that are nearer than this to the teacher's direction pull no more.
+    distance_margin: pairs of cells of one picture whose similarity differs less pull no more.
+
+  Returns:
+    (cosine term, pairwise term), scalars.
+  """
+  a, b = (_unit(x.reshape(x.shape[0], -1, x.shape[-1])) for x in (projected, teacher))
+  cosine = jnp.mean(jax.nn.relu(1.0 - cosine_margin - jnp.sum(a * b, -1)))
+  similar_a, similar_b = (jnp.einsum('NLE,NKE->NLK', x, x) for x in (a, b))
+  apart = jnp.abs(similar_a - similar_b)
+  return cosine, jnp.mean(jax.nn.relu(apart - distance_margin))
+
+
+def _unit(x):
+  return x * lax.rsqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-12)
+
+
+def hinge(real, fake, weight=None):
+  """What a discriminator is trained on (Lim and Ye, 2017, arXiv 1705.02894).
+
+  Args:
+    real, fake: [N, h, w] verdicts on pictures that are real and that are made.
+    weight: optional [N], 0 for a picture that does not count.
+  """
+  return (_mean(jax.nn.relu(1.0 - real), weight) + _mean(jax.nn.relu(1.0 + fake), weight)) / 2
+
+
+def fooled(fake, weight=None):
+  """What the maker of pictures is trained on: the verdicts on them [N, h, w], negated."""
+  return -_mean(fake, weight)
+
+
+def _mean(x, weight):
+  if weight is None:
+    return jnp.mean(x)
+  each = jnp.mean(x, axis=tuple(range(1, x.ndim)))
+  return jnp.sum(each * weight) / jnp.maximum(jnp.sum(weight), 1.0)
+
+
+def gradient_penalty(judge, real):
+  """R1 (Mescheder et al., 2018, arXiv 1801.04406): squared slope of the verdict at real pictures.
+
+  Args:
+    judge: function from pictures [N, h, w, C] to verdicts [N, ...].
+    real: the pictures.
+  """
+  slope = jax.grad(lambda x: jnp.sum(jnp.mean(judge(x), axis=(1, 2))))(real)
+  return jnp.mean(jnp.sum(jnp.square(slope), axis=(1, 2, 3)))
+
+
+def balance(wanted, other, largest: float = 1e4):
+  """The weight that gives `other` the length of `wanted` (Esser et al., 2021, arXiv 2012.09841).
+
+  Args:
+    wanted, other: gradients of two losses in the same array, where the two meet.
+    largest: the weight is not more, so that a vanishing gradient is not blown up.
+  """
+  length = lambda x: jnp.sqrt(jnp.sum(jnp.square(x)))
+  return lax.stop_gradient(jnp.clip(length(wanted) / (length(other) + 1e-12), 0.0, largest))
+
+
 def psnr(frames, target, weight=None):
   """Peak signal to noise ratio in dB, of values in [-1, 1] (peak to peak 2).
 
@@ -58,35 +147,38 @@ def psnr(frames, target, weight=None):
   return 10.0 * jnp.log10(4.0 / mse)
 
 
-def ssim(frames, target, window: int = 11, sigma: float = 1.5):
-  """Structural similarity (Wang et al., 2004): mean over pixels and colour channels of each frame.
+def ssim_map(frames, target, window: int = 11, sigma: float = 1.5):
+  """Structural similarity (Wang et al., 2004) at each place, the mean over colour channels.
 
   Args:
     frames, target: [N, H, W, C] in [-1, 1], sides of at least `window`.
-    window, sigma: the Gaussian window, pixels; 11 and 1.5 are the paper's. Only where it fits
-      whole is counted.
+    window, sigma: the Gaussian window, pixels; 11 and 1.5 are the paper's.
 
   Returns:
-    [N], 1 where the two are equal.
+    [N, H - window + 1, W - window + 1], where the window fits whole: at i, j the one around pixel
+    i + window // 2, j + window // 2. 1 where the two are equal.
   """
-  at = jnp.arange(window) - (window - 1) / 2
-  taps = jnp.exp(-jnp.square(at / sigma) / 2)
-  taps = taps / taps.sum()
+  at = np.arange(window) - (window - 1) / 2
+  taps = np.exp(-np.square(at / sigma) / 2)
+  taps = np.float32(taps / taps.sum())
 
   def blur(x):
-    for axis in (1, 2):
-      size = x.shape[axis] - window + 1
-      x = sum(taps[i] * lax.slice_in_dim(x, i, i + size, axis=axis) for i in range(window))
-    return x
+    rows, columns = (np.stack([np.pad(taps, (i, size - window - i))
+                               for i in range(size - window + 1)]) for size in x.shape[1:3])
+    # Variances are small differences of large numbers: no reduced precision here.
+    return jnp.einsum('NHWC,hH,wW->NhwC', x, rows, columns, precision='highest')
 
   mean_a, mean_b = blur(frames), blur(target)
-  var_a = blur(frames * frames) - mean_a**2
-  var_b = blur(target * target) - mean_b**2
+  var_a, var_b = blur(frames**2) - mean_a**2, blur(target**2) - mean_b**2
   both = blur(frames * target) - mean_a * mean_b
   c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2  # the paper's K1 and K2; values span 2
-  index = ((2 * mean_a * mean_b + c1) * (2 * both + c2)
-           / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)))
-  return index.mean((1, 2, 3))
+  light = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+  return (light * (2 * both + c2) / (var_a + var_b + c2)).mean(-1)
+
+
+def ssim(frames, target):
+  """Structural similarity of pictures, [N]: the mean of `ssim_map` over places."""
+  return ssim_map(frames, target).mean((1, 2))
 
 
 def mouth_cell_weights(boxes, cells: int, region, mouth_weight: float):

@@ -1,16 +1,43 @@
 """What a training run shows: JSON lines, TensorBoard, a line of progress, sheets of pictures."""
 
 import json
+import math
 import pathlib
 import sys
 import time
 
-import cv2
 import numpy as np
 import tensorboardX
 
+from vidregen_jax import sheets
+from vidregen_jax.errors import UserError
+
 _PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
 _RECENT = 0.2  # weight of the newest measured speed in the shown one
+
+
+def due(step, every, last):
+  """Whether what is done every so many steps, and at the last one, is due after `step`."""
+  return step % every == 0 or step == last
+
+
+def check_finite(fetched, last, order=()):
+  """Stop a run that is lost, before it is saved.
+
+  Args:
+    fetched: measurements of consecutive steps, dicts of numbers; the newest are of step `last`.
+    order: names of terms of which one can spoil the next; the others follow by name.
+
+  Raises:
+    UserError: a number is not finite; names the first step and the first term where it was so.
+  """
+  for step, measured in enumerate(fetched, last - len(fetched) + 1):
+    for name in [*order, *sorted(measured)]:
+      if name in measured and not math.isfinite(measured[name]):
+        raise UserError(
+          f'step {step}: {name} became {float(measured[name])}: lower config.learning_rate, '
+          "config.clip_norm or that term's weight; the last checkpoint is whole"
+        )
 
 
 class MetricWriter:
@@ -89,12 +116,10 @@ class MetricWriter:
     """
     if not self._active:
       return
-    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in rows], axis=0)
     folder = self._folder / 'samples'
     folder.mkdir(exist_ok=True)
-    path = folder / f'{name}_{step:08d}.png'
-    if not cv2.imwrite(str(path), sheet[:, :, ::-1]):
-      raise OSError(f'{path} could not be written')
+    sheet = sheets.join(rows)
+    sheets.write(folder / f'{name}_{step:08d}.png', sheet)
     self._board.add_image(f'samples/{name}', sheet, step, dataformats='HWC')
 
 

@@ -102,7 +102,8 @@ def apply_gradients(state, grads, optimizer, ema_decay):
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-  ema = jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, state.ema, params)
+  # Written so that what does not move has an average that does not, to the last bit.
+  ema = jax.tree.map(lambda old, new: old + (1.0 - decay) * (new - old), state.ema, params)
   return TrainState(state.step + 1, params, opt_state, ema), updates
 
 

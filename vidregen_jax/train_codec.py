@@ -3,28 +3,29 @@
 import contextlib
 import dataclasses
 import functools
-import math
 import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from vidregen_jax import (
   checkpoint,
+  codec_objective,
   input_pipeline,
   losses,
   metrics,
   pixels,
   sharding,
+  sheets,
   state,
   weights,
 )
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, discriminators, perceptual, teacher
 
 _SHOWN = 6  # validation clips on a sheet
-_SHEET_PIXELS = 192  # least side of one picture on it
 
 
 def model_config(config):
@@ -33,32 +34,11 @@ def model_config(config):
   return codec.CodecConfig(**fields)
 
 
-def due(step, every, last):
-  """Whether what is done every so many steps, and at the last one, is due after `step`."""
-  return step % every == 0 or step == last
-
-
-def reconstruct(model, params, frames, key=None):
-  """Encode and decode windows from a fresh cache.
-
-  Args:
-    model: CodecConfig.
-    params: the codec's parameters.
-    frames: [B, F, S, S, 3] in [-1, 1].
-    key: draws the latents; without it they are the means.
-
-  Returns:
-    (frames [B, F, S, S, 3], mean, logvar), the latter two [B, T, H, W, C].
-  """
+def reconstruct(model, params, frames):
+  """Encode and decode windows, [B, F, S, S, 3] in [-1, 1], from a fresh cache."""
   batch = frames.shape[0]
-  (mean, logvar), _ = codec.encode(
-    model, params, frames, codec.init_encoder_cache(model, batch)
-  )
-  latents = mean
-  if key is not None:
-    latents += jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
-  made, _ = codec.decode(model, params, latents, codec.init_decoder_cache(model, batch))
-  return made, mean, logvar
+  (mean, _), _ = codec.encode(model, params, frames, codec.init_encoder_cache(model, batch))
+  return codec.decode(model, params, mean, codec.init_decoder_cache(model, batch))[0]
 
 
 def train(config, workdir):
@@ -84,41 +64,36 @@ def train(config, workdir):
   examples = input_pipeline.codec_examples(config, 'validation', config.eval_clips)
 
   # ----------------------------------------------------------------------------------------------
-  # Model, optimizer, state
+  # Model, objective, optimizer, state
   # ----------------------------------------------------------------------------------------------
   model = model_config(config)
-  optimizer = state.make_optimizer(config)
+  objective, frozen = make_objective(config, model)
+  frozen = jax.device_put(frozen, sharding.replicated(mesh))
+  start = load_start(config.start_from, model) if config.start_from else None
+  optimizer = make_optimizer(config)
   schedule = state.learning_rate(config)
-  abstract = state.abstract(functools.partial(codec.init, model), optimizer, mesh)
+  init = functools.partial(codec_objective.init, objective)
+  abstract = state.abstract(init, optimizer, mesh)
   shardings = jax.tree.map(lambda x: x.sharding, abstract)
 
   # ----------------------------------------------------------------------------------------------
   # The step, and what is measured between steps
   # ----------------------------------------------------------------------------------------------
-  def loss_fn(params, batch, step):
-    frames = pixels.to_float(batch['frames'])
-    key = jax.random.fold_in(jax.random.key(config.seed), step)
-    made, mean, logvar = reconstruct(model, params, frames, key)
-    # A hidden mouth is plain grey: its box is emptied, so that nothing is weighted.
-    boxes = batch['mouth_box'] * ~batch['masked'][:, None, None]
-    l1 = losses.reconstruction(made, frames, boxes, config.mouth_weight)
-    kl = losses.kl(mean, logvar)
-    kl_weight = config.kl_weight * jnp.minimum(1.0, step / config.kl_warmup_steps)
-    return l1 + kl_weight * kl, {'l1': l1, 'kl': kl}
-
-  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None))
-  def train_step(train_state, batch):
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, parts), grads = grad_fn(train_state.params, batch, train_state.step)
+  @functools.partial(
+    jax.jit, static_argnums=3, donate_argnums=0, out_shardings=(shardings, None))
+  def train_step(train_state, frozen, batch, adversarial):
+    key = jax.random.fold_in(jax.random.key(config.seed), train_state.step)
+    grads, terms = codec_objective.gradients(
+      objective, train_state.params, frozen, batch, key, train_state.step, adversarial)
     lr = schedule(train_state.step)
     train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
-    measured = parts | {'loss': loss, 'lr': lr} | state.norms(train_state.params, grads, updates)
-    return train_state, measured
+    return train_state, terms | {'lr': lr} | state.norms(train_state.params, grads, updates)
 
   @jax.jit
   def evaluate(params, examples):
+    params = only_codec(params)
     frames = pixels.to_float(examples['frames'])
-    made, _, _ = reconstruct(model, params, frames)
+    made = reconstruct(model, params, frames)
     mouth = losses.box_mask(examples['mouth_box'], model.size)
     scores = {
       'psnr': losses.psnr(made, frames),
@@ -128,6 +103,7 @@ def train(config, workdir):
 
   @jax.jit
   def moments(params, batch):
+    params = only_codec(params)
     frames = pixels.to_float(batch['frames'])
     cache = codec.init_encoder_cache(model, frames.shape[0])
     (mean, _), _ = codec.encode(model, params, frames, cache)
@@ -140,9 +116,11 @@ def train(config, workdir):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     data = stack.enter_context(contextlib.closing(open_batches(seed=config.seed)))
     if checkpoints.latest is None:
-      train_state = state.create(functools.partial(codec.init, model), optimizer, mesh, config.seed)
-      if model.aligned:
-        train_state = start_from_principal_maps(train_state, model, config)
+      train_state = state.create(init, optimizer, mesh, config.seed)
+      if config.start_from:
+        train_state = with_parts(train_state, start)
+      elif model.aligned:
+        train_state = with_parts(train_state, principal_maps(model, config))
     else:
       train_state = checkpoints.restore(abstract, data)
     first, last = checkpoints.latest or 0, config.num_steps
@@ -156,18 +134,21 @@ def train(config, workdir):
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
     # at the batch of the step that comes next.
     # --------------------------------------------------------------------------------------------
-    checked = first
+    unseen = []  # terms of the steps since the last look: fetched together, so that nothing waits
     with jax.transfer_guard('disallow'):
       for step in range(first + 1, last + 1):
-        train_state, measured = train_step(train_state, next(data))
-        saving = due(step, config.checkpoint_every, last)
-        if saving or due(step, config.log_every, last):
-          values = {name: float(x) for name, x in jax.device_get(measured).items()}
-          check_finite(values['loss'], checked, step)
-          checked = step
+        adversarial = objective.discriminators is not None and step > config.gan_start
+        train_state, measured = train_step(train_state, frozen, next(data), adversarial)
+        unseen.append(measured)
+        saving = metrics.due(step, config.checkpoint_every, last)
+        if saving or metrics.due(step, config.log_every, last):
+          fetched = jax.device_get(unseen)
+          metrics.check_finite(fetched, step, codec_objective.TERMS)
+          unseen = []
+          values = {name: float(x) for name, x in fetched[-1].items()}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
-        if due(step, config.eval_every, last):
+        if metrics.due(step, config.eval_every, last):
           made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
@@ -192,50 +173,118 @@ def train(config, workdir):
         workdir / 'export',
         'codec',
         dataclasses.asdict(model),
-        jax.device_get(train_state.ema),
+        jax.device_get(only_codec(train_state.ema)),
         latent_mean=mean.astype(np.float32),
         latent_std=np.sqrt(np.maximum(square - mean**2, 1e-12)).astype(np.float32),
       )
     writer.say(f'wrote {workdir / "export"}')
 
 
-def start_from_principal_maps(train_state, model, config):
-  """The state with the codec's cell maps set from training crops, in parameters and average."""
-  groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
-  maps = codec.principal_maps(model, pixels.to_float(groups))
+def make_objective(config, model):
+  """What a training config asks for, and the frozen networks that it takes.
 
-  def place(params):
-    parts = {}
-    for part, tree in params.items():
-      place_like = lambda new, old: jax.device_put(new, old.sharding)
-      parts[part] = tree | {'maps': jax.tree.map(place_like, maps[part], tree['maps'])}
-    return parts
-
-  return dataclasses.replace(
-    train_state, params=place(train_state.params), ema=place(train_state.ema)
-  )
-
-
-def check_finite(loss, good_step, step):
-  """Stop a run that is lost, before it is saved.
+  Returns:
+    (codec_objective.Objective, dict of parameters).
 
   Raises:
-    UserError: the loss is not a finite number.
+    UserError: a mistake in the config, or weights that are not there.
   """
-  if not math.isfinite(loss):
+  frozen, taught = {}, None
+  if (config.perceptual_weight or config.align_weight and not config.teacher) and (
+      not config.perceptual):
     raise UserError(
-      f'the loss became {loss} between steps {good_step + 1} and {step}: lower '
-      'config.learning_rate or config.clip_norm; the last checkpoint is whole'
+      'config.perceptual_weight and config.align_weight need VGG16: give its folder or hub id, '
+      '--config.perceptual=FOLDER, or go without, --config.perceptual_weight=0 '
+      '--config.align_weight=0'
     )
+  if config.perceptual_weight:
+    frozen['vgg16'] = perceptual.load(config.perceptual)
+  if config.align_weight:
+    taught, frozen['teacher'] = teacher.load(config.teacher or config.perceptual, model.cells)
+  made = codec_objective.Objective(
+    model=model,
+    discriminators=discriminators.DiscriminatorConfig(
+      tuple(config.gan_widths), config.gan_mouth_size) if config.gan_weight else None,
+    teacher=taught,
+    parts=tuple(config.parts),
+    mouth_weight=config.mouth_weight,
+    perceptual_weight=config.perceptual_weight,
+    perceptual_frames=config.perceptual_frames,
+    kl_weight=config.kl_weight,
+    kl_warmup_steps=config.kl_warmup_steps,
+    align_weight=config.align_weight,
+    align_frames=config.align_frames,
+    cosine_margin=config.cosine_margin,
+    distance_margin=config.distance_margin,
+    gan_weight=config.gan_weight,
+    penalty_weight=config.penalty_weight,
+  )
+  return made, frozen
+
+
+def make_optimizer(config):
+  """AdamW for the parts that are trained and the head, Adam for the discriminators.
+
+  The discriminators' rate is constant and their first moment short (b1 0.5, b2 0.9, as VA-VAE).
+  """
+  kinds = {
+    'trained': state.make_optimizer(config),
+    'discriminators': optax.adam(config.gan_learning_rate, b1=0.5, b2=0.9),
+    'frozen': optax.set_to_zero(),
+  }
+
+  def kind(part):
+    if part == 'discriminators':
+      return part
+    return 'trained' if part == 'align' or part in config.parts else 'frozen'
+
+  return optax.partition(kinds, lambda params: {part: kind(part) for part in params})
+
+
+def principal_maps(model, config):
+  """An aligned codec's cell maps, {'encoder': {'maps': ...}, ...}, from training crops."""
+  groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
+  maps = codec.principal_maps(model, pixels.to_float(groups))
+  return {part: {'maps': tree} for part, tree in maps.items()}
+
+
+def only_codec(params):
+  """The codec's own parameters, without head and discriminators."""
+  return {part: params[part] for part in ('encoder', 'decoder')}
+
+
+def load_start(folder, model):
+  """The parameters of an exported codec; of another crop size too, unless it is aligned.
+
+  Raises:
+    UserError: no codec there, or one of another shape.
+  """
+  export = weights.load_export(folder, 'codec')
+  weights.check_shapes(
+    export.params, jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0)),
+    f'the codec in {folder}', 'choose another config.start_from, or the config it was trained with'
+  )
+  return export.params
+
+
+def with_parts(train_state, new):
+  """The state with some parameters replaced, in their average too.
+
+  Args:
+    train_state: TrainState.
+    new: nested dict of arrays, a part of the parameters' tree.
+  """
+  def place(old, new):
+    if not isinstance(old, dict):
+      return jax.device_put(new, old.sharding)
+    return old | {name: place(old[name], value) for name, value in new.items()}
+
+  return dataclasses.replace(
+    train_state, params=place(train_state.params, new), ema=place(train_state.ema, new))
 
 
 def sheet(frames, made):
   """Rows of (source, reconstruction, 4 x error) at the middle frame of the first clips, uint8."""
-  rows = []
   middle = frames.shape[1] // 2
-  for source, result in zip(frames[:_SHOWN, middle], made[:_SHOWN, middle], strict=True):
-    error = np.abs(source.astype(np.int16) - result)
-    row = [source, result, np.minimum(4 * error, 255).astype(np.uint8)]
-    scale = -(-_SHEET_PIXELS // source.shape[0])
-    rows.append([x.repeat(scale, axis=0).repeat(scale, axis=1) for x in row])
-  return rows
+  pairs = zip(frames[:_SHOWN, middle], made[:_SHOWN, middle], strict=True)
+  return [[sheets.enlarge(x) for x in sheets.compare(*pair)] for pair in pairs]

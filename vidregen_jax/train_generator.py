@@ -28,7 +28,6 @@ from vidregen_jax import (
 )
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
-from vidregen_jax.train_codec import check_finite, due
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -199,7 +198,7 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   models = sample.Models(codec_model, model)
   sampler = sample.SamplerConfig(**config.sampler)
-  encoder = latents.Encoder.of(exported_codec)
+  encoder, decoder = latents.Encoder.of(exported_codec), latents.Decoder.of(exported_codec)
   shown = show_windows(validation, shape, config.eval_clips)
   reader = lip_reading.fit(clips, shape, guess, config.expectation_draws)
 
@@ -210,7 +209,8 @@ def train(config, workdir):
       exported_codec.arrays['latent_std'])
     swapped = shown | {name: np.roll(shown[name], 1, 0)
                        for name in ('audio', 'audio_valid', 'durations', 'lip_gap')}
-    truth = pixels.to_uint8(np.asarray(decode_windows(codec_model, all_params, shown['target'])))
+    truth = decoder(np.float32(shown['target']).reshape(*shown['target'].shape[:2],
+                                                        *info['latent_shape']))
     own, new = (pixels.to_uint8(sample_windows(models, sampler, all_params, batch, audio_mean,
                                                audio_std, config.seed))
                 for batch in (shown, swapped))
@@ -252,18 +252,20 @@ def train(config, workdir):
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
     # at the batch of the step that comes next.
     # --------------------------------------------------------------------------------------------
-    checked = first
+    unseen = []  # of the steps since the last look: fetched together, so that nothing waits
     for step in range(first + 1, last + 1):
       with jax.transfer_guard('disallow'):
         train_state, measured = train_step(train_state, next(data))
-      saving = due(step, config.checkpoint_every, last)
-      if saving or due(step, config.log_every, last):
-        values = {name: float(x) for name, x in jax.device_get(measured).items()}
-        check_finite(values['loss'], checked, step)
-        checked = step
+      unseen.append(measured)
+      saving = metrics.due(step, config.checkpoint_every, last)
+      if saving or metrics.due(step, config.log_every, last):
+        fetched = jax.device_get(unseen)
+        metrics.check_finite(fetched, step)
+        unseen = []
+        values = {name: float(x) for name, x in fetched[-1].items()}
         writer.write(step, {f'train/{name}': x for name, x in values.items()})
         writer.progress(step, values['loss'])
-      if lead and due(step, config.eval_every, last):
+      if lead and metrics.due(step, config.eval_every, last):
         measured, pictures = look(jax.device_get(train_state.ema))
         writer.save_grid(step, 'samples', pictures)
         writer.write(step, measured)
@@ -324,14 +326,6 @@ def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
   )
   made = np.asarray(sample.sample(models, sampler, params, start, inputs)[1])  # [T, B, 4, ...]
   return np.moveaxis(made, 0, 1).reshape(made.shape[1], -1, *made.shape[3:])
-
-
-def decode_windows(model, params, latents):
-  """Normalised latents [B, T, H*W, C] to frames [B, 4T, S, S, 3]: a perfect generator's."""
-  latents = np.asarray(latents, np.float32) * params.latent_std + params.latent_mean
-  latents = latents.reshape(*latents.shape[:2], model.cells, model.cells, -1)
-  cache = codec.init_decoder_cache(model, len(latents))
-  return jax.jit(codec.decode, static_argnums=0)(model, params.codec, latents, cache)[0]
 
 
 def sheet(truth, own, swapped):

@@ -16,12 +16,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import layers
 
 PATCH = 4  # pixels a side that become channels before the first convolution
 TIME_FACTOR = 4  # frames in one latent frame
+_QUANTIZED_RANGE = 3.0  # discrete latents lie within, as about all of a unit Gaussian does
 ALIGNED_LOGVAR = -5.0  # where cell maps start: their latents are of about unit size, and exact
 
 
@@ -35,9 +37,15 @@ class CodecConfig:
     encoder_depths, decoder_depths: residual blocks a stage, finest stage first in both.
     time_kernels: frames that a block of each stage sees, itself included, finest stage first.
     latent_channels: channels C of a latent cell.
+    latent_stages: how many of the coarsest stages run at one frame for each 4 of the video. Their
+      blocks cost a quarter, and a frame of their `time_kernels` is a latent frame.
     aligned: beside the network, an affine map of its own for every latent cell. In an aligned face
       crop a cell always sees the same part of the face; such maps, started from the training
       crops' principal components (`principal_maps`), are a good codec before any training.
+    levels: 0 for continuous latents, or the values that a channel can take (a variant for proof;
+      finite scalar quantization, Mentzer et al., 2023, arXiv 2309.15505).
+    shortcut: whether down- and upsampling carry DC-AE's parameter-free shortcuts (False: a variant
+      for proof).
     norm: 'rms', or 'group', which leaks the future and exists to show that it does.
     conv: 'sum2d' or 'native'; the same numbers, chosen by measured speed.
     dtype: of activations; parameters stay float32.
@@ -48,7 +56,10 @@ class CodecConfig:
   decoder_depths: tuple[int, ...]
   time_kernels: tuple[int, ...]
   latent_channels: int
+  latent_stages: int = 0
   aligned: bool = False
+  levels: int = 0
+  shortcut: bool = True
   norm: str = 'rms'
   conv: str = 'sum2d'
   dtype: str = 'float32'
@@ -61,6 +72,10 @@ class CodecConfig:
                          f'but widths has {stages}')
     if self.size % self.factor:
       raise UserError(f'codec size {self.size} is not a multiple of its factor {self.factor}')
+    if not 0 <= self.latent_stages <= stages:
+      raise UserError(f'codec latent_stages is {self.latent_stages}, but there are {stages} stages')
+    if self.levels < 0 or self.levels == 1:
+      raise UserError(f'codec levels is {self.levels}: 0 for continuous latents, else 2 or more')
     if self.norm not in ('rms', 'group') or self.conv not in ('sum2d', 'native'):
       raise UserError(f'codec norm {self.norm!r} or conv {self.conv!r} is not one that exists: '
                        "norm is 'rms' or 'group', conv is 'sum2d' or 'native'")
@@ -79,6 +94,11 @@ class CodecConfig:
   def cells(self) -> int:
     """Latent cells a side."""
     return self.size // self.factor
+
+  @property
+  def time_stage(self) -> int:
+    """The first stage at the latent frame rate; the number of stages where there is none."""
+    return len(self.widths) - self.latent_stages
 
 
 class Block(nnx.Module):
@@ -133,7 +153,8 @@ class Encoder(nnx.Module):
     self.downs = nnx.Dict({
         f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3)) for s in range(1, len(w))})
     self.blocks = _blocks(config, config.encoder_depths, draws)
-    self.down_time = conv(TIME_FACTOR * w[-1], w[-1], (1, 1, 1))
+    slow = w[min(config.time_stage, len(w) - 1)]
+    self.down_time = conv(TIME_FACTOR * slow, slow, (1, 1, 1))
     # With cell maps the network starts as a correction of nothing.
     scale = 0.0 if config.aligned else 0.5
     self.conv_out = conv(w[-1], 2 * config.latent_channels, (1, 1, 1), scale=scale)
@@ -155,20 +176,30 @@ class Encoder(nnx.Module):
     for s, width in enumerate(config.widths):
       if s:
         main, _ = self.downs[f'down_{s}'](x, x[:, :0])
-        x = layers.space_to_depth(main, 2) + layers.resample_channels(
-            layers.space_to_depth(x, 2), width)
+        x = self._join(layers.space_to_depth(main, 2), layers.space_to_depth(x, 2), width)
+      if s == config.time_stage:
+        x = self._slow(x)
       for i in range(config.encoder_depths[s]):
         name = f'stage_{s}_block_{i}'
         x, new[name] = self.blocks[name](x, cache[name])
-    x = layers.time_to_depth(x, TIME_FACTOR)
-    main, _ = self.down_time(x, x[:, :0])
-    x = main + layers.resample_channels(x, config.widths[-1])
+    if not config.latent_stages:
+      x = self._slow(x)
     x, _ = self.conv_out(x, x[:, :0])
     mean, logvar = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     if self.maps is not None:
       mean += self.maps(to_patches(frames, config.factor)).astype(jnp.float32)
       logvar += ALIGNED_LOGVAR
+    if config.levels:
+      mean = quantize(mean, config.levels)
     return (mean, jnp.clip(logvar, -10.0, 4.0)), new
+
+  def _slow(self, x):
+    x = layers.time_to_depth(x, TIME_FACTOR)
+    main, _ = self.down_time(x, x[:, :0])
+    return self._join(main, x, main.shape[-1])
+
+  def _join(self, main, x, channels):
+    return main + layers.resample_channels(x, channels) if self.config.shortcut else main
 
 
 class Decoder(nnx.Module):
@@ -179,9 +210,12 @@ class Decoder(nnx.Module):
     conv = functools.partial(layers.CausalConv, draws=draws, conv=config.conv)
     self.conv_in = conv(config.latent_channels, w[-1], (1, 1, 1))
     self.block_in = Block(w[-1], 2, config, draws)
-    self.up_time = conv(w[-1], TIME_FACTOR * w[-1], (1, 1, 1))
+    # Where frames come back, channels go at once to the next stage's: half of the cost of `up`.
+    slow, quick = w[min(config.time_stage, len(w) - 1)], w[max(config.time_stage - 1, 0)]
+    self.up_time = conv(slow, TIME_FACTOR * quick, (1, 1, 1))
     self.ups = nnx.Dict({
-        f'up_{s}': conv(w[s], 4 * w[s - 1], (1, 3, 3)) for s in range(1, len(w))})
+        f'up_{s}': conv(quick if s == config.time_stage else w[s], 4 * w[s - 1], (1, 3, 3))
+        for s in range(1, len(w))})
     self.blocks = _blocks(config, config.decoder_depths, draws)
     self.conv_out = conv(w[0], 3 * PATCH**2, (1, 3, 3), scale=0.0 if config.aligned else 0.5)
     self.maps = CellMaps(config, config.latent_channels, config.patch_values,
@@ -201,21 +235,27 @@ class Decoder(nnx.Module):
     latents = latents.astype(config.dtype)
     x, _ = self.conv_in(latents, latents[:, :0])
     x, new['block_in'] = self.block_in(x, cache['block_in'])
-    main, _ = self.up_time(x, x[:, :0])
-    x = layers.depth_to_time(main + layers.resample_channels(x, main.shape[-1]), TIME_FACTOR)
+    if not config.latent_stages:
+      x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
     for s in reversed(range(len(config.widths))):
       for i in range(config.decoder_depths[s]):
         name = f'stage_{s}_block_{i}'
         x, new[name] = self.blocks[name](x, cache[name])
+      if s == config.time_stage:
+        x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
       if s:
-        main, _ = self.ups[f'up_{s}'](x, x[:, :0])
-        x = layers.depth_to_space(main, 2) + layers.depth_to_space(
-            layers.resample_channels(x, main.shape[-1]), 2)
+        x = layers.depth_to_space(self._raised(self.ups[f'up_{s}'], x), 2)
     x, _ = self.conv_out(x, x[:, :0])
     frames = layers.depth_to_space(x, PATCH)
     if self.maps is not None:
       frames += from_patches(self.maps(latents), config.factor)
     return frames.astype(jnp.float32), new
+
+  def _raised(self, conv, x):
+    main, _ = conv(x, x[:, :0])
+    if not self.config.shortcut:
+      return main
+    return main + layers.resample_channels(x, main.shape[-1])
 
 
 def to_patches(frames, factor: int):
@@ -226,6 +266,16 @@ def to_patches(frames, factor: int):
 def from_patches(patches, factor: int):
   """Inverse of `to_patches`."""
   return layers.depth_to_space(layers.depth_to_time(patches, TIME_FACTOR), factor)
+
+
+def quantize(mean, levels: int):
+  """Latents rounded to `levels` values a channel, between -3 and 3; gradients pass straight."""
+  steps = (levels - 1) / 2
+  bounded = _QUANTIZED_RANGE * jnp.tanh(mean / _QUANTIZED_RANGE)
+  place = bounded * (steps / _QUANTIZED_RANGE)
+  shift = 0.5 * (levels % 2 == 0)  # an even number of values has none at 0
+  rounded = (jnp.round(place - shift) + shift) * (_QUANTIZED_RANGE / steps)
+  return bounded + lax.stop_gradient(rounded - bounded)
 
 
 def _stage(name: str) -> int:
@@ -274,11 +324,16 @@ def encode(config: CodecConfig, params: dict, frames, cache: dict):
 
   Returns:
     (mean, logvar), each [B, F/4, H, W, C] float32, and the cache.
+
+  Raises:
+    ValueError: frames of another shape, or integers. (`latents.Encoder` takes any number of uint8
+      frames.)
   """
   size = config.size
-  if frames.shape[1] % TIME_FACTOR or frames.shape[2:] != (size, size, 3):
+  if not frames.shape[1] or frames.shape[1] % TIME_FACTOR or frames.shape[2:] != (size, size, 3):
     raise ValueError(f'frames have shape {frames.shape}; the codec takes '
                      f'[B, multiple of {TIME_FACTOR}, {size}, {size}, 3]')
+  _check_floating('frames', frames)
   return _definition(config).bind(params).encoder(frames, cache)
 
 
@@ -295,10 +350,24 @@ def decode(config: CodecConfig, params: dict, latents, cache: dict):
     Frames [B, 4T, S, S, 3], about in [-1, 1], not clipped; and the cache.
   """
   cells, channels = config.cells, config.latent_channels
-  if latents.shape[2:] != (cells, cells, channels):
+  if not latents.shape[1] or latents.shape[2:] != (cells, cells, channels):
     raise ValueError(f'latents have shape {latents.shape}; the codec takes '
                      f'[B, T, {cells}, {cells}, {channels}]')
+  _check_floating('latents', latents)
   return _definition(config).bind(params).decoder(latents, cache)
+
+
+def _check_floating(name, x):
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise ValueError(f'{name} are {x.dtype}; the codec takes floating point numbers: uint8 pixels '
+                     'become numbers in [-1, 1] with pixels.to_float')
+
+
+def draw(config: CodecConfig, mean, logvar, key):
+  """Latents [B, T, H, W, C] drawn from what `encode` says; discrete ones are as they are."""
+  if config.levels:
+    return mean
+  return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
 
 
 def principal_maps(config: CodecConfig, groups) -> dict:

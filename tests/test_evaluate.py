@@ -1,0 +1,60 @@
+"""The program of evaluation: what is asked is measured, printed and written; clips are paired."""
+
+import json
+
+import fake_codec
+import fake_talkers
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from vidregen_jax import evaluate, latents, listening, weights
+from vidregen_jax.errors import UserError
+
+
+def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(latents, 'codec', fake_codec)
+  w = np.eye(3, 4, dtype=np.float32)
+  weights.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},
+                 {'encoder': {'w': w}, 'decoder': {'w': w.T}},
+                 latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
+  asked = {'checkpoint': str(tmp_path / 'codec'), 'split': 'train', 'clips': 3,
+           'dataset': str(fake_talkers.build(tmp_path / 'data')), 'out': str(tmp_path / 'out'),
+           'json': str(tmp_path / 'figures.json')}
+  capsys.readouterr()
+  with flagsaver.flagsaver(**asked):
+    evaluate.run('codec')
+  printed = json.loads(capsys.readouterr().out)
+  assert printed['clips'] == 3 and printed['leak'] == {'latents': 0.0, 'frames': 0.0}
+  assert {'psnr_mouth', 'ssim_mouth', 'flicker_mouth'} <= printed['medians'].keys()
+  assert not {'rows', 'fvd', 'lpips'} & printed.keys()
+  whole = json.loads((tmp_path / 'figures.json').read_text())
+  assert whole == json.loads((tmp_path / 'out' / 'scores.json').read_text())
+  assert len(whole.pop('rows')) == 3 and whole == printed
+
+  (tmp_path / 'out' / 'notes.txt').write_text('mine')
+  monkeypatch.setattr(latents.Encoder, 'stream', lambda *a: pytest.fail('measured for nothing'))
+  with flagsaver.flagsaver(**asked), pytest.raises(UserError, match='holds other things'):
+    evaluate.run('codec')
+  asked['dataset'] = None
+  with flagsaver.flagsaver(**asked), pytest.raises(UserError, match='--dataset is missing'):
+    evaluate.run('codec')
+
+
+def clip(name, seconds):
+  times = np.arange(0, seconds, 0.5)
+  return listening.Clip(name, times, times, times)
+
+
+def test_each_clip_hears_the_next_that_is_long_enough():
+  a, b, c = clip('a', 2), clip('b', 1), clip('c', 3)
+  pairs = [(one.path, other.path) for one, other in listening.pair([a, b, c])]
+  assert pairs == [('a', 'c'), ('b', 'c'), ('c', 'a')]
+
+
+def test_clips_are_read_with_their_truth(tmp_path, pack_folder):
+  clips = listening.read_clips(pack_folder, 'test')
+  assert len(clips) > 1 and clips[0].path.suffix == '.mp4'
+  np.testing.assert_allclose(clips[0].truth(clips[0].times), clips[0].lip_gap)
+  with pytest.raises(UserError, match="no clips of split 'dev'"):
+    listening.read_clips(tmp_path, 'dev')

@@ -1,0 +1,141 @@
+"""Two patch discriminators that judge a codec's pictures: one sees the crop, one the mouth.
+
+Each looks at the 4 frames of a latent frame at once, as 12 channels, so that it judges motion too.
+They are PatchGANs (Isola et al., 2017, arXiv 1611.07004) without normalisation layers, which would
+mix the clips of a batch; what keeps them smooth is a gradient penalty (losses.py).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, layers
+
+_SLOPE = 0.2  # of the leaky ReLU, as in PatchGAN
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscriminatorConfig:
+  """Shape of both discriminators.
+
+  Attributes:
+    widths: channels of the stages; each halves height and width.
+    mouth_size: side of the mouth's crop, pixels.
+  """
+  widths: tuple[int, ...]
+  mouth_size: int
+
+  def __post_init__(self):
+    if self.mouth_size < 2 ** len(self.widths):
+      raise UserError(f'discriminators of {len(self.widths)} stages need a mouth of at least '
+                      f'{2 ** len(self.widths)} pixels, not {self.mouth_size}')
+
+
+class Patches(nnx.Module):
+  """Pictures [N, h, w, C] to one verdict a patch, [N, h', w'], positive for real."""
+
+  def __init__(self, config: DiscriminatorConfig, draws: layers.Draws):
+    widths = (3 * codec.TIME_FACTOR, *config.widths)
+    self.stages = nnx.Dict({
+        f'stage_{i}': _Conv(widths[i], widths[i + 1], 4, 2, draws)
+        for i in range(len(config.widths))})
+    self.out = _Conv(widths[-1], 1, 3, 1, draws)
+
+  def __call__(self, x):
+    for stage in self.stages.values():
+      x = jax.nn.leaky_relu(stage(x), _SLOPE)
+    return self.out(x)[..., 0]
+
+
+class _Conv(nnx.Module):
+  def __init__(self, c_in, c_out, kernel, stride, draws):
+    self.kernel = nnx.Param(draws.weights((kernel, kernel, c_in, c_out), kernel**2 * c_in))
+    self.bias = nnx.Param(jnp.zeros(c_out))
+    self.stride = stride
+
+  def __call__(self, x):
+    y = lax.conv_general_dilated(
+        x, self.kernel[...].astype(x.dtype), (self.stride,) * 2, 'SAME',
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return y + self.bias[...].astype(y.dtype)
+
+
+class _Pair(nnx.Module):
+  def __init__(self, config: DiscriminatorConfig, draws: layers.Draws):
+    self.whole = Patches(config, draws)
+    self.mouth = Patches(config, draws)
+
+
+@functools.cache
+def _definition(config: DiscriminatorConfig) -> layers.Definition:
+  return layers.Definition(lambda draws: _Pair(config, draws))
+
+
+def init(config: DiscriminatorConfig, key) -> dict:
+  """Parameters {'whole': ..., 'mouth': ...}, float32."""
+  return _definition(config).init(key)
+
+
+def judge(config: DiscriminatorConfig, params: dict, whole, mouth):
+  """Verdicts of both.
+
+  Args:
+    config, params: as in `init`.
+    whole, mouth: of `views`.
+
+  Returns:
+    (of the crops [N, h, w], of the mouths [N, h', w']), one number a patch, positive for real.
+  """
+  pair = _definition(config).bind(params)
+  return pair.whole(whole), pair.mouth(mouth)
+
+
+def views(config: DiscriminatorConfig, frames, boxes):
+  """What the two discriminators see of windows; differentiable in the frames.
+
+  Args:
+    config: gives the size of the mouth's view.
+    frames: [B, F, S, S, 3]; F a multiple of 4.
+    boxes: [B, F, 4] mouth boxes, x0 y0 x1 y1 in fractions of the crop.
+
+  Returns:
+    (crops [B F/4, S, S, 12], mouths [B F/4, m, m, 12]). A mouth is cut by one box for its 4 frames,
+    which holds their boxes, so that it moves in its view as it does in the face.
+  """
+  batch, length, side = frames.shape[:3]
+  whole = layers.time_to_depth(frames, codec.TIME_FACTOR).reshape(-1, side, side,
+                                                                  3 * codec.TIME_FACTOR)
+  boxes = boxes.reshape(batch * length // codec.TIME_FACTOR, codec.TIME_FACTOR, 4)
+  boxes = jnp.concatenate([boxes[..., :2].min(1), boxes[..., 2:].max(1)], axis=-1)
+  return whole, cut(whole, boxes, config.mouth_size)
+
+
+def cut(images, boxes, size: int):
+  """Rectangles of pictures, resized by linear interpolation.
+
+  Args:
+    images: [N, H, W, C].
+    boxes: [N, 4] as x0, y0, x1, y1 in fractions of the picture.
+    size: side of the result, pixels.
+
+  Returns:
+    [N, size, size, C]. What a box has beyond the picture shows its edge.
+  """
+  columns = _interpolation(boxes[:, 0], boxes[:, 2], images.shape[2], size)
+  rows = _interpolation(boxes[:, 1], boxes[:, 3], images.shape[1], size)
+  return jnp.einsum('NYH,NHWC,NXW->NYXC', rows, images, columns)
+
+
+def _interpolation(start, stop, inputs, outputs):
+  """[N, outputs, inputs] weights that sum to 1; triangles, widened where a box is shrunk."""
+  step = (stop - start) * inputs / outputs
+  at = (start * inputs)[:, None] + (jnp.arange(outputs) + 0.5) * step[:, None] - 0.5
+  at = jnp.clip(at, 0, inputs - 1)[..., None]
+  reach = jnp.maximum(step, 1.0)[:, None, None]
+  weights = jnp.maximum(0.0, 1.0 - jnp.abs(at - jnp.arange(inputs)) / reach)
+  return weights / weights.sum(-1, keepdims=True)

@@ -1,0 +1,68 @@
+"""What the codec's latents are aligned to: features of a frozen network that knows pictures.
+
+DINOv2's patch tokens, or VGG16's deepest features where no DINOv2 is at hand. Either is brought to
+the codec's own grid of cells.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from vidregen_jax.models import dinov2, perceptual, pretrained
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher:
+  """A frozen network and the grid that its features are wanted on.
+
+  Attributes:
+    cells: latent cells a side.
+    network: the shape of a DINOv2, or None for VGG16.
+  """
+  cells: int
+  network: dinov2.Dinov2Config | None = None
+
+  @property
+  def width(self) -> int:
+    """Channels of its features."""
+    return perceptual.WIDTHS[-1] if self.network is None else self.network.width
+
+
+def load(source, cells: int):
+  """Reads a teacher.
+
+  Args:
+    source: folder or hub id of a DINOv2 (it has a config.json) or of VGG16 (it has none).
+    cells: latent cells a side of the codec that is taught.
+
+  Returns:
+    (Teacher, params).
+
+  Raises:
+    UserError: neither is there, or something is missing in it.
+  """
+  folder = pretrained.locate(source, 'teacher (DINOv2 or VGG16)', 'facebook/dinov2-base')
+  if (folder / 'config.json').exists():
+    config, params = dinov2.load(folder)
+    return Teacher(cells, config), params
+  return Teacher(cells), perceptual.load(folder)
+
+
+def features(teacher: Teacher, params, frames):
+  """Features of single frames.
+
+  Args:
+    teacher, params: of `load`.
+    frames: [N, S, S, 3] in [-1, 1].
+
+  Returns:
+    [N, cells, cells, width]. DINOv2 sees the frame at the size at which a patch is a cell.
+  """
+  cells = teacher.cells
+  if teacher.network is None:
+    found = perceptual.features(params, frames)[-1]
+    return jax.image.resize(found, (len(found), cells, cells, found.shape[-1]), 'linear')
+  side = cells * teacher.network.patch
+  seen = jax.image.resize(frames, (len(frames), side, side, 3), 'cubic')
+  return dinov2.patch_tokens(teacher.network, params, dinov2.normalize(jnp.clip(seen, -1, 1)))
