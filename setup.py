@@ -1,4 +1,4 @@
-"""Packaging. The core runs `regenerate`; training, rendering and checking are extras."""
+"""Packaging. The core runs `regenerate`; training, rendering, checking, timing are extras."""
 
 from setuptools import find_packages, setup
 
@@ -57,7 +57,8 @@ setup(
     'cuda': ['jax[cuda13]'],
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],
-    'parity': ['torch>=2.7', 'transformers>=4.57'],
+    'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
+    'parity': ['lpips>=0.1.4', 'torch>=2.7', 'transformers>=4.57'],
     'test': [*TRAIN, *TALKERS, 'pytest>=8.3', 'ruff>=0.12'],
   },
 )

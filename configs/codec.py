@@ -8,6 +8,16 @@ tiny      the bundled talkers, 64 px           2 CPU cores        2 minutes, 31.
 talkers   the bundled talkers, 96 px           2 CPU cores        14 minutes, 32.9 dB (mouth 31.6)
 256       your own consented footage, 256 px   8 accelerators     not measured
 512       your own consented footage, 512 px   a pod, `--multihost`   not measured
+
+`256` and `512` can also be trained in three stages, each cheaper than all at once (DC-AE, arXiv
+2410.10733; VidTok, arXiv 2412.13061): all parts at half the side, then at the full side, then the
+decoder alone with the discriminators.
+
+  python -m vidregen_jax.train --config=configs/codec.py:512-low --workdir=out/codec-low
+  python -m vidregen_jax.train --config=configs/codec.py:512-high --workdir=out/codec-high \
+    --config.start_from=out/codec-low/export
+  python -m vidregen_jax.train --config=configs/codec.py:512-decoder --workdir=out/codec \
+    --config.start_from=out/codec-high/export
 """
 
 from ml_collections import config_dict
@@ -20,7 +30,39 @@ _FOOTAGE = (
 
 
 def get_config(size='512'):
-  """Args: size: 'tiny', 'talkers', '256' or '512'. Returns: ConfigDict of plain values."""
+  """A training.
+
+  Args:
+    size: 'tiny', 'talkers', '256' or '512'; the last two also with '-low', '-high' or '-decoder'.
+
+  Returns:
+    ConfigDict of plain values.
+  """
+  size, dash, stage = size.partition('-')
+  config = _whole(size)
+  if not dash:
+    return config
+  if size not in ('256', '512') or stage not in ('low', 'high', 'decoder'):
+    raise ValueError(f"there is no stage {stage!r} of size {size!r}: '256' and '512' have 'low', "
+                     "'high' and 'decoder'")
+  if stage == 'low':
+    config.model.size //= 2
+    config.dataset = f'out/talking_faces/{config.model.size}'
+    config.gan_weight = 0.0
+    return config
+  config.num_steps //= 4
+  config.learning_rate /= 4
+  if stage == 'high':
+    config.gan_weight = 0.0
+    return config
+  config.parts = ('decoder',)
+  config.align_weight = 0.0
+  config.kl_weight = 0.0
+  config.gan_start = 0
+  return config
+
+
+def _whole(size):
   config = config_dict.ConfigDict()
   config.stage = 'codec'
   config.size = size
@@ -100,8 +142,8 @@ def get_config(size='512'):
   config.model.levels = 0
   config.model.shortcut = True
   config.model.norm = 'rms'
-  config.model.conv = 'native'
-  config.model.dtype = 'bfloat16'
+  config.model.conv = 'auto'
+  config.model.dtype = 'auto'
 
   if size == '512':
     return config
@@ -128,8 +170,6 @@ def get_config(size='512'):
   config.gan_start = 60
   config.gan_widths = (32, 64, 128)
   config.gan_mouth_size = 32
-  config.model.conv = 'sum2d'
-  config.model.dtype = 'float32'
   config.model.aligned = True
   config.map_groups = 1_200
   config.num_frames = 8

@@ -1,12 +1,14 @@
 """Configs and the command line: a mistake is one line, names the way out, and exits with 2."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from configs import codec as codec_config
@@ -26,6 +28,21 @@ def test_every_size_describes_a_codec_and_its_own_crops(size):
   assert set(config.model) == {field.name for field in dataclasses.fields(codec.CodecConfig)}
   assert config.dataset.endswith(f'/{model.size}')
   assert config.num_frames % codec.TIME_FACTOR == 0
+
+
+@pytest.mark.parametrize('size', ['256', '512'])
+def test_stages_of_a_size_train_one_codec(size):
+  stages = [codec_config.get_config(f'{size}-{stage}') for stage in ('low', 'high', 'decoder')]
+  models = [train_codec.model_config(config) for config in stages]
+  assert [model.size for model in models] == [int(size) // 2, int(size), int(size)]
+  # The low stage's weights fit the next one: no weight depends on the crop's size.
+  shapes = [jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0))
+            for model in models]
+  assert shapes[0] == shapes[1] == shapes[2]
+  assert [config.parts for config in stages] == [('encoder', 'decoder')] * 2 + [('decoder',)]
+  assert [config.gan_weight > 0 for config in stages] == [False, False, True]
+  with pytest.raises(ValueError, match="'256' and '512' have 'low', 'high' and 'decoder'"):
+    codec_config.get_config(f'{size}-middle')
 
 
 @pytest.mark.parametrize('stage', [codec_config, generator_config])

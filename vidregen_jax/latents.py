@@ -125,6 +125,23 @@ class Encoder(_Side):
 class Decoder(_Side):
   """A codec's decoder for latents of whole clips, with one compiled program for a batch size."""
 
+  def start(self, batch):
+    """The cache before the first latent frame of `batch` videos."""
+    return codec.init_decoder_cache(self.model, batch)
+
+  def advance(self, z, cache):
+    """Decode the next latent frames of videos.
+
+    Args:
+      z: [B, T, H, W, C], normalised.
+      cache: of `start`, or what the last call returned; it is used up.
+
+    Returns:
+      float32 [B, 4T, S, S, 3], about in [-1, 1], not clipped, and the cache.
+    """
+    made, cache = _decode(self.model, self._params, z * self._std + self._mean, cache)
+    return np.asarray(made), cache
+
   def __call__(self, z, frames=None):
     """Decode whole clips to pictures: as `stream`, but uint8."""
     return pixels.to_uint8(self.stream(z, frames))
@@ -152,10 +169,9 @@ class Decoder(_Side):
     if not 0 < frames <= held:
       raise ValueError(f'{frames} frames are asked of {z.shape[1]} latent frames, which hold '
                        f'{held}: ask for 1 to {held}')
-    padded = np.pad(z * self._std + self._mean,
-                    [(0, 0), (0, -z.shape[1] % _STEP)] + 3 * [(0, 0)], mode='edge')
-    made, cache = [], codec.init_decoder_cache(self.model, len(z))
+    padded = np.pad(z, [(0, 0), (0, -z.shape[1] % _STEP)] + 3 * [(0, 0)], mode='edge')
+    made, cache = [], self.start(len(z))
     for start in range(0, padded.shape[1], _STEP):
-      part, cache = _decode(self.model, self._params, padded[:, start : start + _STEP], cache)
-      made.append(np.asarray(part))
+      part, cache = self.advance(padded[:, start : start + _STEP], cache)
+      made.append(part)
     return np.concatenate(made, axis=1)[:, :frames]

@@ -27,6 +27,10 @@ _QUANTIZED_RANGE = 3.0  # discrete latents lie within, as about all of a unit Ga
 ALIGNED_LOGVAR = -5.0  # where cell maps start: their latents are of about unit size, and exact
 
 
+_CHOICES = {'norm': ('rms', 'group'), 'conv': ('auto', 'sum2d', 'native'),
+            'dtype': ('auto', 'float32', 'bfloat16')}
+
+
 @dataclasses.dataclass(frozen=True)
 class CodecConfig:
   """Shape of the codec.
@@ -47,8 +51,10 @@ class CodecConfig:
     shortcut: whether down- and upsampling carry DC-AE's parameter-free shortcuts (False: a variant
       for proof).
     norm: 'rms', or 'group', which leaks the future and exists to show that it does.
-    conv: 'sum2d' or 'native'; the same numbers, chosen by measured speed.
-    dtype: of activations; parameters stay float32.
+    conv: 'sum2d' or 'native', the same numbers; 'auto' is what measured faster on the backend that
+      runs it (`python -m bench.convolutions`): sum2d on a CPU, else native.
+    dtype: of activations, 'float32' or 'bfloat16'; 'auto' is float32 on a CPU, which has to emulate
+      the other, and bfloat16 elsewhere. Parameters stay float32.
   """
   size: int
   widths: tuple[int, ...]
@@ -61,8 +67,8 @@ class CodecConfig:
   levels: int = 0
   shortcut: bool = True
   norm: str = 'rms'
-  conv: str = 'sum2d'
-  dtype: str = 'float32'
+  conv: str = 'auto'
+  dtype: str = 'auto'
 
   def __post_init__(self):
     stages = len(self.widths)
@@ -76,9 +82,9 @@ class CodecConfig:
       raise UserError(f'codec latent_stages is {self.latent_stages}, but there are {stages} stages')
     if self.levels < 0 or self.levels == 1:
       raise UserError(f'codec levels is {self.levels}: 0 for continuous latents, else 2 or more')
-    if self.norm not in ('rms', 'group') or self.conv not in ('sum2d', 'native'):
-      raise UserError(f'codec norm {self.norm!r} or conv {self.conv!r} is not one that exists: '
-                       "norm is 'rms' or 'group', conv is 'sum2d' or 'native'")
+    for name, known in _CHOICES.items():
+      if getattr(self, name) not in known:
+        raise UserError(f'codec {name} is {getattr(self, name)!r}: it is one of {known}')
 
   @property
   def factor(self) -> int:
@@ -96,6 +102,20 @@ class CodecConfig:
     return self.size // self.factor
 
   @property
+  def convolution(self) -> str:
+    """`conv`, decided."""
+    if self.conv != 'auto':
+      return self.conv
+    return 'sum2d' if jax.default_backend() == 'cpu' else 'native'
+
+  @property
+  def activations(self) -> jnp.dtype:
+    """`dtype`, decided."""
+    if self.dtype != 'auto':
+      return jnp.dtype(self.dtype)
+    return jnp.dtype('float32' if jax.default_backend() == 'cpu' else 'bfloat16')
+
+  @property
   def time_stage(self) -> int:
     """The first stage at the latent frame rate; the number of stages where there is none."""
     return len(self.widths) - self.latent_stages
@@ -105,7 +125,8 @@ class Block(nnx.Module):
   """x + norm(conv(SiLU(conv(x) + b)))."""
 
   def __init__(self, channels: int, time_kernel: int, config: CodecConfig, draws: layers.Draws):
-    conv = functools.partial(layers.CausalConv, channels, channels, draws=draws, conv=config.conv)
+    conv = functools.partial(layers.CausalConv, channels, channels, draws=draws,
+                             conv=config.convolution)
     self.conv1 = conv(kernel=(time_kernel, 3, 3))
     self.conv2 = conv(kernel=(1, 3, 3), bias=False)
     # The small initial weight keeps the variance of the residual stream near one at depth.
@@ -148,7 +169,7 @@ class Encoder(nnx.Module):
 
   def __init__(self, config: CodecConfig, draws: layers.Draws):
     w = config.widths
-    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.conv)
+    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.convolution)
     self.conv_in = conv(3 * PATCH**2, w[0], (1, 3, 3))
     self.downs = nnx.Dict({
         f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3)) for s in range(1, len(w))})
@@ -165,12 +186,12 @@ class Encoder(nnx.Module):
   def init_cache(self, batch: int):
     side, config = self.config.size // PATCH, self.config
     return {name: block.conv1.init_cache(batch, side >> _stage(name), side >> _stage(name),
-                                         jnp.dtype(config.dtype))
+                                         config.activations)
             for name, block in self.blocks.items()}
 
   def __call__(self, frames, cache):
     config, new = self.config, {}
-    frames = frames.astype(config.dtype)
+    frames = frames.astype(config.activations)
     x = layers.space_to_depth(frames, PATCH)
     x, _ = self.conv_in(x, x[:, :0])
     for s, width in enumerate(config.widths):
@@ -207,7 +228,7 @@ class Decoder(nnx.Module):
 
   def __init__(self, config: CodecConfig, draws: layers.Draws):
     w = config.widths
-    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.conv)
+    conv = functools.partial(layers.CausalConv, draws=draws, conv=config.convolution)
     self.conv_in = conv(config.latent_channels, w[-1], (1, 1, 1))
     self.block_in = Block(w[-1], 2, config, draws)
     # Where frames come back, channels go at once to the next stage's: half of the cost of `up`.
@@ -224,7 +245,7 @@ class Decoder(nnx.Module):
 
   def init_cache(self, batch: int):
     side, config = self.config.size // PATCH, self.config
-    dtype = jnp.dtype(config.dtype)
+    dtype = config.activations
     cache = {name: block.conv1.init_cache(batch, side >> _stage(name), side >> _stage(name), dtype)
              for name, block in self.blocks.items()}
     return cache | {'block_in': self.block_in.conv1.init_cache(
@@ -232,7 +253,7 @@ class Decoder(nnx.Module):
 
   def __call__(self, latents, cache):
     config, new = self.config, {}
-    latents = latents.astype(config.dtype)
+    latents = latents.astype(config.activations)
     x, _ = self.conv_in(latents, latents[:, :0])
     x, new['block_in'] = self.block_in(x, cache['block_in'])
     if not config.latent_stages:

@@ -1,0 +1,124 @@
+"""The codec as a stream: speed by chunk, and an hour of video at constant memory.
+
+  python -m bench.streaming --checkpoint=out/codec/export --dataset=out/talkers/64 --minutes=60
+
+A clip of the test split is played in a loop that is a whole number of chunks. A codec of finite
+memory that computes the same at every chunk gives the same frames every time round: after an hour
+they must equal those of the second round to the last bit. Memory is the process's own.
+"""
+
+import pathlib
+import time
+
+import jax
+import numpy as np
+import tqdm
+from absl import flags
+
+from vidregen_jax import commands, input_pipeline, latents, report, weights
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported codec.')
+_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops.')
+_MINUTES = flags.DEFINE_float('minutes', 60.0, 'How long the stream is.', lower_bound=0.1)
+_CHUNKS = flags.DEFINE_list('chunks', ['1', '2', '4', '8', '16'], 'Latent frames a call, to time.')
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+_RATE = 25  # frames a second of the bundled clips
+_CHUNK = 4  # latent frames a call of the long stream
+_TIMED = 64  # latent frames that are timed for each chunk size
+_REPORTS = 6  # lines about memory
+
+
+def memory():
+  """Resident memory of this process, MB."""
+  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+  return pages * 4096 / 1e6
+
+
+def loop(clip, frames_a_chunk):
+  """The clip's frames forwards and backwards, cut to whole chunks: no jump, and it goes round."""
+  frames = np.concatenate([clip['frames'], clip['frames'][::-1]])
+  return frames[:len(frames) // frames_a_chunk * frames_a_chunk]
+
+
+def speeds(encoder, decoder, frames, chunks):
+  """Milliseconds a frame by chunk size, (encode, decode), after a first call that compiles."""
+  found = {}
+  for chunk in chunks:
+    step = chunk * codec.TIME_FACTOR
+    parts = [np.take(frames, np.arange(start, start + step), axis=0, mode='wrap')[None]
+             for start in range(0, _TIMED * codec.TIME_FACTOR, step)]
+    cache = encoder.start(1)
+    z, cache = encoder.advance(parts[0], cache)
+    begin, made = time.perf_counter(), []
+    for part in parts:
+      z, cache = encoder.advance(part, cache)
+      made.append(z)
+    encode = time.perf_counter() - begin
+    cache = decoder.start(1)
+    _, cache = decoder.advance(made[0], cache)
+    begin = time.perf_counter()
+    for z in made:
+      _, cache = decoder.advance(z, cache)
+    seconds = np.array([encode, time.perf_counter() - begin])
+    found[chunk] = (1000 * seconds / (len(parts) * step)).round(2).tolist()
+  return found
+
+
+def stream(encoder, decoder, frames, minutes):
+  """Streams for so many minutes of video.
+
+  Returns:
+    Dict of frames, seconds, memory_mb by minute of video, and largest_change, of frames that come
+    round again.
+  """
+  step = _CHUNK * codec.TIME_FACTOR
+  round_of = len(frames) // step
+  calls = max(int(minutes * 60 * _RATE) // step, 2 * round_of)
+  into, out = encoder.start(1), decoder.start(1)
+  second, largest, used = {}, 0.0, {}
+  begin = time.perf_counter()
+  for call in tqdm.trange(calls, unit='chunk', desc='streaming'):
+    at = call % round_of
+    z, into = encoder.advance(frames[at * step:(at + 1) * step][None], into)
+    made, out = decoder.advance(z, out)
+    if round_of <= call < 2 * round_of:
+      second[at] = made
+    elif call >= 2 * round_of:
+      largest = max(largest, float(np.abs(made - second[at]).max()))
+    if call % max(calls // _REPORTS, 1) == 0 or call == calls - 1:
+      used[f'{call * step / _RATE / 60:.1f}'] = round(memory(), 1)
+  return {'frames': calls * step, 'seconds': round(time.perf_counter() - begin, 1),
+          'memory_mb': used, 'largest_change': largest}
+
+
+def run():
+  """Does what the flags say.
+
+  Raises:
+    UserError: no codec or no dataset.
+  """
+  for flag in (_CHECKPOINT, _DATASET):
+    if flag.value is None:
+      raise UserError(f'--{flag.name} is missing: `--help` says what it is')
+  export = weights.load_export(_CHECKPOINT.value, 'codec')
+  clip = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])[0]
+  encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
+  frames = loop(clip, _CHUNK * codec.TIME_FACTOR)
+  found = {'backend': jax.default_backend(), 'size': export.config['size'],
+           'ms_a_frame': speeds(encoder, decoder, frames, [int(x) for x in _CHUNKS.value])}
+  print('| latent frames a call | encode, ms a frame | decode, ms a frame |\n|---|---|---|')
+  for chunk, (encode, decode) in found['ms_a_frame'].items():
+    print(f'| {chunk} | {encode} | {decode} |')
+  found |= stream(encoder, decoder, frames, _MINUTES.value)
+  print(f'{found["frames"]} frames in {found["seconds"]} s; frames that come round again differ by '
+        f'{found["largest_change"]}\nresident memory in MB by minute of video: '
+        f'{found["memory_mb"]}')
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value), found)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

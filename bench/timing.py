@@ -1,0 +1,26 @@
+"""Wall-clock times of things that are compared with each other."""
+
+import statistics
+import time
+
+
+def interleaved(runs, rounds):
+  """Times every run once a round, in turn, so that a busy moment of the machine hits them all.
+
+  Args:
+    runs: {name: function}; a function returns when its work is done. Each is called once before,
+      to compile and to warm caches.
+    rounds: how many times each is timed.
+
+  Returns:
+    {name: (least, median)} in seconds.
+  """
+  for run in runs.values():
+    run()
+  seconds = {name: [] for name in runs}
+  for _ in range(rounds):
+    for name, run in runs.items():
+      start = time.perf_counter()
+      run()
+      seconds[name].append(time.perf_counter() - start)
+  return {name: (min(each), statistics.median(each)) for name, each in seconds.items()}
