@@ -10,13 +10,12 @@ Nothing is downloaded.
 
 import dataclasses
 import functools
+import importlib
 import os
 import pathlib
 
 import jax
-import torch
 from absl import flags
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLLTXVideo, AutoencoderKLWan
 
 from bench import timing
 from configs import codec as codec_config
@@ -39,9 +38,9 @@ _BLOCKS = ('ResBlock', 'ResBlock', 'ResBlock', *3 * ('EfficientViTBlock',))
 
 # As released. Where nothing is given, that is what diffusers' defaults are.
 _OTHERS = {
-  'ltx': ('LTX-Video 0.9.0', AutoencoderKLLTXVideo, {}),
-  'wan': ('Wan 2.1', AutoencoderKLWan, {}),
-  'dc_ae': ('DC-AE f32c32 (Sana 1.0)', AutoencoderDC, dict(
+  'ltx': ('LTX-Video 0.9.0', 'AutoencoderKLLTXVideo', {}),
+  'wan': ('Wan 2.1', 'AutoencoderKLWan', {}),
+  'dc_ae': ('DC-AE f32c32 (Sana 1.0)', 'AutoencoderDC', dict(
     latent_channels=32, attention_head_dim=32,
     encoder_block_types=_BLOCKS, decoder_block_types=_BLOCKS,
     encoder_block_out_channels=(128, 256, 512, 512, 1024, 1024),
@@ -51,7 +50,7 @@ _OTHERS = {
     decoder_qkv_multiscales=((), (), (), (5,), (5,), (5,)),
     upsample_block_type='interpolate', downsample_block_type='Conv',
     decoder_norm_types='rms_norm', decoder_act_fns='silu', scaling_factor=0.41407)),
-  'sd': ('Stable Diffusion', AutoencoderKL, dict(
+  'sd': ('Stable Diffusion', 'AutoencoderKL', dict(
     in_channels=3, out_channels=3, latent_channels=4, layers_per_block=2, norm_num_groups=32,
     down_block_types=4 * ('DownEncoderBlock2D',), up_block_types=4 * ('UpDecoderBlock2D',),
     block_out_channels=(128, 256, 512, 512))),
@@ -115,10 +114,16 @@ def ours(size):
 
 
 def other(key):
-  """A codec of diffusers, with random weights."""
+  """A codec of diffusers, with random weights.
+
+  Raises:
+    UserError: the bench extra is not installed.
+  """
+  diffusers, torch = _installed('diffusers'), _installed('torch')
   name, model_class, fields = _OTHERS[key]
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
   torch.manual_seed(0)
-  model = model_class(**fields).eval()
+  model = getattr(diffusers, model_class)(**fields).eval()
   shape = (_IMAGES, 3) if key in _IMAGE_CODECS else (1, 3, _CLIP_FRAMES)
   pixels = 2 * torch.rand((*shape, _SIDE, _SIDE)) - 1
 
@@ -143,6 +148,13 @@ def other(key):
     _IMAGES if key in _IMAGE_CODECS else _CLIP_FRAMES, encode, decode)
 
 
+def _installed(name):
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    raise UserError(f"{error.name} is not installed: pip install -e '.[bench]'") from error
+
+
 def measure(subjects, rounds):
   """[{'codec', 'direction', 'parameters', 'frames', 'least_ms', 'median_ms', 'ratio'}, ...].
 
@@ -162,13 +174,17 @@ def measure(subjects, rounds):
 
 
 def run():
-  """Does what the flags say."""
+  """Does what the flags say.
+
+  Raises:
+    UserError: no such size or codec, or the bench extra is not installed.
+  """
   keys = list(_OTHERS) if _ONLY.value is None else _ONLY.value
   if unknown := [key for key in keys if key not in _OTHERS]:
     raise UserError(f'--only: there is no {unknown[0]!r}: choose from {", ".join(_OTHERS)}')
   cores = len(os.sched_getaffinity(0))
-  torch.set_num_threads(cores)
-  rows = measure([ours(_SIZE.value), *map(other, keys)], _ROUNDS.value)
+  others = [other(key) for key in keys]
+  rows = measure([ours(_SIZE.value), *others], _ROUNDS.value)
   print(f'{cores} cores, JAX on {jax.default_backend()}, {_ROUNDS.value} rounds in turn; '
         'milliseconds a frame')
   print(f'{"codec":24} {"":8} {"params":>8} {"frames":>6} {"least":>8} {"median":>8} {"ratio":>7}')

@@ -15,6 +15,7 @@ from absl import flags
 from bench import timing
 from configs import codec as codec_config
 from vidregen_jax import commands
+from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, layers
 
 _SIZES = flags.DEFINE_list('sizes', ['talkers', '256'], 'Sizes of configs/codec.py.')
@@ -27,10 +28,17 @@ _WAYS = ('native', 'sum2d')
 
 
 def shapes(sizes):
-  """[(time kernel, channels, side), ...] of residual blocks, each once, cheapest side first."""
+  """[(time kernel, channels, side), ...] of residual blocks, each once, cheapest side first.
+
+  Raises:
+    UserError: there is no such size.
+  """
   found = set()
   for size in sizes:
-    model = codec_config.get_config(size).model
+    try:
+      model = codec_config.get_config(size).model
+    except ValueError as error:
+      raise UserError(f'--sizes: {error}') from error
     for stage, (channels, kernel) in enumerate(zip(model.widths, model.time_kernels, strict=True)):
       side = model.size // codec.PATCH >> stage
       found |= {(kernel, channels, side), (1, channels, side)}

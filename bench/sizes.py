@@ -1,10 +1,11 @@
-"""Parameters and work of every size of the codec, from shapes alone: no weights are made.
+"""Parameters and work of every size of codec and generator, from shapes: no weights are made.
 
   python -m bench.sizes
 
 FLOPs are XLA's own count of the lowered program (a multiply-add is two), in steady streaming.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -12,11 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from configs import codec as codec_config
-from vidregen_jax import commands, train_codec
-from vidregen_jax.models import codec
+from configs import generator as generator_config
+from vidregen_jax import commands, expectation, pixels, sample, train_codec
+from vidregen_jax.models import codec, generator
 
 SIZES = ('tiny', 'talkers', '256', '512')
+# Sizes of the generator, and the codec that each works on.
+GENERATORS = {'tiny': 'tiny', 'talkers': 'talkers', 'base': '256', 'large': '256', 'xl': '512'}
 _LATENT_FRAMES = 4
+_AUDIO = {'audio_layers': 3, 'audio_channels': 512}  # what the configs keep of Whisper base
+_LATENTS_A_SECOND = 25 / codec.TIME_FACTOR
 
 
 def describe(model):
@@ -48,13 +54,69 @@ def describe(model):
   }
 
 
+def generator_model(size):
+  """The GeneratorConfig of a size, and its codec's."""
+  config = generator_config.get_config(size)
+  packed = train_codec.model_config(codec_config.get_config(GENERATORS[size]))
+  region = pixels.region(packed.size, packed.cells, config.region_grow)
+  return generator.GeneratorConfig(
+    cells=packed.cells, latent_channels=packed.latent_channels, region=region, **_AUDIO,
+    **config.model), packed
+
+
+def describe_generator(model, packed, sampler):
+  """Figures of a generator in a stream.
+
+  Args:
+    model: GeneratorConfig.
+    packed: its codec's CodecConfig.
+    sampler: SamplerConfig.
+
+  Returns:
+    Dict of: parameters; conditioning and noisy tokens of a latent frame; FLOPs of a latent frame's
+    conditioning with the codec's decoder, and of one flow step with all of its branches.
+  """
+  def work(layers):
+    shape = dataclasses.replace(model, layers=layers, unroll=True)
+    models = sample.Models(packed, shape)
+    f32 = lambda *axes: jax.ShapeDtypeStruct(axes, jnp.float32)
+    valid = lambda *axes: jax.ShapeDtypeStruct(axes, bool)
+    channels, every, region = packed.latent_channels, packed.cells**2, len(model.region)
+    states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
+    params = sample.Params(
+      jax.eval_shape(functools.partial(codec.init, packed), jax.random.key(0)),
+      jax.eval_shape(functools.partial(generator.init, shape), jax.random.key(0)),
+      expectation.none(model.region), f32(channels), f32(channels))
+    state = jax.eval_shape(
+      functools.partial(sample.init_state, models), params, jax.random.key(0),
+      f32(1, model.references, every, channels), valid(1, model.references),
+      f32(1, region, channels), f32(1, every, channels), valid(1),
+      f32(1, model.look_ahead, *states), valid(1, model.look_ahead), f32(1, model.look_ahead))
+    inputs = sample.Inputs(f32(1, every, channels), f32(1, every, channels), f32(1),
+                           f32(1, *states), valid(1), f32(1), f32(1))
+    # The loop over flow steps is counted once, so the difference is one step.
+    steps = (sample.warm.lower(models, params, state, inputs),
+             sample.step.lower(models, sampler, params, state, inputs))
+    warm, full = (lowered.cost_analysis()['flops'] for lowered in steps)
+    return jnp.array([warm, full - warm])
+
+  # All layers cost the same: two small models say what any depth takes.
+  one, two = work(1), work(2)
+  conditioning, step = one + (model.layers - 1) * (two - one)
+  params = jax.eval_shape(functools.partial(generator.init, model), jax.random.key(0))
+  region = len(model.region)
+  return {'parameters': count(params), 'noisy_tokens': region,
+          'conditioning_tokens': packed.cells**2 + generator.AUDIO_TOKENS + region,
+          'conditioning_flops': float(conditioning), 'step_flops': float(step)}
+
+
 def count(tree):
   """Numbers in a tree of shapes."""
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
 def run():
-  """Prints the table."""
+  """Prints both tables."""
   print('| size | pixels | latents | fewer values | parameters, millions (enc + dec) '
         '| GFLOP a frame (enc + dec) |\n|---|---|---|---|---|---|')
   for size in SIZES:
@@ -64,6 +126,18 @@ def run():
           f'{model.latent_channels} | {found["pixel_values"] / found["latent_values"]:.0f}x '
           f'| {found["encoder_parameters"] / 1e6:.1f} + {found["decoder_parameters"] / 1e6:.1f} '
           f'| {found["encoder_flops"] / 1e9:.2f} + {found["decoder_flops"] / 1e9:.2f} |')
+  print('\n| generator | layers x width | parameters, millions | tokens a latent frame '
+        '(conditioning + noisy) | GFLOP a latent frame: conditioning and decoder, a flow step of '
+        'all branches | TFLOP a second of video |\n|---|---|---|---|---|---|')
+  for size in GENERATORS:
+    model, packed = generator_model(size)
+    sampler = sample.SamplerConfig(**generator_config.get_config(size).sampler)
+    found = describe_generator(model, packed, sampler)
+    second = _LATENTS_A_SECOND * (found['conditioning_flops'] + sampler.steps * found['step_flops'])
+    print(f'| {size} | {model.layers} x {model.width} | {found["parameters"] / 1e6:.1f} '
+          f'| {found["conditioning_tokens"]} + {found["noisy_tokens"]} '
+          f'| {found["conditioning_flops"] / 1e9:.1f}, {found["step_flops"] / 1e9:.2f} '
+          f'| {second / 1e12:.3f} ({sampler.steps} steps) |')
 
 
 if __name__ == '__main__':

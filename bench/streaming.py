@@ -23,6 +23,9 @@ _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported co
 _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops.')
 _MINUTES = flags.DEFINE_float('minutes', 60.0, 'How long the stream is.', lower_bound=0.1)
 _CHUNKS = flags.DEFINE_list('chunks', ['1', '2', '4', '8', '16'], 'Latent frames a call, to time.')
+flags.register_validator(
+  'chunks', lambda chunks: all(chunk.isdecimal() and int(chunk) for chunk in chunks),
+  'give whole numbers of 1 or more, such as 1,4,16')
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _RATE = 25  # frames a second of the bundled clips
@@ -68,7 +71,7 @@ def speeds(encoder, decoder, frames, chunks):
 
 
 def stream(encoder, decoder, frames, minutes):
-  """Streams for so many minutes of video.
+  """Streams for so many minutes of video, and at least three rounds: the third is compared.
 
   Returns:
     Dict of frames, seconds, memory_mb by minute of video, and largest_change, of frames that come
@@ -76,7 +79,7 @@ def stream(encoder, decoder, frames, minutes):
   """
   step = _CHUNK * codec.TIME_FACTOR
   round_of = len(frames) // step
-  calls = max(int(minutes * 60 * _RATE) // step, 2 * round_of)
+  calls = max(int(minutes * 60 * _RATE) // step, 3 * round_of)
   into, out = encoder.start(1), decoder.start(1)
   second, largest, used = {}, 0.0, {}
   begin = time.perf_counter()

@@ -1,24 +1,21 @@
-"""Variants of the codec at an equal budget of processor time, to see what each choice is worth.
+"""Variants of the codec after equally many steps, to see what each choice is worth.
 
-  python -m bench.variants --perceptual=VGG16_FOLDER --minutes=15
+  python -m bench.variants --perceptual=VGG16_FOLDER --steps=400
 
 Trains the tiny codec with every loss, then with one thing changed at a time, and measures each on
-the test split. Processor minutes are those of both cores together, of training steps alone: a
-variant that does less a step makes more steps. Results go to out/variants/variants.json after each,
-and what is there is not done again.
+the test split. Results go to out/variants/variants.json after each, and what is there is not done
+again. Processor minutes are those of both training and compiling, all cores together; on a busy
+machine they grow, which is why steps are what is equal.
 """
 
 import json
 import pathlib
 import time
 
-import jax
-import numpy as np
 from absl import flags
 
 from configs import codec as codec_config
 from vidregen_jax import (
-  codec_objective,
   codec_quality,
   commands,
   input_pipeline,
@@ -32,11 +29,9 @@ from vidregen_jax.models import perceptual
 _PERCEPTUAL = flags.DEFINE_string('perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads.')
 _DATASET = flags.DEFINE_string('dataset', 'out/talkers/64', 'Folder of the crops.')
 _OUT = flags.DEFINE_string('out', 'out/variants', 'Folder for the trainings and the table.')
-_MINUTES = flags.DEFINE_float('minutes', 15.0, 'Processor minutes of training a variant.')
-_CLIPS = flags.DEFINE_integer('clips', 16, 'Test clips to measure.')
+_STEPS = flags.DEFINE_integer('steps', 400, 'Steps a variant.', lower_bound=2)
+_CLIPS = flags.DEFINE_integer('clips', 16, 'Test clips to measure.', lower_bound=1)
 _ONLY = flags.DEFINE_list('only', None, 'Variants to run; default all.')
-
-_TIMED = 4  # steps that are timed, after one that is not
 
 ALONE = {'model.aligned': False}
 VARIANTS = {
@@ -48,7 +43,7 @@ VARIANTS = {
   'no discriminators': {'gan_weight': 0.0},
   'L1 alone': {'align_weight': 0.0, 'gan_weight': 0.0, 'perceptual_weight': 0.0},
   'network alone': ALONE,
-  'network alone, no shortcut': ALONE | {'model.shortcut': False},
+  'network alone no shortcut': ALONE | {'model.shortcut': False},
 }
 _FIGURES = ('psnr', 'psnr_mouth', 'ssim', 'lpips', 'lpips_mouth', 'flicker', 'leak')
 
@@ -62,29 +57,10 @@ def make_config(changes):
   config.align_weight = 0.1
   config.gan_weight = 0.05
   config.checkpoint_every = 50
+  config.num_steps = config.eval_every = _STEPS.value
+  config.gan_start = _STEPS.value // 2
   config.update_from_flattened_dict(changes)
   return config
-
-
-def seconds_a_step(config):
-  """Processor seconds of a step's gradients, before and after the discriminators start."""
-  model = train_codec.model_config(config)
-  objective, frozen = train_codec.make_objective(config, model)
-  params = codec_objective.init(objective, jax.random.key(0))
-  batches = input_pipeline.codec_batches(
-    config, 'train', 0, (0, 1, config.batch_size), jax.device_put)
-  batch = next(batches)
-  batches.close()
-  step = jax.jit(codec_objective.gradients, static_argnums=(0, 6))
-  found = []
-  for adversarial in (False, objective.discriminators is not None):
-    for i in range(1 + _TIMED):
-      if i == 1:
-        begin = time.process_time()
-      jax.block_until_ready(step(objective, params, frozen, batch, jax.random.key(1), i,
-                                 adversarial))
-    found.append((time.process_time() - begin) / _TIMED)
-  return found
 
 
 def run_variant(name, folder):
@@ -94,23 +70,18 @@ def run_variant(name, folder):
     Dict of figures.
   """
   config = make_config(VARIANTS[name])
-  workdir = folder / name.replace(',', '').replace(' ', '_')
-  budget = workdir / 'budget.json'
-  if not budget.exists():
-    seconds = seconds_a_step(config)
-    workdir.mkdir(parents=True, exist_ok=True)
-    report.write_json(budget, {'minutes': _MINUTES.value, 'cpu_seconds_a_step': seconds,
-                               'steps': int(60 * _MINUTES.value / np.mean(seconds))})
-  planned = json.loads(budget.read_text())
-  config.num_steps = config.eval_every = planned['steps']
-  config.gan_start = planned['steps'] // 2
+  workdir = folder / name.replace(' ', '_')
+  resumed = workdir.exists()
+  begin = time.process_time()
   train_codec.train(config.lock(), workdir)
+  minutes = None if resumed else round((time.process_time() - begin) / 60, 1)
   export = weights.load_export(workdir / 'export', 'codec')
   clips = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])
   clips = [clips[i] for i in range(min(_CLIPS.value, len(clips)))]
   scores, _ = codec_quality.measure(export, clips, perceptual.load(_PERCEPTUAL.value))
   scores['leak'] = scores['leak']['latents']
-  return {'steps': planned['steps']} | {figure: scores[figure] for figure in _FIGURES}
+  return {'steps': _STEPS.value, 'cpu_minutes': minutes} | {
+    figure: scores[figure] for figure in _FIGURES}
 
 
 def run():
@@ -131,9 +102,11 @@ def run():
     if name not in table:
       table[name] = run_variant(name, folder)
       report.write_json(path, table)
-  print(f'| variant | steps | {" | ".join(_FIGURES)} |\n|---|{"---|" * (len(_FIGURES) + 1)}')
+  columns = ('steps', 'cpu_minutes', *_FIGURES)
+  print(f'| variant | {" | ".join(columns)} |\n|---|{"---|" * len(columns)}')
   for name, row in table.items():
-    print(f'| {name} | {" | ".join(f"{row[x]:.4g}" for x in ("steps", *_FIGURES))} |')
+    cells = ('' if row[x] is None else f'{row[x]:.4g}' for x in columns)
+    print(f'| {name} | {" | ".join(cells)} |')
 
 
 if __name__ == '__main__':

@@ -4,11 +4,14 @@
     --audio_encoder=checkpoints/whisper-base --layers=1,3,6 --window_seconds=6 --out=out/latents/64
   python -m vidregen_jax.train --config=configs/generator.py:tiny --workdir=out/generator
 
-size      data                          hardware           time, and what to expect
-tiny      the bundled talkers, 64 px    2 CPU cores        9 minutes; see Results in README.md
-talkers   the bundled talkers, 96 px    2 CPU cores        43 minutes; see Results in README.md
-256       your own consented footage    8 accelerators     not measured
-512       your own consented footage    a pod, `--multihost`   not measured
+size      data                         hardware               time, and what to expect
+tiny      the bundled talkers, 64 px   2 CPU cores            9 minutes; see Results in README.md
+talkers   the bundled talkers, 96 px   2 CPU cores            43 minutes; see Results in README.md
+base      your own footage, 256 px     8 accelerators         not measured
+large     your own footage, 256 px     a pod, `--multihost`   not measured
+xl        your own footage, 512 px     a pod, `--multihost`   not measured
+
+`python -m bench.sizes` prints parameters, tokens and work of each.
 """
 
 from ml_collections import config_dict
@@ -20,16 +23,16 @@ _HELP = (
 _SMALL = '; with the bundled clips alone use --config=configs/generator.py:tiny'
 
 
-def get_config(size='512'):
-  """Args: size: 'tiny', 'talkers', '256' or '512'. Returns: ConfigDict of plain values."""
+def get_config(size='large'):
+  """Args: size: 'tiny', 'talkers', 'base', 'large' or 'xl'. Returns: ConfigDict of plain values."""
   config = config_dict.ConfigDict()
   config.stage = 'generator'
   config.size = size
   config.seed = 0
 
   # Data: latents, and the codec that made them. num_frames counts latent frames.
-  config.codec = f'out/codec_{size}/export'
-  config.dataset = f'out/latents/{size}'
+  config.codec = 'out/codec_256/export'
+  config.dataset = 'out/latents/256'
   config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
   config.num_workers = 8
   config.batch_size = 512
@@ -108,10 +111,19 @@ def get_config(size='512'):
   config.sampler.guidance_stop = 1.0
   config.sampler.noise = 1.0
 
-  if size == '512':
+  if size == 'large':
     return config
 
-  if size == '256':
+  if size == 'xl':
+    config.codec = 'out/codec_512/export'
+    config.dataset = 'out/latents/512'
+    config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
+    config.model.width = 1152
+    config.model.heads = 9
+    config.model.layers = 28
+    return config
+
+  if size == 'base':
     config.model.width = 768
     config.model.heads = 6
     config.model.layers = 12
@@ -172,4 +184,5 @@ def get_config(size='512'):
     config.checkpoint_every = 200
     return config
 
-  raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")
+  raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', 'base', "
+                   "'large' or 'xl'")

@@ -1,6 +1,7 @@
 """The codec never looks ahead, and is the same function whole, in chunks and scanned."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -150,3 +151,58 @@ def test_every_size_has_the_shapes_it_says(size):
 def test_frames_of_another_shape_are_refused(params, shape):
   with pytest.raises(ValueError, match='the codec takes'):
     codec.encode(CONFIG, params, np.zeros(shape, np.float32), codec.init_encoder_cache(CONFIG, 1))
+
+
+@pytest.mark.parametrize('levels', [2, 5, 8])
+def test_discrete_latents_have_their_levels_and_gradients_pass_straight(levels):
+  made = codec.quantize(jnp.linspace(-20, 20, 2001), levels)
+  values = np.unique(np.round(made, 4))
+  assert len(values) == levels
+  np.testing.assert_allclose(values, np.linspace(-3, 3, levels), atol=1e-3)
+  slope = jax.grad(lambda x: codec.quantize(x, levels).sum())(jnp.array([0.0, 0.3, -1.0]))
+  assert (slope > 0.8).all()  # tanh's own
+
+
+def test_latents_are_drawn_with_their_deviation_and_discrete_ones_are_not():
+  mean, logvar = jnp.full(4000, 5.0), jnp.full(4000, np.log(4.0))
+  drawn = codec.draw(CONFIG, mean, logvar, jax.random.key(0))
+  assert drawn.mean() == pytest.approx(5, abs=0.2)
+  assert drawn.std() == pytest.approx(2, abs=0.1)
+  discrete = dataclasses.replace(CONFIG, levels=4)
+  np.testing.assert_array_equal(codec.draw(discrete, mean, logvar, jax.random.key(0)), mean)
+
+
+@pytest.mark.parametrize('shortcut', [True, False])
+def test_only_shortcuts_pass_what_the_convolutions_beside_them_do_not(shortcut):
+  config = codec.CodecConfig(16, (4, 4), (0, 0), (0, 0), (1, 1), 4, shortcut=shortcut)
+  params = codec.init(config, jax.random.key(0))
+  zeros = functools.partial(jax.tree.map, jnp.zeros_like)
+  encoder, decoder = params['encoder'], params['decoder']
+  params = {'encoder': encoder | {name: zeros(encoder[name]) for name in ('downs', 'down_time')},
+            'decoder': decoder | {name: zeros(decoder[name]) for name in ('ups', 'up_time')}}
+  frames = np.random.default_rng(0).uniform(-1, 1, (1, 4, 16, 16, 3)).astype(np.float32)
+  latents, _ = whole(config, params, frames)
+  made, _ = codec.decode(config, params, jnp.ones((1, 1, 2, 2, 4)),
+                         codec.init_decoder_cache(config, 1))
+  assert bool(np.ptp(latents) > 1e-3) == shortcut
+  assert bool(np.abs(made).max() > 1e-3) == shortcut
+
+
+@pytest.mark.parametrize('latent_stages', range(4))
+def test_any_number_of_stages_can_run_at_the_latent_rate(latent_stages):
+  config = dataclasses.replace(CONFIG, latent_stages=latent_stages)
+  shapes = jax.eval_shape(lambda: codec.init(config, jax.random.key(0)))
+  frames = jax.ShapeDtypeStruct((1, 8, 32, 32, 3), jnp.float32)
+  latents, made = jax.eval_shape(functools.partial(run, config), shapes, frames)
+  assert latents.shape == (1, 2, 2, 2, 6)
+  assert made.shape == frames.shape
+
+
+@pytest.mark.parametrize(('backend', 'convolution', 'activations'), [
+  ('cpu', 'sum2d', 'float32'), ('gpu', 'native', 'bfloat16'), ('tpu', 'native', 'bfloat16')])
+def test_auto_is_decided_by_the_backend_and_only_auto(
+    backend, convolution, activations, monkeypatch):
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  assert (CONFIG.convolution, CONFIG.activations) == (convolution, activations)
+  fixed = dataclasses.replace(CONFIG, conv='sum2d', dtype='float32')
+  assert (fixed.convolution, fixed.activations) == ('sum2d', 'float32')

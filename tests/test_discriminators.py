@@ -59,6 +59,8 @@ def test_a_mouth_moves_in_its_view_because_its_4_frames_share_one_box():
   assert mouth.shape == (1, 8, 8, 12)
   centres = [np.average(np.arange(8), weights=mouth[0, ..., i].sum(0)) for i in range(4)]
   assert np.diff(centres).min() > 0.5
+  masses = [mouth[0, ..., i].sum() for i in range(4)]
+  assert min(masses) > 0.95 * max(masses)  # none of them stands out of the view
 
 
 def test_both_give_a_verdict_for_each_patch_and_have_weights_of_their_own():
@@ -67,8 +69,25 @@ def test_both_give_a_verdict_for_each_patch_and_have_weights_of_their_own():
   whole, mouth = discriminators.judge(CONFIG, params, x, x)
   assert whole.shape == mouth.shape == (1, 4, 4)
   assert np.abs(whole - mouth).max() > 1e-3
+  silent = params | {'mouth': jax.tree.map(jnp.zeros_like, params['mouth'])}
+  found = discriminators.judge(CONFIG, silent, x, x)
+  np.testing.assert_array_equal(found[0], whole)
+  assert not found[1].any()
+
+
+def test_a_verdict_is_no_linear_function_of_the_picture():
+  params = discriminators.init(CONFIG, jax.random.key(0))
+  x = pictures(16, 12)
+  there, back = (discriminators.judge(CONFIG, params, y, y)[0] for y in (x, -x))
+  assert np.abs(there + back).max() > 0.1 * np.abs(there).max()
 
 
 def test_a_mouth_too_small_for_the_stages_is_refused():
   with pytest.raises(UserError, match='at least 8 pixels, not 4'):
     discriminators.DiscriminatorConfig((4, 8, 16), 4)
+
+
+@pytest.mark.parametrize('widths', [(), (4, 0)])
+def test_stages_without_channels_are_refused(widths):
+  with pytest.raises(UserError, match='one stage or more'):
+    discriminators.DiscriminatorConfig(widths, 8)

@@ -291,3 +291,11 @@ def test_a_host_that_is_none_of_the_hosts_is_told(tmp_path, host, hosts):
     UserError, match=f'--host={host} is not one of --hosts={hosts} hosts'
   ):
     encode_latents.run()
+
+
+def test_layers_that_the_encoder_has_not_are_named():
+  assert encode_latents.chosen_layers(None, 2) == (0, 1, 2)
+  assert encode_latents.chosen_layers(['2', '0'], 2) == (2, 0)
+  for name in ('3', 'x', '-1'):
+    with pytest.raises(UserError, match=f"--layers has '{name}': the encoder has states 0 to 2"):
+      encode_latents.chosen_layers(['1', name], 2)

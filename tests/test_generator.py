@@ -112,13 +112,13 @@ def test_gradients_reach_every_parameter(params):
     assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
 
-@pytest.mark.parametrize('size', ['tiny', 'talkers', '256', '512'])
+@pytest.mark.parametrize('size', ['tiny', 'talkers', 'base', 'large', 'xl'])
 def test_every_size_can_be_built(size):
   config = generator_config.get_config(size)
   info = {'latent_shape': (8, 8, 48), 'audio_layers': (1, 3, 6), 'audio_width': 512}
   model = train_generator.model_config(config, info, tuple(range(24, 64)))
   params = jax.eval_shape(lambda: generator.init(model, jax.random.key(0)))
   count = sum(x.size for x in jax.tree.leaves(params))
-  low, high = {'tiny': (1e6, 3e6), 'talkers': (3e6, 6e6), '256': (7e7, 1.2e8),
-               '512': (2.5e8, 4.2e8)}[size]
+  low, high = {'tiny': (1e6, 3e6), 'talkers': (3e6, 6e6), 'base': (7e7, 1.2e8),
+               'large': (2.5e8, 4.2e8), 'xl': (3.5e8, 5.5e8)}[size]
   assert low < count < high

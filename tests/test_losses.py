@@ -53,6 +53,10 @@ def test_the_gradient_penalty_of_a_linear_judge_is_its_squared_length():
   judge = lambda x: jnp.einsum('NHWC,HWC->N', x, slope)[:, None, None]
   assert losses.gradient_penalty(judge, random(5, 4, 4, 3)) == pytest.approx(
     np.sum(slope**2), rel=1e-5)
+  # The verdict on a picture is the mean of its patches: more of them do not weigh more.
+  twice = lambda x: jnp.tile(judge(x), (1, 2, 3))
+  assert losses.gradient_penalty(twice, random(5, 4, 4, 3)) == pytest.approx(
+    np.sum(slope**2), rel=1e-5)
 
 
 def test_balancing_makes_two_gradients_equally_long():
@@ -69,3 +73,10 @@ def test_perceptual_places_of_the_mouth_weigh_more():
   for distance, wanted in ((upper, 0.5), (lower, 0.5 * 5)):
     found = losses.perceptual_distance([distance], boxes, 8, 4.0)
     assert found == pytest.approx(wanted, rel=1e-5)
+  # The taps are added.
+  assert losses.perceptual_distance([upper, lower], boxes, 8, 4.0) == pytest.approx(3.0, rel=1e-5)
+
+
+def test_kl_is_the_formula_for_gaussians():
+  assert losses.kl(jnp.ones(3), jnp.zeros(3)) == pytest.approx(0.5)
+  assert losses.kl(jnp.zeros(3), jnp.full(3, np.log(4.0))) == pytest.approx(1.5 - np.log(2.0))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import random_weights
 
-from vidregen_jax.models import teacher
+from vidregen_jax.models import dinov2, teacher
 
 
 @pytest.fixture(scope='module', params=['vgg16', 'dinov2'])
@@ -25,3 +25,13 @@ def test_features_stand_on_the_codecs_cells(folder, cells):
   half = cells // 2
   assert apart[half:].sum() > apart[:half].sum()
   assert apart[:, half:].sum() > apart[:, :half].sum()
+
+
+def test_dinov2_sees_frames_at_its_own_size_and_scale(tmp_path):
+  taught, params = teacher.load(random_weights.dinov2(tmp_path), 3)
+  side = 3 * random_weights.DINOV2['patch']  # no resizing
+  frames = np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
+  # ImageNet's statistics of values in [0, 1], as Hugging Face's BitImageProcessor has them.
+  seen = ((frames + 1) / 2 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+  wanted = dinov2.patch_tokens(taught.network, params, np.float32(seen))
+  np.testing.assert_allclose(teacher.features(taught, params, frames), wanted, atol=1e-4)

@@ -65,6 +65,11 @@ class Objective:
                  'penalty_weight', 'perceptual_frames', 'align_frames', 'kl_warmup_steps'):
       if getattr(self, name) < 0:
         raise UserError(f'config.{name} is {getattr(self, name)}: it cannot be negative')
+    smallest = 2 ** (len(perceptual.WIDTHS) - 1)  # halved between VGG16's taps
+    taught = self.teacher is not None and self.teacher.network is None
+    if (self.perceptual_weight or taught) and self.model.size < smallest:
+      raise UserError(f'VGG16 needs crops of at least {smallest} pixels, not {self.model.size}: '
+                      'use --config.perceptual_weight=0 --config.align_weight=0')
 
 
 def init(objective: Objective, key) -> dict:
@@ -140,8 +145,8 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
   terms['kl'], at_kl = jax.value_and_grad(lambda stats: losses.kl(*stats))((mean, logvar))
   loss += objective.kl_weight * warmth * terms['kl']
   at_mean, at_logvar = (
-    own + objective.kl_weight * warmth * of_kl
-    for own, of_kl in zip(at_latents, at_kl, strict=True))
+    of_pixels + objective.kl_weight * warmth * of_kl
+    for of_pixels, of_kl in zip(at_latents, at_kl, strict=True))
   if objective.teacher is not None:
     wanted = _teacher(objective, frozen['teacher'], frames, align_key)
     aligned = functools.partial(_alignment, objective, wanted, align_key)
@@ -212,7 +217,7 @@ def _fooled(whole, mouth, shown):
 
 
 def _discriminators(objective, params, batch, frames, made):
-  """What both discriminators are trained on."""
+  """What both discriminators are trained on; the penalty is of hidden mouths too, as of any."""
   config = objective.discriminators
   real = _verdicts(objective, params, batch, frames)
   fake = _verdicts(objective, params, batch, made)

@@ -299,6 +299,24 @@ def check_shard(shard):
                     'and run the same command again')
 
 
+def chosen_layers(names, count):
+  """The Whisper states to keep: numbers from the flag, or all.
+
+  Args:
+    names: list of str, or None.
+    count: the encoder's layers; it has one state more.
+
+  Raises:
+    UserError: one of them is no such state.
+  """
+  if names is None:
+    return tuple(range(count + 1))
+  for name in names:
+    if not name.isdecimal() or int(name) > count:
+      raise UserError(f'--layers has {name!r}: the encoder has states 0 to {count}')
+  return tuple(map(int, names))
+
+
 def run():
   """Do what the flags say.
 
@@ -314,8 +332,7 @@ def run():
   export = weights.load_export(_CODEC.value, 'codec')
   audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
   audio_params = jax.tree.map(jnp.asarray, audio_params)
-  layers = range(audio_config.layers + 1) if _LAYERS.value is None else map(int, _LAYERS.value)
-  layers = tuple(layers)
+  layers = chosen_layers(_LAYERS.value, audio_config.layers)
   listen = functools.partial(
     whisper.features,
     audio_config,
@@ -326,6 +343,8 @@ def run():
   )
   inputs = {
     'codec': export.digest,
+    # Hosts of two kinds would round the latents differently.
+    'dtype': str(codec.CodecConfig(**export.config).activations),
     'audio_encoder': _AUDIO_ENCODER.value,
     'audio_layers': list(layers),
     'audio_width': audio_config.width,

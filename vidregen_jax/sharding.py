@@ -5,6 +5,8 @@ The mesh axes are Auto: the compiler places the collectives, and the models neve
 
 import jax
 
+from vidregen_jax.errors import UserError
+
 DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 
 
@@ -12,11 +14,11 @@ def make_mesh(fsdp=1, tensor=1):
   """Lay all devices out as (data, fsdp, tensor); what fsdp and tensor leave over is data.
 
   Raises:
-    ValueError: the device count is not divisible by fsdp * tensor.
+    UserError: the device count is not divisible by fsdp * tensor.
   """
   devices = jax.device_count()
   if devices % (fsdp * tensor):
-    raise ValueError(
+    raise UserError(
       f'{devices} devices cannot be split into fsdp {fsdp} x tensor {tensor}: '
       'choose config.fsdp and config.tensor whose product divides the device count'
     )
@@ -39,11 +41,11 @@ def process_batch_size(batch_size, mesh):
   """How many examples of a global batch this process loads.
 
   Raises:
-    ValueError: the batch does not divide by the devices that share it.
+    UserError: the batch does not divide by the devices that share it.
   """
   shards = mesh.shape[DATA] * mesh.shape[FSDP]
   if batch_size % shards:
-    raise ValueError(
+    raise UserError(
       f'batch_size {batch_size} is not divisible by the {shards} devices on the data and fsdp '
       f'axes: try --config.batch_size={max(1, batch_size // shards) * shards}'
     )

@@ -47,6 +47,8 @@ def train(config, workdir):
   Raises:
     UserError: a mistake in the config, a missing dataset, or a loss that became non-finite.
   """
+  model = model_config(config)
+  check_counts(config, model)
   workdir = pathlib.Path(workdir)
   lead = jax.process_index() == 0
 
@@ -64,12 +66,13 @@ def train(config, workdir):
   examples = input_pipeline.codec_examples(config, 'validation', config.eval_clips)
 
   # ----------------------------------------------------------------------------------------------
-  # Model, objective, optimizer, state
+  # Objective, optimizer, state
   # ----------------------------------------------------------------------------------------------
-  model = model_config(config)
   objective, frozen = make_objective(config, model)
   frozen = jax.device_put(frozen, sharding.replicated(mesh))
-  start = load_start(config.start_from, model) if config.start_from else None
+  # Read before anything is written; a run that is resumed need not have it any more.
+  anew = not (workdir / 'checkpoints').exists()
+  start = load_start(config.start_from, model) if config.start_from and anew else None
   optimizer = make_optimizer(config)
   schedule = state.learning_rate(config)
   init = functools.partial(codec_objective.init, objective)
@@ -118,7 +121,7 @@ def train(config, workdir):
     if checkpoints.latest is None:
       train_state = state.create(init, optimizer, mesh, config.seed)
       if config.start_from:
-        train_state = with_parts(train_state, start)
+        train_state = with_parts(train_state, start or load_start(config.start_from, model))
       elif model.aligned:
         train_state = with_parts(train_state, principal_maps(model, config))
     else:
@@ -180,6 +183,23 @@ def train(config, workdir):
     writer.say(f'wrote {workdir / "export"}')
 
 
+def check_counts(config, model):
+  """Raises:
+    UserError: a number in the config that no training can be of.
+  """
+  for name in ('batch_size', 'log_every', 'eval_every', 'checkpoint_every', 'eval_clips',
+               'stats_batches'):
+    if config[name] < 1:
+      raise UserError(f'config.{name} is {config[name]}: give 1 or more')
+  if config.num_frames < 1 or config.num_frames % codec.TIME_FACTOR:
+    raise UserError(f'config.num_frames is {config.num_frames}: give a multiple of '
+                    f'{codec.TIME_FACTOR}, the frames of a latent frame')
+  channels = model.latent_channels
+  if model.aligned and not config.start_from and config.map_groups <= channels:
+    raise UserError(f'config.map_groups is {config.map_groups}: cell maps of {channels} channels '
+                    'need more than that')
+
+
 def make_objective(config, model):
   """What a training config asks for, and the frozen networks that it takes.
 
@@ -199,8 +219,11 @@ def make_objective(config, model):
     )
   if config.perceptual_weight:
     frozen['vgg16'] = perceptual.load(config.perceptual)
-  if config.align_weight:
-    taught, frozen['teacher'] = teacher.load(config.teacher or config.perceptual, model.cells)
+  if config.align_weight and config.teacher:
+    taught, frozen['teacher'] = teacher.load(config.teacher, model.cells)
+  elif config.align_weight:
+    taught = teacher.Teacher(model.cells)
+    frozen['teacher'] = frozen.get('vgg16') or perceptual.load(config.perceptual)
   made = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(

@@ -31,6 +31,9 @@ class DiscriminatorConfig:
   mouth_size: int
 
   def __post_init__(self):
+    if not self.widths or min(self.widths) < 1:
+      raise UserError(f'discriminators have widths {self.widths}: give one stage or more, each of '
+                      'at least one channel')
     if self.mouth_size < 2 ** len(self.widths):
       raise UserError(f'discriminators of {len(self.widths)} stages need a mouth of at least '
                       f'{2 ** len(self.widths)} pixels, not {self.mouth_size}')
