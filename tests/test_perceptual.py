@@ -7,33 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_weights
 import safetensors.numpy
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import perceptual
 
 
-def random_tensors():
-  """VGG16 with He-initialised weights and positive heads, under the stored names."""
-  rng, tensors, index, inputs = np.random.default_rng(0), {}, 0, 3
-  for count, width in zip(perceptual.BLOCKS, perceptual.WIDTHS, strict=True):
-    for _ in range(count):
-      scale = np.sqrt(2 / (9 * inputs))
-      tensors[f'features.{index}.weight'] = np.float32(
-        rng.normal(0, scale, (width, inputs, 3, 3)))
-      tensors[f'features.{index}.bias'] = np.float32(rng.normal(0, 0.05, width))
-      index, inputs = index + 2, width
-    index += 1
-  for i, width in enumerate(perceptual.WIDTHS):
-    tensors[f'lin{i}.model.1.weight'] = np.float32(rng.random((1, width, 1, 1)))
-  return tensors
-
-
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('vgg16')
-  safetensors.numpy.save_file(random_tensors(), folder / 'model.safetensors')
-  return folder
+  return random_weights.vgg16(tmp_path_factory.mktemp('vgg16'))
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +58,7 @@ def test_weights_choose_where_the_distance_is_measured(folder, images):
 
 
 def test_what_is_missing_is_named(folder, tmp_path):
-  tensors = random_tensors()
+  tensors = random_weights.vgg16_tensors()
   del tensors['features.28.bias'], tensors['lin4.model.1.weight']
   safetensors.numpy.save_file(tensors, tmp_path / 'model.safetensors')
   with pytest.raises(UserError, match=r'features\.28\.bias is missing and 1 more faults'):
@@ -88,7 +71,7 @@ def test_what_is_missing_is_named(folder, tmp_path):
 def reference(monkeypatch):
   """The lpips package's own LPIPS with the random tensors; of torchvision it needs layers only."""
   torch = pytest.importorskip('torch')
-  tensors = {name: torch.from_numpy(x) for name, x in random_tensors().items()}
+  tensors = {name: torch.from_numpy(x) for name, x in random_weights.vgg16_tensors().items()}
   layers, inputs = [], 3
   for count, width in zip(perceptual.BLOCKS, perceptual.WIDTHS, strict=True):
     for _ in range(count):
