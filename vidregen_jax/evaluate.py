@@ -19,13 +19,16 @@ from vidregen_jax.models import i3d, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
-_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops (codec only).')
+# encode_latents has flags of these two names too, and the tests import both programs.
+_DATASET = flags.DEFINE_string(
+  'dataset', None, 'Folder of the dataset of crops (codec only).', allow_override=True)
+_OUT = flags.DEFINE_string(
+  'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).',
+  allow_override=True)
 _PERCEPTUAL = flags.DEFINE_string(
   'perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
 _I3D = flags.DEFINE_string(
   'i3d', None, 'Folder or hub id of an I3D (codec only); default: no Frechet video distance.')
-_OUT = flags.DEFINE_string(
-  'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).')
 _SPLIT = flags.DEFINE_string('split', 'test', 'Which part of it.')
 _CLIPS = flags.DEFINE_integer('clips', 0, 'How many clips at most; 0 for all.', lower_bound=0)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
