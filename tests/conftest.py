@@ -1,5 +1,6 @@
 """What all tests share. No test may touch the network or an accelerator."""
 
+import functools
 import os
 import pathlib
 
@@ -11,6 +12,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Read by JAX at its first import, which comes later, in the test modules. There is no persistent
 # compilation cache: on a CPU its loader warns of a foreign machine at every hit.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+
+# Programs have flags of the same names; each runs alone, but here several are imported.
+for _kind in ('string', 'integer', 'float', 'list', 'bool'):
+  _define = getattr(flags, f'DEFINE_{_kind}')
+  setattr(flags, f'DEFINE_{_kind}', functools.partial(_define, allow_override=True))
 
 # Modules define absl flags on import and read them in functions; no test parses a command line.
 flags.FLAGS.mark_as_parsed()

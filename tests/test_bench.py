@@ -1,9 +1,10 @@
-"""The benchmarks count what they say."""
+"""The benchmarks count and stream what they say."""
 
 import jax
 import numpy as np
 
-from bench import sizes
+from bench import sizes, streaming
+from vidregen_jax import latents
 from vidregen_jax.models import codec
 
 CONFIG = codec.CodecConfig(32, (8, 8, 8), (1, 1, 1), (1, 1, 1), (2, 1, 3), 4, latent_stages=1)
@@ -20,3 +21,13 @@ def test_sizes_counts_what_init_makes_and_what_convolutions_cost():
           (1, 4, 8, 8), (1, 9 * 3 + 9, 8, 8), (1, 1, 8, 8)]
   work = 2 * sum(int(np.prod(each)) for each in taps)
   assert 0.6 * work < found['encoder_flops'] < 1.2 * work
+
+
+def test_a_stream_that_comes_round_again_is_the_same_to_the_bit():
+  params = codec.init(CONFIG, jax.random.key(0))
+  sides = [side(CONFIG, params, np.zeros(4), np.ones(4))
+           for side in (latents.Encoder, latents.Decoder)]
+  clip = {'frames': np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)}
+  found = streaming.stream(*sides, streaming.loop(clip, 16), minutes=0.1)
+  assert found['frames'] == 144
+  assert found['largest_change'] == 0.0

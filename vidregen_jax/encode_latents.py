@@ -33,7 +33,6 @@ import functools
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Sequence
 
 import jax
@@ -43,7 +42,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, input_pipeline, latents, pixels, weights
+from vidregen_jax import commands, input_pipeline, latents, pixels, report, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -215,7 +214,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     'size': model.size,
     'splits': splits,
   }
-  publish(folder / 'dataset_info.json', info, os.replace)
+  report.write_json(folder / 'dataset_info.json', info)
 
 
 def claim(folder, inputs):
@@ -223,42 +222,13 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    publish(path, inputs, os.link)
+    report.write_json(path, inputs, os.link)
   if (found := json.loads(path.read_text())) != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
       f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
       'give another --out, or remove the folder'
     )
-
-
-def publish(path, value, put):
-  """Write JSON beside a path, then put it there whole.
-
-  Args:
-    path: pathlib.Path.
-    value: JSON value.
-    put: os.replace, or os.link where an earlier file must stay.
-
-  Raises:
-    FileExistsError: os.link found a file there.
-    UserError: the folder cannot be written.
-  """
-  part = _beside(path)
-  try:
-    part.write_text(json.dumps(value, indent=2) + '\n')
-    put(part, path)
-  except FileExistsError:
-    raise
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written ({error.strerror}): give another --out') from error
-  finally:
-    part.unlink(missing_ok=True)
-
-
-def _beside(path):
-  # Process numbers are not enough for a name: in containers on two hosts they are often equal.
-  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')
 
 
 @contextlib.contextmanager
@@ -270,7 +240,7 @@ def shard_writer(path):
   """
   for stale in path.parent.glob(f'{path.name}.part.*'):
     stale.unlink(missing_ok=True)  # of a run that was killed
-  part = _beside(path)
+  part = report.beside(path)
   # One record a group: they are read one by one, in any order.
   writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
   try:

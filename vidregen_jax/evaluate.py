@@ -19,12 +19,9 @@ from vidregen_jax.models import i3d, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
-# encode_latents has flags of these two names too, and the tests import both programs.
-_DATASET = flags.DEFINE_string(
-  'dataset', None, 'Folder of the dataset of crops (codec only).', allow_override=True)
+_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops (codec only).')
 _OUT = flags.DEFINE_string(
-  'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).',
-  allow_override=True)
+  'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).')
 _PERCEPTUAL = flags.DEFINE_string(
   'perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
 _I3D = flags.DEFINE_string(

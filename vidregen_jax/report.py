@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 
 import numpy as np
 
@@ -45,13 +46,33 @@ def digest(path):
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def write_json(path, value):
-  """Writes a JSON file that appears whole or not at all."""
-  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
+def write_json(path, value, put=os.replace):
+  """Writes a JSON file that appears whole or not at all.
+
+  Args:
+    path: pathlib.Path.
+    value: JSON value.
+    put: os.replace, or os.link where an earlier file must stay.
+
+  Raises:
+    FileExistsError: os.link found a file there.
+    UserError: it cannot be written.
+  """
+  part = beside(path)
   try:
     part.write_text(json.dumps(value, indent=2) + '\n')
-    part.rename(path)
+    put(part, path)
+  except FileExistsError:
+    raise
   except OSError as error:
-    raise UserError(f'{path}: cannot be written ({error.strerror})') from error
+    raise UserError(f'{path}: cannot be written ({error.strerror}): give another place') from error
   finally:
     part.unlink(missing_ok=True)
+
+
+def beside(path):
+  """A new name beside a path, for what is renamed to it when it is whole.
+
+  It is random: in containers on two hosts, numbers of processes are often equal.
+  """
+  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')

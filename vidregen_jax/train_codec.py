@@ -219,11 +219,8 @@ def make_objective(config, model):
     )
   if config.perceptual_weight:
     frozen['vgg16'] = perceptual.load(config.perceptual)
-  if config.align_weight and config.teacher:
-    taught, frozen['teacher'] = teacher.load(config.teacher, model.cells)
-  elif config.align_weight:
-    taught = teacher.Teacher(model.cells)
-    frozen['teacher'] = frozen.get('vgg16') or perceptual.load(config.perceptual)
+  if config.align_weight:
+    taught, frozen['teacher'] = teacher.load(config.teacher or config.perceptual, model.cells)
   made = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(

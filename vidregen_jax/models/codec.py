@@ -194,10 +194,10 @@ class Encoder(nnx.Module):
     frames = frames.astype(config.activations)
     x = layers.space_to_depth(frames, PATCH)
     x, _ = self.conv_in(x, x[:, :0])
-    for s, width in enumerate(config.widths):
+    for s in range(len(config.widths)):
       if s:
         main, _ = self.downs[f'down_{s}'](x, x[:, :0])
-        x = self._join(layers.space_to_depth(main, 2), layers.space_to_depth(x, 2), width)
+        x = _with_shortcut(config, layers.space_to_depth(main, 2), layers.space_to_depth(x, 2))
       if s == config.time_stage:
         x = self._slow(x)
       for i in range(config.encoder_depths[s]):
@@ -217,10 +217,7 @@ class Encoder(nnx.Module):
   def _slow(self, x):
     x = layers.time_to_depth(x, TIME_FACTOR)
     main, _ = self.down_time(x, x[:, :0])
-    return self._join(main, x, main.shape[-1])
-
-  def _join(self, main, x, channels):
-    return main + layers.resample_channels(x, channels) if self.config.shortcut else main
+    return _with_shortcut(self.config, main, x)
 
 
 class Decoder(nnx.Module):
@@ -274,9 +271,11 @@ class Decoder(nnx.Module):
 
   def _raised(self, conv, x):
     main, _ = conv(x, x[:, :0])
-    if not self.config.shortcut:
-      return main
-    return main + layers.resample_channels(x, main.shape[-1])
+    return _with_shortcut(self.config, main, x)
+
+
+def _with_shortcut(config: CodecConfig, main, x):
+  return main + layers.resample_channels(x, main.shape[-1]) if config.shortcut else main
 
 
 def to_patches(frames, factor: int):
