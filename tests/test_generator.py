@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import generator as generator_config
-from vidregen_jax import train_generator
+from vidregen_jax import masks, train_generator
 from vidregen_jax.models import generator
 
 CONFIG = generator.GeneratorConfig(
@@ -122,3 +122,16 @@ def test_every_size_can_be_built(size):
   low, high = {'tiny': (1e6, 3e6), 'talkers': (3e6, 6e6), 'base': (7e7, 1.2e8),
                'large': (2.5e8, 4.2e8), 'xl': (3.5e8, 5.5e8)}[size]
   assert low < count < high
+
+
+def test_attention_is_shared_out_and_hidden_streams_get_none(params):
+  clip, noisy, t = example()
+  shares = jax.jit(generator.clip_velocity, static_argnums=(0, 6))
+  made, shown = shares(CONFIG, params, clip, noisy, t, keep(), True)
+  np.testing.assert_allclose(made, velocity(CONFIG, params, clip, noisy, t, keep()), atol=1e-5)
+  assert shown.shape == (CONFIG.layers, len(masks.STREAMS))
+  np.testing.assert_allclose(shown.sum(1), 1, atol=1e-5)
+  assert (shown > 0).all()
+  hidden = shares(CONFIG, params, clip, noisy, t, keep(audio=False, history=False), True)[1]
+  assert not hidden[:, [masks.AUDIO, masks.HISTORY]].any()
+  assert (hidden[:, [masks.SINK, masks.REFERENCE, masks.NOISY]] > 0).all()

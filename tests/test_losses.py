@@ -80,3 +80,10 @@ def test_perceptual_places_of_the_mouth_weigh_more():
 def test_kl_is_the_formula_for_gaussians():
   assert losses.kl(jnp.ones(3), jnp.zeros(3)) == pytest.approx(0.5)
   assert losses.kl(jnp.zeros(3), jnp.full(3, np.log(4.0))) == pytest.approx(1.5 - np.log(2.0))
+
+
+def test_errors_by_flow_time_add_up():
+  errors, t = jnp.array([[1.0, 2.0], [4.0, 8.0]]), jnp.array([[0.1, 0.9], [0.2, 1.0]])
+  sums, counts = losses.by_flow_time(errors, t, 4)
+  np.testing.assert_array_equal(sums, [5, 0, 0, 10])
+  np.testing.assert_array_equal(counts, [2, 0, 0, 2])

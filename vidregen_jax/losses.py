@@ -198,10 +198,28 @@ def mouth_cell_weights(boxes, cells: int, region, mouth_weight: float):
 
 
 def velocity(predicted, target, weights):
-  """Mean squared velocity error over the region's cells.
+  """Squared velocity error of each latent frame, a mean over the region's cells and channels.
 
   Args:
     predicted, target: [..., M, C].
-    weights: [..., M], broadcast to the leading axes.
+    weights: [..., M], broadcast to the leading axes; not normalised.
+
+  Returns:
+    [...].
   """
-  return jnp.mean(jnp.square(predicted - target) * weights[..., None])
+  return jnp.mean(jnp.square(predicted - target) * weights[..., None], (-2, -1))
+
+
+def by_flow_time(errors, t, count: int):
+  """Errors sorted by flow time into parts of equal width, to be added up over steps.
+
+  Args:
+    errors, t: of one shape; t in [0, 1].
+    count: parts of the time from 0 to 1.
+
+  Returns:
+    [2, count]: sums of the errors, and how many there were.
+  """
+  part = jnp.clip((t * count).astype(jnp.int32), 0, count - 1).ravel()
+  inside = jax.nn.one_hot(part, count)
+  return jnp.stack([errors.ravel() @ inside, inside.sum(0)])

@@ -17,6 +17,7 @@ from vidregen_jax import (
   latents,
   lip_reading,
   losses,
+  masks,
   metrics,
   pixels,
   sample,
@@ -30,6 +31,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
 
 _PICTURES = 4  # clips that a sheet of samples shows
+_TIMES = 4  # parts of the flow time whose losses are told apart
 
 
 def model_config(config, info, region):
@@ -152,16 +154,15 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   # The step
   # ----------------------------------------------------------------------------------------------
-  def loss_fn(params, batch, step):
-    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 6)
+  def clip_of(batch, keys):
+    """What training sees of a batch: (generator.Clip, the clean lower faces' residuals)."""
     f32 = {name: batch[name].astype(jnp.float32)
            for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
     reference = expectation.mean_reference(f32['references'], batch['reference_valid'])
     clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
-    shape = (len(clean), config.copies)
     # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
     level = config.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
-    clip = generator.Clip(
+    return generator.Clip(
       references=f32['references'],
       reference_valid=batch['reference_valid'],
       anchor=guess.residual(f32['anchor'], f32['anchor_context'], reference),
@@ -171,27 +172,38 @@ def train(config, workdir):
       audio=other_voice(config, system.standardize(f32['audio'], audio_mean, audio_std), keys[5]),
       audio_valid=batch['audio_valid'],
       durations=batch['durations'],
-    )
-    keep = draw_keep(config, model, keys[2], shape)
-    keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+    ), clean
+
+  def noisy_of(clean, keys):
+    """Noise draws [B, K, T, ...] of clean residuals: (noisy, noise, flow times)."""
+    shape = (len(clean), config.copies)
     t = flow.draw_time(keys[3], (*shape, clean.shape[1]), config.shift)
     noise = jax.random.normal(keys[4], (*shape, *clean.shape[1:]))
-    noisy = flow.interpolate(clean[:, None], noise, t)
+    return flow.interpolate(clean[:, None], noise, t), noise, t
+
+  def loss_fn(params, batch, step):
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), step), 6)
+    clip, clean = clip_of(batch, keys)
+    keep = draw_keep(config, model, keys[2], (len(clean), config.copies))
+    keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+    noisy, noise, t = noisy_of(clean, keys)
     velocity = generator.clip_velocity(model, params, clip, noisy, t, keep)
     mouth = losses.mouth_cell_weights(
       batch['mouth_box'], model.cells, model.region, config.mouth_weight
     )
-    return losses.velocity(
+    errors = losses.velocity(
       velocity, flow.velocity_target(clean[:, None], noise), mouth[:, None]
     )
+    return errors.mean(), losses.by_flow_time(errors, t, _TIMES)
 
   @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None))
   def train_step(train_state, batch):
-    loss, grads = jax.value_and_grad(loss_fn)(train_state.params, batch, train_state.step)
+    (loss, times), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+      train_state.params, batch, train_state.step)
     lr = schedule(train_state.step)
     train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
     measured = {'loss': loss, 'lr': lr} | state.norms(train_state.params, grads, updates)
-    return train_state, measured
+    return train_state, (measured, times)
 
   # ----------------------------------------------------------------------------------------------
   # Looking: windows of validation clips, made with their own and with another clip's audio
@@ -201,6 +213,16 @@ def train(config, workdir):
   encoder, decoder = latents.Encoder.of(exported_codec), latents.Decoder.of(exported_codec)
   shown = show_windows(validation, shape, config.eval_clips)
   reader = lip_reading.fit(clips, shape, guess, config.expectation_draws)
+
+  @jax.jit
+  def attention(params, batch):
+    """Each stream's share of the noisy tokens' attention, a mean over layers, where none is hidden."""
+    keys = jax.random.split(jax.random.key(config.seed), 6)
+    clip, clean = clip_of(batch, keys)
+    noisy, _, t = noisy_of(clean, keys)
+    keep = generator.keep_all(model, (len(clean), config.copies))
+    keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+    return generator.clip_velocity(model, params, clip, noisy, t, keep, shares=True)[1].mean(0)
 
   def look(params):
     """Pictures of some of the clips, and how well the lips of all follow what is heard."""
@@ -227,6 +249,9 @@ def train(config, workdir):
       'truths': lip_reading.median_correlation(shown['lip_gap'], swapped['lip_gap']),
       'reader': follows(truth, shown['lip_gap']),
     }
+    shares = attention(params, {name: x[:config.batch_size] for name, x in shown.items()})
+    measured |= {f'attention_{name}': float(share)
+                 for name, share in zip(masks.STREAMS, shares, strict=True)}
     return ({f'validation/{name}': value for name, value in measured.items()},
             sheet(*(x[:_PICTURES] for x in (truth, own, new))))
 
@@ -259,17 +284,18 @@ def train(config, workdir):
       unseen.append(measured)
       saving = metrics.due(step, config.checkpoint_every, last)
       if saving or metrics.due(step, config.log_every, last):
-        fetched = jax.device_get(unseen)
+        fetched, times = zip(*jax.device_get(unseen), strict=True)
         metrics.check_finite(fetched, step)
         unseen = []
-        values = {name: float(x) for name, x in fetched[-1].items()}
+        values = {name: float(x) for name, x in fetched[-1].items()} | name_times(sum(times))
         writer.write(step, {f'train/{name}': x for name, x in values.items()})
         writer.progress(step, values['loss'])
       if lead and metrics.due(step, config.eval_every, last):
         measured, pictures = look(jax.device_get(train_state.ema))
         writer.save_grid(step, 'samples', pictures)
         writer.write(step, measured)
-        writer.say(f'step {step}  ' + '  '.join(f'{name} {x:.3f}' for name, x in measured.items()))
+        writer.say(f'step {step}  ' + '  '.join(
+          f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
       if saving:
         checkpoints.save(step, train_state, data)
 
@@ -286,6 +312,13 @@ def train(config, workdir):
         jax.device_get(train_state.ema), guess, audio_mean=audio_mean, audio_std=audio_std,
       )
     writer.say(f'wrote {workdir / "export"}')
+
+
+def name_times(sums):
+  """Mean losses by flow time, of sums of `losses.by_flow_time`; parts never drawn are left out."""
+  edges = np.arange(_TIMES + 1) / _TIMES
+  return {f'loss_time_{edges[i]:.2f}-{edges[i + 1]:.2f}': float(total / count)
+          for i, (total, count) in enumerate(sums.T) if count}
 
 
 def show_windows(clips, shape, count):

@@ -3,7 +3,8 @@
   python -m data.talkers.make_pack --head HEAD.npz --out data/talkers/pack --clips 240 --workers 2
 
 Each clip draws a person, a room, a voice and a sentence from its own seed, so a pack is the same
-whoever renders it, with however many workers. Identities, voices and sentences of one split are in
+whoever renders it, with however many workers; and a larger pack is the smaller one continued: copy
+the one in the repository, ask for `--train_clips 600`, and only the new ones are rendered. Identities, voices and sentences of one split are in
 no other. Stop it at any time: what is done is a smaller pack, and the same command goes on from
 there. A clip in which the bundled tracker loses the face in any frame is drawn anew.
 """
@@ -276,16 +277,22 @@ def report(out: pathlib.Path, index: dict) -> str:
   )
 
 
-def split_counts(clips: int) -> dict[str, int]:
+def split_counts(clips: int, train: int | None = None) -> dict[str, int]:
   """How many clips each split gets; every split has one at least.
 
+  Args:
+    clips: of all splits.
+    train: clips of the training split instead of its share of `clips`.
+
   Raises:
-    UserError: fewer than three clips.
+    UserError: fewer than three clips, or none for training.
   """
   if clips < 3:
     raise errors.UserError(f'{clips} clips are too few for three splits; ask for 3 or more')
   counts = {split: max(round(share * clips), 1) for split, share in SHARES.items()}
-  counts['train'] = clips - counts['validation'] - counts['test']
+  counts['train'] = clips - counts['validation'] - counts['test'] if train is None else train
+  if counts['train'] < 1:
+    raise errors.UserError(f'{counts["train"]} clips train nothing; ask for 1 or more')
   return counts
 
 
@@ -293,7 +300,8 @@ def main():
   parser = argparse.ArgumentParser(description='Renders a pack of talking clips.')
   parser.add_argument('--head', help='head model .npz (data.talkers.convert_ict makes one)')
   parser.add_argument('--out', default='data/talkers/pack')
-  parser.add_argument('--clips', type=int, default=240)
+  parser.add_argument('--clips', type=int, default=240, help='of all splits')
+  parser.add_argument('--train_clips', type=int, help='of the training split, beyond its share')
   parser.add_argument('--size', type=int, default=256, help='pixels a side')
   parser.add_argument('--workers', type=int, default=2)
   parser.add_argument('--seed', type=int, default=0)
@@ -304,7 +312,7 @@ def main():
     if args.workers < 1:
       raise errors.UserError(f'{args.workers} workers do nothing; ask for 1 or more')
     mesh.load(args.head)  # a wrong path fails here, once, not in every worker
-    counts = split_counts(args.clips)
+    counts = split_counts(args.clips, args.train_clips)
     for split in counts:
       (out / split).mkdir(parents=True, exist_ok=True)
     try:

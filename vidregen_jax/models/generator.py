@@ -359,7 +359,7 @@ def rotate_keys(keys: Keys, times) -> Keys:
 
 
 def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
-             audio, query_times, seen):
+             audio, query_times, seen, streams=None):
   """The velocity of noisy lower faces, over conditioning keys.
 
   Args:
@@ -372,9 +372,11 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
     audio: [B, K, T, E] modulation from `embed_audio`, zero where audio is hidden.
     query_times: [T] positions in latent frames.
     seen: bool [B, K, T, statics + timed], what each copy's frame sees.
+    streams: int [statics + timed], the keys' streams, to be told who is attended to.
 
   Returns:
-    [B, K, T, M, C] float32.
+    [B, K, T, M, C] float32; with `streams` also the share of attention that each of
+    `masks.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
   """
   model = _definition(config).bind(params)
   batch, copies, frames, cells, _ = noisy.shape
@@ -411,11 +413,27 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
     out = (attention.gather(to_static, keys.static_values)
            + attention.gather(to_timed, keys.timed_values)).reshape(v.shape)
     out += attention.gather(jnp.moveaxis(to_own.reshape(own.shape), 1, 3), v)
-    return weights.finish(x, out.reshape(x.shape), scale2, shift2), None
+    share = None
+    if streams is not None:
+      share = _attention_share(jnp.concatenate([to_static, to_timed, to_own], -1),
+                               np.concatenate([streams, np.full(cells, masks.NOISY)]))
+    return weights.finish(x, out.reshape(x.shape), scale2, shift2), share
 
-  x, _ = jax.lax.scan(layer, x, (model.layers, keys), unroll=config.unroll)
+  x, shares = jax.lax.scan(layer, x, (model.layers, keys), unroll=config.unroll)
   scale, shift = jnp.split(model.modulation_out(jax.nn.silu(vector)), 2, axis=-1)
-  return model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
+  v = model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
+  return v if streams is None else (v, shares)
+
+
+def _attention_share(weights, streams):
+  """The mean weight of each stream's keys, [7].
+
+  Args:
+    weights: [B, N, Q, L].
+    streams: int [L].
+  """
+  share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(streams, len(masks.STREAMS))
+  return share.at[masks.SINK].add(1 - share.sum())  # what is missing went to the learned logit
 
 
 # ----------------------------------------------------------------------------- a whole clip at once
@@ -460,6 +478,12 @@ class Keep:
   history: jax.Array
 
 
+def keep_all(config: GeneratorConfig, shape: tuple[int, ...]) -> Keep:
+  """Nothing is hidden from any copy; shape: [..., K]."""
+  shown = jnp.ones(shape, bool)
+  return Keep(jnp.ones((*shape, config.references), bool), shown, shown, shown)
+
+
 def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
   """`keep` spread over conditioning tokens: bool [..., K, L]."""
   everyone = jnp.ones_like(keep.audio)
@@ -472,7 +496,8 @@ def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
   return seen
 
 
-def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow_time, keep: Keep):
+def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow_time, keep: Keep,
+                  shares: bool = False):
   """The velocity of K noisy copies of a clip, in one pass (block-causal teacher forcing).
 
   Args:
@@ -481,9 +506,10 @@ def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow
     clip: the conditioning.
     noisy: [B, K, T, M, C]; flow_time: [B, K, T].
     keep: streams that each copy sees, [B, K].
+    shares: whether to return each stream's share of attention too, see `velocity`.
 
   Returns:
-    [B, K, T, M, C] float32.
+    [B, K, T, M, C] float32; with `shares` also [layers, 7].
   """
   batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
   tokens = clip_tokens(config, frames, audio_frames)
@@ -516,4 +542,5 @@ def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow
   seen = jnp.asarray(seen) & (kept(config, keep, tokens) & valid[:, None])[:, :, None]
   audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
   return velocity(config, params, rotate_keys(keys, times), noisy, flow_time,
-                  clip.durations[:, :frames], audio_vector, query, seen)
+                  clip.durations[:, :frames], audio_vector, query, seen,
+                  tokens.stream if shares else None)
