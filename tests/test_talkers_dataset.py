@@ -168,9 +168,14 @@ def test_records_hold_the_crop_the_sound_and_the_truth(small_pack, tmp_path):
   assert record['language'] == b'en' and record['identity'] == 1
 
 
-def test_a_build_is_reused_until_the_pack_changes(small_pack, tmp_path):
+def test_a_build_is_reused_until_the_pack_changes(small_pack, tmp_path, monkeypatch):
   pytest.importorskip('tensorflow_datasets')
+  from tensorflow_datasets.core import shuffle
+
   from data.talkers import talkers
+
+  # A split too large for TFDS to sort in memory, which would need TensorFlow.
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 1000)
 
   folder = talkers.build(64, tmp_path / 'tfds', small_pack)
   stamp = lambda: {f.name: f.stat().st_mtime_ns for f in folder.iterdir()}
@@ -195,6 +200,13 @@ def test_wrong_sizes_and_missing_packs_are_named(tmp_path):
     talkers.build(64, tmp_path, tmp_path)
   with pytest.raises(errors.UserError, match='3 or more'):
     make_pack.split_counts(2)
+  with pytest.raises(errors.UserError, match='train nothing'):
+    make_pack.split_counts(240, 0)
+
+
+def test_a_larger_pack_has_the_same_other_splits():
+  small, large = make_pack.split_counts(240), make_pack.split_counts(240, 700)
+  assert large == small | {'train': 700} and sum(small.values()) == 240
 
 
 def test_the_pack_in_the_repository_is_whole_small_and_readable(pack_folder):

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
+from tensorflow_datasets.core import shuffle
 
 from data.talkers import truth
 from vidregen_jax import errors
@@ -184,6 +185,8 @@ def build(
     shutil.rmtree(folder)  # of another pack
     builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)
   tfds.disable_progress_bar()  # _generate_examples has one that knows the end
+  # TFDS sorts a split of more than a gigabyte on disk, for which it needs TensorFlow: in memory then.
+  shuffle.MAX_MEM_BUFFER_SIZE = sys.maxsize
   builder.download_and_prepare()
   return folder
 
