@@ -37,6 +37,7 @@ def get_config(size='large'):
   config.num_workers = 8
   config.batch_size = 512
   config.num_frames = 12
+  config.teacher = ''  # of a student, see configs/student.py
   config.copies = 1  # noise draws that share one pass over a clip's conditioning
   config.reference_distance = 16  # video frames
   config.region_grow = 1  # cells around the mask that are made anew too

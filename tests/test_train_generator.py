@@ -2,17 +2,30 @@
 
 import dataclasses
 import functools
+import types
 
 import fake_talkers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from training_runs import losses, stopped_at
 
 from configs import generator as generator_config
-from vidregen_jax import encode_latents, latents, system, train_generator, weights, windows
+from configs import student as student_config
+from vidregen_jax import (
+  encode_latents,
+  generator_objective,
+  latents,
+  rehearsal,
+  sample,
+  system,
+  train_generator,
+  weights,
+  windows,
+)
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, generator
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
 
@@ -56,7 +69,7 @@ def config(data, **changes):
 
 def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
   # The sampler is tested elsewhere; here it would be compiled for a picture.
-  monkeypatch.setattr(train_generator, 'sample_windows',
+  monkeypatch.setattr(rehearsal, 'sample_windows',
                       lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
   train_generator.train(config(data), tmp_path / 'whole')
 
@@ -72,6 +85,81 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_pa
   assert list((tmp_path / 'whole' / 'samples').glob('samples_*.png'))
 
 
+def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
+    data, tmp_path, monkeypatch):
+  monkeypatch.setattr(rehearsal, 'sample_windows',
+                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
+  train_generator.train(config(data, num_steps=1), tmp_path / 'teacher')
+  teacher = tmp_path / 'teacher' / 'export'
+  with pytest.raises(UserError, match='has no student in it'):
+    system.load(teacher, student=True)
+
+  settings = student_config.get_config('tiny')
+  given = config(data)
+  given.update(stage='student', teacher=str(teacher), copies=1, num_steps=2,
+               **{f'drop_{name}': settings[f'drop_{name}'] for name in ('audio', 'all')})
+  given.sampler = settings.sampler
+  train_generator.train(given, tmp_path / 'student')
+  made = tmp_path / 'student' / 'export'
+  taught, plain = system.load(made, student=True), system.load(made)
+  assert plain.digests == system.load(teacher).digests
+  assert taught.digests['codec'] == plain.digests['codec'] and 'student' in taught.digests
+  assert not taught.sampler.guided and taught.sampler.steps == 2 and plain.sampler.guided
+  moved = [np.abs(a - b).max() for a, b in zip(
+    jax.tree.leaves(taught.params.generator), jax.tree.leaves(plain.params.generator), strict=True)]
+  assert 0 < max(moved) < 0.01  # two small steps from where it started
+
+  given.model.heads = 1
+  with pytest.raises(UserError, match="the student's heads is 1 and the teacher's"):
+    train_generator.train(given, tmp_path / 'other')
+  given.model.heads = 2
+  given.sampler.noise = 0.5
+  with pytest.raises(UserError, match='starts from the same noise'):
+    train_generator.train(given, tmp_path / 'other')
+
+
+def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_path, monkeypatch):
+  """At each of its flow times, the target is the way from the noise to the teacher's face."""
+  model = generator_config.get_config('tiny')
+  model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
+  info = {'latent_shape': (2, 2, 4), 'audio_layers': [3], 'audio_width': 512}
+  shape = train_generator.model_config(model, info, (2, 3))
+  teacher = sample.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
+  settings = student_config.get_config('tiny')
+  settings.sampler.update(steps=2, noise=1.0)
+  objective = generator_objective.make(settings, shape, teacher)
+  rng = np.random.default_rng(0)
+  normal = lambda *size: rng.standard_normal(size).astype(np.float32)
+  params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),
+                        generator.init(shape, jax.random.key(0)))
+  clip = generator.Clip(
+    normal(1, 2, 4, 4), np.ones((1, 2), bool), normal(1, 2, 4), np.zeros(1, np.float32),
+    normal(1, 3, 4, 4), normal(1, 3, 2, 4), normal(1, 4, 16, 1, 512), np.ones((1, 4), bool),
+    np.full((1, 4), 0.04, np.float32))
+  keep = generator.keep_all(shape, (1, 1))
+  frozen = generator_objective.Frozen(None, None, None, params)
+  noisy, target, t = generator_objective._taught(
+    objective, frozen, clip, (1, 3, 2, 4), keep, jax.random.split(jax.random.key(0), 6))
+  assert set(np.unique(t)) <= {0.5, 1.0}
+  noise = noisy + (1 - t[..., None, None]) * target
+  made = noisy - t[..., None, None] * target
+
+  def velocity(x, t):
+    def branch(**hidden):
+      return generator.clip_velocity(shape, params, clip, x, np.full((1, 1, 3), t),
+                                     dataclasses.replace(keep, **hidden))
+    off = jnp.zeros((1, 1), bool)
+    none = branch(reference=jnp.zeros((1, 1, 2), bool), anchor=off, audio=off, history=off)
+    silent, full = branch(audio=off), branch()
+    return none + 1.5 * (silent - none) + 2.0 * (full - silent)
+
+  x = noise
+  for i in range(4):
+    x = x - 0.25 * velocity(x, 1 - 0.25 * i)
+  np.testing.assert_allclose(made, x, atol=1e-3)
+  assert np.abs(made - noise).max() > 0.1
+
+
 def test_latents_of_another_codec_are_refused(data, tmp_path):
   params = jax.device_get(codec.init(CODEC, jax.random.key(9)))
   weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params)
@@ -83,14 +171,15 @@ def test_latents_of_another_codec_are_refused(data, tmp_path):
 
 def test_another_voice_is_the_same_at_all_times_and_other_in_every_clip():
   audio = np.random.default_rng(0).standard_normal((2, 3, 16, 2, 50)).astype(np.float32)
-  settings = generator_config.get_config('tiny')
-  settings.update(voice_shift=0.5, voice_stretch=0.0, voice_drop=0.0)
-  moved = np.asarray(train_generator.other_voice(settings, audio, jax.random.key(0))) - audio
+  def heard(**settings):
+    return np.asarray(generator_objective.other_voice(
+      types.SimpleNamespace(**settings), audio, jax.random.key(0)))
+
+  moved = heard(voice_shift=0.5, voice_stretch=0.0, voice_drop=0.0) - audio
   np.testing.assert_allclose(moved, np.broadcast_to(moved[:, :1, :1], moved.shape), atol=1e-5)
   assert 0.4 < moved[:, 0, 0].std() < 0.6
   assert abs(np.corrcoef(moved[0, 0, 0].ravel(), moved[1, 0, 0].ravel())[0, 1]) < 0.4
-  settings.update(voice_shift=0.0, voice_drop=0.25)
-  silenced = np.asarray(train_generator.other_voice(settings, audio, jax.random.key(0))) == 0
+  silenced = heard(voice_shift=0.0, voice_stretch=0.0, voice_drop=0.25) == 0
   assert 0.15 < silenced.mean() < 0.35
   assert (silenced == silenced[:, :1, :1]).all()
 

@@ -33,6 +33,7 @@ _STEPS = flags.DEFINE_integer('steps', None, "Flow steps; default the checkpoint
 _APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the checkpoint's.")
 _AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
 _NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
+_STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 
@@ -44,7 +45,7 @@ def evaluate_listening():
     ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO),
     ('noise', _NOISE))
     if flag.value is not None)
-  machine = system.load(_CHECKPOINT.value)
+  machine = system.load(_CHECKPOINT.value, _STUDENT.value)
   with tempfile.TemporaryDirectory() as folder:
     rows = listening.listening(machine, pairs, _SEED.value, overrides, folder)
   for row in rows:

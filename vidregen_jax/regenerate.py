@@ -147,6 +147,8 @@ def arguments(argv=None):
   parser.add_argument('--consent', default='', metavar='TEXT',
                       help='who is shown, who agreed, on what basis; written into the report')
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
+  parser.add_argument('--student', action='store_true',
+                      help="sample with the checkpoint's student: few steps, one branch")
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')
   parser.add_argument('--steps', type=int, help='flow steps a latent frame')
   parser.add_argument('--solver', choices=('euler', 'heun'))
@@ -171,7 +173,7 @@ def main(argv=None) -> int:
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
                 overrides)
     video.probe(given.source)  # a wrong path is told before a model is loaded
-    said = regenerate(edit, system.load(given.checkpoint))
+    said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2

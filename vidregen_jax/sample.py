@@ -53,6 +53,11 @@ class SamplerConfig:
       if not (math.isfinite(value) and value >= 0):
         raise UserError(f'{name} {value} is no size: give 0 or more')
 
+  @property
+  def guided(self) -> bool:
+    """Whether there are three branches, not one."""
+    return (self.guidance_appearance, self.guidance_audio) != (1.0, 1.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class Models:
@@ -322,6 +327,16 @@ def sample_step(models: Models, sampler: SamplerConfig, params: Params, state: S
   return _remember(models, params, state, region, inputs)
 
 
+def guide(sampler: SamplerConfig, velocities: list, t):
+  """One velocity at flow time t out of the branches': [none, appearance, both], or [both]."""
+  if not sampler.guided:
+    return velocities[0]
+  none, appearance, both = velocities
+  inside = (t >= sampler.guidance_start) & (t <= sampler.guidance_stop)
+  scale = jnp.where(inside, sampler.guidance_audio, 1.0)
+  return none + sampler.guidance_appearance * (appearance - none) + scale * (both - appearance)
+
+
 def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState, inputs: Inputs):
   """Noise to the lower face [B, M, C] of the latent frame whose inputs have been seen."""
   batch, cells = len(inputs.context), len(config.region)
@@ -341,9 +356,8 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   keys = generator.rotate_keys(keys, times)
 
   # Branch 0 sees context alone, 1 also the appearance, 2 also the audio.
-  guided = (sampler.guidance_appearance, sampler.guidance_audio) != (1.0, 1.0)
-  appearance = jnp.array([False, True, True] if guided else [True])
-  audio = jnp.array([False, False, True] if guided else [True])
+  appearance = jnp.array([False, True, True] if sampler.guided else [True])
+  audio = jnp.array([False, False, True] if sampler.guided else [True])
   keep = generator.Keep(jnp.repeat(appearance[:, None], config.references, 1), appearance, audio,
                         appearance)
   tokens = jax.tree.map(lambda a, b: np.concatenate([a, b]), fixed, slots)
@@ -359,12 +373,7 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
         config, params, keys, jnp.broadcast_to(x, (batch, copies, *x.shape[2:])),
         jnp.full((batch, copies, 1), t), inputs.duration[:, None], vector, np.zeros(1),
         seen[:, :, None])
-    if not guided:
-      return v
-    none, app, both = v[:, :1], v[:, 1:2], v[:, 2:]
-    inside = (t >= sampler.guidance_start) & (t <= sampler.guidance_stop)
-    scale = jnp.where(inside, sampler.guidance_audio, 1.0)
-    return none + sampler.guidance_appearance * (app - none) + scale * (both - app)
+    return guide(sampler, jnp.split(v, copies, 1), t)
 
   noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),
                                             (batch, 1, 1, cells, config.latent_channels))

@@ -90,6 +90,22 @@ def create(init_params, optimizer, mesh, seed):
   return jax.jit(first, out_shardings=shardings)(jax.random.key(seed))
 
 
+def with_parts(train_state, new):
+  """The state with some parameters replaced, in their average too.
+
+  Args:
+    train_state: TrainState.
+    new: nested dict of arrays, a part of the parameters' tree.
+  """
+  def place(old, new):
+    if not isinstance(old, dict):
+      return jax.device_put(new, old.sharding)
+    return old | {name: place(old[name], value) for name, value in new.items()}
+
+  return dataclasses.replace(
+    train_state, params=place(train_state.params, new), ema=place(train_state.ema, new))
+
+
 def apply_gradients(state, grads, optimizer, ema_decay):
   """Move the state one step on.
 

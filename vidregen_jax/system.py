@@ -3,6 +3,7 @@
   config.json, generator.safetensors    the generator, with its sampler and what it listens to
   codec/                                as the codec's own training exported it
   audio_encoder/                        the Whisper encoder, with its licence
+  student/                              where there is one: a generator of few steps and one branch
 """
 
 import dataclasses
@@ -70,8 +71,34 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
         shutil.copyfile(path, part / 'audio_encoder' / path.name)
 
 
-def load(folder) -> System:
+def export_student(folder, teacher_folder, config, params):
+  """Writes a teacher's system with a student in it; whole or not at all, over what was there.
+
+  Args:
+    folder: where to.
+    teacher_folder: the teacher's system.
+    config: plain dict with 'sampler'.
+    params: the student's.
+  """
+  digest = weights.load_export(teacher_folder, 'generator').digest
+  with weights.whole_folder(folder) as part:
+    shutil.copytree(teacher_folder, part, dirs_exist_ok=True)
+    weights.export(part / 'student', 'student', config | {'teacher': digest}, params)
+
+
+def statistics(export: weights.Export):
+  """What a generator's export knows of data: (expectation.Expectation, audio mean, audio std)."""
+  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
+  guess = expectation.Expectation(**{name: export.arrays[f'expected_{name}'] for name in fields})
+  return guess, export.arrays['audio_mean'], export.arrays['audio_std']
+
+
+def load(folder, student: bool = False) -> System:
   """Reads an exported system.
+
+  Args:
+    folder: where it is.
+    student: whether to sample with the student in it.
 
   Raises:
     UserError: something is missing, damaged or does not fit together.
@@ -84,23 +111,32 @@ def load(folder) -> System:
                     'with: export the generator again')
   models = sample.Models(codec.CodecConfig(**packed.config),
                          generator.GeneratorConfig(**made.config['model']))
-  for name, export, init in (('codec', packed, functools.partial(codec.init, models.codec)),
-                             ('generator', made,
-                              functools.partial(generator.init, models.generator))):
+  sampling = _load_student(folder, made) if student else made
+  for export, init in ((packed, functools.partial(codec.init, models.codec)),
+                       (sampling, functools.partial(generator.init, models.generator))):
     weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
-                         f'{name}.safetensors in {folder}', f'export the {name} again')
+                         f'the {export.kind} in {folder}', f'export the {export.kind} again')
   audio_config, audio_params = whisper.load(folder / 'audio_encoder')
   listening = made.config['listening']
+  guess, audio_mean, audio_std = statistics(made)
 
   def listen(samples):
     states = whisper.features(
       audio_config, audio_params, samples, window_seconds=listening['window_seconds'],
       margin_seconds=listening['margin_seconds'], layers=listening['audio_layers'])
-    return np.asarray(standardize(states, made.arrays['audio_mean'], made.arrays['audio_std']))
+    return np.asarray(standardize(states, audio_mean, audio_std))
 
-  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
-  guess = expectation.Expectation(**{name: made.arrays[f'expected_{name}'] for name in fields})
-  params = sample.Params(packed.params, made.params, guess, packed.arrays['latent_mean'],
+  params = sample.Params(packed.params, sampling.params, guess, packed.arrays['latent_mean'],
                          packed.arrays['latent_std'])
-  return System(models, jax.device_put(params), sample.SamplerConfig(**made.config['sampler']),
-                listen, {'codec': packed.digest, 'generator': made.digest})
+  return System(models, jax.device_put(params), sample.SamplerConfig(**sampling.config['sampler']),
+                listen, {'codec': packed.digest, sampling.kind: sampling.digest})
+
+
+def _load_student(folder, teacher):
+  if not (folder / 'student').is_dir():
+    raise UserError(f'{folder} has no student in it: train one with '
+                    f'--config=configs/student.py --config.teacher={folder}, or sample without')
+  student = weights.load_export(folder / 'student', 'student')
+  if student.config['teacher'] != teacher.digest:
+    raise UserError(f'{folder}: the student in it learned from another generator: train it again')
+  return student

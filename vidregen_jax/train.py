@@ -53,12 +53,12 @@ def run():
     from vidregen_jax import train_codec
 
     train_codec.train(config, _WORKDIR.value)
-  elif stage == 'generator':
+  elif stage in ('generator', 'student'):
     from vidregen_jax import train_generator
 
     train_generator.train(config, _WORKDIR.value)
   else:
-    raise UserError(f"config.stage is {stage!r}: it is 'codec' or 'generator'")
+    raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator' or 'student'")
 
 
 if __name__ == '__main__':

@@ -121,9 +121,9 @@ def train(config, workdir):
     if checkpoints.latest is None:
       train_state = state.create(init, optimizer, mesh, config.seed)
       if config.start_from:
-        train_state = with_parts(train_state, start or load_start(config.start_from, model))
+        train_state = state.with_parts(train_state, start or load_start(config.start_from, model))
       elif model.aligned:
-        train_state = with_parts(train_state, principal_maps(model, config))
+        train_state = state.with_parts(train_state, principal_maps(model, config))
     else:
       train_state = checkpoints.restore(abstract, data)
     first, last = checkpoints.latest or 0, config.num_steps
@@ -285,22 +285,6 @@ def load_start(folder, model):
     f'the codec in {folder}', 'choose another config.start_from, or the config it was trained with'
   )
   return export.params
-
-
-def with_parts(train_state, new):
-  """The state with some parameters replaced, in their average too.
-
-  Args:
-    train_state: TrainState.
-    new: nested dict of arrays, a part of the parameters' tree.
-  """
-  def place(old, new):
-    if not isinstance(old, dict):
-      return jax.device_put(new, old.sharding)
-    return old | {name: place(old[name], value) for name, value in new.items()}
-
-  return dataclasses.replace(
-    train_state, params=place(train_state.params, new), ema=place(train_state.ema, new))
 
 
 def sheet(frames, made):

@@ -4,9 +4,10 @@
 
 Each clip draws a person, a room, a voice and a sentence from its own seed, so a pack is the same
 whoever renders it, with however many workers; and a larger pack is the smaller one continued: copy
-the one in the repository, ask for `--train_clips 600`, and only the new ones are rendered. Identities, voices and sentences of one split are in
-no other. Stop it at any time: what is done is a smaller pack, and the same command goes on from
-there. A clip in which the bundled tracker loses the face in any frame is drawn anew.
+the one in the repository, ask for `--train_clips 600`, and only the new ones are rendered.
+Identities, voices and sentences of one split are in no other. Stop it at any time: what is done is
+a smaller pack, and the same command goes on from there. A clip in which the bundled tracker loses
+the face in any frame is drawn anew.
 """
 
 import argparse

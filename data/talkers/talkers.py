@@ -185,7 +185,7 @@ def build(
     shutil.rmtree(folder)  # of another pack
     builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)
   tfds.disable_progress_bar()  # _generate_examples has one that knows the end
-  # TFDS sorts a split of more than a gigabyte on disk, for which it needs TensorFlow: in memory then.
+  # TFDS sorts a split of more than a gigabyte on disk, by TensorFlow; so all are sorted in memory.
   shuffle.MAX_MEM_BUFFER_SIZE = sys.maxsize
   builder.download_and_prepare()
   return folder

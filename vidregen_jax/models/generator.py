@@ -511,6 +511,14 @@ def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow
   Returns:
     [B, K, T, M, C] float32; with `shares` also [layers, 7].
   """
+  return conditioned(config, params, clip, keep)(noisy, flow_time, shares)
+
+
+def conditioned(config: GeneratorConfig, params: dict, clip: Clip, keep: Keep):
+  """`clip_velocity` of one clip as a function of noisy, flow_time and shares.
+
+  What does not change from one flow step to the next is worked out here, once.
+  """
   batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
   tokens = clip_tokens(config, frames, audio_frames)
   rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
@@ -541,6 +549,10 @@ def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow
   seen = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
   seen = jnp.asarray(seen) & (kept(config, keep, tokens) & valid[:, None])[:, :, None]
   audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
-  return velocity(config, params, rotate_keys(keys, times), noisy, flow_time,
-                  clip.durations[:, :frames], audio_vector, query, seen,
-                  tokens.stream if shares else None)
+  rotated = rotate_keys(keys, times)
+
+  def velocity_of(noisy, flow_time, shares=False):
+    return velocity(config, params, rotated, noisy, flow_time, clip.durations[:, :frames],
+                    audio_vector, query, seen, tokens.stream if shares else None)
+
+  return velocity_of

@@ -1,0 +1,234 @@
+"""What the generator is trained on: velocities of noisy lower faces, and those of a teacher.
+
+A generator learns from clips: its noisy copies are of the true lower face, each with some of its
+streams hidden. A student learns from a finished generator: what that one makes in many guided steps
+is what the student is to reach in a few, in one branch, on a straight path (rectified flow, arXiv
+2209.03003, on the teacher's pairs).
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import expectation, flow, losses, sample, system
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import generator
+
+TIMES = 4  # parts of the flow time whose losses are told apart
+
+
+@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
+                   data_fields=['guess', 'audio_mean', 'audio_std', 'teacher'])
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+  """What the loss needs and training does not move.
+
+  Attributes:
+    guess: what is expected of a lower face.
+    audio_mean, audio_std: [layers, channels] of Whisper states.
+    teacher: parameters of the generator that a student learns from, else empty.
+  """
+
+  guess: expectation.Expectation
+  audio_mean: jax.Array
+  audio_std: jax.Array
+  teacher: dict
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """The model, and how it is trained; static, hashable.
+
+  Attributes:
+    model: the generator.
+    sampler: of the model itself; a student learns at the flow times of its steps.
+    teacher: how the teacher samples, or None to learn from clips.
+    copies: noise draws K that share one pass over a clip's conditioning.
+    shift: of the flow times that are drawn.
+    mouth_weight: a cell in the mouth weighs 1 + this.
+    history_noise: largest noise level on the past.
+    drop_history, drop_reference, drop_each_reference, drop_anchor, drop_audio, drop_all:
+      probabilities that a copy does not see a stream, drawn independently; each_reference on top
+      of reference, all is audio and appearance together.
+    voice_shift, voice_stretch: standard deviations, and voice_drop: a probability, see
+      `other_voice`.
+    seed: of every draw.
+  """
+
+  model: generator.GeneratorConfig
+  sampler: sample.SamplerConfig
+  teacher: sample.SamplerConfig | None
+  copies: int
+  shift: float
+  mouth_weight: float
+  history_noise: float
+  drop_history: float
+  drop_reference: float
+  drop_each_reference: float
+  drop_anchor: float
+  drop_audio: float
+  drop_all: float
+  voice_shift: float
+  voice_stretch: float
+  voice_drop: float
+  seed: int
+
+  def __post_init__(self):
+    if not 0 <= self.voice_drop < 1:
+      raise UserError(f'config.voice_drop {self.voice_drop} is no share of channels: give 0 to 1')
+    for name in ('history', 'reference', 'each_reference', 'anchor', 'audio', 'all'):
+      value = getattr(self, f'drop_{name}')
+      if not 0 <= value <= 1:
+        raise UserError(f'config.drop_{name} {value} is no probability: give 0 to 1')
+    if self.teacher and self.teacher.noise != self.sampler.noise:
+      raise UserError(f'config.sampler.noise {self.sampler.noise} is not the teacher\'s '
+                      f'{self.teacher.noise}: a student starts from the same noise')
+
+
+def make(config, model, teacher=None) -> Objective:
+  """The objective that a training config asks for; `teacher` is its SamplerConfig."""
+  fields = {field.name for field in dataclasses.fields(Objective)} - {'model', 'sampler', 'teacher'}
+  return Objective(model=model, sampler=sample.SamplerConfig(**config.sampler), teacher=teacher,
+                   **{name: config[name] for name in fields})
+
+
+def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, step):
+  """The loss of a batch.
+
+  Args:
+    objective: what is asked for.
+    params: the generator's.
+    frozen: what else it takes.
+    batch: windows (`windows.cut`), stacked.
+    step: int32 [], for the draws.
+
+  Returns:
+    (scalar, sums of `losses.by_flow_time`).
+  """
+  keys = _keys(objective, step)
+  clip, clean = _clip(objective, frozen, batch, keys)
+  keep = draw_keep(objective, keys[2], (len(clean), objective.copies))
+  keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+  if objective.teacher is None:
+    noisy, target, t = _noised(objective, clean, keys)
+  else:
+    noisy, target, t = _taught(objective, frozen, clip, clean.shape, keep, keys)
+  velocity = generator.clip_velocity(objective.model, params, clip, noisy, t, keep)
+  mouth = losses.mouth_cell_weights(batch['mouth_box'], objective.model.cells,
+                                    objective.model.region, objective.mouth_weight)
+  errors = losses.velocity(velocity, target, mouth[:, None])
+  return errors.mean(), losses.by_flow_time(errors, t, TIMES)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
+  """The share of attention that each stream gets from noisy tokens where none is hidden.
+
+  Returns:
+    [7], a mean over layers, in the order of `masks.STREAMS`.
+  """
+  keys = _keys(objective, 0)
+  clip, clean = _clip(objective, frozen, batch, keys)
+  noisy, _, t = _noised(objective, clean, keys)
+  keep = generator.keep_all(objective.model, (len(clean), objective.copies))
+  keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
+  return generator.clip_velocity(objective.model, params, clip, noisy, t, keep,
+                                 shares=True)[1].mean(0)
+
+
+def _keys(objective, step):
+  return jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step), 6)
+
+
+def _clip(objective, frozen, batch, keys):
+  """What is seen of a batch: (generator.Clip, residuals [B, T, M, C] of the true lower faces)."""
+  f32 = {name: batch[name].astype(jnp.float32)
+         for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
+  guess, region = frozen.guess, np.asarray(objective.model.region)
+  reference = expectation.mean_reference(f32['references'], batch['reference_valid'])
+  clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
+  # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
+  level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
+  heard = system.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
+  clip = generator.Clip(
+    references=f32['references'],
+    reference_valid=batch['reference_valid'],
+    anchor=guess.residual(f32['anchor'], f32['anchor_context'], reference),
+    anchor_distance=batch['anchor_distance'],
+    context=f32['context'],
+    history=clean + level * jax.random.normal(keys[1], clean.shape),
+    audio=other_voice(objective, heard, keys[5]),
+    audio_valid=batch['audio_valid'],
+    durations=batch['durations'],
+  )
+  return clip, clean
+
+
+def _noised(objective, clean, keys):
+  """Draws of noise on true faces: noisy and target [B, K, T, M, C], flow times [B, K, T]."""
+  shape = (len(clean), objective.copies)
+  t = flow.draw_time(keys[3], (*shape, clean.shape[1]), objective.shift)
+  noise = jax.random.normal(keys[4], (*shape, *clean.shape[1:]))
+  return flow.interpolate(clean[:, None], noise, t), flow.velocity_target(clean[:, None], noise), t
+
+
+def _taught(objective, frozen, clip, shape, keep, keys):
+  """Places on the straight paths from noise to what the teacher makes of it, as `_noised`.
+
+  The flow times are the student's own steps. Guidance is the teacher's, out of the streams that
+  each copy sees.
+  """
+  batch, frames = shape[:2]
+  copies, student, teacher = objective.copies, objective.sampler, objective.teacher
+  noise = teacher.noise * jax.random.normal(keys[4], (batch, copies, *shape[1:]))
+  branches = [keep]
+  if teacher.guided:
+    silent = dataclasses.replace(keep, audio=jnp.zeros_like(keep.audio))
+    branches = [jax.tree.map(jnp.zeros_like, keep), silent, keep]
+  all_of_them = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *branches)
+  velocity = generator.conditioned(objective.model, frozen.teacher, clip, all_of_them)
+
+  def guided(x, t):
+    v = velocity(jnp.concatenate([x] * len(branches), 1),
+                 jnp.full((batch, len(branches) * copies, frames), t))
+    return sample.guide(teacher, jnp.split(v, len(branches), 1), t)
+
+  made = jax.lax.stop_gradient(
+    flow.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
+  grid = flow.times(student.steps, student.shift)[:-1]
+  t = grid[jax.random.randint(keys[3], (batch, copies, frames), 0, student.steps)]
+  return flow.interpolate(made, noise, t), flow.velocity_target(made, noise), t
+
+
+def draw_keep(objective: Objective, key, shape) -> generator.Keep:
+  """Which streams each copy sees, for copies of shape (B, K)."""
+  # One draw for all: compiling a random generator is slow on a CPU.
+  rates = [objective.drop_all, objective.drop_reference, objective.drop_anchor,
+           objective.drop_audio, objective.drop_history]
+  rates += objective.model.references * [objective.drop_each_reference]
+  survives = jax.random.uniform(key, (*shape, len(rates))) >= jnp.array(rates)
+  some, references, anchor, audio, history = jnp.moveaxis(survives[..., :5], -1, 0)
+  return generator.Keep(
+    reference=survives[..., 5:] & (references & some)[..., None],
+    anchor=anchor & some, audio=audio & some, history=history & some,
+  )
+
+
+def other_voice(objective: Objective, audio, key):
+  """Standardised audio features as if others had spoken: few voices must teach to hear any.
+
+  What a voice adds to Whisper's states is nearly constant over a clip; so each channel of a clip
+  is moved, stretched, and now and then silenced, the same at all times.
+
+  Args:
+    objective: with voice_shift, voice_stretch and voice_drop.
+    audio: [B, T, 16, layers, channels].
+    key: random key.
+  """
+  shift, stretch, survives = jax.random.normal(key, (3, len(audio), 1, 1, *audio.shape[3:]))
+  threshold = jax.scipy.stats.norm.ppf(objective.voice_drop)
+  moved = audio * (1 + objective.voice_stretch * stretch) + objective.voice_shift * shift
+  return jnp.where(survives > threshold, moved, 0.0)
