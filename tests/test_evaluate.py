@@ -1,6 +1,8 @@
 """The program of evaluation: what is asked is measured, printed and written; clips are paired."""
 
 import json
+import pathlib
+import types
 
 import fake_codec
 import fake_talkers
@@ -58,3 +60,39 @@ def test_clips_are_read_with_their_truth(tmp_path, pack_folder):
   np.testing.assert_allclose(clips[0].truth(clips[0].times), clips[0].lip_gap)
   with pytest.raises(UserError, match="no clips of split 'dev'"):
     listening.read_clips(tmp_path, 'dev')
+
+
+def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
+  """With films whose mouths are known: one that follows what it hears, ajar when it is silent."""
+  times = np.arange(50) / 25
+  gaps = {'a': 0.1 * (1 + np.sin(9 * times)), 'b': 0.1 * (1 + np.cos(14 * times))}
+  clips = {name: listening.Clip(tmp_path / f'{name}.mp4', times, gap, gap)
+           for name, gap in gaps.items()}
+  heard = {}
+
+  def regenerate(edit, machine, show):
+    heard[edit.out] = pathlib.Path(edit.new_audio).stem
+    return {'seconds': 1.0, 'stages': {}, 'peak_memory_mb': 1}
+
+  def track(path):
+    name = heard.get(str(path), pathlib.Path(path).stem)
+    gap = gaps.get(name, np.where(times < 1, 0.01, 0.05))
+    width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
+    return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
+
+  monkeypatch.setattr(listening.regenerate, 'regenerate', regenerate)
+  monkeypatch.setattr(listening.faces, 'track_file', track)
+  rows = listening.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, listening.SOUNDS)
+  said = listening.medians(rows)
+  between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
+  assert said['new']['whole']['new'] == 1 and abs(said['new']['whole']['old'] - between) < 1e-3
+  assert said['own']['whole']['new'] == said['own']['whole']['old'] == 1
+  assert said['own']['mouth_error'] == 3.0  # the width alone, in hundredths of the eyes' distance
+  assert abs(said['own']['mouth_error_of_mean'] - 100 * np.abs(gaps['a'] - gaps['a'].mean()).mean()
+             ) < 1e-3
+  assert said['silence']['open'] == 0.5
+  # In the first three frames this film opens; in the last three it is shut.
+  assert gaps['a'][:3].min() > listening.OPEN > gaps['a'][-3:].max()
+  assert said['silence']['open_in_truth'] == 0.5
+  with pytest.raises(UserError, match="no sound 'noise'"):
+    listening.listening(None, [], 0, (), tmp_path, ['noise'])

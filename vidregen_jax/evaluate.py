@@ -33,6 +33,7 @@ _STEPS = flags.DEFINE_integer('steps', None, "Flow steps; default the checkpoint
 _APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the checkpoint's.")
 _AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
 _NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
+_SOUNDS = flags.DEFINE_list('sounds', ['new'], 'What is heard: new, own, silence (listening only).')
 _STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
@@ -47,13 +48,16 @@ def evaluate_listening():
     if flag.value is not None)
   machine = system.load(_CHECKPOINT.value, _STUDENT.value)
   with tempfile.TemporaryDirectory() as folder:
-    rows = listening.listening(machine, pairs, _SEED.value, overrides, folder)
+    rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
+    if row['sound'] == 'silence':
+      print(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
+      continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
     print(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
   print('correlation of lip gaps, whole/middle; medians:')
-  return {'clips': len(rows), 'medians': listening.medians(rows), 'rows': rows}
+  return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
 
 
 def evaluate_codec():

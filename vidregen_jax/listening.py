@@ -1,10 +1,14 @@
-"""Does a mouth follow new sound: clips edited with *another* clip's sound, and read again.
+"""Does a mouth follow what it hears: rendered clips edited with other sound, and read again.
 
-Each edit is a real video, and the mouth in it is read with the bundled tracker. A mouth that
-listens correlates with the new sound's truth, and no more with the old one than the two truths do
-with each other. Clips begin and end with closed lips, which correlates by itself, so the middle of
-each clip is measured too. The tracker's reading of real footage, against its truth, stands beside
-as the ceiling.
+Each edit is a real video, and the mouth in it is read with the bundled tracker.
+
+  new      another clip's sound. A mouth that listens correlates with that one's truth, and no more
+           with the old one than the two truths do with each other. Clips begin and end with closed
+           lips, which correlates by itself, so the middle of each clip is measured too. The
+           tracker's reading of real footage, against its truth, stands beside as the ceiling.
+  own      the clip's own sound, all of it made anew: besides, how far the mouth's opening and width
+           are from those of the true film, read by the same tracker.
+  silence  no sound: the mouth should be closed, as often as the true films' are where they rest.
 """
 
 import dataclasses
@@ -16,8 +20,13 @@ import tqdm
 from vidregen_jax import regenerate
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
-from vidregen_jax.media import faces
+from vidregen_jax.media import audio, faces
 
+SOUNDS = ('new', 'own', 'silence')
+# A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
+OPEN = 0.027
+_RATE = 16_000
+_REST_FRAMES = 3  # at both ends of a film, before and after it speaks
 _EDGE_SECONDS = 0.5  # left out at both ends for the middle
 
 
@@ -69,8 +78,8 @@ def pair(clips):
   return pairs
 
 
-def listening(machine, pairs, seed, overrides, folder):
-  """Edits each clip with the other's sound and reads the mouth.
+def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
+  """Edits each clip with each kind of sound and reads the mouth.
 
   Args:
     machine: system.System.
@@ -78,40 +87,87 @@ def listening(machine, pairs, seed, overrides, folder):
     seed: of the noise.
     overrides: SamplerConfig fields to change, (name, value) pairs.
     folder: for the edited videos.
+    sounds: of SOUNDS.
 
   Returns:
-    A list of dicts, one a clip, of correlations over the whole edit and over its middle.
+    A list of dicts, one a clip and kind of sound.
+
+  Raises:
+    UserError: there is no such kind of sound.
   """
-  rows = []
+  for sound in sounds:
+    if sound not in SOUNDS:
+      raise UserError(f'there is no sound {sound!r} to hear: choose of {", ".join(SOUNDS)}')
+  rows, folder = [], pathlib.Path(folder)
   for clip, other in tqdm.tqdm(pairs, unit='clip', desc='listening'):
-    stop = min(clip.seconds, other.seconds)
-    whole = other.seconds >= clip.seconds
-    out = pathlib.Path(folder) / clip.path.name
-    edit = regenerate.Edit(str(clip.path), str(other.path),
-                           () if whole else ((0.0, stop - 1e-3),), 'rendered people', str(out),
-                           seed, overrides)
-    said = regenerate.regenerate(edit, machine, show=False)
-    seen = faces.track_file(out)
-    inside = seen.times < stop - 1e-3
-    times, gap = seen.times[inside], seen.lip_gap[inside]
-    new, old = other.truth(times), clip.truth(times)
-    row = {'clip': clip.path.stem, 'audio': other.path.stem, 'frames': int(inside.sum()),
-           'lost_faces': int((~np.isfinite(gap)).sum()), 'seconds': said['seconds'],
-           'stages': said['stages'], 'peak_memory_mb': said['peak_memory_mb']}
-    middle = (times >= _EDGE_SECONDS) & (times < stop - _EDGE_SECONDS)
-    for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle)):
-      row[name] = {
-        'new': correlation(gap[part], new[part]),
-        'old': correlation(gap[part], old[part]),
-        'truths': correlation(new[part], old[part]),
-        'tracker_on_truth': correlation(other.tracked_gap, other.lip_gap),
-        'opening': float(np.nanstd(gap[part]) / max(new[part].std(), 1e-6)),
-      }
-    rows.append(row)
+    for sound in sounds:
+      heard = {'new': other, 'own': clip, 'silence': _silent(clip, folder)}[sound]
+      stop = min(clip.seconds, heard.seconds)
+      spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
+      out = folder / f'{clip.path.stem}_{sound}.mp4'
+      edit = regenerate.Edit(str(clip.path), str(heard.path), spans, 'rendered people', str(out),
+                             seed, overrides)
+      said = regenerate.regenerate(edit, machine, show=False)
+      seen = faces.track_file(out)
+      inside = seen.times < stop - 1e-3
+      gap = seen.lip_gap[inside]
+      row = {'clip': clip.path.stem, 'sound': sound, 'audio': heard.path.stem,
+             'frames': int(inside.sum()), 'lost_faces': int((~np.isfinite(gap)).sum()),
+             'seconds': said['seconds'], 'stages': said['stages'],
+             'peak_memory_mb': said['peak_memory_mb']}
+      if sound == 'silence':
+        row['open'] = float(np.mean(gap > OPEN))
+        rest = np.r_[clip.tracked_gap[:_REST_FRAMES], clip.tracked_gap[-_REST_FRAMES:]]
+        row['open_in_truth'] = float(np.mean(rest > OPEN))
+      else:
+        row |= _follows(clip, heard, seen.times[inside], gap, stop)
+      if sound == 'own':
+        row |= _mouth_error(seen, faces.track_file(clip.path), inside)
+      rows.append(row)
   return rows
 
 
+def _silent(clip, folder):
+  """A silent soundtrack of the clip's length, as a Clip whose mouth is closed."""
+  path = folder / f'{clip.path.stem}_silence.wav'
+  audio.write_wav(path, np.zeros((1, round(clip.seconds * _RATE)), np.float32), _RATE)
+  closed = np.zeros_like(clip.times)
+  return Clip(path, clip.times, closed, closed)
+
+
+def _follows(clip, heard, times, gap, stop):
+  """Correlations over the whole edit and over its middle, without half a second at both ends."""
+  new, old = heard.truth(times), clip.truth(times)
+  middle = (times >= _EDGE_SECONDS) & (times < stop - _EDGE_SECONDS)
+  return {name: {
+    'new': correlation(gap[part], new[part]),
+    'old': correlation(gap[part], old[part]),
+    'truths': correlation(new[part], old[part]),
+    'tracker_on_truth': correlation(heard.tracked_gap, heard.lip_gap),
+    'opening': float(np.nanstd(gap[part]) / max(new[part].std(), 1e-6)),
+  } for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle))}
+
+
+def _mouth_error(seen, true, inside):
+  """Mean distance of (opening, width) from the true film's, pixels at 100 between the eyes.
+
+  Beside it, that of a mouth that is always the true film's mean.
+  """
+  shape = lambda track: np.stack([track.lip_gap, track.mouth_width], 1)[:len(inside)][inside]
+  made, wanted = shape(seen), shape(true)
+  distance = lambda shapes: float(100 * np.nanmean(np.linalg.norm(shapes - wanted, axis=1)))
+  return {'mouth_error': distance(made), 'mouth_error_of_mean': distance(np.nanmean(wanted, 0))}
+
+
 def medians(rows):
-  """By part, the median of each figure over the clips."""
-  return {part: {name: round(float(np.nanmedian([row[part][name] for row in rows])), 3)
-                 for name in rows[0][part]} for part in ('whole', 'middle')}
+  """By kind of sound and part, the median of each figure over the clips; of shares, the mean."""
+  said = {}
+  for sound in dict.fromkeys(row['sound'] for row in rows):
+    of = [row for row in rows if row['sound'] == sound]
+    said[sound] = {
+      part: {name: round(float(np.nanmedian([row[part][name] for row in of])), 3)
+             for name in of[0][part]} for part in ('whole', 'middle') if part in of[0]}
+    for name in ('mouth_error', 'mouth_error_of_mean', 'open', 'open_in_truth'):
+      if name in of[0]:
+        said[sound][name] = round(float(np.mean([row[name] for row in of])), 3)
+  return said
