@@ -15,6 +15,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from bench import timing
 from vidregen_jax import commands, input_pipeline, latents, report, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
@@ -32,12 +33,6 @@ _RATE = 25  # frames a second of the bundled clips
 _CHUNK = 4  # latent frames a call of the long stream
 _TIMED = 64  # latent frames that are timed for each chunk size
 _REPORTS = 6  # lines about memory
-
-
-def memory():
-  """Resident memory of this process, MB."""
-  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
-  return pages * 4096 / 1e6
 
 
 def loop(clip, frames_a_chunk):
@@ -92,7 +87,7 @@ def stream(encoder, decoder, frames, minutes):
     elif call >= 2 * round_of:
       largest = max(largest, float(np.abs(made - second[at]).max()))
     if call % max(calls // _REPORTS, 1) == 0 or call == calls - 1:
-      used[f'{call * step / _RATE / 60:.1f}'] = round(memory(), 1)
+      used[f'{call * step / _RATE / 60:.1f}'] = round(timing.memory(), 1)
   return {'frames': calls * step, 'seconds': round(time.perf_counter() - begin, 1),
           'memory_mb': used, 'largest_change': largest}
 

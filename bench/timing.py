@@ -1,5 +1,6 @@
-"""Wall-clock times of things that are compared with each other."""
+"""Wall-clock times of things that are compared with each other, and memory."""
 
+import pathlib
 import statistics
 import time
 
@@ -24,3 +25,9 @@ def interleaved(runs, rounds):
       run()
       seconds[name].append(time.perf_counter() - start)
   return {name: (min(each), statistics.median(each)) for name, each in seconds.items()}
+
+
+def memory():
+  """Resident memory of this process, MB."""
+  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+  return pages * 4096 / 1e6

@@ -69,8 +69,8 @@ def config(data, **changes):
 
 def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
   # The sampler is tested elsewhere; here it would be compiled for a picture.
-  monkeypatch.setattr(rehearsal, 'sample_windows',
-                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
+  monkeypatch.setattr(rehearsal.Rehearsal, 'make',
+                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
   train_generator.train(config(data), tmp_path / 'whole')
 
   with stopped_at(3, monkeypatch):
@@ -87,8 +87,8 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_pa
 
 def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
     data, tmp_path, monkeypatch):
-  monkeypatch.setattr(rehearsal, 'sample_windows',
-                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.float32))
+  monkeypatch.setattr(rehearsal.Rehearsal, 'make',
+                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
   train_generator.train(config(data, num_steps=1), tmp_path / 'teacher')
   teacher = tmp_path / 'teacher' / 'export'
   with pytest.raises(UserError, match='has no student in it'):

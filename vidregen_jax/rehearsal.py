@@ -13,63 +13,81 @@ _PICTURES = 4  # clips that a sheet of samples shows
 
 
 class Rehearsal:
-  """Some windows of validation clips, and what is read in what a generator makes of them."""
+  """Some windows of clips, and what is read in what a generator makes of them.
 
-  def __init__(self, exported_codec, models, guess, audio_mean, audio_std, clips, validation, shape,
-               count, draws, seed):
+  Attributes:
+    models: sample.Models.
+    shown: the windows (`windows.cut`), stacked.
+    truth: uint8 [B, 4T, S, S, 3], the true latents decoded.
+    gaps: {'own': lip gaps [B, 4T], 'new': those of the clips whose sound is heard instead}.
+  """
+
+  def __init__(self, exported_codec, models, statistics, reader, shown, seed):
     """Args:
       exported_codec: weights.Export of the codec.
       models: sample.Models.
-      guess: expectation.Expectation.
-      audio_mean, audio_std: [layers, channels] of Whisper states.
-      clips: records that the lip reader is fitted to; draws: windows of each.
-      validation: records that are made anew; count: how many.
-      shape: windows.WindowShape.
+      statistics: (expectation.Expectation, audio mean, audio std) as of `system.statistics`.
+      reader: lip_reading.Reader.
+      shown: windows, stacked, as of `show_windows`.
       seed: of the noise.
     """
-    self._codec, self._models, self._guess, self._seed = exported_codec, models, guess, seed
-    self._mean, self._std = audio_mean, audio_std
-    self._encoder = latents.Encoder.of(exported_codec)
-    self._reader = lip_reading.fit(clips, shape, guess, draws)
-    self.shown = show_windows(validation, shape, count)
-    self._swapped = self.shown | {name: np.roll(self.shown[name], 1, 0) for name in
-                                  ('audio', 'audio_valid', 'durations', 'lip_gap')}
-    target, cells = np.float32(self.shown['target']), models.generator.cells
-    self._truth = latents.Decoder.of(exported_codec)(
+    self.models, self._codec, self._seed = models, exported_codec, seed
+    self._guess, self._mean, self._std = statistics
+    self._encoder, self._reader = latents.Encoder.of(exported_codec), reader
+    self.shown = shown
+    swapped = {name: np.roll(shown[name], 1, 0) for name in
+               ('audio', 'audio_valid', 'durations', 'lip_gap')}
+    self._heard = {'own': shown, 'new': shown | swapped}
+    self.gaps = {sound: windows['lip_gap'] for sound, windows in self._heard.items()}
+    target, cells = np.float32(shown['target']), models.generator.cells
+    self.truth = latents.Decoder.of(exported_codec)(
       target.reshape(*target.shape[:2], cells, cells, -1))
 
-  def __call__(self, sampler, params):
-    """Makes the windows.
+  def begin(self, params, sound):
+    """The sampler's start for the windows with sound 'own' or 'new'.
 
     Args:
-      sampler: sample.SamplerConfig.
       params: the generator's.
+      sound: whose.
+
+    Returns:
+      (sample.Params, SamplerState, Inputs).
+    """
+    params = sample.Params(self._codec.params, params, self._guess,
+                           self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
+    return params, *begin(self.models, params, self._heard[sound], self._mean, self._std,
+                          self._seed)
+
+  def make(self, sampler, params, sound):
+    """The windows made anew, uint8 [B, 4T, S, S, 3]; `sampler` is a SamplerConfig."""
+    params, start, inputs = self.begin(params, sound)
+    return to_frames(sample.sample(self.models, sampler, params, start, inputs)[1])
+
+  def lips(self, frames):
+    """The lip gaps [B, 4T] that are read in frames of the windows."""
+    shown = self.shown
+    read = self._encoder.stream(frames).reshape(shown['target'].shape)
+    return self._reader(read, shown['context'], shown['references'], shown['reference_valid'])
+
+  def __call__(self, sampler, params):
+    """Makes the windows with both sounds.
 
     Returns:
       (figures by name, rows of pictures). Figures are median correlations of the lip gap: with its
       truth (own_audio), where another's sound is heard with that one's truth (new_audio) and with
       its own (new_audio_old_truth), of the two truths, and of true latents' reading (reader).
     """
-    params = sample.Params(self._codec.params, params, self._guess,
-                           self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
-    own, new = (pixels.to_uint8(sample_windows(self._models, sampler, params, batch, self._mean,
-                                               self._std, self._seed))
-                for batch in (self.shown, self._swapped))
-    gaps = [batch['lip_gap'] for batch in (self.shown, self._swapped)]
+    own, new = (self.make(sampler, params, sound) for sound in ('own', 'new'))
+    own_lips, new_lips, true_lips = (self.lips(frames) for frames in (own, new, self.truth))
+    agree = lip_reading.median_correlation
     figures = {
-      'own_audio': self._follows(own, gaps[0]),
-      'new_audio': self._follows(new, gaps[1]),
-      'new_audio_old_truth': self._follows(new, gaps[0]),
-      'truths': lip_reading.median_correlation(*gaps),
-      'reader': self._follows(self._truth, gaps[0]),
+      'own_audio': agree(own_lips, self.gaps['own']),
+      'new_audio': agree(new_lips, self.gaps['new']),
+      'new_audio_old_truth': agree(new_lips, self.gaps['own']),
+      'truths': agree(self.gaps['own'], self.gaps['new']),
+      'reader': agree(true_lips, self.gaps['own']),
     }
-    return figures, sheet(*(x[:_PICTURES] for x in (self._truth, own, new)))
-
-  def _follows(self, frames, gap):
-    shown = self.shown
-    read = self._encoder.stream(frames).reshape(shown['target'].shape)
-    lips = self._reader(read, shown['context'], shown['references'], shown['reference_valid'])
-    return lip_reading.median_correlation(lips, gap)
+    return figures, sheet(*(x[:_PICTURES] for x in (self.truth, own, new)))
 
 
 def show_windows(clips, shape, count):
@@ -84,11 +102,17 @@ def show_windows(clips, shape, count):
   return {name: np.stack([cut[name] for cut in cuts]) for name in cuts[0]}
 
 
-def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
-  """Generate the lower faces of windows (`windows.cut`, stacked) with nothing before them.
+def begin(models, params, batch, audio_mean, audio_std, seed):
+  """What the sampler needs to make the lower faces of windows, with nothing before them.
+
+  Args:
+    models, params: what is run.
+    batch: windows (`windows.cut`), stacked.
+    audio_mean, audio_std: [layers, channels] of Whisper states.
+    seed: of the noise.
 
   Returns:
-    Frames [B, 4T, S, S, 3], about in [-1, 1].
+    (sample.SamplerState, sample.Inputs [T, B, ...]).
   """
   look, frames = models.generator.look_ahead, batch['target'].shape[1]
   f32 = {name: np.asarray(batch[name], np.float32)
@@ -108,8 +132,13 @@ def sample_windows(models, sampler, params, batch, audio_mean, audio_std, seed):
     f32['anchor'], f32['anchor_context'], batch['anchor_valid'], audio[:, :look],
     batch['audio_valid'][:, :look], f32['durations'][:, :look],
   )
-  made = np.asarray(sample.sample(models, sampler, params, start, inputs)[1])  # [T, B, 4, ...]
-  return np.moveaxis(made, 0, 1).reshape(made.shape[1], -1, *made.shape[3:])
+  return start, inputs
+
+
+def to_frames(made):
+  """The sampler's [T, B, 4, S, S, 3] as uint8 [B, 4T, S, S, 3]."""
+  made = np.moveaxis(np.asarray(made), 0, 1)
+  return pixels.to_uint8(made.reshape(len(made), -1, *made.shape[3:]))
 
 
 def sheet(truth, own, swapped):

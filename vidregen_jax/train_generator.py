@@ -13,6 +13,7 @@ from vidregen_jax import (
   expectation,
   generator_objective,
   input_pipeline,
+  lip_reading,
   masks,
   metrics,
   pixels,
@@ -150,9 +151,10 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   # Looking
   # ----------------------------------------------------------------------------------------------
+  reader = lip_reading.fit(clips, shape, guess, config.expectation_draws)
   rehearse = rehearsal.Rehearsal(
-    exported_codec, sample.Models(codec_model, model), guess, audio_mean, audio_std, clips,
-    validation, shape, config.eval_clips, config.expectation_draws, config.seed)
+    exported_codec, sample.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
+    rehearsal.show_windows(validation, shape, config.eval_clips), config.seed)
   first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 
   def look(params):

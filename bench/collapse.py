@@ -1,0 +1,100 @@
+"""Copy collapse, looked for: does a generator without dropout stop listening?
+
+  python -m bench.collapse --codec=out/codec/export --dataset=out/latents/64 --steps=300
+
+Trains the tiny generator again and again with one thing changed at a time, all for equally many
+steps and on the same windows, and looks at how well lips follow another clip's sound in windows of
+the validation split. `short` windows have 4 latent frames, `long` ones 16; near references are
+taken from any frame but the window's own; `wide` is the size `talkers`. Results go to
+out/collapse/collapse.json after each, and what is there is not done again.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from configs import generator as generator_config
+from vidregen_jax import commands, report, train_generator
+from vidregen_jax.errors import UserError
+
+_CODEC = flags.DEFINE_string('codec', 'out/codec/export', 'Folder of the exported codec.')
+_DATASET = flags.DEFINE_string('dataset', 'out/latents/64', 'Folder of its latents.')
+_OUT = flags.DEFINE_string('out', 'out/collapse', 'Folder for the trainings and the table.')
+_STEPS = flags.DEFINE_integer('steps', 300, 'Steps a variant.', lower_bound=2)
+_ONLY = flags.DEFINE_list('only', None, 'Variants to run; default all.')
+
+_NONE = {'drop_history': 0.0, 'drop_reference': 0.0, 'drop_each_reference': 0.0}
+_LONG = {'num_frames': 16, 'model.window': 16, 'batch_size': 2}
+_SHORT = {'num_frames': 4, 'model.window': 4, 'batch_size': 8}
+_NEAR = {'reference_distance': 0}
+_CLEAN = {'history_noise': 0.0}
+_WIDE = {'model.width': 192, 'model.heads': 3}
+VARIANTS = {
+  'as configured': {},
+  'no dropout': _NONE,
+  'half the dropout': {'drop_history': 0.25, 'drop_reference': 0.15, 'drop_each_reference': 0.15},
+  'history dropout alone': {'drop_reference': 0.0, 'drop_each_reference': 0.0},
+  'reference dropout alone': {'drop_history': 0.0},
+  'no dropout, clean history': _NONE | _CLEAN,
+  'no dropout, clean history, near references': _NONE | _CLEAN | _NEAR,
+  'no dropout, clean history, near references, long': _NONE | _CLEAN | _NEAR | _LONG,
+  'clean history, near references, long': _CLEAN | _NEAR | _LONG,
+  'no dropout, clean history, near references, short': _NONE | _CLEAN | _NEAR | _SHORT,
+  'no dropout, long': _NONE | _LONG,
+  'long': _LONG,
+  'no dropout, clean history, near references, long, wide': _NONE | _CLEAN | _NEAR | _LONG | _WIDE,
+  'clean history, near references, long, wide': _CLEAN | _NEAR | _LONG | _WIDE,
+  'no dropout, clean history, near references, uniform loss': (
+    _NONE | _CLEAN | _NEAR | {'mouth_weight': 0.0}),
+  'clean history, near references, uniform loss': _CLEAN | _NEAR | {'mouth_weight': 0.0},
+}
+_FIGURES = ('new_audio', 'new_audio_old_truth', 'own_audio', 'truths', 'attention_audio',
+            'attention_history', 'attention_reference')
+
+
+def make_config(changes):
+  """The tiny generator with these fields changed."""
+  config = generator_config.get_config('tiny')
+  config.codec, config.dataset = _CODEC.value, _DATASET.value
+  config.num_steps = config.eval_every = _STEPS.value
+  config.checkpoint_every = 100
+  config.update_from_flattened_dict(changes)
+  return config
+
+
+def run_variant(name, folder):
+  """Trains a variant, or goes on with it; returns its last figures."""
+  workdir = folder / name.replace(', ', '-').replace(' ', '_')
+  train_generator.train(make_config(VARIANTS[name]).lock(), workdir)
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  seen = [line for line in lines if 'validation/new_audio' in line][-1]
+  trained = [line for line in lines if 'train/loss' in line][-1]
+  return {'steps': seen['step'], 'loss': trained['train/loss']} | {
+    figure: seen[f'validation/{figure}'] for figure in _FIGURES}
+
+
+def run():
+  """Does what the flags say.
+
+  Raises:
+    UserError: a variant that is not known, or something that training refuses.
+  """
+  names = _ONLY.value or list(VARIANTS)
+  if unknown := set(names) - set(VARIANTS):
+    raise UserError(f'there is no variant {unknown.pop()!r}: choose from {"; ".join(VARIANTS)}')
+  folder = pathlib.Path(_OUT.value)
+  path = folder / 'collapse.json'
+  table = json.loads(path.read_text()) if path.exists() else {}
+  for name in names:
+    if name not in table:
+      table[name] = run_variant(name, folder)
+      report.write_json(path, table)
+  columns = ('steps', 'loss', *_FIGURES)
+  print(f'| variant | {" | ".join(columns)} |\n|---|{"---|" * len(columns)}')
+  for name, row in table.items():
+    print(f'| {name} | {" | ".join(f"{row[x]:.3g}" for x in columns)} |')
+
+
+if __name__ == '__main__':
+  commands.run(run, 'the same command goes on with the variant it was at')

@@ -1,0 +1,96 @@
+"""Ten minutes of one take, generated: does it drift, does memory grow, and what do the sinks do?
+
+  python -m bench.long --checkpoint=out/generator/export --dataset=out/latents/64 --clips=4
+
+A few test clips are played round and round with their own sound, all of them made anew, each
+latent frame from the one before: 3,750 in ten minutes. Every round must look like the first. The
+same again without the sinks' keys. A frame is called broken where its lower face is 3 dB further
+from the truth than the median of the first minute.
+"""
+
+import dataclasses
+import pathlib
+import time
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from bench import rehearsals, timing
+from vidregen_jax import commands, likeness, rehearsal, report, sample
+from vidregen_jax.models import codec
+
+_MINUTES = flags.DEFINE_float('minutes', 10.0, 'Length of the take.', lower_bound=0.1)
+_ROUND = flags.DEFINE_integer('round', 16, 'Latent frames of a round.', lower_bound=2)
+_OUT = flags.DEFINE_string('out', None, 'JSON file for all figures.')
+
+_RATE = 25
+_BROKEN = 3.0  # dB
+
+
+def play(rehearse, sampler, params, rounds, sinks):
+  """Generates rounds of the windows, each going on from the last.
+
+  Yields:
+    (frames uint8 [B, 4T, S, S, 3], resident memory MB), as they are made.
+  """
+  params, state, inputs = rehearse.begin(params, 'own')
+  if not sinks:
+    hidden = state.fixed_valid.at[:, :rehearse.models.generator.sinks].set(False)
+    state = dataclasses.replace(state, fixed_valid=hidden)
+  for _ in range(rounds):
+    state, made = sample.sample(rehearse.models, sampler, params, state, inputs)
+    yield rehearsal.to_frames(made), timing.memory()
+
+
+def run():
+  """Prints the tables.
+
+  Raises:
+    UserError: something is missing.
+  """
+  length = _ROUND.value
+  opened = rehearsals.open_test(length)
+  rehearse, params, sampler = opened.rehearse(), opened.params, opened.sampler
+  takes = len(rehearse.truth)
+  seconds = length * codec.TIME_FACTOR / _RATE
+  rounds = round(_MINUTES.value * 60 / seconds)
+  face = likeness.lower_face(rehearse.truth.shape[2])
+  said = {}
+  for sinks in (True, False):
+    rows, begin = [], time.perf_counter()
+    for frames, memory in tqdm.tqdm(play(rehearse, sampler, params, rounds, sinks), total=rounds):
+      near = psnr_of_frames(frames, rehearse.truth, face)
+      rows.append((near, likeness.colour_difference(frames, rehearse.truth).mean(),
+                   (likeness.sharpness(frames, face)
+                    / likeness.sharpness(rehearse.truth, face)).mean(), memory))
+    took = time.perf_counter() - begin
+    minute = lambda i: int((i + 0.5) * seconds / 60)
+    first = np.median(np.stack([row[0] for i, row in enumerate(rows) if minute(i) == 0]))
+    name = 'with sinks' if sinks else 'without sinks'
+    said[name] = []
+    print(f'\n{name}: {took:.0f} s for {rounds * seconds / 60:.1f} minutes of {takes} takes\n'
+          '| minute | lower face, dB | broken frames | delta E at the rim | sharpness | MB |\n'
+          '|---|---|---|---|---|---|')
+    for which in range(minute(rounds - 1) + 1):
+      of = [row for i, row in enumerate(rows) if minute(i) == which]
+      near = np.stack([row[0] for row in of])
+      said[name].append({
+        'minute': which + 1, 'psnr': float(np.mean(near)),
+        'broken': float(np.mean(near < first - _BROKEN)),
+        **{key: float(np.mean([row[i] for row in of]))
+           for i, key in enumerate(('delta_e', 'sharpness', 'memory'), 1)}})
+      print('| {minute} | {psnr:.2f} | {broken:.4f} | {delta_e:.2f} | {sharpness:.3f} '
+            '| {memory:.0f} |'.format(**said[name][-1]))
+  if _OUT.value:
+    report.write_json(pathlib.Path(_OUT.value), said)
+
+
+def psnr_of_frames(made, true, where):
+  """[B, F] dB of the pixels `where`."""
+  error = (made[:, :, where].astype(np.float32) - true[:, :, where]) ** 2
+  return 10 * np.log10(255**2 / np.maximum(error.mean((2, 3)), 1e-9))
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

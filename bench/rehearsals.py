@@ -1,0 +1,82 @@
+"""An exported system and the test split's latents, opened for a bench that generates."""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from vidregen_jax import input_pipeline, lip_reading, rehearsal, sample, system, weights, windows
+from vidregen_jax.errors import UserError
+
+CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
+DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents with splits train and test.')
+STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
+CLIPS = flags.DEFINE_integer('clips', 32, 'How many clips at most.', lower_bound=2)
+DISTANCE = flags.DEFINE_integer('reference_distance', 4, 'Of references, video frames.')
+
+_DRAWS = 2  # windows of each training clip that the lip reader is fitted to
+_HELP = 'encode it with `python -m vidregen_jax.encode_latents --splits=train,test`'
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """What the flags name.
+
+  Attributes:
+    codec: weights.Export.
+    models: sample.Models.
+    params: the generator's, or its student's.
+    sampler: theirs.
+    statistics: of `system.statistics`.
+    reader: lip_reading.Reader.
+    test: records of the test split that are long enough.
+    shape: windows.WindowShape.
+  """
+
+  codec: weights.Export
+  models: sample.Models
+  params: dict
+  sampler: sample.SamplerConfig
+  statistics: tuple
+  reader: lip_reading.Reader
+  test: list
+  shape: windows.WindowShape
+
+  def rehearse(self, shown=None) -> rehearsal.Rehearsal:
+    """A rehearsal of windows; default: the middles of the clips."""
+    if shown is None:
+      shown = rehearsal.show_windows(self.test, self.shape, CLIPS.value)
+    return rehearsal.Rehearsal(self.codec, self.models, self.statistics, self.reader, shown, 0)
+
+
+def open_test(frames, more=0) -> Opened:
+  """Opens the flags' system and latents.
+
+  Args:
+    frames: latent frames of a window.
+    more: how many more a clip must have.
+
+  Raises:
+    UserError: something is missing, or does not fit together.
+  """
+  if not (CHECKPOINT.value and DATASET.value):
+    raise UserError('give --checkpoint, an exported system, and --dataset, latents of its codec')
+  machine = system.load(CHECKPOINT.value, STUDENT.value)
+  folder = pathlib.Path(CHECKPOINT.value)
+  made = weights.load_export(folder, 'generator')
+  packed = weights.load_export(folder / 'codec', 'codec')
+  if input_pipeline.latent_info(DATASET.value, _HELP)['codec'] != packed.digest:
+    raise UserError(f'{DATASET.value} was encoded by another codec than that of {folder}: {_HELP}')
+  config = machine.models.generator
+  shape = windows.WindowShape(frames, config.look_ahead, config.references, DISTANCE.value,
+                              config.region)
+  statistics = system.statistics(made)
+  train, test = (input_pipeline.latent_clips(DATASET.value, split, _HELP)
+                 for split in ('train', 'test'))
+  reader = lip_reading.fit(train, shape, statistics[0], _DRAWS)
+  test = [record for record in test if len(record['target']) >= frames + more]
+  if len(test) < 2:
+    raise UserError(f'{DATASET.value} has fewer than two test clips of {frames + more} latent '
+                    'frames: ask for shorter ones')
+  return Opened(packed, machine.models, machine.params.generator, machine.sampler, statistics,
+                reader, test, shape)

@@ -1,0 +1,125 @@
+"""How long a latent frame takes to sample, by part, and how much faster than real time that is.
+
+  python -m bench.sampling --sizes=talkers
+
+Random weights, which cost the same. Conditioning is what every latent frame's context, audio and
+history keys take; `flow step` is one step of all branches; `decode` the codec's 4 frames. Real time
+is 25 frames a second; encoding the crops (twice: with the lower face, and without) is not in it.
+`keys anew` is what it would take without keys that are kept: the conditioning of every step and
+branch again. Times are medians, taken in turn.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from bench import sizes, timing
+from configs import generator as generator_config
+from vidregen_jax import commands, expectation, report, sample
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, generator
+
+_SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
+_STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
+_ROUNDS = flags.DEFINE_integer('rounds', 15, 'How often each is timed.', lower_bound=1)
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+_SECONDS = codec.TIME_FACTOR / 25
+
+
+def make(size):
+  """Models, parameters, a state in the middle of a stream and a latent frame's inputs."""
+  if size not in sizes.GENERATORS:
+    raise UserError(f'there is no size {size!r}: choose from {", ".join(sizes.GENERATORS)}')
+  model, packed = sizes.generator_model(size)
+  models = sample.Models(packed, model)
+  channels, every = packed.latent_channels, packed.cells**2
+  with jax.default_prng_impl('unsafe_rbg'):
+    params = sample.Params(
+      codec.init(packed, jax.random.key(0)), generator.init(model, jax.random.key(1)),
+      expectation.none(model.region), jnp.zeros(channels), jnp.ones(channels))
+    key = jax.random.key(2)
+  states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
+  f32 = lambda *shape: jnp.zeros(shape, jnp.float32)
+  yes = lambda *shape: jnp.ones(shape, bool)
+  seconds = lambda *shape: jnp.full(shape, 0.04)
+  state = sample.init_state(
+    models, params, key, f32(1, model.references, every, channels), yes(1, model.references),
+    f32(1, len(model.region), channels), f32(1, every, channels), yes(1),
+    f32(1, model.look_ahead, *states), yes(1, model.look_ahead), seconds(1, model.look_ahead))
+  inputs = sample.Inputs(f32(1, every, channels), f32(1, every, channels), seconds(1),
+                         f32(1, *states), yes(1), seconds(1), f32(1))
+  return models, params, state, inputs
+
+
+def measure(size, steps, rounds):
+  """Seconds of each part, and of a whole latent frame by number of steps."""
+  models, params, state, inputs = make(size)
+  base = sample.SamplerConfig(**generator_config.get_config(size).sampler)
+
+  def whole(count, guided):
+    scale = 2.0 if guided else 1.0
+    sampler = dataclasses.replace(base, steps=count, guidance_appearance=1.0, guidance_audio=scale)
+    step = jax.jit(functools.partial(sample.sample_step, models, sampler))
+    return lambda: jax.block_until_ready(step(params, state, inputs)[1])
+
+  warm = jax.jit(functools.partial(sample.warm_step, models))
+  cells = models.generator.cells
+  z = jnp.zeros((1, 1, cells, cells, models.codec.latent_channels))
+  decode = jax.jit(functools.partial(codec.decode, models.codec))
+  runs = {
+    'warm': lambda: jax.block_until_ready(warm(params, state, inputs)[1]),
+    'decode': lambda: jax.block_until_ready(decode(params.codec, z, state.decoder_cache)[0]),
+  }
+  for guided in (True, False):
+    for count in sorted({int(count) for count in steps}):
+      runs[count, guided] = whole(count, guided)
+  begin = time.perf_counter()
+  runs[min(int(count) for count in steps), False]()
+  first = time.perf_counter() - begin
+  found = {name: median for name, (_, median) in timing.interleaved(runs, rounds).items()}
+  found['conditioning'] = found['warm'] - found['decode']
+  for guided in (True, False):
+    counts = sorted(int(count) for count in steps)
+    slope, _ = np.polyfit(counts, [found[count, guided] for count in counts], 1)
+    found['step', guided] = slope
+  found['first'] = first
+  return found
+
+
+def run():
+  """Prints the tables.
+
+  Raises:
+    UserError: no such size.
+  """
+  said = {}
+  for size in _SIZES.value:
+    found = measure(size, _STEPS.value, _ROUNDS.value)
+    ms = {'conditioning': found['conditioning'], 'decode': found['decode'],
+          'flow step, three branches': found['step', True],
+          'flow step, one branch': found['step', False], 'first call, compiling': found['first']}
+    print(f'\n{size}: ' + ', '.join(f'{name} {1000 * x:.1f} ms' for name, x in ms.items()))
+    print('| steps | branches | ms a latent frame | times real time | keys anew: times real time |\n'
+          '|---|---|---|---|---|')
+    rows = []
+    for steps in sorted({int(count) for count in _STEPS.value}, reverse=True):
+      for guided, branches in ((True, 3), (False, 1)):
+        took = found[steps, guided]
+        anew = took + (steps * branches - 1) * found['conditioning']
+        rows.append({'steps': steps, 'branches': branches, 'seconds': took, 'keys_anew': anew})
+        print(f'| {steps} | {branches} | {1000 * took:.1f} | {_SECONDS / took:.2f} '
+              f'| {_SECONDS / anew:.2f} |')
+    said[size] = {'parts': ms, 'rows': rows}
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value), said)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

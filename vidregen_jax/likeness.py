@@ -1,0 +1,79 @@
+"""Does the person stay themselves: identity, colour and sharpness of made lower faces.
+
+All functions take crops in [0, 255] and the lower-face mask in [0, 1]; no network judges here, so
+the figures are of rendered people, whose crops are alike in everything but the person.
+"""
+
+import cv2
+import numpy as np
+
+from vidregen_jax.media import compose
+
+_RIM = 0.15  # width of the rim inside the mask, in sides of the crop
+
+
+def lower_face(size):
+  """Where the lower face is, bool [S, S]."""
+  return compose.lower_face_mask(size, soft=False) > 0
+
+
+def rim(size):
+  """The part of the lower face that lies next to what is kept, bool [S, S]."""
+  inside = lower_face(size)
+  reach = max(round(_RIM * size), 1)
+  return inside & ~cv2.erode(inside.astype(np.uint8), np.ones((2 * reach + 1,) * 2),
+                             borderValue=1).astype(bool)
+
+
+def nearest_identity(made, true):
+  """The share of people whose mean made lower face is nearest to their own mean true one.
+
+  Args:
+    made, true: uint8 [B, F, S, S, 3], of B people.
+  """
+  where = lower_face(made.shape[2])
+  mean_of = lambda frames: frames[:, :, where].mean(1, dtype=np.float64).reshape(len(frames), -1)
+  distance = np.linalg.norm(mean_of(made)[:, None] - mean_of(true)[None], axis=-1)
+  return float(np.mean(distance.argmin(1) == np.arange(len(made))))
+
+
+def colour_difference(made, true):
+  """CIE 1976 delta E of the rim's mean colour, one number a clip.
+
+  Args:
+    made, true: uint8 [B, F, S, S, 3], sRGB.
+
+  Returns:
+    [B]; 2.3 is just noticeable (Mahy, Van Eycken and Oosterlinck, 1994).
+  """
+  where = rim(made.shape[2])
+
+  def lab(frames):  # of linear light's mean would be truer; of a rim of skin they are the same
+    mean = frames[:, :, where].mean((1, 2), dtype=np.float64) / 255
+    return cv2.cvtColor(mean[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
+
+  return np.linalg.norm(lab(made) - lab(true), axis=-1)
+
+
+def psnr(made, true, where):
+  """Of the pixels `where` bool [S, S], one number a clip [B], dB."""
+  error = (made[:, :, where].astype(np.float64) - true[:, :, where]) ** 2
+  return 10 * np.log10(255**2 / np.maximum(error.mean((1, 2, 3)), 1e-9))
+
+
+def sharpness(frames, where):
+  """Mean absolute Laplacian of luma over the pixels `where`, one number a clip [B].
+
+  Args:
+    frames: uint8 [B, F, S, S, 3].
+    where: bool [S, S].
+  """
+  of_frame = lambda frame: np.abs(cv2.Laplacian(
+    cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F))[where].mean()
+  return np.array([np.mean([of_frame(frame) for frame in clip]) for clip in frames])
+
+
+def jumps(frames, where):
+  """Mean absolute change from each frame to the next over the pixels `where`, [B, F - 1]."""
+  seen = frames[:, :, where].astype(np.float32)
+  return np.abs(np.diff(seen, axis=1)).mean((2, 3))
