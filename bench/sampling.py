@@ -106,8 +106,8 @@ def run():
           'flow step, three branches': found['step', True],
           'flow step, one branch': found['step', False], 'first call, compiling': found['first']}
     print(f'\n{size}: ' + ', '.join(f'{name} {1000 * x:.1f} ms' for name, x in ms.items()))
-    print('| steps | branches | ms a latent frame | times real time | keys anew: times real time |\n'
-          '|---|---|---|---|---|')
+    print('| steps | branches | ms a latent frame | times real time | times real time, keys anew |'
+          '\n|---|---|---|---|---|')
     rows = []
     for steps in sorted({int(count) for count in _STEPS.value}, reverse=True):
       for guided, branches in ((True, 3), (False, 1)):

@@ -2,7 +2,8 @@
 
   config.json, generator.safetensors    the generator, with its sampler and what it listens to
   codec/                                as the codec's own training exported it
-  audio_encoder/                        the Whisper encoder, with its licence
+  audio_encoder/                        the Whisper encoder, with its licence; config.json may name
+                                        another folder, as seen from this one
   student/                              where there is one: a generator of few steps and one branch
 """
 
@@ -20,6 +21,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator, pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
+AUDIO_ENCODER = 'audio_encoder'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 
@@ -61,14 +63,15 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
+  config = config | {'audio_encoder': AUDIO_ENCODER}
   with weights.whole_folder(folder) as part:
     weights.export(part, 'generator', config, params, **arrays)
     shutil.copytree(codec_folder, part / 'codec')
-    (part / 'audio_encoder').mkdir()
+    (part / AUDIO_ENCODER).mkdir()
     source = whisper.locate(audio_encoder)
     for pattern in _AUDIO_FILES:
       for path in source.glob(pattern):
-        shutil.copyfile(path, part / 'audio_encoder' / path.name)
+        shutil.copyfile(path, part / AUDIO_ENCODER / path.name)
 
 
 def export_student(folder, teacher_folder, config, params):
@@ -80,9 +83,13 @@ def export_student(folder, teacher_folder, config, params):
     config: plain dict with 'sampler'.
     params: the student's.
   """
-  digest = weights.load_export(teacher_folder, 'generator').digest
+  teacher_folder = pathlib.Path(teacher_folder)
+  teacher = weights.load_export(teacher_folder, 'generator')
   with weights.whole_folder(folder) as part:
-    shutil.copytree(teacher_folder, part, dirs_exist_ok=True)
+    shutil.copytree(teacher_folder / 'codec', part / 'codec')
+    shutil.copytree(teacher_folder / teacher.config['audio_encoder'], part / AUDIO_ENCODER)
+    digest = weights.fill(part, 'generator', teacher.config | {'audio_encoder': AUDIO_ENCODER},
+                          teacher.params, **teacher.arrays)
     weights.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
 
@@ -116,7 +123,7 @@ def load(folder, student: bool = False) -> System:
                        (sampling, functools.partial(generator.init, models.generator))):
     weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
                          f'the {export.kind} in {folder}', f'export the {export.kind} again')
-  audio_config, audio_params = whisper.load(folder / 'audio_encoder')
+  audio_config, audio_params = whisper.load(folder / made.config['audio_encoder'])
   listening = made.config['listening']
   guess, audio_mean, audio_std = statistics(made)
 

@@ -26,9 +26,9 @@ class Export:
   """A model as read from its folder.
 
   Attributes:
-    kind: 'codec' or 'generator'.
+    kind: 'codec', 'generator' or 'student'.
     config: what was given to `export`, with tuples for lists.
-    params: nested dict of NumPy arrays.
+    params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
     arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
     digest: sha256 of the weights file: which model this is.
   """
@@ -88,17 +88,26 @@ def export(folder, kind, config, params, **arrays):
 
   Args:
     folder: path of the folder to make.
-    kind: 'codec' or 'generator'.
+    kind: 'codec', 'generator' or 'student'.
     config: plain nested dict (numbers, strings, tuples) that the model is built from.
     params: nested dict of arrays.
     **arrays: further arrays to keep with the model.
+
+  Returns:
+    sha256 of the weights file, as in `Export.digest`.
   """
-  flat = flatten(params, _PARAMS) | arrays
-  flat = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-  header = {'format': _FORMAT, 'kind': kind, 'config': config}
   with whole_folder(folder) as part:
-    safetensors.numpy.save_file(flat, part / f'{kind}.safetensors')
-    (part / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
+    return fill(part, kind, config, params, **arrays)
+
+
+def fill(folder, kind, config, params, **arrays):
+  """`export` into a folder that is there already, beside what is in it."""
+  flat = flatten(params, _PARAMS) | arrays
+  data = safetensors.numpy.save({name: np.ascontiguousarray(x) for name, x in flat.items()})
+  header = {'format': _FORMAT, 'kind': kind, 'config': config}
+  (folder / f'{kind}.safetensors').write_bytes(data)
+  (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
+  return hashlib.sha256(data).hexdigest()
 
 
 def load_export(folder, kind):
@@ -124,7 +133,8 @@ def load_export(folder, kind):
     raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
   try:
     data = path.read_bytes()
-    flat = safetensors.numpy.load(data)
+    flat = {name: x.astype(np.float32) if x.dtype == np.float16 else x
+            for name, x in safetensors.numpy.load(data).items()}
   except FileNotFoundError:
     raise UserError(f'{path} is missing: export the model again') from None
   except safetensors.SafetensorError as error:
