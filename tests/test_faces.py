@@ -42,7 +42,7 @@ class Told:
 
 def follow(monkeypatch, story, times=None, **options) -> faces.Track:
   monkeypatch.setattr(faces, 'Tracker', lambda: Told(story))
-  return faces.track([None] * len(story), times, **options)
+  return faces.track([np.zeros((8, 8, 3), np.uint8)] * len(story), times, **options)
 
 
 def centre(affine: np.ndarray) -> np.ndarray:

@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from vidregen_jax.errors import UserError
+
 _STRIDE = 3  # frames between stills that are considered
 _DISTANCE = 4  # frames between a span and a reference
+_SHARP = 0.7  # of the sharp ones, the candidates' 90th percentile; what is less is blurred
 
 
 def choose(track, wanted, count):
-  """Frames that show the person: unlike one another in mouth and pose, and not in a span.
+  """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
 
   Args:
     track: faces.Track.
@@ -26,6 +29,8 @@ def choose(track, wanted, count):
   candidates = np.flatnonzero(usable)[::_STRIDE]
   if not len(candidates):
     return candidates
+  sharp = track.sharpness[candidates]
+  candidates = candidates[sharp >= _SHARP * np.percentile(sharp, 90)]
   seen = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
   seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
   chosen = [int(np.argmin(np.abs(seen).sum(1)))]  # the most ordinary first, then the farthest
@@ -33,3 +38,46 @@ def choose(track, wanted, count):
     distance = np.linalg.norm(seen[:, None] - seen[chosen][None], axis=-1).min(1)
     chosen.append(int(np.argmax(distance)))
   return np.sort(candidates[chosen])
+
+
+def at(seconds, track, wanted, count):
+  """The frames at given times, where the person is to be seen as they were then.
+
+  Args:
+    seconds: of each reference.
+    track, wanted, count: as in `choose`.
+
+  Returns:
+    Frame numbers, ascending.
+
+  Raises:
+    UserError: too many, past the video's ends, without a face, or inside a span.
+  """
+  if len(seconds) > count:
+    raise UserError(f'--references names {len(seconds)} times and the model takes {count}: name '
+                    'fewer')
+  frames = []
+  for second in seconds:
+    frame = int(np.abs(track.times - second).argmin())
+    if abs(track.times[frame] - second) > 0.5:
+      raise UserError(f'--references {second:g} s is not in the video, which is from '
+                      f'{track.times[0]:.2f} to {track.times[-1]:.2f} s')
+    if not track.valid[frame] or track.filled[frame]:
+      raise UserError(f'--references {second:g} s: no face is found there; choose another time')
+    if wanted[frame] and not wanted.all():
+      raise UserError(f'--references {second:g} s is inside a span, whose mouth is to be made '
+                      'anew: choose a time outside')
+    frames.append(frame)
+  return np.unique(frames)
+
+
+def parse(text):
+  """'0.5,3.2' as seconds.
+
+  Raises:
+    UserError: it is no list of numbers.
+  """
+  try:
+    return tuple(float(part) for part in text.split(',')) if text else ()
+  except ValueError:
+    raise UserError(f'--references {text!r} is no list of seconds such as 0.5,3.2') from None

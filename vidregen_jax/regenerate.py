@@ -36,6 +36,7 @@ class Edit:
     out: where to write.
     seed: of all noise.
     overrides: SamplerConfig fields to change.
+    references: seconds of the stills that show the person; empty to choose them.
   """
 
   source: str
@@ -45,6 +46,7 @@ class Edit:
   out: str
   seed: int = 0
   overrides: tuple = ()
+  references: tuple = ()
 
 
 def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
@@ -89,7 +91,9 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   durations = np.diff(track.times, append=end)
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
-  stills = references.choose(track, in_spans, models.generator.references)
+  count = models.generator.references
+  stills = (references.at(edit.references, track, in_spans, count) if edit.references
+            else references.choose(track, in_spans, count))
   with clock('references', len(stills)):
     person = encoder.stills(retake.read_crops(edit.source, stills, track, models.codec.size))
   take = retake.Retake(edit, machine, sampler, track, durations, sound, encoder, person, clock)
@@ -147,6 +151,9 @@ def arguments(argv=None):
   parser.add_argument('--consent', default='', metavar='TEXT',
                       help='who is shown, who agreed, on what basis; written into the report')
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
+  parser.add_argument('--references', default='', metavar='SECONDS',
+                      help='times at which the person is seen well, such as 0.5,3.2; default: '
+                           'sharp frames of unlike mouths and poses')
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student: few steps, one branch")
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')
@@ -171,7 +178,7 @@ def main(argv=None) -> int:
     names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
-                overrides)
+                overrides, references.parse(given.references))
     video.probe(given.source)  # a wrong path is told before a model is loaded
     said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:

@@ -45,6 +45,7 @@ ANCHORS = np.array([(.32, .30), (.68, .30), (.50, .50)])
 MAX_GAP = 8
 MAX_YAW = 60.
 _MIN_SCORE = .5
+_SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
 _MOUTH_PADDING = .15
 # Smoothing: the kernel's standard deviation, 2 frames at 25 per second, and how far, as a share of
 # the crop's side, a single frame may stand out before it is taken for a mistake.
@@ -82,6 +83,8 @@ class Track:
     mouth_box: float32 [F, 4] crop fractions x0, y0, x1, y1 around the lips, padded.
     lip_gap: float32 [F], see `lip_gap`.
     mouth_width: float32 [F], see `mouth_width`.
+    sharpness: float32 [F], mean absolute Laplacian of the crop's luma: of two frames of a video,
+      the one with less is blurred.
     landmarks: float32 [F, 468, 2] image pixels, as found (not smoothed), or None if not kept.
       All of these are nan where there is no face.
   """
@@ -95,6 +98,7 @@ class Track:
   mouth_box: np.ndarray
   lip_gap: np.ndarray
   mouth_width: np.ndarray
+  sharpness: np.ndarray
   landmarks: np.ndarray | None
 
   def __len__(self) -> int:
@@ -453,7 +457,7 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
     keep_landmarks: Whether to return the 468 points of every frame.
   """
   tracker = Tracker()
-  scores, yaws, similarities, gaps, widths, lips, points = [], [], [], [], [], [], []
+  scores, yaws, similarities, gaps, widths, lips, sharp, points = [], [], [], [], [], [], [], []
   nothing = np.full((468, 3), np.nan, np.float32)
   for image in images:
     face = tracker(image)
@@ -464,6 +468,7 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
     gaps.append(lip_gap(at))
     widths.append(mouth_width(at))
     lips.append(at[list(LIPS), :2])
+    sharp.append(np.nan if face is None else _sharpness_at(image, similarities[-1]))
     if keep_landmarks:
       points.append(at[:, :2])
   count = len(scores)
@@ -489,7 +494,13 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
   return Track(
     times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
     mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width,
-    landmarks=landmarks)
+    sharpness=np.array(sharp, np.float32), landmarks=landmarks)
+
+
+def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
+  affine = pixel_affine(_affines(np.asarray(similarity)[None])[0], _SHARPNESS_SIDE)
+  luma = cv2.cvtColor(_warp_to(image, affine, _SHARPNESS_SIDE), cv2.COLOR_RGB2GRAY)
+  return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())
 
 
 def _stretches(present: np.ndarray, similarity: np.ndarray) -> list[slice]:

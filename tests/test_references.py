@@ -1,0 +1,71 @@
+"""Who is shown to the generator: sharp, unlike one another, never inside a span, or as asked."""
+
+import types
+
+import numpy as np
+import pytest
+
+from vidregen_jax import references
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import faces
+
+
+def track(frames=60, **changes):
+  rng = np.random.default_rng(0)
+  fields = dict(
+    times=np.arange(frames) / 25, valid=np.ones(frames, bool), filled=np.zeros(frames, bool),
+    lip_gap=rng.uniform(0, 0.3, frames), mouth_width=rng.uniform(0.4, 0.6, frames),
+    yaw=rng.uniform(-20, 20, frames), sharpness=np.full(frames, 5.0))
+  return types.SimpleNamespace(**fields | changes)
+
+
+NOTHING = np.zeros(60, bool)
+
+
+def test_blurred_frames_frames_without_a_face_and_spans_are_left_out():
+  sharp, valid, span = np.full(60, 5.0), np.ones(60, bool), NOTHING.copy()
+  sharp[:18], valid[30:40], span[45:50] = 1.0, False, True
+  shown = references.choose(track(sharpness=sharp, valid=valid), span, 4)
+  assert len(shown) == 4
+  assert (sharp[shown] == 5.0).all() and valid[shown].all()
+  assert ((shown < 41) | (shown >= 54)).all()
+
+
+def test_unlike_mouths_are_chosen():
+  gap = np.where(np.arange(60) < 57, 0.01, 0.3)
+  seen = track(lip_gap=gap, mouth_width=np.full(60, 0.5), yaw=np.zeros(60))
+  assert references.choose(seen, NOTHING, 2).tolist()[1] == 57
+
+
+def test_a_whole_video_and_one_without_a_face():
+  assert len(references.choose(track(), ~NOTHING, 2)) == 2
+  assert len(references.choose(track(valid=NOTHING), NOTHING, 2)) == 0
+
+
+def test_times_that_are_asked_for():
+  span = NOTHING.copy()
+  span[10:20] = True
+  assert references.parse('1.2, 0.04') == (1.2, 0.04)
+  assert references.at((1.2, 0.04), track(), span, 2).tolist() == [1, 30]
+  # A whole video has no outside.
+  assert references.at((0.5,), track(), ~NOTHING, 2).tolist() == [12]
+  lost = track(valid=np.arange(60) != 30)
+  for seconds, seen, cause in (
+      ((1.0, 2.0, 0.0), track(), 'names 3 times and the model takes 2'),
+      ((9.0,), track(), 'is not in the video, which is from 0.00 to 2.36'),
+      ((1.2,), lost, 'no face is found there'), ((0.5,), track(), 'is inside a span')):
+    with pytest.raises(UserError, match=cause):
+      references.at(seconds, seen, span, 2)
+  with pytest.raises(UserError, match='is no list of seconds'):
+    references.parse('soon')
+
+
+def test_a_blurred_face_is_less_sharp(pack_folder):
+  import cv2
+
+  from vidregen_jax.media import video
+
+  frames = [f.image for f in video.frames(sorted((pack_folder / 'test').glob('*.mp4'))[0], 0, 4)]
+  frames[2] = cv2.GaussianBlur(frames[2], (0, 0), 2)
+  sharp = faces.track(frames).sharpness
+  assert sharp[2] < 0.7 * sharp[[0, 1, 3]].min()
