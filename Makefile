@@ -7,10 +7,10 @@ VENV ?= .venv
 .PHONY: demo train-demo test lint clean
 .DELETE_ON_ERROR:
 
-demo: $(VENV)/.train
+demo: $(VENV)/.core
 	$(VENV)/bin/python -m demo
 
-train-demo: $(VENV)/.train
+train-demo: $(VENV)/.core
 	$(VENV)/bin/python -m demo train
 
 test: $(VENV)/.test
@@ -24,9 +24,10 @@ clean:
 	rm -rf build dist vidregen_jax.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.*' -prune -exec rm -rf {} +
 
+$(VENV)/.core: EXTRAS =
 $(VENV)/.train: EXTRAS = [train]
 $(VENV)/.test: EXTRAS = [test]
-$(VENV)/.train $(VENV)/.test: setup.py | $(VENV)/bin/pip
+$(VENV)/.core $(VENV)/.train $(VENV)/.test: setup.py | $(VENV)/bin/pip
 	$(VENV)/bin/python -m pip install --quiet --editable '.$(EXTRAS)'
 	touch $@
 

@@ -1,9 +1,10 @@
-"""The newcomer's demo: train a tiny model on the bundled talkers, then edit a clip it never saw.
+"""The newcomer's demo: edit a clip that the bundled model never saw, and measure the mouth.
 
-  python -m demo          out/edited.mp4, out/side_by_side.mp4 and out/report.json
-  python -m demo train    the training alone
+  python -m demo          with the bundled model
+  python -m demo train    train a tiny model on the bundled talkers first, and edit with that
 
-Everything goes to out/. Trainings resume where they were stopped, and what is done is kept.
+Both write out/edited.mp4, out/side_by_side.mp4 and out/report.json. Everything goes to out/.
+Trainings resume where they were stopped, and what is done is kept.
 """
 
 import json
@@ -14,7 +15,8 @@ import time
 
 OUT = pathlib.Path('out')
 PACK = pathlib.Path('data/talkers/pack')
-EXPORT = OUT / 'generator' / 'export'
+BUNDLED = pathlib.Path('checkpoints/talkers')
+TRAINED = OUT / 'generator' / 'export'
 CONSENT = 'The person shown is rendered and the voice is synthetic; nobody had to be asked.'
 
 TRAINING = (
@@ -44,10 +46,9 @@ def train():
   """Trains codec and generator; what an earlier run finished is not done again."""
   seconds = {title: round(step(title, *command)) for title, command in TRAINING}
   print(f'\nseconds: {json.dumps(seconds)}; {sum(seconds.values()) / 60:.1f} minutes in all')
-  return seconds
 
 
-def edit():
+def edit(checkpoint):
   """Edits a held-out clip with other words, and measures the mouth against the truth."""
   import numpy as np
 
@@ -57,7 +58,7 @@ def edit():
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
   step('the edit', 'vidregen_jax.regenerate', str(source), '--audio', str(truth),
-       '--checkpoint', str(EXPORT), '--consent', CONSENT, '--out', str(edited))
+       '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(edited))
 
   frames = [[frame.image for frame in video.frames(path)] for path in (source, edited, truth)]
   rows = [np.concatenate(row, axis=1) for row in zip(*frames, strict=True)]
@@ -95,10 +96,10 @@ def main():
     print(f'error: {" ".join(sys.argv[1:])!r} is not known: `python -m demo` or `python -m demo '
           'train`', file=sys.stderr)
     sys.exit(2)
-  seconds = train()
-  if not sys.argv[1:]:
-    edit()
-    print(f'trained for {sum(seconds.values()) / 60:.1f} minutes')
+  OUT.mkdir(exist_ok=True)
+  if sys.argv[1:]:
+    train()
+  edit(TRAINED if sys.argv[1:] else BUNDLED)
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""An exported system and the test split's latents, opened for a bench that generates."""
+"""An exported system and latents of clips it never saw, opened for a bench that generates."""
 
 import dataclasses
 import pathlib
@@ -9,8 +9,9 @@ from vidregen_jax import input_pipeline, lip_reading, rehearsal, sample, system,
 from vidregen_jax.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
-DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents with splits train and test.')
+DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents; also of the training split.')
 STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
+SPLIT = flags.DEFINE_string('split', 'test', 'Whose clips; settings are chosen on validation.')
 CLIPS = flags.DEFINE_integer('clips', 32, 'How many clips at most.', lower_bound=2)
 DISTANCE = flags.DEFINE_integer('reference_distance', 4, 'Of references, video frames.')
 
@@ -29,7 +30,7 @@ class Opened:
     sampler: theirs.
     statistics: of `system.statistics`.
     reader: lip_reading.Reader.
-    test: records of the test split that are long enough.
+    test: records of the split that are long enough.
     shape: windows.WindowShape.
   """
 
@@ -72,11 +73,11 @@ def open_test(frames, more=0) -> Opened:
                               config.region)
   statistics = system.statistics(made)
   train, test = (input_pipeline.latent_clips(DATASET.value, split, _HELP)
-                 for split in ('train', 'test'))
+                 for split in ('train', SPLIT.value))
   reader = lip_reading.fit(train, shape, statistics[0], _DRAWS)
   test = [record for record in test if len(record['target']) >= frames + more]
   if len(test) < 2:
-    raise UserError(f'{DATASET.value} has fewer than two test clips of {frames + more} latent '
+    raise UserError(f'{DATASET.value} has fewer than two such clips of {frames + more} latent '
                     'frames: ask for shorter ones')
   return Opened(packed, machine.models, machine.params.generator, machine.sampler, statistics,
                 reader, test, shape)

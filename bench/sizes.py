@@ -96,7 +96,8 @@ def describe_generator(model, packed, sampler):
                            f32(1, *states), valid(1), f32(1), f32(1))
     # The loop over flow steps is counted once, so the difference is one step.
     steps = (sample.warm.lower(models, params, state, inputs),
-             sample.step.lower(models, sampler, params, state, inputs))
+             jax.jit(sample.sample_step, static_argnums=(0, 1)).lower(
+               models, sampler, params, state, inputs))
     warm, full = (lowered.cost_analysis()['flops'] for lowered in steps)
     return jnp.array([warm, full - warm])
 

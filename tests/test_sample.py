@@ -85,9 +85,7 @@ def test_stream_equals_scan(params):
   state = sample.init_state(MODELS, params, jax.random.key(7), **start)
   streamed = [frames for _, frames in sample.stream(
       MODELS, EULER, params, state, (at(inputs, i) for i in range(FRAMES)))]
-  # One program is a loop body, the other a program of its own: the compiler may order float32 sums
-  # differently, so equal to rounding (values are about 1).
-  np.testing.assert_allclose(whole, np.stack(streamed), atol=2e-5)
+  np.testing.assert_array_equal(whole, np.stack(streamed))
 
 
 def test_future_inputs_leave_past_frames_bit_identical(params):

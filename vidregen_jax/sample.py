@@ -1,4 +1,4 @@
-"""The streaming sampler: one step makes one latent frame; `sample` scans it, `stream` iterates it.
+"""The streaming sampler: one step makes one latent frame; `sample` loops over it, `stream` iterates.
 
 The state is a value of fixed shape: the conditioning's keys in a window that rolls, and the codec's
 decoder cache. It does not grow with the video. Before a span the state is warmed up on real frames,
@@ -382,15 +382,32 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
 
 # ------------------------------------------------------------------------------------- the drivers
 
-_jit = functools.partial(jax.jit, donate_argnames='state')
-step = _jit(sample_step, static_argnames=('models', 'sampler'))
-warm = _jit(warm_step, static_argnames='models')
+warm = jax.jit(warm_step, static_argnames='models', donate_argnames='state')
 
 
-@functools.partial(_jit, static_argnames=('models', 'sampler'))
+@functools.partial(jax.jit, static_argnames=('models', 'sampler'), donate_argnames='state')
+def _run(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
+         inputs: Inputs, count):
+  """`count` sample steps over inputs [T, B, ...].
+
+  The count is not known to the compiler. A loop of one turn, known as such, would be compiled into
+  something else than a loop of many, and float32 sums ordered differently; so both drivers run the
+  same loop's body, and agree to the last bit.
+  """
+  def turn(i, carried):
+    state, made = carried
+    arriving = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), inputs)
+    state, frames = sample_step(models, sampler, params, state, arriving)
+    return state, jax.lax.dynamic_update_index_in_dim(made, frames, i, 0)
+
+  batch, side = len(inputs.context[0]), models.codec.size
+  made = jnp.zeros((len(inputs.context), batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
+  return jax.lax.fori_loop(0, count, turn, (state, made))
+
+
 def sample(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
            inputs: Inputs):
-  """Scans `sample_step` over a span.
+  """Runs `sample_step` over a span, in one program.
 
   Args:
     models, sampler, params: what is run, and how.
@@ -400,7 +417,19 @@ def sample(models: Models, sampler: SamplerConfig, params: Params, state: Sample
   Returns:
     The state, and frames [T, B, 4, S, S, 3].
   """
-  return jax.lax.scan(functools.partial(sample_step, models, sampler, params), state, inputs)
+  return _run(models, sampler, params, state, inputs, np.int32(len(inputs.context)))
+
+
+def step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
+         inputs: Inputs):
+  """One `sample_step`; the same numbers, to the last bit, as in `sample`.
+
+  Returns:
+    The state, and frames [B, 4, S, S, 3]. The state that was passed in is donated.
+  """
+  one = jax.tree.map(lambda x: x[None], inputs)
+  state, frames = _run(models, sampler, params, state, one, np.int32(1))
+  return state, frames[0]
 
 
 def stream(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
