@@ -1,4 +1,4 @@
-"""The streaming sampler: one step makes one latent frame; `sample` loops over it, `stream` iterates.
+"""The streaming sampler: one step makes one latent frame; `sample` loops it, `stream` yields it.
 
 The state is a value of fixed shape: the conditioning's keys in a window that rolls, and the codec's
 decoder cache. It does not grow with the video. Before a span the state is warmed up on real frames,
