@@ -155,6 +155,10 @@ def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
   assert info['splits']['validation'] == {
     'files': ['validation-00000-of-00001.array_record'], 'clips': 2, 'records': 4
   }
+  with pytest.raises(UserError, match='holds latents, but crops are needed here'):
+    input_pipeline.talker_clips(tmp_path, 'train', 16)
+  with pytest.raises(UserError, match='holds crops, but latents are needed here'):
+    input_pipeline.latent_info(dataset)
   with pytest.raises(UserError, match="made with codec 'abc', not 'xyz': give another --out"):
     write(tmp_path, dataset, encoder, codec='xyz')
   with pytest.raises(UserError, match="no split 'dev'"):

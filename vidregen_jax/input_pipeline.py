@@ -45,6 +45,10 @@ def talker_clips(folder, split, size, way_out='build it first'):
     UserError: no dataset there, no such split, or crops of another size; on reading a clip, what
       `check_clip` refuses.
   """
+  info = pathlib.Path(folder) / _INFO
+  if info.is_file() and 'latent_shape' in json.loads(info.read_text()):
+    raise UserError(f'{folder} holds latents, but crops are needed here: name the dataset that it '
+                    'was encoded from')
   builder = tfds.builder_from_directory(_version_folder(folder, way_out))
   if split not in builder.info.splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(builder.info.splits)}')
@@ -267,7 +271,10 @@ def latent_info(folder, way_out='run `python -m vidregen_jax.encode_latents` fir
   path = pathlib.Path(folder) / _INFO
   if not path.exists():
     raise UserError(f'no finished dataset of latents in {folder}: {way_out}')
-  return json.loads(path.read_text())
+  info = json.loads(path.read_text())
+  if 'fileFormat' in info:  # TFDS's
+    raise UserError(f'{folder} holds crops, but latents are needed here: {way_out}')
+  return info
 
 
 def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_latents` first'):
