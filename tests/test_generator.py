@@ -9,7 +9,7 @@ import pytest
 
 from configs import generator as generator_config
 from vidregen_jax import masks, train_generator
-from vidregen_jax.models import generator
+from vidregen_jax.models import generator, teacher_forcing
 
 CONFIG = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=3,
@@ -32,7 +32,7 @@ def example(seed=0):
 
   def normal(*shape):
     return rng.standard_normal(shape).astype(np.float32)
-  clip = generator.Clip(
+  clip = teacher_forcing.Clip(
       normal(1, 2, 4, 6), np.ones((1, 2), bool), normal(1, 2, 6), np.zeros(1, np.float32),
       normal(1, T, 4, 6), normal(1, T, 2, 6), normal(1, T + 1, 16, 2, 12),
       np.ones((1, T + 1), bool), np.full((1, T + 1), 0.04, np.float32))
@@ -47,7 +47,7 @@ def keep(**hidden):
   return generator.Keep(**streams)
 
 
-velocity = jax.jit(generator.clip_velocity, static_argnums=0)
+velocity = jax.jit(teacher_forcing.clip_velocity, static_argnums=0)
 
 
 @pytest.mark.parametrize(('stream', 'field'), [
@@ -99,15 +99,15 @@ def test_copies_do_not_see_one_another(params):
 
 def test_jitted_equals_eager(params):
   clip, noisy, t = example()
-  eager = generator.clip_velocity(CONFIG, params, clip, noisy, t, keep())
+  eager = teacher_forcing.clip_velocity(CONFIG, params, clip, noisy, t, keep())
   np.testing.assert_allclose(velocity(CONFIG, params, clip, noisy, t, keep()), eager, atol=1e-4)
 
 
 def test_gradients_reach_every_parameter(params):
   clip, noisy, t = example()
   grads = jax.jit(jax.grad(
-      lambda p: jnp.square(generator.clip_velocity(CONFIG, p, clip, noisy, t, keep())).mean()))(
-          params)
+      lambda p: jnp.square(
+          teacher_forcing.clip_velocity(CONFIG, p, clip, noisy, t, keep())).mean()))(params)
   for path, g in jax.tree_util.tree_leaves_with_path(grads):
     assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
@@ -126,7 +126,7 @@ def test_every_size_can_be_built(size):
 
 def test_attention_is_shared_out_and_hidden_streams_get_none(params):
   clip, noisy, t = example()
-  shares = jax.jit(generator.clip_velocity, static_argnums=(0, 6))
+  shares = jax.jit(teacher_forcing.clip_velocity, static_argnums=(0, 6))
   made, shown = shares(CONFIG, params, clip, noisy, t, keep(), True)
   np.testing.assert_allclose(made, velocity(CONFIG, params, clip, noisy, t, keep()), atol=1e-5)
   assert shown.shape == (CONFIG.layers, len(masks.STREAMS))

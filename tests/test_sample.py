@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import expectation, sample
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, teacher_forcing
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
 GENERATOR = generator.GeneratorConfig(
@@ -121,7 +121,7 @@ def test_sampling_sees_what_training_saw(params):
   inputs.audio_valid[-1] = False
   context, face = (np.moveaxis(x, 0, 1) for x in (inputs.context, inputs.outside[:, :, region]))
   reference = expectation.mean_reference(start['references'], start['reference_valid'])
-  clip = generator.Clip(
+  clip = teacher_forcing.Clip(
       start['references'], start['reference_valid'],
       guess().residual(start['anchor'], start['anchor_context'], reference),
       np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
@@ -132,7 +132,7 @@ def test_sampling_sees_what_training_saw(params):
   key = jax.random.key(7)
   noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (1, 1, 2, 6))
                      for i in range(FRAMES)], axis=2)
-  velocity = jax.jit(generator.clip_velocity, static_argnums=0)(
+  velocity = jax.jit(teacher_forcing.clip_velocity, static_argnums=0)(
       config, params.generator, clip, noise, jnp.ones((1, 1, FRAMES)), keep)
 
   @jax.jit

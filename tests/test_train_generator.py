@@ -25,7 +25,7 @@ from vidregen_jax import (
   windows,
 )
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, teacher_forcing
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
 
@@ -132,7 +132,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   normal = lambda *size: rng.standard_normal(size).astype(np.float32)
   params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),
                         generator.init(shape, jax.random.key(0)))
-  clip = generator.Clip(
+  clip = teacher_forcing.Clip(
     normal(1, 2, 4, 4), np.ones((1, 2), bool), normal(1, 2, 4), np.zeros(1, np.float32),
     normal(1, 3, 4, 4), normal(1, 3, 2, 4), normal(1, 4, 16, 1, 512), np.ones((1, 4), bool),
     np.full((1, 4), 0.04, np.float32))
@@ -146,7 +146,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
 
   def velocity(x, t):
     def branch(**hidden):
-      return generator.clip_velocity(shape, params, clip, x, np.full((1, 1, 3), t),
+      return teacher_forcing.clip_velocity(shape, params, clip, x, np.full((1, 1, 3), t),
                                      dataclasses.replace(keep, **hidden))
     off = jnp.zeros((1, 1), bool)
     none = branch(reference=jnp.zeros((1, 1, 2), bool), anchor=off, audio=off, history=off)

@@ -15,7 +15,7 @@ import numpy as np
 
 from vidregen_jax import expectation, flow, losses, sample, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import generator
+from vidregen_jax.models import generator, teacher_forcing
 
 TIMES = 4  # parts of the flow time whose losses are told apart
 
@@ -116,7 +116,7 @@ def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, step):
     noisy, target, t = _noised(objective, clean, keys)
   else:
     noisy, target, t = _taught(objective, frozen, clip, clean.shape, keep, keys)
-  velocity = generator.clip_velocity(objective.model, params, clip, noisy, t, keep)
+  velocity = teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep)
   mouth = losses.mouth_cell_weights(batch['mouth_box'], objective.model.cells,
                                     objective.model.region, objective.mouth_weight)
   errors = losses.velocity(velocity, target, mouth[:, None])
@@ -135,7 +135,7 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
   noisy, _, t = _noised(objective, clean, keys)
   keep = generator.keep_all(objective.model, (len(clean), objective.copies))
   keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
-  return generator.clip_velocity(objective.model, params, clip, noisy, t, keep,
+  return teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep,
                                  shares=True)[1].mean(0)
 
 
@@ -144,7 +144,7 @@ def _keys(objective, step):
 
 
 def _clip(objective, frozen, batch, keys):
-  """What is seen of a batch: (generator.Clip, residuals [B, T, M, C] of the true lower faces)."""
+  """What is seen of a batch: (Clip, residuals [B, T, M, C] of the true lower faces)."""
   f32 = {name: batch[name].astype(jnp.float32)
          for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
   guess, region = frozen.guess, np.asarray(objective.model.region)
@@ -153,7 +153,7 @@ def _clip(objective, frozen, batch, keys):
   # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
   heard = system.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
-  clip = generator.Clip(
+  clip = teacher_forcing.Clip(
     references=f32['references'],
     reference_valid=batch['reference_valid'],
     anchor=guess.residual(f32['anchor'], f32['anchor_context'], reference),
@@ -189,7 +189,7 @@ def _taught(objective, frozen, clip, shape, keep, keys):
     silent = dataclasses.replace(keep, audio=jnp.zeros_like(keep.audio))
     branches = [jax.tree.map(jnp.zeros_like, keep), silent, keep]
   all_of_them = jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *branches)
-  velocity = generator.conditioned(objective.model, frozen.teacher, clip, all_of_them)
+  velocity = teacher_forcing.conditioned(objective.model, frozen.teacher, clip, all_of_them)
 
   def guided(x, t):
     v = velocity(jnp.concatenate([x] * len(branches), 1),

@@ -355,6 +355,38 @@ def rotate_keys(keys: Keys, times) -> Keys:
   return dataclasses.replace(keys, timed_keys=attention.rotate_time(keys.timed_keys, times))
 
 
+# ------------------------------------------------------------------------------- hidden streams
+
+
+@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
+                   data_fields=['reference', 'anchor', 'audio', 'history'])
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Which streams each of K copies sees: bool reference [..., K, R]; the others [..., K]."""
+  reference: jax.Array
+  anchor: jax.Array
+  audio: jax.Array
+  history: jax.Array
+
+
+def keep_all(config: GeneratorConfig, shape: tuple[int, ...]) -> Keep:
+  """Nothing is hidden from any copy; shape: [..., K]."""
+  shown = jnp.ones(shape, bool)
+  return Keep(jnp.ones((*shape, config.references), bool), shown, shown, shown)
+
+
+def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
+  """`keep` spread over conditioning tokens: bool [..., K, L]."""
+  everyone = jnp.ones_like(keep.audio)
+  streams = jnp.stack([everyone, everyone, keep.anchor, everyone, keep.audio, keep.history], -1)
+  seen = streams[..., tokens.stream]
+  if config.references:
+    is_reference = tokens.stream == masks.REFERENCE
+    of = keep.reference[..., np.where(is_reference, tokens.frame, 0)]
+    seen &= jnp.where(is_reference, of, True)
+  return seen
+
+
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
@@ -434,125 +466,3 @@ def _attention_share(weights, streams):
   """
   share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(streams, len(masks.STREAMS))
   return share.at[masks.SINK].add(1 - share.sum())  # what is missing went to the learned logit
-
-
-# ----------------------------------------------------------------------------- a whole clip at once
-
-
-@functools.partial(
-    jax.tree_util.register_dataclass, meta_fields=[],
-    data_fields=['references', 'reference_valid', 'anchor', 'anchor_distance', 'context', 'history',
-                 'audio', 'audio_valid', 'durations'])
-@dataclasses.dataclass(frozen=True)
-class Clip:
-  """All conditioning of a clip of T latent frames; latents and features are normalised.
-
-  Attributes:
-    references: [B, R, H*W, C] stills; reference_valid: bool [B, R].
-    anchor: [B, M, C] the lower face after the clip.
-    anchor_distance: [B] its latent frames after the clip's end, 0 for the very next.
-    context: [B, T, H*W, C] frames with the lower face masked before encoding.
-    history: [B, T, M, C] the lower faces themselves, which later frames see.
-    audio: [B, T + look_ahead, 16, layers, channels]; audio_valid: bool [B, T + look_ahead].
-    durations: [B, T + look_ahead] seconds a frame.
-  """
-  references: jax.Array
-  reference_valid: jax.Array
-  anchor: jax.Array
-  anchor_distance: jax.Array
-  context: jax.Array
-  history: jax.Array
-  audio: jax.Array
-  audio_valid: jax.Array
-  durations: jax.Array
-
-
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['reference', 'anchor', 'audio', 'history'])
-@dataclasses.dataclass(frozen=True)
-class Keep:
-  """Which streams each of K copies sees: bool reference [..., K, R]; the others [..., K]."""
-  reference: jax.Array
-  anchor: jax.Array
-  audio: jax.Array
-  history: jax.Array
-
-
-def keep_all(config: GeneratorConfig, shape: tuple[int, ...]) -> Keep:
-  """Nothing is hidden from any copy; shape: [..., K]."""
-  shown = jnp.ones(shape, bool)
-  return Keep(jnp.ones((*shape, config.references), bool), shown, shown, shown)
-
-
-def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
-  """`keep` spread over conditioning tokens: bool [..., K, L]."""
-  everyone = jnp.ones_like(keep.audio)
-  streams = jnp.stack([everyone, everyone, keep.anchor, everyone, keep.audio, keep.history], -1)
-  seen = streams[..., tokens.stream]
-  if config.references:
-    is_reference = tokens.stream == masks.REFERENCE
-    of = keep.reference[..., np.where(is_reference, tokens.frame, 0)]
-    seen &= jnp.where(is_reference, of, True)
-  return seen
-
-
-def clip_velocity(config: GeneratorConfig, params: dict, clip: Clip, noisy, flow_time, keep: Keep,
-                  shares: bool = False):
-  """The velocity of K noisy copies of a clip, in one pass (block-causal teacher forcing).
-
-  Args:
-    config: the generator's shape.
-    params: as from `init`.
-    clip: the conditioning.
-    noisy: [B, K, T, M, C]; flow_time: [B, K, T].
-    keep: streams that each copy sees, [B, K].
-    shares: whether to return each stream's share of attention too, see `velocity`.
-
-  Returns:
-    [B, K, T, M, C] float32; with `shares` also [layers, 7].
-  """
-  return conditioned(config, params, clip, keep)(noisy, flow_time, shares)
-
-
-def conditioned(config: GeneratorConfig, params: dict, clip: Clip, keep: Keep):
-  """`clip_velocity` of one clip as a function of noisy, flow_time and shares.
-
-  What does not change from one flow step to the next is worked out here, once.
-  """
-  batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
-  tokens = clip_tokens(config, frames, audio_frames)
-  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
-
-  valid = jnp.ones((batch, len(tokens.stream)), bool)
-  is_reference, is_audio = tokens.stream == masks.REFERENCE, tokens.stream == masks.AUDIO
-  if config.references:
-    valid &= jnp.where(is_reference,
-                       clip.reference_valid[:, np.where(is_reference, tokens.frame, 0)], True)
-  valid &= jnp.where(is_audio, clip.audio_valid[:, np.where(is_audio, tokens.frame, 0)], True)
-
-  audio, audio_vector = embed_audio(config, params, clip.audio)
-  x = jnp.concatenate([
-      embed_statics(config, params, clip.references),
-      embed_regions(config, params, clip.anchor[:, None]),
-      embed_frames(config, params, clip.context),
-      audio.reshape(batch, -1, config.width),
-      embed_regions(config, params, clip.history)], axis=1)
-  frame_of = np.where(tokens.stream >= masks.CONTEXT, tokens.frame, audio_frames)
-  seen = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
-  keys = condition(config, params, x, tokens, clip.durations, frame_of, no_keys(config, batch),
-                   np.zeros(0), jnp.asarray(seen)[None] & valid[:, None], config.statics)
-
-  timed = select(tokens, slice(config.statics, None))
-  times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
-  times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
-  query = np.arange(frames)
-  seen = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
-  seen = jnp.asarray(seen) & (kept(config, keep, tokens) & valid[:, None])[:, :, None]
-  audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
-  rotated = rotate_keys(keys, times)
-
-  def velocity_of(noisy, flow_time, shares=False):
-    return velocity(config, params, rotated, noisy, flow_time, clip.durations[:, :frames],
-                    audio_vector, query, seen, tokens.stream if shares else None)
-
-  return velocity_of
