@@ -74,8 +74,9 @@ def open_test(frames, more=0) -> Opened:
   statistics = system.statistics(made)
   train, test = (input_pipeline.latent_clips(DATASET.value, split, _HELP)
                  for split in ('train', SPLIT.value))
-  reader = lip_reading.fit(train, shape, statistics[0], _DRAWS)
-  test = [record for record in test if len(record['target']) >= frames + more]
+  long_enough = lambda clips, length: [clip for clip in clips if len(clip['target']) >= length]
+  reader = lip_reading.fit(long_enough(train, frames), shape, statistics[0], _DRAWS)
+  test = long_enough(test, frames + more)
   if len(test) < 2:
     raise UserError(f'{DATASET.value} has fewer than two such clips of {frames + more} latent '
                     'frames: ask for shorter ones')
