@@ -69,13 +69,11 @@ def read_clips(pack, split):
 
 
 def pair(clips):
-  """For each clip the next one that is at least as long, else the longest other: (clip, other)."""
-  pairs = []
-  for i, clip in enumerate(clips):
-    others = clips[i + 1:] + clips[:i]
-    enough = [other for other in others if other.seconds >= clip.seconds]
-    pairs.append((clip, enough[0] if enough else max(others, key=lambda c: c.seconds)))
-  return pairs
+  """For each clip the next one, whose sound it will hear: every sound is heard once.
+
+  Where the sound is shorter than the clip, the clip is edited for as long as it lasts.
+  """
+  return list(zip(clips, clips[1:] + clips[:1], strict=True))
 
 
 def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
