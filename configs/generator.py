@@ -6,7 +6,7 @@
 
 size      data                         hardware               time, and what to expect
 tiny      the bundled talkers, 64 px   2 CPU cores            9 minutes; see Results in README.md
-talkers   the bundled talkers, 96 px   2 CPU cores            43 minutes; see Results in README.md
+talkers   the bundled talkers, 96 px   2 CPU cores            30 minutes; see Results in README.md
 base      your own footage, 256 px     8 accelerators         not measured
 large     your own footage, 256 px     a pod, `--multihost`   not measured
 xl        your own footage, 512 px     a pod, `--multihost`   not measured
