@@ -9,14 +9,15 @@ taken from any frame but the window's own; `wide` is the size `talkers`. Results
 out/collapse/collapse.json after each, and what is there is not done again.
 """
 
+import functools
 import json
 import pathlib
 
 from absl import flags
 
+from bench import ablation
 from configs import generator as generator_config
-from vidregen_jax import commands, report, train_generator
-from vidregen_jax.errors import UserError
+from vidregen_jax import commands, train_generator
 
 _CODEC = flags.DEFINE_string('codec', 'out/codec/export', 'Folder of the exported codec.')
 _DATASET = flags.DEFINE_string('dataset', 'out/latents/64', 'Folder of its latents.')
@@ -80,20 +81,9 @@ def run():
   Raises:
     UserError: a variant that is not known, or something that training refuses.
   """
-  names = _ONLY.value or list(VARIANTS)
-  if unknown := set(names) - set(VARIANTS):
-    raise UserError(f'there is no variant {unknown.pop()!r}: choose from {"; ".join(VARIANTS)}')
   folder = pathlib.Path(_OUT.value)
-  path = folder / 'collapse.json'
-  table = json.loads(path.read_text()) if path.exists() else {}
-  for name in names:
-    if name not in table:
-      table[name] = run_variant(name, folder)
-      report.write_json(path, table)
-  columns = ('steps', 'loss', *_FIGURES)
-  print(f'| variant | {" | ".join(columns)} |\n|---|{"---|" * len(columns)}')
-  for name, row in table.items():
-    print(f'| {name} | {" | ".join(f"{row[x]:.3g}" for x in columns)} |')
+  ablation.run(VARIANTS, _ONLY.value, folder / 'collapse.json',
+               functools.partial(run_variant, folder=folder))
 
 
 if __name__ == '__main__':

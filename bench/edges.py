@@ -21,11 +21,6 @@ _FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bo
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 
-def jump(before, after, where):
-  """Mean absolute change [B] from the last of `before` to the first of `after`, of 255."""
-  return likeness.jumps(np.concatenate([before[:, -1:], after[:, :1]], 1), where)[:, 0]
-
-
 def cut_spans(opened, count):
   """Windows with a real latent frame right after them, and the true frames of both.
 
@@ -53,16 +48,19 @@ def run():
   """
   opened = rehearsals.open_test(_FRAMES.value, more=1)
   shown, real = cut_spans(opened, rehearsals.CLIPS.value)
-  after = real[:, -codec.TIME_FACTOR:]
+  span, after = real[:, :-codec.TIME_FACTOR], real[:, -codec.TIME_FACTOR:]
   face = likeness.lower_face(real.shape[2])
+  jump = lambda before, after: likeness.difference(after[:, :1], before[:, -1:], face)[:, 0]
   rows = {'inside real footage': likeness.jumps(real, face).ravel(),
-          'real footage, at the same place': jump(real[:, :-codec.TIME_FACTOR], after, face)}
+          'real footage, at the same place': jump(span, after)}
   for anchored in (True, False):
     rehearse = opened.rehearse(shown | {'anchor_valid': shown['anchor_valid'] & anchored})
     for sound in ('own', 'new'):
       made = rehearse.make(opened.sampler, opened.params, sound)
-      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(
-        made, after, face)
+      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(made, after)
+      if sound == 'own' and anchored:
+        rows['own sound, not a jump: from the same real frames'] = likeness.difference(
+          made, span, face).ravel()
   print('| edge | median | mean | 95th percentile |\n|---|---|---|---|')
   for name, x in rows.items():
     print(f'| {name} | {np.median(x):.2f} | {x.mean():.2f} | {np.percentile(x, 95):.2f} |')

@@ -60,7 +60,7 @@ def run():
   for sinks in (True, False):
     rows, begin = [], time.perf_counter()
     for frames, memory in tqdm.tqdm(play(rehearse, sampler, params, rounds, sinks), total=rounds):
-      near = psnr_of_frames(frames, rehearse.truth, face)
+      near = likeness.psnr(frames, rehearse.truth, face, axis=2)
       rows.append((near, likeness.colour_difference(frames, rehearse.truth).mean(),
                    (likeness.sharpness(frames, face)
                     / likeness.sharpness(rehearse.truth, face)).mean(), memory))
@@ -84,12 +84,6 @@ def run():
             '| {memory:.0f} |'.format(**said[name][-1]))
   if _OUT.value:
     report.write_json(pathlib.Path(_OUT.value), said)
-
-
-def psnr_of_frames(made, true, where):
-  """[B, F] dB of the pixels `where`."""
-  error = (made[:, :, where].astype(np.float32) - true[:, :, where]) ** 2
-  return 10 * np.log10(255**2 / np.maximum(error.mean((2, 3)), 1e-9))
 
 
 if __name__ == '__main__':

@@ -66,8 +66,11 @@ def measure(size, steps, rounds):
   def whole(count, guided):
     scale = 2.0 if guided else 1.0
     sampler = dataclasses.replace(base, steps=count, guidance_appearance=1.0, guidance_audio=scale)
-    step = jax.jit(functools.partial(sample.sample_step, models, sampler))
-    return lambda: jax.block_until_ready(step(params, state, inputs)[1])
+
+    def step():  # as `regenerate` calls it, which gives its state away
+      own = jax.tree.map(jnp.copy, state)
+      jax.block_until_ready(sample.step(models, sampler, params, own, inputs)[1])
+    return step
 
   warm = jax.jit(functools.partial(sample.warm_step, models))
   cells = models.generator.cells

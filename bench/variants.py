@@ -8,18 +8,18 @@ again. Processor minutes are those of both training and compiling, all cores tog
 machine they grow, which is why steps are what is equal.
 """
 
-import json
+import functools
 import pathlib
 import time
 
 from absl import flags
 
+from bench import ablation
 from configs import codec as codec_config
 from vidregen_jax import (
   codec_quality,
   commands,
   input_pipeline,
-  report,
   train_codec,
   weights,
 )
@@ -92,21 +92,9 @@ def run():
   """
   if _PERCEPTUAL.value is None:
     raise UserError('--perceptual is missing: give a folder or hub id of VGG16 with LPIPS heads')
-  names = _ONLY.value or list(VARIANTS)
-  if unknown := set(names) - set(VARIANTS):
-    raise UserError(f'there is no variant {unknown.pop()!r}: choose from {", ".join(VARIANTS)}')
   folder = pathlib.Path(_OUT.value)
-  path = folder / 'variants.json'
-  table = json.loads(path.read_text()) if path.exists() else {}
-  for name in names:
-    if name not in table:
-      table[name] = run_variant(name, folder)
-      report.write_json(path, table)
-  columns = ('steps', 'cpu_minutes', *_FIGURES)
-  print(f'| variant | {" | ".join(columns)} |\n|---|{"---|" * len(columns)}')
-  for name, row in table.items():
-    cells = ('' if row[x] is None else f'{row[x]:.4g}' for x in columns)
-    print(f'| {name} | {" | ".join(cells)} |')
+  ablation.run(VARIANTS, _ONLY.value, folder / 'variants.json',
+               functools.partial(run_variant, folder=folder))
 
 
 if __name__ == '__main__':

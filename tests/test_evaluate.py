@@ -68,11 +68,12 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
 
   def regenerate(edit, machine, show):
     heard[edit.out] = pathlib.Path(edit.new_audio).stem
+    assert edit.reconstruct == edit.out.endswith('_codec.mp4')
     return {'seconds': 1.0, 'stages': {}, 'peak_memory_mb': 1}
 
   def track(path):
     name = heard.get(str(path), pathlib.Path(path).stem)
-    gap = gaps.get(name, np.where(times < 1, 0.01, 0.05))
+    gap = gaps.get(name, np.where(times < 1, 0.01, np.where(times < 1.5, 0.05, np.nan)))
     width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
@@ -83,10 +84,12 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
   assert said['new']['whole']['new'] == 1 and abs(said['new']['whole']['old'] - between) < 1e-3
   assert said['own']['whole']['new'] == said['own']['whole']['old'] == 1
+  assert said['codec'] == said['own']
   assert said['own']['mouth_error'] == 3.0  # the width alone, in hundredths of the eyes' distance
   assert abs(said['own']['mouth_error_of_mean'] - 100 * np.abs(gaps['a'] - gaps['a'].mean()).mean()
              ) < 1e-3
-  assert said['silence']['open'] == 0.5
+  # Open for half a second, shut for one; where no face is found nothing is known.
+  assert said['silence']['open'] == 0.342  # 13 of 38 frames
   # In the first three frames this film opens; in the last three it is shut.
   assert gaps['a'][:3].min() > listening.OPEN > gaps['a'][-3:].max()
   assert said['silence']['open_in_truth'] == 0.5

@@ -51,7 +51,7 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
 def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path):
   card, out = tmp_path / 'card.md', tmp_path / 'pack'
   out.mkdir()
-  (out / 'mine').write_text('kept')
+  (out / 'README.md').write_text('kept')
   with pytest.raises(UserError, match='is no file: say there what the model is'):
     export.repack(student, out, card)
   card.write_text('# A model')
@@ -62,4 +62,8 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path):
   system.export_student(large, student, taught.config, taught.params)
   with pytest.raises(UserError, match='beyond 65504, which half precision cannot hold'):
     export.repack(large, out, card)
-  assert (out / 'mine').read_text() == 'kept' and len(list(out.iterdir())) == 1
+  assert (out / 'README.md').read_text() == 'kept' and len(list(out.iterdir())) == 1
+  (out / 'mine').write_text('not a pack')
+  with pytest.raises(UserError, match='holds other things, which would be lost'):
+    export.repack(student, out, card)
+  assert (out / 'mine').exists()

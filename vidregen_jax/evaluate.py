@@ -33,7 +33,8 @@ _STEPS = flags.DEFINE_integer('steps', None, "Flow steps; default the checkpoint
 _APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the checkpoint's.")
 _AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
 _NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
-_SOUNDS = flags.DEFINE_list('sounds', ['new'], 'What is heard: new, own, silence (listening only).')
+_SOUNDS = flags.DEFINE_list(
+  'sounds', ['new'], f'What is heard, of {", ".join(listening.SOUNDS)} (listening only).')
 _STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 

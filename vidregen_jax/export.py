@@ -21,6 +21,8 @@ _CARD = flags.DEFINE_string('card', None, 'Markdown file that becomes its README
 _AUDIO_ENCODER = flags.DEFINE_string(
   'audio_encoder', None, 'Where its audio encoder is, seen from --out; default: a copy in it.')
 
+_OURS = {'README.md', 'config.json', 'generator.safetensors', 'codec', 'student',
+         system.AUDIO_ENCODER}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -34,9 +36,13 @@ def repack(source, folder, card, audio_encoder=None):
     audio_encoder: folder of the encoder as seen from `folder`, or None for a copy.
 
   Raises:
-    UserError: something is missing, or does not fit into half precision.
+    UserError: something is missing or does not fit into half precision, or `folder` holds more
+      than an earlier pack.
   """
   source, folder = pathlib.Path(source), pathlib.Path(folder)
+  if folder.exists() and (
+      not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
+    raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
   system.load(source)  # what does not run is not given away
   if not pathlib.Path(card).is_file():
     raise UserError(f'--card {card} is no file: say there what the model is, what it was trained '

@@ -1,7 +1,7 @@
 """Does the person stay themselves: identity, colour and sharpness of made lower faces.
 
-All functions take crops in [0, 255] and the lower-face mask in [0, 1]; no network judges here, so
-the figures are of rendered people, whose crops are alike in everything but the person.
+No network judges here, so the figures are for rendered people, whose crops are alike in everything
+but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 """
 
 import cv2
@@ -48,32 +48,37 @@ def colour_difference(made, true):
   """
   where = rim(made.shape[2])
 
-  def lab(frames):  # of linear light's mean would be truer; of a rim of skin they are the same
+  def lab(frames):
     mean = frames[:, :, where].mean((1, 2), dtype=np.float64) / 255
     return cv2.cvtColor(mean[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
 
   return np.linalg.norm(lab(made) - lab(true), axis=-1)
 
 
-def psnr(made, true, where):
-  """Of the pixels `where` bool [S, S], one number a clip [B], dB."""
-  error = (made[:, :, where].astype(np.float64) - true[:, :, where]) ** 2
-  return 10 * np.log10(255**2 / np.maximum(error.mean((1, 2, 3)), 1e-9))
+def psnr(made, true, where, axis=(1, 2)):
+  """Of the pixels `where`, dB: one number a clip [B], or with axis 2 one a frame [B, F].
+
+  Args:
+    made, true: uint8 [B, F, S, S, 3].
+    where: bool [S, S].
+    axis: over which the error is a mean: (1, 2) for frames and pixels, 2 for pixels.
+  """
+  error = ((made[:, :, where].astype(np.float32) - true[:, :, where]) ** 2).mean(-1)
+  return 10 * np.log10(255**2 / np.maximum(error.mean(axis), 1e-9))
 
 
 def sharpness(frames, where):
-  """Mean absolute Laplacian of luma over the pixels `where`, one number a clip [B].
-
-  Args:
-    frames: uint8 [B, F, S, S, 3].
-    where: bool [S, S].
-  """
+  """Mean absolute Laplacian of luma over the pixels `where` of frames [B, F, S, S, 3], [B]."""
   of_frame = lambda frame: np.abs(cv2.Laplacian(
     cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.CV_32F))[where].mean()
   return np.array([np.mean([of_frame(frame) for frame in clip]) for clip in frames])
 
 
+def difference(made, true, where):
+  """Mean absolute difference of frames [B, F, S, S, 3] over the pixels `where`, [B, F], of 255."""
+  return np.abs(made[:, :, where].astype(np.float32) - true[:, :, where]).mean((2, 3))
+
+
 def jumps(frames, where):
-  """Mean absolute change from each frame to the next over the pixels `where`, [B, F - 1]."""
-  seen = frames[:, :, where].astype(np.float32)
-  return np.abs(np.diff(seen, axis=1)).mean((2, 3))
+  """`difference` from each frame to the next, [B, F - 1]."""
+  return difference(frames[:, 1:], frames[:, :-1], where)

@@ -8,6 +8,8 @@ Each edit is a real video, and the mouth in it is read with the bundled tracker.
            tracker's reading of real footage, against its truth, stands beside as the ceiling.
   own      the clip's own sound, all of it made anew: besides, how far the mouth's opening and width
            are from those of the true film, read by the same tracker.
+  codec    nothing is made: the true faces, encoded, decoded and pasted, measured as `own`. No
+           generator can be expected to do better.
   silence  no sound: the mouth should be closed, as often as the true films' are where they rest.
 """
 
@@ -22,7 +24,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio, faces
 
-SOUNDS = ('new', 'own', 'silence')
+SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
 OPEN = 0.027
 _RATE = 16_000
@@ -99,12 +101,12 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
   rows, folder = [], pathlib.Path(folder)
   for clip, other in tqdm.tqdm(pairs, unit='clip', desc='listening'):
     for sound in sounds:
-      heard = {'new': other, 'own': clip, 'silence': _silent(clip, folder)}[sound]
+      heard = {'new': other, 'silence': _silent(clip, folder)}.get(sound, clip)
       stop = min(clip.seconds, heard.seconds)
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
       edit = regenerate.Edit(str(clip.path), str(heard.path), spans, 'rendered people', str(out),
-                             seed, overrides)
+                             seed, overrides, reconstruct=sound == 'codec')
       said = regenerate.regenerate(edit, machine, show=False)
       seen = faces.track_file(out)
       inside = seen.times < stop - 1e-3
@@ -114,12 +116,12 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
              'seconds': said['seconds'], 'stages': said['stages'],
              'peak_memory_mb': said['peak_memory_mb']}
       if sound == 'silence':
-        row['open'] = float(np.mean(gap > OPEN))
+        row['open'] = float(np.mean(gap[np.isfinite(gap)] > OPEN))
         rest = np.r_[clip.tracked_gap[:_REST_FRAMES], clip.tracked_gap[-_REST_FRAMES:]]
         row['open_in_truth'] = float(np.mean(rest > OPEN))
       else:
         row |= _follows(clip, heard, seen.times[inside], gap, stop)
-      if sound == 'own':
+      if sound in ('own', 'codec'):
         row |= _mouth_error(seen, faces.track_file(clip.path), inside)
       rows.append(row)
   return rows

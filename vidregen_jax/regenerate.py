@@ -37,6 +37,7 @@ class Edit:
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
+    reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
   """
 
   source: str
@@ -47,6 +48,7 @@ class Edit:
   seed: int = 0
   overrides: tuple = ()
   references: tuple = ()
+  reconstruct: bool = False
 
 
 def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
@@ -68,6 +70,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
   except UserError as error:
     raise UserError(f'--{error}') from error
+  if edit.reconstruct:
+    sampler = None
   info = video.probe(edit.source)
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   whole = not edit.spans
@@ -121,7 +125,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'references': stills.tolist(),
     'model': machine.digests,
-    'sampler': dataclasses.asdict(sampler),
+    'sampler': sampler and dataclasses.asdict(sampler),
     'seed': edit.seed,
     'stages': clock.report(),
     'seconds': round(time.perf_counter() - began, 2),

@@ -51,7 +51,10 @@ class Retake:
           yield source.take(), None
         continue
       with self._clock('generate', codec.TIME_FACTOR):
-        state, new = sample.step(models, self._sampler, params, state, inputs)
+        if self._sampler is None:  # nothing is to be made: the codec's own frames
+          state, new = sample.warm(models, params, state, inputs)
+        else:
+          state, new = sample.step(models, self._sampler, params, state, inputs)
         new = pixels.to_uint8(np.asarray(new[0]))
       for i in range(min(codec.TIME_FACTOR, run.stop - start)):
         frame = source.take()
