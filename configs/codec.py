@@ -149,7 +149,7 @@ def _whole(size):
     return config
 
   config.model.widths = (64, 192, 512)
-  config.model.encoder_depths = (2, 2, 4)
+  config.model.encoder_depths = (1, 1, 4)
   config.model.decoder_depths = (2, 2, 4)
   config.model.time_kernels = (1, 1, 3)
   config.model.latent_channels = 48

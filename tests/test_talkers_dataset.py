@@ -44,18 +44,18 @@ def _truth(clip_id='train_00000', split='train', identity=0, **changes):
 def small_pack(tmp_path):
   """Four clips: a bright square where the crop is, and a click with the fifth frame."""
   pack = tmp_path / 'pack'
-  counts = dict(train=2, validation=1, test=1)
+  indices = dict(train=[0, 1], validation=[0], test=[0])
   image = np.full((SIZE, SIZE, 3), 40, np.uint8)
   image[SIZE // 4 : 3 * SIZE // 4, SIZE // 4 : 3 * SIZE // 4] = 200
   sound = np.zeros((1, FRAMES * 960), np.float32)
   sound[0, 4 * 960 : 4 * 960 + 240] = 0.8 * np.sin(np.arange(240) * 0.3)
-  for n, (split, count) in enumerate(counts.items()):
+  for n, split in enumerate(indices):
     (pack / split).mkdir(parents=True)
-    for index in range(count):
+    for index in indices[split]:
       path = pack / split / f'{split}_{index:05d}.mp4'
       video.write_clip(path, [image] * FRAMES, 25, sound, 24000)
       _truth(path.stem, split, 10 * n + index).save(path.with_suffix('.npz'))
-  make_pack.write_index(pack, 0, SIZE, counts)
+  make_pack.write_index(pack, 0, SIZE, indices)
   return pack
 
 
@@ -79,9 +79,9 @@ def test_a_broken_truth_or_no_index_is_one_clear_error(tmp_path):
 
 
 def test_plans_repeat_and_splits_share_no_person_voice_or_sentence():
-  counts = make_pack.split_counts(240)
-  assert counts == dict(train=192, validation=16, test=32)
-  plans = {s: [make_pack.draw_plan(0, s, i, 256) for i in range(n)] for s, n in counts.items()}
+  indices = make_pack.split_indices(240)
+  assert {split: len(of) for split, of in indices.items()} == dict(train=216, validation=16, test=32)
+  plans = {s: [make_pack.draw_plan(0, s, i, 256) for i in of] for s, of in indices.items()}
   assert plans['test'][3] == make_pack.draw_plan(0, 'test', 3, 256)
   assert plans['test'][3] != make_pack.draw_plan(1, 'test', 3, 256)
   # espeak-ng's speakers are its variants; hibari's one speaker is another at another shift.
@@ -94,7 +94,19 @@ def test_plans_repeat_and_splits_share_no_person_voice_or_sentence():
   assert tested['en'] >= 8 and len(tested) > 5
   rates = collections.Counter(Fraction(p.rate) for p in plans['train'])
   assert {Fraction(24), Fraction(25), Fraction(30), Fraction(30000, 1001)} <= set(rates)
-  assert 0.3 < rates[Fraction(25)] / 192 < 0.6
+  assert 0.3 < rates[Fraction(25)] / 216 < 0.6
+
+
+def test_a_resting_mouth_is_long_at_rest_and_half_of_them_in_no_sound_at_all():
+  indices = make_pack.split_indices(240, resting=20)
+  talking = [make_pack.draw_plan(0, 'train', i, 256) for i in indices['train'][:-20]]
+  resting = [make_pack.draw_plan(0, 'train', i, 256) for i in indices['train'][-20:]]
+  rest = lambda plan: max(plan.lead, plan.tail)
+  assert max(map(rest, talking)) < 0.5 and min(map(rest, resting)) > 1.3  # more than a window
+  assert {plan.lead > plan.tail for plan in resting} == {True, False}
+  soundless = sum(plan.hiss < -100 for plan in resting)
+  assert soundless == 10 and not any(plan.hiss < -100 for plan in talking)
+  assert len({plan.identity for plan in talking + resting}) == len(talking + resting)
 
 
 def test_sound_begins_and_ends_with_rest_and_fills_its_frames():
@@ -134,7 +146,7 @@ def test_a_lost_face_is_redrawn_and_a_finished_clip_is_kept(tmp_path, monkeypatc
   notes = make_pack.make_clip(*job)
   assert rendered == [0, 1] and notes == ['test_00005: no face in 1 of 8 frames; redrawn']
   assert make_pack.make_clip(*job) == [] and rendered == [0, 1]
-  listed = make_pack.write_index(tmp_path, 0, 256, dict(train=3, test=6))['clips']
+  listed = make_pack.write_index(tmp_path, 0, 256, dict(train=[0, 1, 2], test=list(range(6))))['clips']
   assert [clip['clip_id'] for clip in listed] == ['test_00005']  # the finished ones
   make_pack.make_clip('head.npz', str(tmp_path), 1, 'test', 5, 256)  # another seed, another clip
   assert rendered == [0, 1, 0, 1]
@@ -182,7 +194,7 @@ def test_a_build_is_reused_until_the_pack_changes(small_pack, tmp_path, monkeypa
   first = stamp()
   assert talkers.build(64, tmp_path / 'tfds', small_pack) == folder and stamp() == first
   (small_pack / truth.INDEX).unlink()
-  make_pack.write_index(small_pack, 0, SIZE, dict(train=1, validation=1, test=1))
+  make_pack.write_index(small_pack, 0, SIZE, dict(train=[0], validation=[0], test=[0]))
   talkers.build(64, tmp_path / 'tfds', small_pack)
   assert stamp() != first
   from tensorflow_datasets import builder_from_directory
@@ -199,14 +211,17 @@ def test_wrong_sizes_and_missing_packs_are_named(tmp_path):
   with pytest.raises(errors.UserError, match='no such file'):
     talkers.build(64, tmp_path, tmp_path)
   with pytest.raises(errors.UserError, match='3 or more'):
-    make_pack.split_counts(2)
+    make_pack.split_indices(2)
   with pytest.raises(errors.UserError, match='train nothing'):
-    make_pack.split_counts(240, 0)
+    make_pack.split_indices(240, 0)
+  with pytest.raises(errors.UserError, match='-1 clips with a rest'):
+    make_pack.split_indices(240, resting=-1)
 
 
 def test_a_larger_pack_has_the_same_other_splits():
-  small, large = make_pack.split_counts(240), make_pack.split_counts(240, 700)
-  assert large == small | {'train': 700} and sum(small.values()) == 240
+  small, large = make_pack.split_indices(240), make_pack.split_indices(240, 700)
+  assert large == small | {'train': large['train']} and sum(map(len, small.values())) == 264
+  assert set(small['train']) < set(large['train']) and len(large['train']) == 724
 
 
 def test_the_pack_in_the_repository_is_whole_small_and_readable(pack_folder):

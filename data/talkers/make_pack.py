@@ -5,7 +5,9 @@
 Each clip draws a person, a room, a voice and a sentence from its own seed, so a pack is the same
 whoever renders it, with however many workers; and a larger pack is the smaller one continued: copy
 the one in the repository, ask for `--train_clips 600`, and only the new ones are rendered.
-Identities, voices and sentences of one split are in no other. Stop it at any time: what is done is
+Identities, voices and sentences of one split are in no other. Some clips more are for training
+alone: in them the mouth rests long beside the sentence, in quiet or in no sound at all, so that
+silence is learnt too. Stop it at any time: what is done is
 a smaller pack, and the same command goes on from there. A clip in which the bundled tracker loses
 the face in any frame is drawn anew.
 """
@@ -32,7 +34,7 @@ from vidregen_jax.media import faces, video
 
 _words = lambda text: tuple(text.split())
 
-# Of 240 clips: 192, 16 and 32.
+# Of 240 clips: 192, 16 and 32; then come the training clips with a long rest.
 SHARES = {'train': 0.8, 'validation': 1 / 15, 'test': 2 / 15}
 # Frames a second and how often; fast ones are dear to render and change nothing about a mouth.
 RATES = {
@@ -40,6 +42,11 @@ RATES = {
   Fraction(50): 0.02, Fraction(60): 0.01,
 }  # fmt: skip
 SECONDS = (2.0, 4.8)
+RESTING = 24
+FIRST_RESTING = 90_000  # index within the training split
+REST = (1.4, 2.4)  # seconds, before the sentence or after it
+SECONDS_WITH_REST = (3.2, 6.0)
+NO_SOUND = -120.0  # dB of full scale: nothing is left of it in 16 bits
 ENGLISH = 0.4
 FIRST_IDENTITY = {'train': 0, 'validation': 1_000_000, 'test': 2_000_000}
 MAX_ATTEMPTS = 8
@@ -101,7 +108,10 @@ class Plan:
 
 
 def draw_plan(seed: int, split: str, index: int, size: int, attempt: int = 0) -> Plan:
-  """Draws the plan of clip `index` of a split; `attempt` counts the ones thrown away before it."""
+  """Draws the plan of clip `index` of a split; `attempt` counts the ones thrown away before it.
+
+  From FIRST_RESTING on clips have a long rest, every second of them without any noise.
+  """
   random = np.random.default_rng([seed, sentences.SPLITS.index(split), index, attempt])
   # Languages go round in a fixed order, so that small splits have many and every one is trained.
   others = [language for language in sentences.GRAMMARS if language != 'en']
@@ -119,7 +129,7 @@ def draw_plan(seed: int, split: str, index: int, size: int, attempt: int = 0) ->
     low = bool(person.beard) or random.random() < 0.35
     variant = random.choice((LOW_VARIANTS if low else HIGH_VARIANTS)[split])
     voice = f'espeak:{random.choice(ACCENTS[language])}+{variant}'
-  return Plan(
+  plan = Plan(
     clip_id=f'{split}_{index:05d}', split=split, attempt=attempt, seed=seed, size=size,
     language=language, voice=voice, pitch=int(random.integers(35, 66)), shift=round(shift, 3),
     pace=round(random.uniform(1.04, 1.34), 3), sentence=sentences.draw(language, split, random),
@@ -127,6 +137,11 @@ def draw_plan(seed: int, split: str, index: int, size: int, attempt: int = 0) ->
     lead=round(random.uniform(0.12, 0.35), 3), tail=round(random.uniform(0.15, 0.4), 3),
     loudness=round(random.uniform(-25, -17), 2), hiss=round(random.uniform(-75, -55), 2),
   )  # fmt: skip
+  if index < FIRST_RESTING:
+    return plan
+  side = ('lead', 'tail')[random.integers(2)]
+  return dataclasses.replace(plan, hiss=(plan.hiss, NO_SOUND)[index % 2],
+                             **{side: round(random.uniform(*REST), 3)})
 
 
 def sound(plan: Plan):
@@ -209,7 +224,8 @@ def make_clip(head_path: str, out: str, seed: int, split: str, index: int, size:
     plan = draw_plan(seed, split, index, size, attempt)
     spoken = sound(plan)
     seconds = spoken[-1] / Fraction(plan.rate)
-    if not SECONDS[0] <= seconds <= SECONDS[1]:
+    shortest, longest = SECONDS if index < FIRST_RESTING else SECONDS_WITH_REST
+    if not shortest <= seconds <= longest:
       continue  # a sentence too short or too long is nothing to report
     clip_truth = render(plan, head, folder, spoken)
     lost = int((~clip_truth.valid).sum())
@@ -235,11 +251,11 @@ def _is_done(path: pathlib.Path, seed: int, split: str, index: int, size: int) -
   return known.plan == _as_json(draw_plan(seed, split, index, size, known['attempt']))
 
 
-def write_index(out: pathlib.Path, seed: int, size: int, counts: dict[str, int]) -> dict:
+def write_index(out: pathlib.Path, seed: int, size: int, indices: dict[str, list[int]]) -> dict:
   """Lists every finished clip with its checksums; the same clips give the same file."""
   clips = []
-  for split, count in counts.items():
-    for index in range(count):
+  for split in indices:
+    for index in indices[split]:
       path = out / split / f'{split}_{index:05d}.npz'
       if not path.is_file():
         continue
@@ -278,15 +294,18 @@ def report(out: pathlib.Path, index: dict) -> str:
   )
 
 
-def split_counts(clips: int, train: int | None = None) -> dict[str, int]:
-  """How many clips each split gets; every split has one at least.
+def split_indices(
+  clips: int, train: int | None = None, resting: int = RESTING
+) -> dict[str, list[int]]:
+  """Which clips each split has; every split has one at least.
 
   Args:
-    clips: of all splits.
+    clips: of all splits, without those that rest.
     train: clips of the training split instead of its share of `clips`.
+    resting: training clips with a long rest that come on top.
 
   Raises:
-    UserError: fewer than three clips, or none for training.
+    UserError: fewer than three clips, none for training, or fewer than none.
   """
   if clips < 3:
     raise errors.UserError(f'{clips} clips are too few for three splits; ask for 3 or more')
@@ -294,7 +313,11 @@ def split_counts(clips: int, train: int | None = None) -> dict[str, int]:
   counts['train'] = clips - counts['validation'] - counts['test'] if train is None else train
   if counts['train'] < 1:
     raise errors.UserError(f'{counts["train"]} clips train nothing; ask for 1 or more')
-  return counts
+  if resting < 0:
+    raise errors.UserError(f'{resting} clips with a rest cannot be made; ask for 0 or more')
+  indices = {split: list(range(count)) for split, count in counts.items()}
+  indices['train'] += range(FIRST_RESTING, FIRST_RESTING + resting)
+  return indices
 
 
 def main():
@@ -303,6 +326,8 @@ def main():
   parser.add_argument('--out', default='data/talkers/pack')
   parser.add_argument('--clips', type=int, default=240, help='of all splits')
   parser.add_argument('--train_clips', type=int, help='of the training split, beyond its share')
+  parser.add_argument('--resting_clips', type=int, default=RESTING,
+                      help='of the training split, with a long rest, on top of all others')
   parser.add_argument('--size', type=int, default=256, help='pixels a side')
   parser.add_argument('--workers', type=int, default=2)
   parser.add_argument('--seed', type=int, default=0)
@@ -313,13 +338,13 @@ def main():
     if args.workers < 1:
       raise errors.UserError(f'{args.workers} workers do nothing; ask for 1 or more')
     mesh.load(args.head)  # a wrong path fails here, once, not in every worker
-    counts = split_counts(args.clips, args.train_clips)
-    for split in counts:
+    indices = split_indices(args.clips, args.train_clips, args.resting_clips)
+    for split in indices:
       (out / split).mkdir(parents=True, exist_ok=True)
     try:
-      _make_all(args, counts)
+      _make_all(args, indices)
     finally:  # a pack that was stopped is a smaller pack
-      index = write_index(out, args.seed, args.size, counts)
+      index = write_index(out, args.seed, args.size, indices)
     print(report(out, index))
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)
@@ -329,10 +354,11 @@ def main():
     sys.exit(130)
 
 
-def _make_all(args, counts):
+def _make_all(args, indices):
   # The splits grow together: a render stopped half-way leaves half a pack, not half the splits.
-  jobs = [(split, i) for split, count in counts.items() for i in range(count)]
-  jobs.sort(key=lambda job: (job[1] + 0.5) / counts[job[0]])
+  jobs = [((place + 0.5) / len(indices[split]), split, i)
+          for split in indices for place, i in enumerate(indices[split])]
+  jobs.sort()
   pool = concurrent.futures.ProcessPoolExecutor(
     args.workers, mp_context=multiprocessing.get_context('spawn'),
     # Ctrl-C reaches every process; the workers finish the clip they are at.
@@ -341,7 +367,7 @@ def _make_all(args, counts):
   try:
     waiting = [
       pool.submit(make_clip, args.head, args.out, args.seed, split, i, args.size)
-      for split, i in jobs
+      for _, split, i in jobs
     ]
     done = concurrent.futures.as_completed(waiting)
     for finished in tqdm.tqdm(done, total=len(waiting), unit='clip', smoothing=0.05):
