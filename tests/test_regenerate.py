@@ -65,6 +65,23 @@ def test_only_the_span_and_only_the_lower_face_change(clip, edited):
   assert rows[:top].max() < 1.5
 
 
+def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other, tmp_path):
+  changes = {}
+  for fade in ('0', '0.2'):
+    out = tmp_path / f'{fade}.mp4'
+    # Without noise an untrained system always fails in the same way.
+    assert regenerate.main([
+        str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+        '--consent', CONSENT, '--out', str(out), '--noise', '0', '--fade', fade]) == 0
+    (before, times), (after, _) = decode(clip), decode(out)
+    changes[fade] = np.abs(after - before).mean((1, 2, 3))
+  inside = [i for i, t in enumerate(times) if 0.6 <= t < 1.0]
+  ratio = changes['0.2'] / changes['0']
+  print(ratio[inside])
+  assert ratio[inside[0]] < 0.85 and ratio[inside[-1]] < 0.85
+  assert 0.9 < ratio[inside[len(inside) // 2]] < 1.1
+
+
 def test_sound_outside_the_span_is_the_sources(clip, edited, other):
   old, rate, _ = audio.read(clip)
   made, made_rate, _ = audio.read(edited)
@@ -136,6 +153,8 @@ def wrong(tmp_path_factory, clip):
     ({'steps': '0'}, '--steps 0 is too few'),
     ({'guidance_audio': 'nan'}, '--guidance_audio nan is no size'),
     ({'noise': '-1'}, '--noise -1.0 is no size'),
+    ({'fade': 'nan'}, '--fade nan is not between'),
+    ({'fade': '9'}, '--fade 9 is not between'),
 ])
 def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, other, checkpoint,
                                                   tmp_path, capsys):

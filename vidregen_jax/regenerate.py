@@ -24,6 +24,9 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.media import faces, video
 
 
+_LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+
+
 @dataclasses.dataclass(frozen=True)
 class Edit:
   """What is asked for.
@@ -37,6 +40,7 @@ class Edit:
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
+    fade: seconds over which, at a span's edges, made faces turn into the real ones.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
   """
 
@@ -48,6 +52,7 @@ class Edit:
   seed: int = 0
   overrides: tuple = ()
   references: tuple = ()
+  fade: float = 0.2
   reconstruct: bool = False
 
 
@@ -66,6 +71,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     UserError: a mistake in what is asked for; nothing is written then.
   """
   clock, began = report.Clock(), time.perf_counter()
+  if not 0 <= edit.fade <= _LONGEST_FADE:
+    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
   try:
     sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
   except UserError as error:
@@ -124,6 +131,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'regenerated_frames': [[run.start, run.stop] for run in runs],
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'references': stills.tolist(),
+    'fade': edit.fade,
     'model': machine.digests,
     'sampler': sampler and dataclasses.asdict(sampler),
     'seed': edit.seed,
@@ -158,6 +166,9 @@ def arguments(argv=None):
   parser.add_argument('--references', default='', metavar='SECONDS',
                       help='times at which the person is seen well, such as 0.5,3.2; default: '
                            'sharp frames of unlike mouths and poses')
+  parser.add_argument('--fade', type=float, default=Edit.fade, metavar='SECONDS',
+                      help="over which, at a span's edges, made faces turn into the real ones "
+                           f'(default {Edit.fade:g}; 0: at once)')
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student: few steps, one branch")
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')
@@ -182,7 +193,7 @@ def main(argv=None) -> int:
     names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
-                overrides, references.parse(given.references))
+                overrides, references.parse(given.references), given.fade)
     video.probe(given.source)  # a wrong path is told before a model is loaded
     said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:

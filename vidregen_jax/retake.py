@@ -1,9 +1,12 @@
 """The walk through a video that makes the frames of its runs anew, in order, in bounded memory."""
 
+import collections
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import pixels, sample, soundtrack
+from vidregen_jax import edges, pixels, sample, soundtrack
 from vidregen_jax.media import compose, faces, video
 from vidregen_jax.models import codec
 
@@ -11,7 +14,8 @@ from vidregen_jax.models import codec
 class Retake:
   """Walks through the source once, in order, and makes the frames of the runs as it goes.
 
-  Memory holds a latent frame's 4 frames and the sampler's state, however long the video.
+  Memory holds a latent frame's 4 frames, those that wait for a run's end, and the sampler's state,
+  however long the video.
   """
 
   def __init__(self, edit, machine, sampler, track, durations, sound, encoder, references, clock):
@@ -32,10 +36,41 @@ class Retake:
       yield source.take(), None
 
   def _run(self, run, source):
+    """Yields the run's frames; those near its end wait for what is made of the real one behind."""
+    times, reach = self._track.times, self._edit.fade
+    behind = run.stop if reach and run.stop < len(times) and self._track.valid[run.stop] else None
+    lacks, waiting = [], collections.deque()
+    for start, crops, new in self._groups(run, source, behind):
+      for index in range(start, start + codec.TIME_FACTOR):
+        i = index - start
+        if index in (run.start - 1, behind) and new is not None:
+          lacks.append((times[index], edges.lack(crops[i], new[i])))
+        if index < run.start:
+          yield source.take(), None
+        elif index < run.stop:
+          waiting.append((source.take(), crops[i], new[i]))
+      while waiting and (behind is None or times[waiting[0][0].index] < times[behind] - reach):
+        yield self._pasted(*waiting.popleft(), lacks)
+    while waiting:
+      yield self._pasted(*waiting.popleft(), lacks)
+
+  def _pasted(self, frame, crop, new, lacks):
+    with self._clock('paste', 1):
+      new = edges.mend(new, self._track.times[frame.index], lacks, self._edit.fade)
+      return frame, compose.paste(frame.image, new, self._track.affine[frame.index], self._mask,
+                                  crop)
+
+  def _groups(self, run, source, behind):
+    """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
+
+    Of the real frames that warm a run up the last 4 are made too if the edge is to be mended; and
+    so is the frame `behind` the run.
+    """
     models, params = self._machine.models, self._machine.params
-    state, features, heard = self._begin(run)
+    end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
+    state, features, heard = self._begin(run, end)
     cache = self._encoder.start(2)
-    for start in range(run.warm, run.padded, codec.TIME_FACTOR):
+    for start in range(run.warm, end, codec.TIME_FACTOR):
       group = source.peek(codec.TIME_FACTOR)
       with self._clock('crop', codec.TIME_FACTOR):
         crops = self._crops(group)
@@ -43,33 +78,35 @@ class Retake:
         both = np.stack([crops, pixels.hide_lower_face(crops)])
         made, cache = self._encoder.advance(both, cache)
       inputs = self._inputs(run, start, made, features, heard)
+      new = None
       if start < run.start:
+        if self._edit.fade and start + codec.TIME_FACTOR == run.start:
+          with self._clock('generate', codec.TIME_FACTOR):
+            _, new = self._make(jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sample.warm(models, params, state, inputs)
           jax.block_until_ready(state)
-        for _ in group:
-          yield source.take(), None
-        continue
-      with self._clock('generate', codec.TIME_FACTOR):
-        if self._sampler is None:  # nothing is to be made: the codec's own frames
-          state, new = sample.warm(models, params, state, inputs)
-        else:
-          state, new = sample.step(models, self._sampler, params, state, inputs)
-        new = pixels.to_uint8(np.asarray(new[0]))
-      for i in range(min(codec.TIME_FACTOR, run.stop - start)):
-        frame = source.take()
-        with self._clock('paste', 1):
-          image = compose.paste(frame.image, new[i], self._track.affine[frame.index], self._mask,
-                                crops[i])
-        yield frame, image
+      else:
+        with self._clock('generate', codec.TIME_FACTOR):
+          state, new = self._make(state, inputs)
+      yield start, crops, new
 
-  def _begin(self, run):
-    """The sampler's state before a run, and the run's audio."""
+  def _make(self, state, inputs):
+    """The state after a latent frame, and its 4 made crops; `state` is used up."""
+    models, params = self._machine.models, self._machine.params
+    if self._sampler is None:  # nothing is to be made: the codec's own frames
+      state, new = sample.warm(models, params, state, inputs)
+    else:
+      state, new = sample.step(models, self._sampler, params, state, inputs)
+    return state, pixels.to_uint8(np.asarray(new[0]))
+
+  def _begin(self, run, end):
+    """The sampler's state before a run, and the audio up to frame `end`."""
     models, params = self._machine.models, self._machine.params
     shape, look = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
-    times, durations = self._clocked(run.warm, run.padded + codec.TIME_FACTOR * look)
-    with self._clock('listen', run.padded - run.warm):
+    times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look)
+    with self._clock('listen', end - run.warm):
       features = soundtrack.listen(self._sound, times, durations, self._machine.listen)
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
     # Audio that lies wholly past the end of the sound is unknown.
@@ -98,7 +135,7 @@ class Retake:
     return sample.Inputs(
       context=made[1], outside=made[0], duration=durations[i][None], audio=features[i + look][None],
       audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
-      anchor_distance=np.float32(total - i)[None])
+      anchor_distance=np.float32(max(total - i, 1))[None])
 
   def _clocked(self, start, stop):
     """Times and durations of frames, going on at the last frame's pace past the video's end."""
