@@ -53,7 +53,7 @@ def edit(checkpoint):
   import numpy as np
 
   from vidregen_jax import lip_reading, listening
-  from vidregen_jax.media import faces, video
+  from vidregen_jax.media import encode, faces, video
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
@@ -62,8 +62,8 @@ def edit(checkpoint):
 
   frames = [[frame.image for frame in video.frames(path)] for path in (source, edited, truth)]
   rows = [np.concatenate(row, axis=1) for row in zip(*frames, strict=True)]
-  sound = video.Soundtrack(*_sound(truth))
-  video.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, sound.samples,
+  sound = encode.Soundtrack(*_sound(truth))
+  encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, sound.samples,
                    sound.rate)
 
   old, new = (listening.read_truth(path.with_suffix('.npz')) for path in (source, truth))

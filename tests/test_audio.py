@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import audio, encode
 
 
 def tone(frequency: float, seconds: float, rate: int) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_missing_packets_are_silence(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-  video.write_clip(tmp_path / 'silent.mp4', [np.zeros((32, 32, 3), np.uint8)], 25)
+  encode.write_clip(tmp_path / 'silent.mp4', [np.zeros((32, 32, 3), np.uint8)], 25)
   with pytest.raises(errors.UserError, match='has no soundtrack'):
     audio.read(tmp_path / 'silent.mp4')
   with pytest.raises(errors.UserError, match='no such file'):

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.media import audio, faces, video
+from vidregen_jax.media import audio, encode, faces, video
 
 
 def head() -> np.ndarray:
@@ -191,7 +191,7 @@ def test_no_face_where_there_is_none():
 
 
 def test_program_reports_mistakes_and_counts(tmp_path):
-  video.write_clip(tmp_path / 'grey.mp4', [np.full((64, 64, 3), 99, np.uint8)] * 3, 25)
+  encode.write_clip(tmp_path / 'grey.mp4', [np.full((64, 64, 3), 99, np.uint8)] * 3, 25)
   out, err = io.StringIO(), io.StringIO()
   with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     assert faces.main([str(tmp_path / 'grey.mp4')]) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from data.talkers import make_pack, mesh, sentences, truth
 from vidregen_jax import errors
-from vidregen_jax.media import video
+from vidregen_jax.media import encode, video
 
 SIZE, FRAMES = 96, 8
 
@@ -53,7 +53,7 @@ def small_pack(tmp_path):
     (pack / split).mkdir(parents=True)
     for index in indices[split]:
       path = pack / split / f'{split}_{index:05d}.mp4'
-      video.write_clip(path, [image] * FRAMES, 25, sound, 24000)
+      encode.write_clip(path, [image] * FRAMES, 25, sound, 24000)
       _truth(path.stem, split, 10 * n + index).save(path.with_suffix('.npz'))
   make_pack.write_index(pack, 0, SIZE, indices)
   return pack
@@ -80,7 +80,8 @@ def test_a_broken_truth_or_no_index_is_one_clear_error(tmp_path):
 
 def test_plans_repeat_and_splits_share_no_person_voice_or_sentence():
   indices = make_pack.split_indices(240)
-  assert {split: len(of) for split, of in indices.items()} == dict(train=216, validation=16, test=32)
+  counts = {split: len(of) for split, of in indices.items()}
+  assert counts == dict(train=216, validation=16, test=32)
   plans = {s: [make_pack.draw_plan(0, s, i, 256) for i in of] for s, of in indices.items()}
   assert plans['test'][3] == make_pack.draw_plan(0, 'test', 3, 256)
   assert plans['test'][3] != make_pack.draw_plan(1, 'test', 3, 256)
@@ -146,7 +147,8 @@ def test_a_lost_face_is_redrawn_and_a_finished_clip_is_kept(tmp_path, monkeypatc
   notes = make_pack.make_clip(*job)
   assert rendered == [0, 1] and notes == ['test_00005: no face in 1 of 8 frames; redrawn']
   assert make_pack.make_clip(*job) == [] and rendered == [0, 1]
-  listed = make_pack.write_index(tmp_path, 0, 256, dict(train=[0, 1, 2], test=list(range(6))))['clips']
+  indices = dict(train=[0, 1, 2], test=list(range(6)))
+  listed = make_pack.write_index(tmp_path, 0, 256, indices)['clips']
   assert [clip['clip_id'] for clip in listed] == ['test_00005']  # the finished ones
   make_pack.make_clip('head.npz', str(tmp_path), 1, 'test', 5, 256)  # another seed, another clip
   assert rendered == [0, 1, 0, 1]

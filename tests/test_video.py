@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import audio, encode, video
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -23,7 +23,7 @@ def info_for(time_base, height=48, width=64, **changes) -> video.VideoInfo:
 
 
 def write(path, info, stamps, **options):
-  with video.Writer(path, info, **options) as writer:
+  with encode.Writer(path, info, **options) as writer:
     for index, stamp in enumerate(stamps):
       writer.write(picture(index, info.height, info.width), stamp)
 
@@ -59,7 +59,7 @@ def test_second_generation_keeps_times_durations_and_tags(tmp_path):
               sample_aspect_ratio=Fraction(16, 15))
   write(tmp_path / 'one.mp4', info_for(base, **tags), stamps)
   info = video.probe(tmp_path / 'one.mp4')
-  with video.Writer(tmp_path / 'two.mp4', info) as writer:
+  with encode.Writer(tmp_path / 'two.mp4', info) as writer:
     for frame in video.frames(tmp_path / 'one.mp4'):
       writer.copy(frame)
   copy = video.probe(tmp_path / 'two.mp4')
@@ -98,7 +98,7 @@ def test_colours_survive_encoding(tmp_path, space, full_range):
   image = patches.repeat(16, 0).repeat(16, 1)
   info = info_for('1/25', 96, 128, color_space=space, color_primaries=space, color_trc=space,
                   color_range=2 if full_range else 1)
-  with video.Writer(tmp_path / 'clip.mp4', info, crf=4) as writer:
+  with encode.Writer(tmp_path / 'clip.mp4', info, crf=4) as writer:
     writer.write(image, 0)
   read = next(video.frames(tmp_path / 'clip.mp4')).image
   middle = np.s_[8::16, 8::16]
@@ -126,7 +126,7 @@ def test_the_matrix_is_the_tags_own(tmp_path):
 def test_a_frame_through_rgb_does_not_darken(tmp_path):
   write(tmp_path / 'clip.mp4', info_for('1/25', 96, 128), range(1))
   frame = next(video.frames(tmp_path / 'clip.mp4'))
-  with video.Writer(tmp_path / 'again.mp4', video.probe(tmp_path / 'clip.mp4'), crf=0) as writer:
+  with encode.Writer(tmp_path / 'again.mp4', video.probe(tmp_path / 'clip.mp4'), crf=0) as writer:
     writer.write(frame.image, frame.pts)
   again = next(video.frames(tmp_path / 'again.mp4'))
   luma, was = (f.source.to_ndarray()[:96].astype(int) for f in (again, frame))
@@ -156,7 +156,7 @@ def test_rotation_is_kept_as_metadata(tmp_path):
 def test_nothing_is_left_of_a_broken_run(tmp_path, error):
   path = tmp_path / 'clip.mp4'
   path.write_bytes(b'earlier')
-  with pytest.raises(error), video.Writer(path, info_for('1/25')) as writer:
+  with pytest.raises(error), encode.Writer(path, info_for('1/25')) as writer:
     for index in range(80):  # more than x264 holds back, so that the part is on the disk
       writer.write(picture(index), index)
     assert len(list(tmp_path.iterdir())) == 2
@@ -166,11 +166,11 @@ def test_nothing_is_left_of_a_broken_run(tmp_path, error):
 
 
 def test_nothing_is_left_of_a_run_that_never_began(tmp_path):
-  video.write_clip(tmp_path / 'silent.mp4', [picture(0)], 25)
+  encode.write_clip(tmp_path / 'silent.mp4', [picture(0)], 25)
   with pytest.raises(errors.UserError, match='no such file'):
-    video.Writer(tmp_path / 'out.mp4', info_for('1/25'), audio=tmp_path / 'none.mp4').__enter__()
+    encode.Writer(tmp_path / 'out.mp4', info_for('1/25'), audio=tmp_path / 'none.mp4').__enter__()
   with (pytest.raises(errors.UserError, match='nothing was written'),
-        video.Writer(tmp_path / 'out.mp4', info_for('1/25'))):
+        encode.Writer(tmp_path / 'out.mp4', info_for('1/25'))):
     pass
   assert [p.name for p in tmp_path.iterdir()] == ['silent.mp4']
 
@@ -186,7 +186,7 @@ def sound(seconds: float, rate: int, channels: int) -> np.ndarray:
                           (48_000, 6, Fraction(1, 50)), (44_100, 1, Fraction(-1, 10))])
 def test_encoded_sound_keeps_rate_channels_length_and_place(tmp_path, rate, channels, start):
   samples = sound(1.3, rate, channels)
-  track = video.Soundtrack(samples, rate, start, bit_rate=128_000 * channels)
+  track = encode.Soundtrack(samples, rate, start, bit_rate=128_000 * channels)
   write(tmp_path / 'clip.mp4', info_for('1/25'), range(40), audio=track)
   read, read_rate, read_start = audio.read(tmp_path / 'clip.mp4')
   offset = round(start * rate)
@@ -200,7 +200,7 @@ def test_encoded_sound_keeps_rate_channels_length_and_place(tmp_path, rate, chan
 
 
 def test_copied_sound_is_the_same_bit_for_bit(tmp_path):
-  track = video.Soundtrack(sound(1.6, 44_100, 2), 44_100)
+  track = encode.Soundtrack(sound(1.6, 44_100, 2), 44_100)
   write(tmp_path / 'one.mp4', info_for('1/25'), range(40), audio=track)
   write(tmp_path / 'two.mp4', info_for('1/15360'), range(507, 20_000, 512),
         audio=tmp_path / 'one.mp4')
@@ -220,21 +220,21 @@ def test_mistakes_are_named(tmp_path):
   with pytest.raises(errors.UserError, match='no video stream'):
     video.probe(tmp_path / 'sound.wav')
   with pytest.raises(errors.UserError, match='choose one of them'):
-    video.Writer(tmp_path / 'clip.avi', info_for('1/25'))
+    encode.Writer(tmp_path / 'clip.avi', info_for('1/25'))
   with pytest.raises(errors.UserError, match='must rise'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [0, 2, 2])
   with pytest.raises(errors.UserError, match='before 0'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [-1, 0])
   with pytest.raises(errors.UserError, match='96000|resample'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [0],
-          audio=video.Soundtrack(np.zeros((1, 100), np.float32), 192_000))
+          audio=encode.Soundtrack(np.zeros((1, 100), np.float32), 192_000))
   with (pytest.raises(ValueError, match='wanted uint8'),
-        video.Writer(tmp_path / 'clip.mp4', info_for('1/25')) as writer):
+        encode.Writer(tmp_path / 'clip.mp4', info_for('1/25')) as writer):
     writer.write(picture(0, 32, 32), 0)
 
 
 def test_a_clip_has_its_rate_and_sound(tmp_path):
-  video.write_clip(tmp_path / 'clip.mp4', map(picture, range(30)), Fraction(30_000, 1001),
+  encode.write_clip(tmp_path / 'clip.mp4', map(picture, range(30)), Fraction(30_000, 1001),
                    sound(1, 16_000, 1)[0], 16_000)
   info = video.probe(tmp_path / 'clip.mp4')
   assert info.rate == Fraction(30_000, 1001)

@@ -15,7 +15,7 @@ import tqdm
 
 from vidregen_jax import latents, losses, pixels, report, sheets, weights
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import video
+from vidregen_jax.media import encode
 from vidregen_jax.models import codec, i3d, perceptual
 
 SHOWN = 4  # clips on the sheet and in the video
@@ -237,7 +237,7 @@ def write(folder, scores, shown):
       report.write_json(part / 'scores.json', scores)
       rows = [sheet_row(clip, made) for clip, made in shown]
       sheets.write(part / 'sheet.png', sheets.join(rows))
-      video.write_clip(part / 'video.mp4', side_by_side(shown), _rate(shown))
+      encode.write_clip(part / 'video.mp4', side_by_side(shown), _rate(shown))
   except OSError as error:
     raise UserError(f'{folder}: cannot be written ({error})') from error
 

@@ -5,8 +5,9 @@
 
 NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
 and what the mouth follows, outside them the video's own sound stays. Without --span the whole
-video is regenerated. Beside OUT.mp4, OUT.json says what was changed, by which model, with whose
-consent, and how long each stage took.
+video is regenerated. Where the source can be joined (H.264 in mp4 or mov), only the frames from a
+span to the next key frame are encoded anew; all others are copied as they are. Beside OUT.mp4,
+OUT.json says what was changed, by which model, with whose consent, and how long each stage took.
 """
 
 import argparse
@@ -21,10 +22,10 @@ import tqdm
 
 from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import faces, video
-
+from vidregen_jax.media import encode, faces, join, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+_CRF = 12  # of frames that are encoded anew: some 52 dB from the source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Edit:
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    join: whether to copy what is not encoded anew, where the source allows it.
+    lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
   """
 
@@ -53,6 +56,8 @@ class Edit:
   overrides: tuple = ()
   references: tuple = ()
   fade: float = 0.2
+  join: bool = True
+  lossless: bool = False
   reconstruct: bool = False
 
 
@@ -85,7 +90,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   wanted = [(begin, end)] if whole else spans.merge(edit.spans)
   spans.check(wanted, begin, end, edit.source)
   sound, cut = soundtrack.compose(info, edit.new_audio, wanted, whole)
-  target = video.Writer(edit.out, info, audio=sound)  # refuses a wrong path before the work
+  crf = 0 if edit.lossless else _CRF
+  target = encode.Writer(edit.out, info, audio=sound, crf=crf)  # refuses a wrong path already
 
   with clock('track faces', info.frame_count):
     track = faces.track_file(edit.source)
@@ -99,6 +105,14 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     raise UserError(f'no face was found in the span of {edit.source}: it needs one face, seen from '
                     'the front or half turned, at least 50 pixels wide')
 
+  touched = [(run.start, run.stop) for run in runs]
+  if edit.lossless or not edit.join:
+    planned = f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
+  else:
+    planned = join.plan(info, edit.out, touched)
+  regions = [(0, len(track))]
+  if not isinstance(planned, str):
+    target, regions = join.Joined(edit.out, info, planned, audio=sound, crf=crf), planned.regions
   durations = np.diff(track.times, append=end)
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
@@ -111,14 +125,15 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
 
   with (
     target as writer,
-    tqdm.tqdm(total=len(track), unit='frame', desc='regenerate', disable=not show) as bar,
+    tqdm.tqdm(total=sum(b - a for a, b in regions), unit='frame', desc='regenerate',
+              disable=not show) as bar,
   ):
-    for frame, image in take.frames(runs):
+    for frame, image in take.frames(runs, regions):
       with clock('write', 1):
         if image is None:
           writer.copy(frame)
         else:
-          writer.write(image, frame.pts, frame.duration)
+          writer.replace(frame, image)
       bar.update()
   said = {
     'source': {'path': str(edit.source), 'sha256': report.digest(edit.source), 'frames': len(track),
@@ -128,7 +143,9 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'out': str(edit.out),
     'consent': edit.consent,
     'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
-    'regenerated_frames': [[run.start, run.stop] for run in runs],
+    'regenerated_frames': touched,
+    'encoded_frames': regions,
+    'why_all_are_encoded': planned if isinstance(planned, str) else None,
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'references': stills.tolist(),
     'fade': edit.fade,
@@ -169,6 +186,10 @@ def arguments(argv=None):
   parser.add_argument('--fade', type=float, default=Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
                            f'(default {Edit.fade:g}; 0: at once)')
+  parser.add_argument('--reencode', action='store_true',
+                      help='encode every frame anew, also where the source could be joined')
+  parser.add_argument('--lossless', action='store_true',
+                      help='encode without loss: larger, and not played by every browser')
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student: few steps, one branch")
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')
@@ -193,7 +214,8 @@ def main(argv=None) -> int:
     names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
-                overrides, references.parse(given.references), given.fade)
+                overrides, references.parse(given.references), given.fade,
+                not given.reencode, given.lossless)
     video.probe(given.source)  # a wrong path is told before a model is loaded
     said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:
@@ -202,8 +224,11 @@ def main(argv=None) -> int:
   except KeyboardInterrupt:
     print('\ninterrupted: nothing was written', file=sys.stderr)
     return 130
-  for name in ('regenerated_frames', 'frames_without_a_face', 'peak_memory_mb', 'seconds'):
+  for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
+               'seconds'):
     print(f'{name}: {said[name]}')
+  if said['why_all_are_encoded']:
+    print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['audio']['seconds_past_the_video']:
     print(f'the last {said["audio"]["seconds_past_the_video"]} s of {given.audio} lie past the '
           'end of the video and were left out')

@@ -1,4 +1,4 @@
-"""The walk through a video that makes the frames of its runs anew, in order, in bounded memory."""
+"""The walk through the regions of a video that makes frames anew, in order, in bounded memory."""
 
 import collections
 
@@ -12,7 +12,7 @@ from vidregen_jax.models import codec
 
 
 class Retake:
-  """Walks through the source once, in order, and makes the frames of the runs as it goes.
+  """Walks through regions of the source, in order, and makes the frames of the runs as it goes.
 
   Memory holds a latent frame's 4 frames, those that wait for a run's end, and the sampler's state,
   however long the video.
@@ -25,14 +25,30 @@ class Retake:
     self._size = machine.models.codec.size
     self._mask = compose.lower_face_mask(self._size, soft=True)
 
-  def frames(self, runs):
-    """Yields (frame, image) in order; the image is None where the frame is left as it is."""
-    source = _Ahead(video.frames(self._edit.source), self._clock)
+  def frames(self, runs, regions):
+    """Yields (frame, image) of every frame of the regions, in order.
+
+    Args:
+      runs: spans.Run of what is made, ascending.
+      regions: (start, stop) of frames, ascending; every run lies in one.
+
+    Yields:
+      video.Frame, and uint8 [H, W, 3] or None where the frame is left as it is.
+    """
+    for start, stop in regions:
+      within = [run for run in runs if start <= run.start < stop]
+      first = min([start, *(run.warm for run in within[:1])])
+      source = _Ahead(video.frames(self._edit.source, first), first, self._clock)
+      for frame, image in self._region(within, source, stop):
+        if frame.index >= start:
+          yield frame, image
+
+  def _region(self, runs, source, stop):
     for run in runs:
       while source.next_index < run.warm:
         yield source.take(), None
       yield from self._run(run, source)
-    while source.peek(1):
+    while source.next_index < stop:
       yield source.take(), None
 
   def _run(self, run, source):
@@ -158,9 +174,9 @@ class Retake:
 class _Ahead:
   """Frames of a video, some of which can be looked at before they are taken."""
 
-  def __init__(self, frames, clock):
+  def __init__(self, frames, first, clock):
     self._frames, self._clock, self._waiting = frames, clock, []
-    self.next_index = 0
+    self.next_index = first
 
   def peek(self, count):
     """The next `count` frames, fewer at the end."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import audio, encode
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -19,7 +19,7 @@ def compose(info, new_audio, wanted, whole):
     whole: whether the whole video is regenerated.
 
   Returns:
-    video.Soundtrack, and the seconds of new sound that lie past the video's end.
+    encode.Soundtrack, and the seconds of new sound that lie past the video's end.
 
   Raises:
     UserError: no sound where it is needed, or too little.
@@ -35,7 +35,7 @@ def compose(info, new_audio, wanted, whole):
   if whole:
     length = round((float(info.start_time + info.duration) - new_start) * rate)
     cut = max(new.shape[1] - length, 0) / rate
-    return video.Soundtrack(new[:, :length], rate, new_start, bit_rate), cut
+    return encode.Soundtrack(new[:, :length], rate, new_start, bit_rate), cut
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: leave --span out to '
                     'regenerate the whole video with the new one')
@@ -51,14 +51,14 @@ def compose(info, new_audio, wanted, whole):
     length = round((stop - start) * own_rate) - round((begin - start) * own_rate)
     patch = np.pad(patch, [(0, 0), (0, max(length - patch.shape[1], 0))], mode='edge')[:, :length]
     samples = audio.splice(samples, own_rate, patch, own_rate, begin - start, stop - start)
-  return video.Soundtrack(samples, own_rate, start, bit_rate), 0.0
+  return encode.Soundtrack(samples, own_rate, start, bit_rate), 0.0
 
 
 def listen(sound, times, durations, listener):
   """The audio features of latent frames.
 
   Args:
-    sound: video.Soundtrack that the mouth follows.
+    sound: encode.Soundtrack that the mouth follows.
     times, durations: [4T] seconds.
     listener: System.listen.
 

@@ -1,0 +1,230 @@
+"""Joined files: what was not asked for is the source's, packet by packet and bit by bit."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from vidregen_jax import errors
+from vidregen_jax.media import encode, join, planes, video
+
+COUNT, TOUCHED = 48, (17, 20)
+
+
+def picture(index, height=48, width=64):
+  y, x = np.mgrid[:height, :width]
+  image = np.stack([x * 3 + 5 * index, y * 4 - 3 * index, 2 * (x + y) + index], -1)
+  return (image % 256).astype(np.uint8)
+
+
+def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None, base='1/12800',
+         sound=False, rotated=False, tags=(1, 1), **params):
+  """A source of 48 frames with a key frame every 12."""
+  base = Fraction(base)
+  settings = {'keyint': 12, 'min-keyint': 12, 'scenecut': 0} | {
+    name.replace('_', '-'): value for name, value in params.items()}
+  profile = settings.pop('profile', None)
+  with av.open(str(path), 'w', options={'video_track_timescale': str(base.denominator)}) as out:
+    options = {'x264-params': ':'.join(f'{k}={v}' for k, v in settings.items())}
+    if codec != 'libx264':
+      options = {'g': '12'}
+    if profile:
+      options['profile'] = profile
+    stream = out.add_stream(codec, rate=25, options=options)
+    stream.width, stream.height = size
+    stream.pix_fmt = pix_fmt
+    stream.codec_context.time_base = stream.time_base = base
+    stream.codec_context.color_range, stream.codec_context.colorspace = tags
+    if rotated:
+      stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+    tone = None
+    if sound:
+      tone = out.add_stream('aac', rate=16_000, layout='mono')
+      samples = np.sin(np.arange(32_000) * 0.1, dtype=np.float32)[None] * 0.3
+      frame = av.AudioFrame.from_ndarray(samples, 'fltp', 'mono')
+      frame.sample_rate, frame.pts = 16_000, 0
+      out.mux(tone.encode(frame))
+      out.mux(tone.encode(None))
+    for index, stamp in enumerate(stamps or range(0, COUNT * 512, 512)):
+      frame = av.VideoFrame.from_ndarray(picture(index, size[1], size[0]), 'rgb24').reformat(
+        format=pix_fmt, dst_color_range=tags[0])
+      frame.pts, frame.time_base = stamp, base
+      out.mux(stream.encode(frame))
+    out.mux(stream.encode(None))
+  return path
+
+
+def edit(source, out, touched=(TOUCHED,), audio=None, crf=12):
+  """Inverts a corner of the touched frames; returns the plan."""
+  info = video.probe(source)
+  planned = join.plan(info, out, touched)
+  assert isinstance(planned, join.Plan), planned
+  with join.Joined(out, info, planned, audio=audio, crf=crf) as writer:
+    for start, stop in planned.regions:
+      for frame in video.frames(source, start, stop):
+        if any(a <= frame.index < b for a, b in touched):
+          image = frame.image.copy()
+          image[8:24, 8:24] = 255 - image[8:24, 8:24]
+          writer.replace(frame, image)
+        else:
+          writer.copy(frame)
+  return planned
+
+
+def packets(path, kind='video'):
+  with av.open(str(path)) as container:
+    return [(p.pts, p.dts, p.duration, bytes(p))
+            for p in container.demux(getattr(container.streams, kind)[0]) if p.size]
+
+
+VFR = [0, 700, 1100, 1700, *range(2300, 2300 + 44 * 512, 512)]
+SOURCES = {
+  'plain': {},
+  'no b-frames': dict(bframes=0),
+  'pyramid': dict(bframes=5, b_pyramid='normal', b_adapt=0),
+  'open groups': dict(open_gop=1, bframes=2, b_adapt=0),
+  'baseline': dict(profile='baseline'),
+  'main': dict(profile='main'),
+  'ten bits': dict(pix_fmt='yuv420p10le', profile='high10'),
+  '4:2:2': dict(pix_fmt='yuv422p', profile='high422'),
+  'odd': dict(pix_fmt='yuv444p', size=(63, 47), profile='high444'),
+  'full range, 601': dict(tags=(2, 5)),
+  'variable rate': dict(stamps=VFR),
+  'late': dict(stamps=list(range(640, 640 + COUNT * 512, 512))),
+  'NTSC': dict(stamps=list(range(0, COUNT * 1001, 1001)), base='1/30000'),
+  'rotated': dict(rotated=True),
+  'slices': dict(slices=4),
+  'another number': dict(sps_id=3),
+}
+
+
+@pytest.mark.parametrize('name', SOURCES)
+@pytest.mark.parametrize('suffix', ['mp4', 'mov'])
+def test_what_was_not_asked_for_is_the_sources(name, suffix, tmp_path):
+  source = make(tmp_path / f'source.{suffix}', sound=True, **SOURCES[name])
+  out = tmp_path / f'out.{suffix}'
+  (start, stop), = edit(source, out, audio=source).regions
+  assert TOUCHED[0] - 8 <= start <= TOUCHED[0] and TOUCHED[1] <= stop
+  assert stop < COUNT or name == 'open groups'
+  before, after = packets(source), packets(out)
+  assert before[:start] == after[:start] and before[stop:] == after[stop:]
+  assert {p[0]: p[2] for p in before} == {p[0]: p[2] for p in after}
+  assert packets(source, 'audio') == packets(out, 'audio')
+  old, new = list(video.frames(source)), list(video.frames(out))
+  assert [f.pts for f in old] == [f.pts for f in new]
+  for a, b in zip(old, new, strict=True):
+    if not start <= a.index < stop:
+      assert planes.same(a.source, b.source), a.index
+    elif not TOUCHED[0] <= a.index < TOUCHED[1]:
+      assert np.abs(a.image.astype(int) - b.image).mean() < 2
+    else:  # the corner's colours are turned round
+      corner = b.image[10:22, 10:22].astype(int) + a.image[10:22, 10:22]
+      assert np.abs(corner - 255).mean() < 12
+  seen, made = video.probe(source), video.probe(out)
+  for field in ('width', 'height', 'rate', 'time_base', 'codec', 'pix_fmt', 'frame_count',
+                'duration', 'start_time', 'rotation', 'display_matrix', 'color_range',
+                'color_space', 'audio_bit_rate'):
+    assert getattr(seen, field) == getattr(made, field), field
+
+
+def test_without_loss_nothing_but_the_touched_pixels_changes(tmp_path):
+  source, out = make(tmp_path / 'source.mp4', bframes=2), tmp_path / 'out.mp4'
+  with encode.Writer(out, video.probe(source), crf=0) as writer:
+    for frame in video.frames(source):
+      image = frame.image.copy()
+      if TOUCHED[0] <= frame.index < TOUCHED[1]:
+        image[8:24, 8:24] = 255 - image[8:24, 8:24]
+      writer.replace(frame, image)
+  for a, b in zip(video.frames(source), video.frames(out), strict=True):
+    if TOUCHED[0] <= a.index < TOUCHED[1]:
+      old, new = planes._arrays(a.source), planes._arrays(b.source)
+      luma = np.argwhere(old[0] != new[0])
+      assert len(luma) > 200 and luma.min() >= 8 and luma.max() < 24
+      for chroma in (1, 2):  # half the size; a scaler's taps reach two samples further
+        at = np.argwhere(old[chroma] != new[chroma])
+        assert at.min() >= 4 - 2 and at.max() < 12 + 2
+    else:
+      assert planes.same(a.source, b.source)
+
+
+def test_regions_begin_late_end_early_and_are_merged():
+  # Two groups of I P B B, shown 0 2 3 1 and 4 ..., then an open one, whose first B looks back.
+  shown = np.array([0, 3, 1, 2, 4, 7, 5, 6, 9, 8, 10, 11])
+  clean = np.zeros(12, bool)
+  clean[[0, 4, 10]] = True
+  packets = join.Packets(shown * 10, np.arange(12) * 10 - 10, np.full(12, 10), clean)
+  assert packets.regions([(2, 3)]) == [(1, 4)]  # frame 1 needs nothing after it but the P
+  assert packets.regions([(5, 6)]) == [(5, 10)]  # the group at 8 is open: it cannot be begun
+  assert packets.regions([(1, 2), (3, 5)]) == [(1, 10)]
+  assert packets.regions([(0, 12)]) == [(0, 12)]
+  assert packets.regions([]) == [] and packets.regions([(3, 3)]) == []
+  assert packets.regions([(1, 2), (11, 12)]) == [(1, 4), (11, 12)]
+
+
+def test_a_header_comes_back_and_takes_more_sets():
+  header = join.Header(bytes([1, 100, 0, 31]), 4, (b'\x67\x64\0\x1f\xac', ), (b'\x68\xeb', ),
+                       b'\xfd\xf8\xf8\0')
+  assert join.Header.parse(header.pack()) == header
+  assert header.free_number() == 1  # both bear 0
+  more = header.adding((b'\x67\x64\0\x28\x40', ), (b'\x68\x50', ))
+  again = join.Header.parse(more.pack())
+  assert again == more and again.start[3] == 40 and len(again.sps) == len(again.pps) == 2
+  for broken in (b'', b'\0' * 20, header.pack()[:9]):
+    with pytest.raises(ValueError, match='avcC'):
+      join.Header.parse(broken)
+
+
+@pytest.mark.parametrize(('options', 'out', 'reason'), [
+  (dict(codec='mpeg4'), 'out.mp4', 'it is mpeg4, not h264'),
+  (dict(tff=1), 'out.mp4', 'interlaced'),
+  ({}, 'out.webm', 'no mp4 or mov'),
+])
+def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
+  source = make(tmp_path / 'source.mp4', **options)
+  assert reason in join.plan(video.probe(source), tmp_path / out, [TOUCHED])
+
+
+def test_a_matroska_is_not_joined(tmp_path):
+  source = make(tmp_path / 'source.mkv', base='1/1000',
+                stamps=list(range(0, COUNT * 40, 40)))
+  assert 'matroska' in join.plan(video.probe(source), tmp_path / 'out.mp4', [TOUCHED])
+
+
+def test_frames_out_of_order_or_missing_are_refused_and_leave_nothing(tmp_path):
+  source, out = make(tmp_path / 'source.mp4'), tmp_path / 'out.mp4'
+  info = video.probe(source)
+  planned = join.plan(info, out, [TOUCHED])
+  frames = list(video.frames(source, *planned.regions[0]))
+  with pytest.raises(ValueError, match='was to come next'), join.Joined(out, info, planned) as w:
+    w.copy(frames[1])
+  with pytest.raises(ValueError, match='never written'), join.Joined(out, info, planned) as w:
+    for frame in frames[:-1]:
+      w.copy(frame)
+  assert [path.name for path in tmp_path.iterdir()] == ['source.mp4']
+
+
+@pytest.mark.parametrize('spoilt', ['same', 'coarse'])
+def test_what_does_not_decode_to_what_was_written_is_refused(spoilt, tmp_path, monkeypatch):
+  source, out = make(tmp_path / 'source.mp4'), tmp_path / 'out.mp4'
+  random = np.random.default_rng(0)
+  wrong = {'same': lambda a, b: False, 'coarse': lambda frame, size: random.normal(0, 99, (3, 4))}
+  monkeypatch.setattr(planes, spoilt, wrong[spoilt])
+  with pytest.raises(errors.UserError, match='decoded to what was written; --reencode'):
+    edit(source, out)
+  assert [path.name for path in tmp_path.iterdir()] == ['source.mp4']
+
+
+def test_a_writer_changes_only_what_differs_in_its_planes(tmp_path):
+  source = make(tmp_path / 'source.mp4', pix_fmt='yuv420p10le', profile='high10')
+  frame = next(video.frames(source))
+  info = video.probe(source)
+  assert planes.same(planes.with_image(frame, frame.image, info, info.pix_fmt), frame.source)
+  image = frame.image.copy()
+  image[16:32, 16:32] = (200, 30, 90)
+  made = planes.with_image(frame, image, info, info.pix_fmt)
+  changed = np.argwhere(planes._arrays(made)[0] != planes._arrays(frame.source)[0])
+  assert (changed.min(0) >= 16 - 3).all() and (changed.max(0) < 32 + 3).all()
+  back = video.Frame(0, 0, Fraction(0), 0, made).image
+  error = np.abs(back[20:28, 20:28].astype(int) - (200, 30, 90))
+  assert error.mean() < 2  # the old picture was no exact YUV, so neither is the sum

@@ -1,0 +1,333 @@
+"""Video files written: a file appears whole or not at all, with times, colours, turn and sound.
+
+  info = video.probe('in.mp4')
+  with encode.Writer('out.mp4', info, audio='in.mp4') as writer:
+    for frame in video.frames('in.mp4'):
+      if frame.time < 2:
+        writer.copy(frame)                          # the decoded planes, without a way through RGB
+      else:
+        writer.write(edit(frame.image), frame.pts, frame.duration)
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange
+
+from vidregen_jax import errors
+from vidregen_jax.media import planes, video
+
+_SUFFIXES = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov'}
+_LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
+_MAX_TIMESCALE = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Soundtrack:
+  """Samples to be encoded as a file's sound.
+
+  Attributes:
+    samples: float32 [channels, n] in [-1, 1].
+    rate: Samples per second.
+    start: Seconds, on the video's clock, of the first sample.
+    bit_rate: Bits per second for AAC.
+  """
+
+  samples: np.ndarray
+  rate: int
+  start: Fraction = Fraction(0)
+  bit_rate: int = 192_000
+
+
+class File:
+  """An mp4 or mov in the making, with its sound; a subclass adds the pictures.
+
+  The file is made under a hidden `.part` name beside `path` and renamed when the `with` block ends
+  well; on any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left
+  as it was.
+
+  Args:
+    path: Where to write; .mp4, .m4v or .mov.
+    time_base: Seconds per unit of the pictures' times.
+    audio: A file whose sound is copied packet by packet, or a `Soundtrack` to be encoded as AAC.
+  """
+
+  def __init__(self, path: str | os.PathLike, time_base: Fraction,
+               audio: str | os.PathLike | Soundtrack | None = None):
+    self.path = pathlib.Path(path)
+    self._time_base, self._audio = time_base, audio
+    if self.path.suffix.lower() not in _SUFFIXES:
+      raise errors.UserError(f'{path}: can write {", ".join(_SUFFIXES)} only; choose one of them')
+    if not self.path.parent.is_dir():
+      raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
+    self._part = self.path.with_name(f'.{self.path.stem}.{os.getpid()}.part{self.path.suffix}')
+    self._sources: list[av.container.InputContainer] = []
+
+  def _add_pictures(self) -> None:
+    """Adds the stream of pictures to `self._container`."""
+    raise NotImplementedError
+
+  def _finish_pictures(self) -> None:
+    """Muxes what is left of them."""
+    raise NotImplementedError
+
+  def _check(self, path: pathlib.Path) -> None:
+    """Looks at the finished file before it gets its name."""
+
+  @contextlib.contextmanager
+  def _told(self) -> Iterator[None]:
+    """What the disk refuses is told by cause, not by where in the code it came up."""
+    try:
+      yield
+    except (av.error.FFmpegError, OSError) as error:
+      raise errors.UserError(f'{self.path}: cannot be written ({error.strerror}); nothing was '
+                             'left there') from error
+
+  def __enter__(self) -> 'Writer':
+    try:
+      with self._told():
+        self._open()
+    except BaseException:
+      self._discard()
+      raise
+    return self
+
+  def _open(self) -> None:
+    rates = []
+    if isinstance(self._audio, Soundtrack):
+      rates = [self._audio.rate]
+    elif self._audio is not None:
+      self._sources = [video.open_input(self._audio)]
+      rates = [stream.rate for stream in self._sources[0].streams.audio]
+    # The tracks' start times are stored in the movie's time scale, a millisecond by default:
+    # one that every track's own scale divides keeps a late first frame exactly where it is.
+    scale = self._time_base.denominator
+    movie_scale = math.lcm(scale, *rates)
+    self._container = av.open(
+      os.fspath(self._part), 'w', format=_SUFFIXES[self.path.suffix.lower()],
+      options=dict(movflags='+faststart', video_track_timescale=str(scale),
+                   movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale)))
+    self._add_pictures()
+    self._sound = self._sound_packets()
+    self._next_sound = next(self._sound, None)
+
+  def _mux_sound(self, until: Fraction | float) -> None:
+    """Muxes the sound up to a time, so that neither track waits in memory for the other."""
+    while self._next_sound is not None:
+      packet = self._next_sound
+      if packet.dts is not None and packet.dts * packet.time_base > until:
+        return
+      self._container.mux(packet)
+      self._next_sound = next(self._sound, None)
+
+  def _sound_packets(self) -> Iterator[av.Packet]:
+    if isinstance(self._audio, Soundtrack):
+      return self._encoded_sound(self._audio, self._add_aac(self._audio))
+    if self._sources:
+      streams = {}
+      for stream in self._sources[0].streams.audio:
+        name = stream.codec_context.name
+        try:
+          streams[stream.index] = self._container.add_stream_from_template(stream)
+        except ValueError as error:
+          raise errors.UserError(
+            f'{self._audio}: {name} sound cannot be copied into {self.path.suffix}; '
+            'give its samples to have them encoded as AAC') from error
+      return self._copied_sound(streams)
+    return iter(())
+
+  def _add_aac(self, sound: Soundtrack):
+    channels = sound.samples.shape[0] if sound.samples.ndim == 2 else 0
+    if channels not in _LAYOUTS:
+      raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n] with '
+                       f'{", ".join(map(str, _LAYOUTS))} channels')
+    stream = self._container.add_stream('aac', rate=sound.rate, layout=_LAYOUTS[channels])
+    if sound.rate not in stream.codec_context.codec.audio_rates:
+      raise errors.UserError(f'AAC has no {sound.rate} Hz; resample the sound to 48000 Hz')
+    stream.bit_rate = sound.bit_rate
+    return stream
+
+  def _encoded_sound(self, sound: Soundtrack, stream) -> Iterator[av.Packet]:
+    offset = round(sound.start * sound.rate)
+    end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or 1024
+    # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
+    # container hides it to the sample.
+    for begin in range(0, end, block):
+      size = min(block, end - begin)
+      piece = np.zeros((sound.samples.shape[0], size), np.float32)
+      first = max(begin, offset)
+      if first < begin + size:
+        piece[:, first - begin:] = sound.samples[:, first - offset:begin + size - offset]
+      frame = av.AudioFrame.from_ndarray(piece, 'fltp', stream.layout.name)
+      frame.sample_rate, frame.pts = sound.rate, begin
+      frame.time_base = Fraction(1, sound.rate)
+      yield from self._timed_sound(stream.encode(frame), end)
+    yield from self._timed_sound(stream.encode(None), end)
+
+  @staticmethod
+  def _timed_sound(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:
+    """Ends the last packet at the last sample: the encoder fills it up with silence."""
+    for packet in packets:
+      packet.duration = min(packet.duration, end - packet.pts)
+      if packet.duration > 0:
+        yield packet
+
+  def _copied_sound(self, streams: dict) -> Iterator[av.Packet]:
+    if not streams:
+      return
+    source = self._sources[0]
+    for packet in source.demux([source.streams[index] for index in streams]):
+      if packet.dts is not None:
+        packet.stream = streams[packet.stream_index]
+        yield packet
+
+  def __exit__(self, kind, error, trace) -> None:
+    if kind is not None:
+      self._discard()
+      return
+    try:
+      with self._told():
+        self._finish_pictures()
+        self._mux_sound(math.inf)
+        self._container.close()
+        self._check(self._part)
+        os.replace(self._part, self.path)
+    except BaseException:
+      self._discard()
+      raise
+    self._close_sources()
+
+  def _discard(self) -> None:
+    try:
+      if hasattr(self, '_container'):
+        self._container.close()
+    except (av.error.FFmpegError, OSError):
+      pass  # What could not be finished is about to be removed.
+    finally:
+      self._close_sources()
+      self._part.unlink(missing_ok=True)
+
+  def _close_sources(self) -> None:
+    for source in self._sources:
+      source.close()
+
+
+class Writer(File):
+  """Writes an mp4 or mov with the timestamps, colours and rotation of `info`.
+
+  Video is H.264, 4:2:0 (4:4:4 where a side is odd, which 4:2:0 cannot hold).
+
+  Args:
+    path: Where to write; .mp4, .m4v or .mov.
+    info: What to keep: size, time base, average rate, colour tags, rotation, pixel shape.
+    crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst.
+    preset: x264's preset: speed against file size.
+    audio: As for `File`.
+  """
+
+  def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
+               preset: str = 'medium', audio: str | os.PathLike | Soundtrack | None = None):
+    super().__init__(path, info.time_base, audio)
+    self.info = info
+    self._crf, self._preset = crf, preset
+    self._durations: dict[int, int] = {}
+    self._last_pts: int | None = None
+
+  def _add_pictures(self) -> None:
+    info = self.info
+    odd = info.width % 2 or info.height % 2
+    options = dict(crf=str(self._crf), preset=self._preset)
+    stream = self._container.add_stream('libx264', rate=info.rate, options=options)
+    stream.width, stream.height = info.width, info.height
+    stream.pix_fmt = 'yuv444p' if odd else 'yuv420p'
+    context = stream.codec_context
+    context.time_base = stream.time_base = info.time_base
+    if info.sample_aspect_ratio:
+      context.sample_aspect_ratio = stream.sample_aspect_ratio = info.sample_aspect_ratio
+    context.color_range, context.colorspace = info.color_range, info.tagged_matrix
+    context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
+    if info.display_matrix:
+      stream.set_display_matrix(info.display_matrix)
+    self._stream = stream
+
+  def _finish_pictures(self) -> None:
+    if self._last_pts is None:
+      raise errors.UserError(f'{self.path}: nothing was written to it')
+    self._mux_video(self._stream.encode(None))
+
+  def write(self, image: np.ndarray, pts: int, duration: int | None = None) -> None:
+    """Adds one picture.
+
+    Args:
+      image: uint8 [H, W, 3] RGB.
+      pts: When it is shown, in units of `info.time_base`; above the last one written.
+      duration: How long, in the same units; only the last frame's matters to players.
+    """
+    self._encode(planes.from_image(image, self.info, self._stream.pix_fmt), pts, duration)
+
+  def copy(self, frame: video.Frame) -> None:
+    """Adds a frame as it was decoded: its planes go to the encoder without a way through RGB."""
+    self._encode(planes.as_format(frame, self.info, self._stream.pix_fmt), frame.pts,
+                 frame.duration)
+
+  def replace(self, frame: video.Frame, image: np.ndarray) -> None:
+    """Adds a frame with another picture: what is the same in both keeps its very planes."""
+    self._encode(planes.with_image(frame, image, self.info, self._stream.pix_fmt), frame.pts,
+                 frame.duration)
+
+  def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:
+    if self._last_pts is not None and pts <= self._last_pts:
+      raise errors.UserError(f'frame times must rise: {pts} comes after {self._last_pts}')
+    if pts < 0:
+      raise errors.UserError(f'frame time {pts} is before 0, which an mp4 cannot hold')
+    self._last_pts = pts
+    if duration:
+      self._durations[pts] = duration
+    # The decoder's picture types would otherwise force the encoder's.
+    frame.pict_type = 0
+    frame.pts, frame.time_base = pts, self.info.time_base
+    with self._told():
+      self._mux_video(self._stream.encode(frame))
+
+  def _mux_video(self, packets: Iterable[av.Packet]) -> None:
+    for packet in packets:
+      packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+      self._mux_sound(packet.dts * packet.time_base)
+      self._container.mux(packet)
+
+
+def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Fraction | float | int,
+               samples: np.ndarray | None = None, sample_rate: int | None = None, *,
+               crf: float = 16) -> None:
+  """Writes pictures at one fixed rate, tagged BT.709, with an optional AAC soundtrack.
+
+  Args:
+    path: .mp4, .m4v or .mov.
+    images: uint8 [H, W, 3] RGB each, all of one size.
+    rate: Frames per second.
+    samples: float32 [channels, n] or [n] in [-1, 1], starting with the first picture.
+    sample_rate: Samples per second.
+    crf: As for `Writer`.
+  """
+  rate = Fraction(rate).limit_denominator(1001)
+  images = iter(images)
+  first = next(images, None)
+  if first is None:
+    raise ValueError('no images to write')
+  info = video.VideoInfo(
+    os.fspath(path), first.shape[1], first.shape[0], rate=rate, time_base=1 / rate,
+    color_range=int(ColorRange.MPEG), color_space=1, color_primaries=1, color_trc=1)
+  sound = None
+  if samples is not None:
+    sound = Soundtrack(np.atleast_2d(samples), sample_rate)
+  with Writer(path, info, crf=crf, audio=sound) as writer:
+    writer.write(first, 0, 1)
+    for pts, image in enumerate(images, start=1):
+      writer.write(image, pts, 1)
