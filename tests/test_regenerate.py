@@ -57,8 +57,8 @@ def test_only_the_span_and_only_the_lower_face_change(clip, edited):
   (before, times), (after, _) = decode(clip), decode(edited)
   change = np.abs(after - before).mean((1, 2, 3))
   inside = np.array([0.6 <= t < 1.0 for t in map(float, times)])
-  # Up to the next key frame x264 encodes untouched frames too, within half a grey level.
-  assert change[~inside].max() < 0.7
+  # Up to the next key frame x264 encodes untouched frames too, within a grey level.
+  assert change[~inside].max() < 1
   first, = np.flatnonzero(inside[1:] & ~inside[:-1]) + 1
   (start, _), = json.loads(edited.with_suffix('.json').read_text())['encoded_frames']
   assert 0 < start <= first and not change[:start].any()
@@ -78,10 +78,9 @@ def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other
         '--consent', CONSENT, '--out', str(out), '--noise', '0', '--fade', fade]) == 0
     (before, times), (after, _) = decode(clip), decode(out)
     changes[fade] = np.abs(after - before).mean((1, 2, 3))
-  inside = [i for i, t in enumerate(times) if 0.6 <= t < 1.0]
-  ratio = changes['0.2'] / changes['0']
-  assert ratio[inside[0]] < 0.85 and ratio[inside[-1]] < 0.85
-  assert 0.9 < ratio[inside[len(inside) // 2]] < 1.1
+  inside = np.array([0.6 <= t < 1.0 for t in times])
+  ratio = changes['0.2'][inside] / changes['0'][inside]
+  assert ratio[0] < 0.85 and ratio[-1] < 0.85 and 0.9 < ratio[len(ratio) // 2] < 1.1
 
 
 def test_sound_outside_the_span_is_the_sources(clip, edited, other):
