@@ -1,0 +1,84 @@
+"""Both edges of a span in written videos: the jump of the lower face, against real footage.
+
+  python -m bench.seams --checkpoint=checkpoints/talkers
+
+Test clips are edited between 40 and 65 % of their length with another clip's sound, once for each
+way for faces to come and go there. The jump is the mean absolute change of the lower face's pixels,
+in the canonical crop, between the two frames at an edge; beside it the same in the source.
+"""
+
+import functools
+import pathlib
+import tempfile
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from vidregen_jax import commands, likeness, listening, regenerate, report, system
+from vidregen_jax.media import faces, video
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
+_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
+_CLIPS = flags.DEFINE_integer('clips', 16, 'How many clips at most.', lower_bound=2)
+_STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+_SPAN = 0.40, 0.65
+_FADES = 0.0, 0.1, 0.2, 0.4
+_SIZE = 96
+
+
+def jumps(path, track, at):
+  """The jump from each frame of `at` to the next, all lower faces cut by the source's track."""
+  where = likeness.lower_face(_SIZE)
+  crops = np.stack([faces.crop(frame.image, track.affine[frame.index], _SIZE)
+                    for frame in video.frames(path)])
+  return likeness.jumps(crops[None], where)[0][at]
+
+
+def measure(machine, clip, other, folder):
+  """Jumps by row of the table: at the left and at the right edge; of real footage, all."""
+  track = faces.track_file(clip.path)
+  span = tuple(share * clip.seconds for share in _SPAN)
+  within = np.flatnonzero((track.times >= span[0]) & (track.times < span[1]))
+  edges = [within[0] - 1, within[-1]]
+  jump = functools.partial(jumps, track=track)
+  rows = {'source, everywhere': jump(clip.path, at=slice(None)),
+          'source, at the edges': jump(clip.path, at=edges)}
+  for fade in _FADES:
+    out = folder / f'{clip.path.stem}_{fade}.mp4'
+    regenerate.regenerate(
+      regenerate.Edit(str(clip.path), str(other.path), (span,), 'rendered people', str(out),
+                      fade=fade), machine, show=False)
+    rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
+  return rows
+
+
+def run():
+  """Prints the table.
+
+  Raises:
+    UserError: something is missing.
+  """
+  clips = [clip for clip in listening.read_clips(_PACK.value, 'test') if clip.seconds > 2]
+  machine = system.load(_CHECKPOINT.value, _STUDENT.value)
+  rows = {}
+  with tempfile.TemporaryDirectory() as folder:
+    pairs = [(a, b) for a, b in listening.pair(clips) if b.seconds > _SPAN[1] * a.seconds]
+    for clip, other in tqdm.tqdm(pairs[:_CLIPS.value], unit='clip'):
+      for name, found in measure(machine, clip, other, pathlib.Path(folder)).items():
+        rows.setdefault(name, []).append(found)
+  print('| lower face, from frame to frame | left edge | right edge | 95th percentile of both |')
+  print('|---|---|---|---|')
+  for name, found in rows.items():
+    all_of = np.concatenate(found)
+    by_edge = np.median(found, axis=0) if 'everywhere' not in name else [np.median(all_of)] * 2
+    print(f'| {name} | {by_edge[0]:.2f} | {by_edge[1]:.2f} | {np.percentile(all_of, 95):.2f} |')
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value),
+                      {name: [x.tolist() for x in found] for name, found in rows.items()})
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')
