@@ -55,12 +55,12 @@ def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None
   return path
 
 
-def edit(source, out, touched=(TOUCHED,), audio=None, crf=12):
+def edit(source, out, touched=(TOUCHED,), audio=None, keep=None, crf=12):
   """Inverts a corner of the touched frames; returns the plan."""
   info = video.probe(source)
   planned = join.plan(info, out, touched)
   assert isinstance(planned, join.Plan), planned
-  with join.Joined(out, info, planned, audio=audio, crf=crf) as writer:
+  with join.Joined(out, info, planned, audio=audio, keep=keep, crf=crf) as writer:
     for start, stop in planned.regions:
       for frame in video.frames(source, start, stop):
         if any(a <= frame.index < b for a, b in touched):
@@ -78,6 +78,14 @@ def packets(path, kind='video'):
             for p in container.demux(getattr(container.streams, kind)[0]) if p.size]
 
 
+ASS = b'''[Script Info]
+ScriptType: v4.00+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour
+Style: Default,Arial,16,&Hffffff
+[Events]
+Format: Layer, Start, End, Style, Text
+'''
 VFR = [0, 700, 1100, 1700, *range(2300, 2300 + 44 * 512, 512)]
 SOURCES = {
   'plain': {},
@@ -126,6 +134,52 @@ def test_what_was_not_asked_for_is_the_sources(name, suffix, tmp_path):
                 'duration', 'start_time', 'rotation', 'display_matrix', 'color_range',
                 'color_space', 'audio_bit_rate'):
     assert getattr(seen, field) == getattr(made, field), field
+
+
+def test_other_tracks_chapters_and_metadata_are_kept(tmp_path):
+  source, full = make(tmp_path / 'source.mp4', sound=True), tmp_path / 'full.mp4'
+  with av.open(str(source)) as old, av.open(str(full), 'w') as new:
+    new.metadata.update(title='A take', comment='keep me')
+    new.set_chapters([dict(id=i, start=a, end=b, time_base=Fraction(1, 1000),
+                           metadata={'title': name})
+                      for i, (a, b, name) in enumerate([(0, 900, 'one'), (900, 1920, 'two')])])
+    film, tone = (new.add_stream_from_template(s) for s in (old.streams.video[0],
+                                                            old.streams.audio[0]))
+    second = new.add_stream_from_template(old.streams.audio[0])
+    second.metadata['language'] = 'deu'
+    said = new.add_stream('mov_text')
+    said.codec_context.subtitle_header = ASS
+    said.metadata['language'] = 'eng'
+    for packet in old.demux():
+      if packet.size:
+        again = av.Packet(bytes(packet))
+        again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+        again.duration, again.is_keyframe = packet.duration, packet.is_keyframe
+        for to in ([film] if packet.stream.type == 'video' else [tone, second]):
+          again.stream = to
+          new.mux(again)
+    words = av.Packet(b'\0\5hello')
+    words.pts = words.dts = 200
+    words.duration, words.time_base, words.stream = 900, Fraction(1, 1000), said
+    new.mux(words)
+  out = tmp_path / 'out.mp4'
+  sound = encode.Soundtrack(np.zeros((1, 16_000), np.float32), 16_000)
+  edit(full, out, audio=sound, keep=full)
+  with av.open(str(full)) as before, av.open(str(out)) as after:
+    kinds = lambda container: [(s.type, s.metadata.get('language')) for s in container.streams
+                               if s.type in ('video', 'audio', 'subtitle')]
+    assert kinds(after) == kinds(before) and len(kinds(after)) == 4
+    for key in ('title', 'comment'):
+      assert after.metadata[key] == before.metadata[key]
+    named = lambda container: [(c['start'] * c['time_base'], c['metadata']['title'])
+                               for c in container.chapters()]
+    assert named(after) == named(before) == [(0, 'one'), (Fraction(9, 10), 'two')]
+    content = lambda container, i: [bytes(p) for p in container.demux(container.streams[i])
+                                    if p.size]
+  for index in (2, 3):
+    with av.open(str(full)) as before, av.open(str(out)) as after:
+      assert content(before, index) == content(after, index)
+  assert packets(out, 'audio') != packets(full, 'audio')  # the first soundtrack is the new one
 
 
 def test_without_loss_nothing_but_the_touched_pixels_changes(tmp_path):

@@ -91,7 +91,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   spans.check(wanted, begin, end, edit.source)
   sound, cut = soundtrack.compose(info, edit.new_audio, wanted, whole)
   crf = 0 if edit.lossless else _CRF
-  target = encode.Writer(edit.out, info, audio=sound, crf=crf)  # refuses a wrong path already
+  kept = dict(audio=sound, keep=edit.source, crf=crf)
+  target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
   with clock('track faces', info.frame_count):
     track = faces.track_file(edit.source)
@@ -112,7 +113,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     planned = join.plan(info, edit.out, touched)
   regions = [(0, len(track))]
   if not isinstance(planned, str):
-    target, regions = join.Joined(edit.out, info, planned, audio=sound, crf=crf), planned.regions
+    target, regions = join.Joined(edit.out, info, planned, **kept), planned.regions
   durations = np.diff(track.times, append=end)
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
@@ -146,6 +147,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'regenerated_frames': touched,
     'encoded_frames': regions,
     'why_all_are_encoded': planned if isinstance(planned, str) else None,
+    'left_out': target.left_out,
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'references': stills.tolist(),
     'fade': edit.fade,
@@ -229,6 +231,8 @@ def main(argv=None) -> int:
     print(f'{name}: {said[name]}')
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
+  if said['left_out']:
+    print(f'left out, as {given.out} cannot hold them: {", ".join(said["left_out"])}')
   if said['audio']['seconds_past_the_video']:
     print(f'the last {said["audio"]["seconds_past_the_video"]} s of {given.audio} lie past the '
           'end of the video and were left out')

@@ -27,6 +27,8 @@ from vidregen_jax.media import planes, video
 _SUFFIXES = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov'}
 _LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
 _MAX_TIMESCALE = 2**31 - 1
+# What a muxer says of itself, and of no other file.
+_OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,12 +59,19 @@ class File:
     path: Where to write; .mp4, .m4v or .mov.
     time_base: Seconds per unit of the pictures' times.
     audio: A file whose sound is copied packet by packet, or a `Soundtrack` to be encoded as AAC.
+    keep: A file whose further soundtracks (all but the first), subtitles, chapters, title and
+      other metadata are kept.
+
+  Attributes:
+    left_out: After opening: what of `keep` the output cannot hold, in words.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
-               audio: str | os.PathLike | Soundtrack | None = None):
+               audio: str | os.PathLike | Soundtrack | None = None,
+               keep: str | os.PathLike | None = None):
     self.path = pathlib.Path(path)
-    self._time_base, self._audio = time_base, audio
+    self._time_base, self._audio, self._keep = time_base, audio, keep
+    self.left_out: list[str] = []
     if self.path.suffix.lower() not in _SUFFIXES:
       raise errors.UserError(f'{path}: can write {", ".join(_SUFFIXES)} only; choose one of them')
     if not self.path.parent.is_dir():
@@ -100,39 +109,54 @@ class File:
     return self
 
   def _open(self) -> None:
-    rates = []
+    rates, sounding, kept = [], None, None
     if isinstance(self._audio, Soundtrack):
       rates = [self._audio.rate]
     elif self._audio is not None:
-      self._sources = [video.open_input(self._audio)]
-      rates = [stream.rate for stream in self._sources[0].streams.audio]
+      sounding = self._opened(self._audio)
+      rates = [stream.rate for stream in sounding.streams.audio]
+    if self._keep is not None:
+      kept = self._opened(self._keep)
+      rates += [stream.rate for stream in kept.streams.audio[1:]]
+    metadata = {} if kept is None else {
+      key: value for key, value in kept.metadata.items() if key not in _OWN_METADATA}
+    # Keys with a dot are QuickTime's own and need another box.
+    flags = '+faststart' + '+use_metadata_tags' * any('.' in key for key in metadata)
     # The tracks' start times are stored in the movie's time scale, a millisecond by default:
     # one that every track's own scale divides keeps a late first frame exactly where it is.
     scale = self._time_base.denominator
     movie_scale = math.lcm(scale, *rates)
     self._container = av.open(
       os.fspath(self._part), 'w', format=_SUFFIXES[self.path.suffix.lower()],
-      options=dict(movflags='+faststart', video_track_timescale=str(scale),
+      options=dict(movflags=flags, video_track_timescale=str(scale),
                    movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale)))
+    self._container.metadata.update(metadata)
     self._add_pictures()
-    self._sound = self._sound_packets()
-    self._next_sound = next(self._sound, None)
+    self._beside = [self._sound_packets(sounding)]
+    if kept is not None:
+      self._container.set_chapters(kept.chapters())
+      self._beside.append(self._kept_packets(kept))
+    self._waiting = [next(packets, None) for packets in self._beside]
+
+  def _opened(self, path) -> av.container.InputContainer:
+    self._sources.append(video.open_input(path))
+    return self._sources[-1]
 
   def _mux_sound(self, until: Fraction | float) -> None:
-    """Muxes the sound up to a time, so that neither track waits in memory for the other."""
-    while self._next_sound is not None:
-      packet = self._next_sound
-      if packet.dts is not None and packet.dts * packet.time_base > until:
-        return
-      self._container.mux(packet)
-      self._next_sound = next(self._sound, None)
+    """Muxes the other tracks up to a time, so that none waits in memory for the other."""
+    for i, packets in enumerate(self._beside):
+      while (packet := self._waiting[i]) is not None:
+        if packet.dts is not None and packet.dts * packet.time_base > until:
+          break
+        self._container.mux(packet)
+        self._waiting[i] = next(packets, None)
 
-  def _sound_packets(self) -> Iterator[av.Packet]:
+  def _sound_packets(self, source) -> Iterator[av.Packet]:
     if isinstance(self._audio, Soundtrack):
       return self._encoded_sound(self._audio, self._add_aac(self._audio))
-    if self._sources:
+    if source is not None:
       streams = {}
-      for stream in self._sources[0].streams.audio:
+      for stream in source.streams.audio:
         name = stream.codec_context.name
         try:
           streams[stream.index] = self._container.add_stream_from_template(stream)
@@ -140,8 +164,22 @@ class File:
           raise errors.UserError(
             f'{self._audio}: {name} sound cannot be copied into {self.path.suffix}; '
             'give its samples to have them encoded as AAC') from error
-      return self._copied_sound(streams)
+      return self._copied(source, streams)
     return iter(())
+
+  def _kept_packets(self, source) -> Iterator[av.Packet]:
+    streams = {}
+    for stream in (*source.streams.audio[1:], *source.streams.subtitles):
+      codec = stream.codec_context.name if stream.codec_context else 'unknown'
+      try:
+        copy = self._container.add_stream_from_template(stream)
+      except ValueError:
+        self.left_out.append(f'{stream.type} track {stream.index} ({codec})')
+        continue
+      copy.metadata.update(stream.metadata)
+      copy.disposition = stream.disposition
+      streams[stream.index] = copy
+    return self._copied(source, streams)
 
   def _add_aac(self, sound: Soundtrack):
     channels = sound.samples.shape[0] if sound.samples.ndim == 2 else 0
@@ -179,10 +217,10 @@ class File:
       if packet.duration > 0:
         yield packet
 
-  def _copied_sound(self, streams: dict) -> Iterator[av.Packet]:
+  @staticmethod
+  def _copied(source, streams: dict) -> Iterator[av.Packet]:
     if not streams:
       return
-    source = self._sources[0]
     for packet in source.demux([source.streams[index] for index in streams]):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
@@ -229,12 +267,13 @@ class Writer(File):
     info: What to keep: size, time base, average rate, colour tags, rotation, pixel shape.
     crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst.
     preset: x264's preset: speed against file size.
-    audio: As for `File`.
+    audio, keep: As for `File`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
-               preset: str = 'medium', audio: str | os.PathLike | Soundtrack | None = None):
-    super().__init__(path, info.time_base, audio)
+               preset: str = 'medium', audio: str | os.PathLike | Soundtrack | None = None,
+               keep: str | os.PathLike | None = None):
+    super().__init__(path, info.time_base, audio, keep)
     self.info = info
     self._crf, self._preset = crf, preset
     self._durations: dict[int, int] = {}

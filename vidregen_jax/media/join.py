@@ -237,15 +237,15 @@ class Joined(encode.File):
     path: Where to write; .mp4, .m4v or .mov.
     info: of the source.
     planned: from `plan`.
-    audio: As for `encode.File`.
+    audio, keep: As for `encode.File`.
     crf: x264's constant rate factor, above 0: lossless H.264 is another profile, and decoders
       (FFmpeg's for one) do not change to it in the middle of a stream.
     preset: x264's preset.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, crf: float = 12, preset: str = 'medium'):
-    super().__init__(path, info.time_base, audio)
+               audio=None, keep=None, crf: float = 12, preset: str = 'medium'):
+    super().__init__(path, info.time_base, audio, keep)
     self.info, self.regions = info, planned.regions
     self._packets, self._header = planned.packets, planned.header
     self._crf, self._preset = crf, preset
@@ -259,12 +259,12 @@ class Joined(encode.File):
     self._next = self.regions[0][0] if self.regions else len(self._times)
 
   def _add_pictures(self) -> None:
-    source = video.open_input(self.info.path)
-    self._sources.append(source)
+    source = self._opened(self.info.path)
     stream = video.video_stream(source, self.info.path)
     self._old = (packet for packet in source.demux(stream) if packet.size)
     self._base = stream.time_base
     self._stream = self._container.add_stream_from_template(stream)
+    self._stream.metadata.update(stream.metadata)
     if self.regions:
       trial = self._new_encoder()
       sets = _annex_b_units(bytes(trial.extradata))
