@@ -53,7 +53,7 @@ def edit(checkpoint):
   import numpy as np
 
   from vidregen_jax import lip_reading, listening
-  from vidregen_jax.media import encode, faces, video
+  from vidregen_jax.media import audio, encode, faces, video
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
@@ -62,9 +62,8 @@ def edit(checkpoint):
 
   frames = [[frame.image for frame in video.frames(path)] for path in (source, edited, truth)]
   rows = [np.concatenate(row, axis=1) for row in zip(*frames, strict=True)]
-  sound = encode.Soundtrack(*_sound(truth))
-  encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, sound.samples,
-                   sound.rate)
+  samples, rate, _ = audio.read(truth)
+  encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, samples, rate)
 
   old, new = (listening.read_truth(path.with_suffix('.npz')) for path in (source, truth))
   seen = faces.track_file(edited)
@@ -82,13 +81,6 @@ def edit(checkpoint):
     print(f'  {value:6.3f}  {name}')
   print(f'\n{edited}               the edit\n{OUT}/side_by_side.mp4         source | edited | '
         f'truth\n{OUT}/report.json             what was done and measured')
-
-
-def _sound(path):
-  from vidregen_jax.media import audio
-
-  samples, rate, start = audio.read(path)
-  return samples, rate, start
 
 
 def main():

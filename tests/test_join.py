@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import encode, join, planes, video
+from vidregen_jax.media import aac, encode, join, planes, video
 
 COUNT, TOUCHED = 48, (17, 20)
 
@@ -19,7 +19,7 @@ def picture(index, height=48, width=64):
 
 
 def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None, base='1/12800',
-         sound=False, rotated=False, tags=(1, 1), **params):
+         sounding=False, rotated=False, tags=(1, 1), **params):
   """A source of 48 frames with a key frame every 12."""
   base = Fraction(base)
   settings = {'keyint': 12, 'min-keyint': 12, 'scenecut': 0} | {
@@ -39,7 +39,7 @@ def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None
     if rotated:
       stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
     tone = None
-    if sound:
+    if sounding:
       tone = out.add_stream('aac', rate=16_000, layout='mono')
       samples = np.sin(np.arange(32_000) * 0.1, dtype=np.float32)[None] * 0.3
       frame = av.AudioFrame.from_ndarray(samples, 'fltp', 'mono')
@@ -110,7 +110,7 @@ SOURCES = {
 @pytest.mark.parametrize('name', SOURCES)
 @pytest.mark.parametrize('suffix', ['mp4', 'mov'])
 def test_what_was_not_asked_for_is_the_sources(name, suffix, tmp_path):
-  source = make(tmp_path / f'source.{suffix}', sound=True, **SOURCES[name])
+  source = make(tmp_path / f'source.{suffix}', sounding=True, **SOURCES[name])
   out = tmp_path / f'out.{suffix}'
   (start, stop), = edit(source, out, audio=source).regions
   assert TOUCHED[0] - 8 <= start <= TOUCHED[0] and TOUCHED[1] <= stop
@@ -137,7 +137,7 @@ def test_what_was_not_asked_for_is_the_sources(name, suffix, tmp_path):
 
 
 def test_other_tracks_chapters_and_metadata_are_kept(tmp_path):
-  source, full = make(tmp_path / 'source.mp4', sound=True), tmp_path / 'full.mp4'
+  source, full = make(tmp_path / 'source.mp4', sounding=True), tmp_path / 'full.mp4'
   with av.open(str(source)) as old, av.open(str(full), 'w') as new:
     new.metadata.update(title='A take', comment='keep me')
     new.set_chapters([dict(id=i, start=a, end=b, time_base=Fraction(1, 1000),
@@ -163,8 +163,8 @@ def test_other_tracks_chapters_and_metadata_are_kept(tmp_path):
     words.duration, words.time_base, words.stream = 900, Fraction(1, 1000), said
     new.mux(words)
   out = tmp_path / 'out.mp4'
-  sound = encode.Soundtrack(np.zeros((1, 16_000), np.float32), 16_000)
-  edit(full, out, audio=sound, keep=full)
+  quiet = aac.Soundtrack(np.zeros((1, 16_000), np.float32), 16_000)
+  edit(full, out, audio=quiet, keep=full)
   with av.open(str(full)) as before, av.open(str(out)) as after:
     kinds = lambda container: [(s.type, s.metadata.get('language')) for s in container.streams
                                if s.type in ('video', 'audio', 'subtitle')]

@@ -93,9 +93,9 @@ def test_sound_outside_the_span_is_the_sources(clip, edited, other):
     part = slice(round(start * rate), round(stop * rate))
     return np.sqrt(np.mean((a[:, part] - b[:, part]) ** 2))
   level = np.sqrt(np.mean(old**2))
-  # AAC at 192 kb/s is not bit-exact: about a fiftieth of the level.
-  assert difference(old, made, 0.05, 0.55) < 0.1 * level
-  assert difference(old, made, 1.1, 1.6) < 0.1 * level
+  # Packets outside are the source's own; only the decoder's noise substitution may differ.
+  assert difference(old, made, 0.05, 0.5) < 0.02 * level
+  assert difference(old, made, 1.1, 1.6) < 0.02 * level
   new, new_rate, _ = audio.read(other)
   new = audio.resample(new, new_rate, rate)
   assert difference(new, made, 0.62, 0.98) < 0.5 * difference(old, made, 0.62, 0.98)

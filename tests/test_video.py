@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, encode, video
+from vidregen_jax.media import aac, audio, encode, video
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -175,7 +175,7 @@ def test_nothing_is_left_of_a_run_that_never_began(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['silent.mp4']
 
 
-def sound(seconds: float, rate: int, channels: int) -> np.ndarray:
+def tone(seconds: float, rate: int, channels: int) -> np.ndarray:
   """Noise bursts, whose place is known to the sample."""
   noise = np.random.default_rng(1).normal(0, .1, (channels, round(seconds * rate)))
   return (noise * (np.sin(np.arange(noise.shape[1]) / rate * 20) > 0)).astype(np.float32)
@@ -185,8 +185,8 @@ def sound(seconds: float, rate: int, channels: int) -> np.ndarray:
                          [(44_100, 2, Fraction(0)), (16_000, 1, Fraction(3, 10)),
                           (48_000, 6, Fraction(1, 50)), (44_100, 1, Fraction(-1, 10))])
 def test_encoded_sound_keeps_rate_channels_length_and_place(tmp_path, rate, channels, start):
-  samples = sound(1.3, rate, channels)
-  track = encode.Soundtrack(samples, rate, start, bit_rate=128_000 * channels)
+  samples = tone(1.3, rate, channels)
+  track = aac.Soundtrack(samples, rate, start, bit_rate=128_000 * channels)
   write(tmp_path / 'clip.mp4', info_for('1/25'), range(40), audio=track)
   read, read_rate, read_start = audio.read(tmp_path / 'clip.mp4')
   offset = round(start * rate)
@@ -200,7 +200,7 @@ def test_encoded_sound_keeps_rate_channels_length_and_place(tmp_path, rate, chan
 
 
 def test_copied_sound_is_the_same_bit_for_bit(tmp_path):
-  track = encode.Soundtrack(sound(1.6, 44_100, 2), 44_100)
+  track = aac.Soundtrack(tone(1.6, 44_100, 2), 44_100)
   write(tmp_path / 'one.mp4', info_for('1/25'), range(40), audio=track)
   write(tmp_path / 'two.mp4', info_for('1/15360'), range(507, 20_000, 512),
         audio=tmp_path / 'one.mp4')
@@ -227,7 +227,7 @@ def test_mistakes_are_named(tmp_path):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [-1, 0])
   with pytest.raises(errors.UserError, match='96000|resample'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [0],
-          audio=encode.Soundtrack(np.zeros((1, 100), np.float32), 192_000))
+          audio=aac.Soundtrack(np.zeros((1, 100), np.float32), 192_000))
   with (pytest.raises(ValueError, match='wanted uint8'),
         encode.Writer(tmp_path / 'clip.mp4', info_for('1/25')) as writer):
     writer.write(picture(0, 32, 32), 0)
@@ -235,7 +235,7 @@ def test_mistakes_are_named(tmp_path):
 
 def test_a_clip_has_its_rate_and_sound(tmp_path):
   encode.write_clip(tmp_path / 'clip.mp4', map(picture, range(30)), Fraction(30_000, 1001),
-                   sound(1, 16_000, 1)[0], 16_000)
+                   tone(1, 16_000, 1)[0], 16_000)
   info = video.probe(tmp_path / 'clip.mp4')
   assert info.rate == Fraction(30_000, 1001)
   assert info.frame_count == 30

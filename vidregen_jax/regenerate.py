@@ -89,9 +89,9 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   whole = not edit.spans
   wanted = [(begin, end)] if whole else spans.merge(edit.spans)
   spans.check(wanted, begin, end, edit.source)
-  sound, cut = soundtrack.compose(info, edit.new_audio, wanted, whole)
+  sound = soundtrack.compose(info, edit.new_audio, wanted, whole)
   crf = 0 if edit.lossless else _CRF
-  kept = dict(audio=sound, keep=edit.source, crf=crf)
+  kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
   with clock('track faces', info.frame_count):
@@ -122,7 +122,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
             else references.choose(track, in_spans, count))
   with clock('references', len(stills)):
     person = encoder.stills(retake.read_crops(edit.source, stills, track, models.codec.size))
-  take = retake.Retake(edit, machine, sampler, track, durations, sound, encoder, person, clock)
+  take = retake.Retake(edit, machine, sampler, track, durations, sound.track, encoder,
+                       person, clock)
 
   with (
     target as writer,
@@ -140,7 +141,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'source': {'path': str(edit.source), 'sha256': report.digest(edit.source), 'frames': len(track),
                'size': [info.width, info.height], 'rate': str(info.rate)},
     'audio': {'path': str(edit.new_audio), 'sha256': report.digest(edit.new_audio),
-              'seconds_past_the_video': round(cut, 3)},
+              'seconds_past_the_video': round(sound.cut, 3),
+              'why_all_is_encoded': sound.why_all_is_encoded},
     'out': str(edit.out),
     'consent': edit.consent,
     'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],

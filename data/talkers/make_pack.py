@@ -30,7 +30,7 @@ import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
 from vidregen_jax import errors
-from vidregen_jax.media import encode, faces, video
+from vidregen_jax.media import aac, encode, faces, video
 
 _words = lambda text: tuple(text.split())
 
@@ -192,7 +192,7 @@ def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Trut
     str(path), plan.size, plan.size, rate=rate, time_base=1 / rate,
     color_range=1, color_space=1, color_primaries=1, color_trc=1,
   )  # fmt: skip
-  track_of_sound = encode.Soundtrack(samples[None], sample_rate, bit_rate=AUDIO_BIT_RATE)
+  track_of_sound = aac.Soundtrack(samples[None], sample_rate, bit_rate=AUDIO_BIT_RATE)
   points = []
   with encode.Writer(path, info, crf=CRF, preset='medium', audio=track_of_sound) as writer:
     for pts, (picture, landmarks) in enumerate(pictures):

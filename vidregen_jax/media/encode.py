@@ -10,7 +10,6 @@
 """
 
 import contextlib
-import dataclasses
 import math
 import os
 import pathlib
@@ -22,30 +21,14 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors
-from vidregen_jax.media import planes, video
+from vidregen_jax.media import aac, planes, video
+
+Sound = str | os.PathLike | aac.Soundtrack | aac.Patched | None
 
 _SUFFIXES = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov'}
-_LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
 _MAX_TIMESCALE = 2**31 - 1
 # What a muxer says of itself, and of no other file.
 _OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands')
-
-
-@dataclasses.dataclass(frozen=True)
-class Soundtrack:
-  """Samples to be encoded as a file's sound.
-
-  Attributes:
-    samples: float32 [channels, n] in [-1, 1].
-    rate: Samples per second.
-    start: Seconds, on the video's clock, of the first sample.
-    bit_rate: Bits per second for AAC.
-  """
-
-  samples: np.ndarray
-  rate: int
-  start: Fraction = Fraction(0)
-  bit_rate: int = 192_000
 
 
 class File:
@@ -58,7 +41,8 @@ class File:
   Args:
     path: Where to write; .mp4, .m4v or .mov.
     time_base: Seconds per unit of the pictures' times.
-    audio: A file whose sound is copied packet by packet, or a `Soundtrack` to be encoded as AAC.
+    audio: A file whose sound is copied packet by packet, a `aac.Soundtrack` to be encoded as
+      AAC, or a `aac.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title and
       other metadata are kept.
 
@@ -67,7 +51,7 @@ class File:
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
-               audio: str | os.PathLike | Soundtrack | None = None,
+               audio: Sound = None,
                keep: str | os.PathLike | None = None):
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
@@ -110,10 +94,11 @@ class File:
 
   def _open(self) -> None:
     rates, sounding, kept = [], None, None
-    if isinstance(self._audio, Soundtrack):
+    if isinstance(self._audio, aac.Soundtrack):
       rates = [self._audio.rate]
     elif self._audio is not None:
-      sounding = self._opened(self._audio)
+      patched = isinstance(self._audio, aac.Patched)
+      sounding = self._opened(self._audio.path if patched else self._audio)
       rates = [stream.rate for stream in sounding.streams.audio]
     if self._keep is not None:
       kept = self._opened(self._keep)
@@ -152,8 +137,13 @@ class File:
         self._waiting[i] = next(packets, None)
 
   def _sound_packets(self, source) -> Iterator[av.Packet]:
-    if isinstance(self._audio, Soundtrack):
-      return self._encoded_sound(self._audio, self._add_aac(self._audio))
+    if isinstance(self._audio, aac.Soundtrack):
+      return aac.encoded(self._audio, aac.add_stream(self._container, self._audio))
+    if isinstance(self._audio, aac.Patched):
+      old = source.streams.audio[0]
+      copy = self._container.add_stream_from_template(old)
+      copy.metadata.update(old.metadata)
+      return self._audio.packets(source, copy)
     if source is not None:
       streams = {}
       for stream in source.streams.audio:
@@ -180,42 +170,6 @@ class File:
       copy.disposition = stream.disposition
       streams[stream.index] = copy
     return self._copied(source, streams)
-
-  def _add_aac(self, sound: Soundtrack):
-    channels = sound.samples.shape[0] if sound.samples.ndim == 2 else 0
-    if channels not in _LAYOUTS:
-      raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n] with '
-                       f'{", ".join(map(str, _LAYOUTS))} channels')
-    stream = self._container.add_stream('aac', rate=sound.rate, layout=_LAYOUTS[channels])
-    if sound.rate not in stream.codec_context.codec.audio_rates:
-      raise errors.UserError(f'AAC has no {sound.rate} Hz; resample the sound to 48000 Hz')
-    stream.bit_rate = sound.bit_rate
-    return stream
-
-  def _encoded_sound(self, sound: Soundtrack, stream) -> Iterator[av.Packet]:
-    offset = round(sound.start * sound.rate)
-    end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or 1024
-    # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
-    # container hides it to the sample.
-    for begin in range(0, end, block):
-      size = min(block, end - begin)
-      piece = np.zeros((sound.samples.shape[0], size), np.float32)
-      first = max(begin, offset)
-      if first < begin + size:
-        piece[:, first - begin:] = sound.samples[:, first - offset:begin + size - offset]
-      frame = av.AudioFrame.from_ndarray(piece, 'fltp', stream.layout.name)
-      frame.sample_rate, frame.pts = sound.rate, begin
-      frame.time_base = Fraction(1, sound.rate)
-      yield from self._timed_sound(stream.encode(frame), end)
-    yield from self._timed_sound(stream.encode(None), end)
-
-  @staticmethod
-  def _timed_sound(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:
-    """Ends the last packet at the last sample: the encoder fills it up with silence."""
-    for packet in packets:
-      packet.duration = min(packet.duration, end - packet.pts)
-      if packet.duration > 0:
-        yield packet
 
   @staticmethod
   def _copied(source, streams: dict) -> Iterator[av.Packet]:
@@ -271,7 +225,7 @@ class Writer(File):
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
-               preset: str = 'medium', audio: str | os.PathLike | Soundtrack | None = None,
+               preset: str = 'medium', audio: Sound = None,
                keep: str | os.PathLike | None = None):
     super().__init__(path, info.time_base, audio, keep)
     self.info = info
@@ -363,10 +317,10 @@ def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Frac
   info = video.VideoInfo(
     os.fspath(path), first.shape[1], first.shape[0], rate=rate, time_base=1 / rate,
     color_range=int(ColorRange.MPEG), color_space=1, color_primaries=1, color_trc=1)
-  sound = None
+  track = None
   if samples is not None:
-    sound = Soundtrack(np.atleast_2d(samples), sample_rate)
-  with Writer(path, info, crf=crf, audio=sound) as writer:
+    track = aac.Soundtrack(np.atleast_2d(samples), sample_rate)
+  with Writer(path, info, crf=crf, audio=track) as writer:
     writer.write(first, 0, 1)
     for pts, image in enumerate(images, start=1):
       writer.write(image, pts, 1)

@@ -1,0 +1,206 @@
+"""A file's soundtrack as packets: samples encoded, or the source's packets with some replaced."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from vidregen_jax import errors
+from vidregen_jax.media import video
+
+_LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
+_FRAME = 1024  # samples of an AAC-LC packet, whose window is twice as long
+_RUN_UP = 4  # packets before and after a patch, for the coder and for the check
+# How far a seam may be from what is meant, of the sound's level there and of full scale.
+_SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
+
+
+@dataclasses.dataclass(frozen=True)
+class Soundtrack:
+  """Samples to be encoded as a file's sound.
+
+  Attributes:
+    samples: float32 [channels, n] in [-1, 1].
+    rate: Samples per second.
+    start: Seconds, on the video's clock, of the first sample.
+    bit_rate: Bits per second for AAC.
+  """
+
+  samples: np.ndarray
+  rate: int
+  start: Fraction = Fraction(0)
+  bit_rate: int = 192_000
+
+
+def add_stream(container: av.container.OutputContainer, sound: Soundtrack):
+  """Adds the AAC stream that a soundtrack is encoded into.
+
+  Raises:
+    UserError: AAC has no such sample rate.
+    ValueError: samples of another shape.
+  """
+  channels = sound.samples.shape[0] if sound.samples.ndim == 2 else 0
+  if channels not in _LAYOUTS:
+    raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n] with '
+                     f'{", ".join(map(str, _LAYOUTS))} channels')
+  stream = container.add_stream('aac', rate=sound.rate, layout=_LAYOUTS[channels])
+  if sound.rate not in stream.codec_context.codec.audio_rates:
+    raise errors.UserError(f'AAC has no {sound.rate} Hz; resample the sound to 48000 Hz')
+  stream.bit_rate = sound.bit_rate
+  return stream
+
+
+def encoded(sound: Soundtrack, stream) -> Iterator[av.Packet]:
+  """The packets of a soundtrack, encoded into `stream`."""
+  offset = round(sound.start * sound.rate)
+  end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or _FRAME
+  # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
+  # container hides it to the sample.
+  for begin in range(0, end, block):
+    frame = _block(sound, begin, min(block, end - begin), stream.layout.name)
+    yield from _ending(stream.encode(frame), end)
+  yield from _ending(stream.encode(None), end)
+
+
+def _block(sound, begin, size, layout):
+  """`size` samples from `begin` on, counted from time 0, as a frame; silence where there are none.
+  """
+  offset = round(sound.start * sound.rate)
+  piece = np.zeros((sound.samples.shape[0], size), np.float32)
+  first, last = max(begin, offset), min(begin + size, offset + sound.samples.shape[1])
+  if first < last:
+    piece[:, first - begin:last - begin] = sound.samples[:, first - offset:last - offset]
+  frame = av.AudioFrame.from_ndarray(piece, 'fltp', layout)
+  frame.sample_rate, frame.pts, frame.time_base = sound.rate, begin, Fraction(1, sound.rate)
+  return frame
+
+
+def _ending(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:
+  """Ends the last packet at the last sample: the encoder fills it up with silence."""
+  for packet in packets:
+    packet.duration = min(packet.duration, end - packet.pts)
+    if packet.duration > 0:
+      yield packet
+
+
+@dataclasses.dataclass(frozen=True)
+class Patched:
+  """The first soundtrack of a file, with some of its packets replaced.
+
+  Attributes:
+    path: The file.
+    replaced: New content by pts, in the track's own time base.
+  """
+
+  path: str
+  replaced: dict[int, bytes]
+
+  def packets(self, source: av.container.InputContainer, stream) -> Iterator[av.Packet]:
+    """All packets, for `stream`; those that are not replaced as they are in `source`."""
+    for packet in source.demux(source.streams.audio[0]):
+      if packet.size == 0:
+        continue
+      if packet.pts in self.replaced:
+        new = av.Packet(self.replaced[packet.pts])
+        new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
+        new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
+        packet = new
+      packet.stream = stream
+      yield packet
+
+
+def patch(path: str | os.PathLike, sound: Soundtrack, changed) -> Patched | str:
+  """Replaces those packets of a file's AAC that a change can be heard in.
+
+  A packet's window reaches over the next packet's samples, and neighbours are added up where their
+  windows overlap. So a packet is replaced where its window meets a change, and one before that; at
+  both ends a new window and an old one then overlap where nothing has changed, and what they add
+  up to is decoded here and held against what is meant.
+
+  Args:
+    path: The file whose first soundtrack `sound` was, before the change.
+    sound: What is meant.
+    changed: (first, last) samples, counted in `sound`.
+
+  Returns:
+    A Patched, or the reason why the whole must be encoded, which reads on after "the soundtrack
+    cannot be patched: ".
+  """
+  with video.open_input(path) as container:
+    stream = container.streams.audio[0]
+    context = stream.codec_context
+    if context.name != 'aac' or context.profile != 'LC' or context.frame_size != _FRAME:
+      return f'it is {context.name} {context.profile or ""}'.rstrip() + ', not AAC LC'
+    if stream.time_base != Fraction(1, sound.rate):
+      return f'its times are counted in {stream.time_base} s'
+    if context.layout.name != _LAYOUTS.get(sound.samples.shape[0]):
+      return f'its channels are {context.layout.name}'
+    head = bytes(context.extradata or b'')
+    bit_rate = max(stream.bit_rate or 0, sound.bit_rate)
+    old = {packet.pts: bytes(packet) for packet in container.demux(stream) if packet.size}
+  replaced = {}
+  for begin, end in _reaches(sorted(old), changed, round(sound.start * sound.rate)):
+    around = [pts for pts in sorted(old)
+              if begin - _RUN_UP * _FRAME <= pts < end + _RUN_UP * _FRAME]
+    if (np.diff(around) != _FRAME).any():
+      return 'packets are missing in it'
+    made = _encode(sound, begin, end, bit_rate, context.layout.name, head)
+    if isinstance(made, str):
+      return made
+    replaced |= made
+    whole = {pts: made.get(pts, old[pts]) for pts in around}
+    wrong = _seam(sound, whole, head, [pts for pts in (begin, end) if pts in whole])
+    if wrong is not None:
+      return f'a seam would be heard at {wrong / sound.rate:.2f} s'
+  return Patched(os.fspath(path), replaced)
+
+
+def _reaches(times, changed, offset):
+  """(first, end) pts of the packets that changes reach; those that touch are one."""
+  reaches = []
+  for first, last in sorted(changed):
+    begin = max((pts for pts in times if pts <= first + offset - _FRAME), default=times[0])
+    end = min((pts for pts in times if pts >= last + offset), default=times[-1] + _FRAME)
+    if reaches and begin <= reaches[-1][1] + _FRAME:
+      reaches[-1] = (reaches[-1][0], max(end, reaches[-1][1]))
+    else:
+      reaches.append((begin, end))
+  return reaches
+
+
+def _encode(sound, begin, end, bit_rate, layout, head):
+  """New packets from pts `begin` to `end` by pts, or why their header is not the old one's."""
+  encoder = av.CodecContext.create('aac', 'w')
+  encoder.sample_rate, encoder.layout, encoder.format = sound.rate, layout, 'fltp'
+  encoder.bit_rate, encoder.time_base = bit_rate, Fraction(1, sound.rate)
+  encoder.open()
+  if bytes(encoder.extradata)[:2] != head[:2]:
+    return 'its header is not that of plain AAC LC'
+  packets = []
+  for at in range(begin - _RUN_UP * _FRAME, end + _RUN_UP * _FRAME, _FRAME):
+    packets += encoder.encode(_block(sound, at, _FRAME, layout))
+  packets += encoder.encode(None)
+  return {packet.pts: bytes(packet) for packet in packets if begin <= packet.pts < end}
+
+
+def _seam(sound, packets, head, seams):
+  """The pts of a seam at which the decoded sound is not what is meant; None if all are."""
+  decoder = av.CodecContext.create('aac', 'r')
+  decoder.extradata = head
+  heard = {}
+  for pts, data in packets.items():
+    packet = av.Packet(data)
+    packet.pts = pts
+    heard |= {frame.pts: frame.to_ndarray() for frame in decoder.decode(packet)}
+  for pts in seams:
+    first = pts - round(sound.start * sound.rate)
+    meant = sound.samples[:, max(first, 0):max(first, 0) + _FRAME]
+    if first < 0 or meant.shape[1] < _FRAME or pts not in heard:
+      continue  # at the very ends nothing is joined
+    level = lambda x: float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+    if level(heard[pts] - meant) > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE:
+      return pts
+  return None
