@@ -101,6 +101,23 @@ def test_sound_outside_the_span_is_the_sources(clip, edited, other):
   assert difference(new, made, 0.62, 0.98) < 0.5 * difference(old, made, 0.62, 0.98)
 
 
+def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp_path, capsys):
+  samples, rate, _ = audio.read(clip)
+  word = audio.resample(audio.read(other)[0], audio.read(other)[1], rate)[:, :round(0.5 * rate)]
+  new = tmp_path / 'new.wav'
+  audio.write_wav(new, audio.splice(samples, rate, word, rate, 0.6, 1.1), rate)
+  out = tmp_path / 'out.mp4'
+  base = [str(clip), '--audio', str(new), '--checkpoint', str(checkpoint), '--consent', CONSENT,
+          '--out', str(out)]
+  assert regenerate.main(base) == 0
+  (start, stop), = json.loads(out.with_suffix('.json').read_text())['spans']
+  assert 0.45 < start < 0.75 and 0.95 < stop < 1.25
+  assert f'the soundtracks differ at {start:.2f}-{stop:.2f} s' in capsys.readouterr().out
+  base[2] = str(clip)
+  assert regenerate.main(base) == 2
+  assert 'there is nothing to regenerate' in capsys.readouterr().err
+
+
 def test_the_report_says_what_was_done(edited, clip):
   report = json.loads(edited.with_suffix('.json').read_text())
   assert report['consent'] == CONSENT
@@ -146,6 +163,7 @@ def wrong(tmp_path_factory, clip):
     ({'span': '1.0-0.6'}, 'reversed'),
     ({'span': '0.6-99'}, 'does not lie in'),
     ({'span': 'now'}, 'START-END'),
+    ({'span': '0.6-1', 'whole': None}, '--whole and --span'),
     ({'checkpoint': 'absent'}, 'no exported generator'),
     ({'consent': ' '}, '--consent is missing'),
     ({'out': 'absent/out.mp4'}, 'no such folder'),
@@ -161,9 +179,9 @@ def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, ot
                                                   tmp_path, capsys):
   given = {'source': str(clip), 'audio': str(other), 'span': '0.60-1.00', 'consent': CONSENT,
            'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
-  given |= {name: value.format(wrong=wrong) for name, value in change.items()}
+  given |= {name: value and value.format(wrong=wrong) for name, value in change.items()}
   source = given.pop('source')
-  flags = [part for name, value in given.items() for part in (f'--{name}', value)]
+  flags = [part for name, value in given.items() for part in (f'--{name}', value) if part]
   before = sorted(wrong.iterdir())
   assert regenerate.main([source, *flags]) == 2
   printed = capsys.readouterr().err.strip().splitlines()

@@ -4,10 +4,11 @@
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
 
 NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
-and what the mouth follows, outside them the video's own sound stays. Without --span the whole
-video is regenerated. Where the source can be joined (H.264 in mp4 or mov), only the frames from a
-span to the next key frame are encoded anew; all others are copied as they are. Beside OUT.mp4,
-OUT.json says what was changed, by which model, with whose consent, and how long each stage took.
+and what the mouth follows, outside them the video's own sound stays. Without --span the spans are
+found: wherever the two soundtracks differ. Where the source can be joined (H.264 in mp4 or mov),
+only the frames from a span to the next key frame are encoded anew; all others are copied as they
+are. Beside OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how
+long each stage took.
 """
 
 import argparse
@@ -178,7 +179,9 @@ def arguments(argv=None):
   parser.add_argument('--audio', required=True, metavar='NEW.wav',
                       help='the whole new soundtrack: any audio or video file')
   parser.add_argument('--span', action='append', default=[], metavar='START-END',
-                      help='seconds to regenerate; can be given several times; default: all')
+                      help='seconds to regenerate; can be given several times; default: where '
+                           'the new soundtrack differs from the old one')
+  parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
   parser.add_argument('--consent', default='', metavar='TEXT',
@@ -205,6 +208,22 @@ def arguments(argv=None):
   return parser.parse_args(argv)
 
 
+def _found_spans(info, new_audio):
+  """Spans in which the sound is new, told to the user; none for the whole video.
+
+  Raises:
+    UserError: there are none.
+  """
+  found = soundtrack.differences(info, new_audio)
+  if found is None:
+    return ()
+  if not found:
+    raise UserError(f'{new_audio} sounds as {info.path} does from end to end: there is nothing to '
+                    'regenerate; --whole does it all the same')
+  print('the soundtracks differ at ' + ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found) + ' s')
+  return tuple(found)
+
+
 def main(argv=None) -> int:
   try:
     given = arguments(argv)
@@ -214,13 +233,17 @@ def main(argv=None) -> int:
     if pathlib.Path(given.out).resolve() in (pathlib.Path(given.source).resolve(),
                                              pathlib.Path(given.audio).resolve()):
       raise UserError(f'--out {given.out} would replace an input: give another name')
+    if given.span and given.whole:
+      raise UserError('--whole and --span exclude each other: give one of them')
     wanted = tuple(spans.parse(text) for text in given.span)
     names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
     overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
     edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
                 overrides, references.parse(given.references), given.fade,
                 not given.reencode, given.lossless)
-    video.probe(given.source)  # a wrong path is told before a model is loaded
+    info = video.probe(given.source)  # a wrong path is told before a model is loaded
+    if not (wanted or given.whole):
+      edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio))
     said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)

@@ -4,11 +4,37 @@ import dataclasses
 
 import numpy as np
 
+from vidregen_jax.differences import find as find_differences
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
+
+
+def differences(info, new_audio) -> list[tuple[float, float]] | None:
+  """Spans of the video in which a new soundtrack is not the old one; see `differences.find`.
+
+  Args:
+    info: VideoInfo of the source.
+    new_audio: path.
+
+  Returns:
+    Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
+    all but a tenth of it differs.
+  """
+  if not info.has_audio:
+    return None
+  sounds = [(audio.mono_16k(samples, rate), float(start))
+            for samples, rate, start in (audio.read(info.path), audio.read(new_audio))]
+  first = min(start for _, start in sounds)
+  lead = lambda start: round((start - first) * audio.MODEL_RATE)
+  old, new = (np.pad(samples, (lead(start), 0)) for samples, start in sounds)
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  found = [(max(start + first, begin), min(stop + first, end))
+           for start, stop in find_differences(old, new, audio.MODEL_RATE)]
+  found = [(start, stop) for start, stop in found if start < stop]
+  return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
 
 
 @dataclasses.dataclass(frozen=True)

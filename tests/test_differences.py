@@ -1,0 +1,83 @@
+"""Spans are found where another word is said, and nowhere else."""
+
+import numpy as np
+import pytest
+
+from vidregen_jax import differences
+from vidregen_jax.media import aac, audio, encode, video
+
+RATE = 16_000
+
+
+def word(seconds, pitch, seed):
+  """A voiced sound that rises from and falls to nothing."""
+  t = np.arange(round(seconds * RATE)) / RATE
+  rng = np.random.default_rng(seed)
+  tone = sum(rng.uniform(0.3, 1) * np.sin(2 * np.pi * pitch * k * t + rng.uniform(0, 6))
+             for k in range(1, 12))
+  return np.float32(0.1 * tone * np.sin(np.pi * t / seconds) ** 0.5)
+
+
+def sentence(second):
+  """Three words of half a second with rests of .1 s; the second is `second`."""
+  rest = np.zeros(round(0.1 * RATE), np.float32)
+  x = np.concatenate([rest, word(0.8, 140, 1), rest, second, rest, word(0.9, 130, 3), rest])
+  return x + np.random.default_rng(9).normal(0, 1e-4, len(x)).astype(np.float32)
+
+
+OLD, NEW = sentence(word(0.5, 150, 2)), sentence(word(0.5, 185, 7))
+
+
+def check(spans):
+  (start, stop), = spans
+  # From rest to rest: no word of the old is left in, none of its neighbours taken.
+  assert 0.88 <= start <= 1.02 and 1.49 <= stop <= 1.64
+
+
+def test_another_word_is_found_from_rest_to_rest():
+  check(differences.find(OLD, NEW, RATE))
+  check(differences.find(OLD, 0.4 * NEW, RATE))  # quieter as a whole
+  resampled = [audio.resample(x, RATE, 44_100) for x in (OLD, NEW)]
+  check(differences.find(*resampled, 44_100))
+
+
+def test_nothing_is_found_where_nothing_was_said_anew():
+  assert differences.find(OLD, OLD, RATE) == []
+  assert differences.find(OLD, 2 * OLD, RATE) == []
+  assert differences.find(OLD, np.r_[OLD, NEW], RATE) == []  # what lies past the end is not asked
+  clicked = OLD.copy()
+  clicked[8000:8010] += 0.5
+  assert differences.find(OLD, clicked, RATE) == []
+  assert differences.find(OLD[:100], NEW[:100], RATE) == []
+
+
+def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
+  info = video.VideoInfo('', 32, 32, rate=25, time_base=1)
+  path = tmp_path / 'coded.mp4'
+  encode.write_clip(path, [np.zeros((32, 32, 3), np.uint8)] * 60, info.rate)
+  track = aac.Soundtrack(OLD[None], RATE, bit_rate=48_000)
+  with encode.Writer(tmp_path / 'again.mp4', video.probe(path), audio=track) as writer:
+    for frame in video.frames(path):
+      writer.copy(frame)
+  coded = audio.read(tmp_path / 'again.mp4')[0][0]
+  assert differences.find(OLD, coded, RATE) == []
+  check(differences.find(coded, NEW, RATE))
+
+
+@pytest.mark.parametrize('new', [-OLD, np.roll(OLD, 3000), np.zeros_like(OLD)])
+def test_all_that_differs_is_found(new):
+  spans = differences.find(OLD, new, RATE)
+  covered = sum(stop - start for start, stop in spans)
+  assert covered > 0.8 * len(OLD) / RATE
+  assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
+
+
+def test_two_words_are_two_spans_and_a_margin_widens_them():
+  both = NEW.copy()
+  first = slice(round(0.1 * RATE), round(0.9 * RATE))
+  both[first] = word(0.8, 170, 11)
+  narrow, wide = (differences.find(OLD, both, RATE, margin) for margin in (0, 0.12))
+  assert len(narrow) in (1, 2)
+  total = lambda spans: sum(stop - start for start, stop in spans)
+  assert total(wide) >= total(narrow)
+  assert wide[0][0] <= narrow[0][0] and wide[-1][1] >= narrow[-1][1]
