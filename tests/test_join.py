@@ -239,6 +239,20 @@ def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
   assert reason in join.plan(video.probe(source), tmp_path / out, [TOUCHED])
 
 
+@pytest.mark.parametrize(('pixels', 'size', 'kept'), [
+  ('yuv420p10le', (64, 48), 'yuv420p10le'), ('yuv422p', (64, 48), 'yuv422p'),
+  ('yuv444p10le', (63, 47), 'yuv444p10le'), ('gbrp', (64, 48), 'yuv420p')])
+def test_what_is_encoded_whole_keeps_depth_and_chroma(pixels, size, kept, tmp_path):
+  source = make(tmp_path / 'source.mp4', codec='libx265', pix_fmt=pixels, size=size)
+  info, out = video.probe(source), tmp_path / 'out.mp4'
+  with encode.Writer(out, info, crf=8) as writer:
+    for frame in video.frames(source):
+      writer.copy(frame)
+  assert video.probe(out).pix_fmt == kept
+  for a, b in zip(video.frames(source), video.frames(out), strict=True):
+    assert np.abs(a.image.astype(int) - b.image).mean() < 6
+
+
 def test_a_matroska_is_not_joined(tmp_path):
   source = make(tmp_path / 'source.mkv', base='1/1000',
                 stamps=list(range(0, COUNT * 40, 40)))

@@ -214,7 +214,8 @@ class File:
 class Writer(File):
   """Writes an mp4 or mov with the timestamps, colours and rotation of `info`.
 
-  Video is H.264, 4:2:0 (4:4:4 where a side is odd, which 4:2:0 cannot hold).
+  Video is H.264 with the source's depth and chroma where H.264 has them, else 8-bit 4:2:0; 4:4:4
+  where a side is odd, which the others cannot hold.
 
   Args:
     path: Where to write; .mp4, .m4v or .mov.
@@ -235,11 +236,10 @@ class Writer(File):
 
   def _add_pictures(self) -> None:
     info = self.info
-    odd = info.width % 2 or info.height % 2
     options = dict(crf=str(self._crf), preset=self._preset)
     stream = self._container.add_stream('libx264', rate=info.rate, options=options)
     stream.width, stream.height = info.width, info.height
-    stream.pix_fmt = 'yuv444p' if odd else 'yuv420p'
+    stream.pix_fmt = _pixel_format(info)
     context = stream.codec_context
     context.time_base = stream.time_base = info.time_base
     if info.sample_aspect_ratio:
@@ -294,6 +294,15 @@ class Writer(File):
       packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
       self._mux_sound(packet.dts * packet.time_base)
       self._container.mux(packet)
+
+
+def _pixel_format(info: video.VideoInfo) -> str:
+  """The pixel format to encode with: the source's, if x264 takes it."""
+  known = {f.name for f in av.Codec('libx264', 'w').video_formats}
+  name = info.pix_fmt if info.pix_fmt in known and info.pix_fmt.startswith('yuv') else 'yuv420p'
+  if info.width % 2 or info.height % 2:
+    name = name.replace('420', '444').replace('422', '444')
+  return name
 
 
 def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Fraction | float | int,
