@@ -53,7 +53,7 @@ def edit(checkpoint):
   import numpy as np
 
   from vidregen_jax import lip_reading, listening
-  from vidregen_jax.media import audio, encode, faces, video
+  from vidregen_jax.media import audio, encode, tracks, video
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
@@ -66,7 +66,7 @@ def edit(checkpoint):
   encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, samples, rate)
 
   old, new = (listening.read_truth(path.with_suffix('.npz')) for path in (source, truth))
-  seen = faces.track_file(edited)
+  seen = tracks.track_file(edited)
   report = json.loads((OUT / 'edited.json').read_text())
   report['lip_gap_correlation'] = {
     'with the new sound (truth)': lip_reading.correlation(seen.lip_gap, new.truth(seen.times)),

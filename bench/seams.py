@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import commands, likeness, listening, regenerate, report, system
-from vidregen_jax.media import faces, video
+from vidregen_jax.media import faces, tracks, video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
@@ -39,7 +39,7 @@ def jumps(path, track, at):
 
 def measure(machine, clip, other, folder):
   """Jumps by row of the table: at the left and at the right edge; of real footage, all."""
-  track = faces.track_file(clip.path)
+  track = tracks.track_file(clip.path)
   span = tuple(share * clip.seconds for share in _SPAN)
   within = np.flatnonzero((track.times >= span[0]) & (track.times < span[1]))
   edges = [within[0] - 1, within[-1]]

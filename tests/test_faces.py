@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.media import audio, encode, faces, video
+from vidregen_jax.media import audio, encode, faces, tracks, video
 
 
 def head() -> np.ndarray:
@@ -40,9 +40,9 @@ class Told:
     return None if points is None else faces.Landmarks(points, .99)
 
 
-def follow(monkeypatch, story, times=None, **options) -> faces.Track:
+def follow(monkeypatch, story, times=None, **options) -> tracks.Track:
   monkeypatch.setattr(faces, 'Tracker', lambda: Told(story))
-  return faces.track([np.zeros((8, 8, 3), np.uint8)] * len(story), times, **options)
+  return tracks.track([np.zeros((8, 8, 3), np.uint8)] * len(story), times, **options)
 
 
 def centre(affine: np.ndarray) -> np.ndarray:
@@ -90,12 +90,12 @@ def test_one_wrong_frame_does_not_shake_its_neighbours(monkeypatch):
 
 def test_short_gaps_are_filled_and_long_ones_pass(monkeypatch):
   story = [moved(x=float(i)) for i in range(60)]
-  story[10:10 + faces.MAX_GAP] = [None] * faces.MAX_GAP
-  story[30:31 + faces.MAX_GAP] = [None] * (faces.MAX_GAP + 1)
+  story[10:10 + tracks.MAX_GAP] = [None] * tracks.MAX_GAP
+  story[30:31 + tracks.MAX_GAP] = [None] * (tracks.MAX_GAP + 1)
   story[-2:] = [None] * 2
   track = follow(monkeypatch, story)
-  assert np.flatnonzero(track.filled).tolist() == list(range(10, 10 + faces.MAX_GAP))
-  missing = [*range(30, 31 + faces.MAX_GAP), 58, 59]
+  assert np.flatnonzero(track.filled).tolist() == list(range(10, 10 + tracks.MAX_GAP))
+  missing = [*range(30, 31 + tracks.MAX_GAP), 58, 59]
   assert np.flatnonzero(~track.valid).tolist() == missing
   np.testing.assert_allclose(centre(track.affine)[track.valid, 0],
                              (50. + np.arange(60))[track.valid], atol=.05)
@@ -118,7 +118,7 @@ def test_a_profile_is_left_alone(monkeypatch):
   turned[454, 2] = turned[454, 0] * 3
   track = follow(monkeypatch, [moved()] * 3 + [turned] * 3)
   assert track.valid.tolist() == [True] * 3 + [False] * 3
-  assert (np.abs(track.yaw[3:]) > faces.MAX_YAW).all()
+  assert (np.abs(track.yaw[3:]) > tracks.MAX_YAW).all()
 
 
 def test_nothing_to_follow(monkeypatch):
@@ -194,8 +194,8 @@ def test_program_reports_mistakes_and_counts(tmp_path):
   encode.write_clip(tmp_path / 'grey.mp4', [np.full((64, 64, 3), 99, np.uint8)] * 3, 25)
   out, err = io.StringIO(), io.StringIO()
   with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-    assert faces.main([str(tmp_path / 'grey.mp4')]) == 0
-    assert faces.main([str(tmp_path / 'none.mp4')]) == 2
+    assert tracks.main([str(tmp_path / 'grey.mp4')]) == 0
+    assert tracks.main([str(tmp_path / 'none.mp4')]) == 2
   assert out.getvalue().startswith('found 0/3 ')
   assert err.getvalue().splitlines()[-1].startswith('error: ')
 
@@ -215,7 +215,7 @@ def talker(pack_folder):
 
 
 def test_every_frame_of_a_rendered_talker_is_found(talker):
-  track = faces.track_file(talker, 0, 40, keep_landmarks=True)
+  track = tracks.track_file(talker, 0, 40, keep_landmarks=True)
   assert track.valid.all()
   assert track.score.min() > .9
   anchors = np.stack([track.landmarks[:, list(group)].mean(1)
@@ -223,6 +223,18 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
   at = faces.to_fractions(track.affine, anchors)
   assert np.abs(at - faces.ANCHORS).max() < .08
   assert track.mouth_box[:, 1].min() > .5
+
+
+def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
+  whole = tracks.track_file(talker, 0, 60)
+  times = whole.times
+  parts = tracks.track_parts(talker, [(-5.0, times[20]), (times[40], times[49])])
+  assert len(parts) == video.probe(talker).frame_count and parts.times[:60].tolist() == list(times)
+  assert parts.valid[:20].all() and parts.valid[40:49].all()
+  assert not parts.valid[20:40].any() and not parts.valid[49:].any()
+  np.testing.assert_allclose(parts.lip_gap[:20], whole.lip_gap[:20], atol=1e-6)
+  np.testing.assert_allclose(parts.affine[:15], whole.affine[:15], atol=1e-6)  # smoothed alike
+  assert np.isnan(parts.affine[20:40]).all() and not parts.score[20:40].any()
 
 
 def test_the_tracker_finds_a_face_again(talker):

@@ -7,7 +7,7 @@ import pytest
 
 from vidregen_jax import references
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import faces
+from vidregen_jax.media import tracks
 
 
 def track(frames=60, **changes):
@@ -67,5 +67,5 @@ def test_a_blurred_face_is_less_sharp(pack_folder):
 
   frames = [f.image for f in video.frames(sorted((pack_folder / 'test').glob('*.mp4'))[0], 0, 4)]
   frames[2] = cv2.GaussianBlur(frames[2], (0, 0), 2)
-  sharp = faces.track(frames).sharpness
+  sharp = tracks.track(frames).sharpness
   assert sharp[2] < 0.7 * sharp[[0, 1, 3]].min()

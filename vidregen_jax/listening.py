@@ -22,7 +22,7 @@ import tqdm
 from vidregen_jax import regenerate
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
-from vidregen_jax.media import audio, faces
+from vidregen_jax.media import audio, tracks
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
@@ -108,7 +108,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       edit = regenerate.Edit(str(clip.path), str(heard.path), spans, 'rendered people', str(out),
                              seed, overrides, reconstruct=sound == 'codec')
       said = regenerate.regenerate(edit, machine, show=False)
-      seen = faces.track_file(out)
+      seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3
       gap = seen.lip_gap[inside]
       row = {'clip': clip.path.stem, 'sound': sound, 'audio': heard.path.stem,
@@ -122,7 +122,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       else:
         row |= _follows(clip, heard, seen.times[inside], gap, stop)
       if sound in ('own', 'codec'):
-        row |= _mouth_error(seen, faces.track_file(clip.path), inside)
+        row |= _mouth_error(seen, tracks.track_file(clip.path), inside)
       rows.append(row)
   return rows
 

@@ -13,7 +13,7 @@ def choose(track, wanted, count):
   """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
 
   Args:
-    track: faces.Track.
+    track: tracks.Track.
     wanted: bool [F], the frames to be regenerated.
     count: references R.
 

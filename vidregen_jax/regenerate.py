@@ -23,9 +23,10 @@ import tqdm
 
 from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import encode, faces, join, video
+from vidregen_jax.media import encode, join, tracks, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+_AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
 _CRF = 12  # of frames that are encoded anew: some 52 dB from the source
 
 
@@ -95,8 +96,10 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
-  with clock('track faces', info.frame_count):
-    track = faces.track_file(edit.source)
+  looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
+  seconds = sum(min(stop, end) - max(start, begin) for start, stop in looked_at)
+  with clock('track faces', max(round(seconds * info.rate), 1)):
+    track = tracks.track_parts(edit.source, looked_at)
   models = machine.models
   runs = spans.plan(wanted, track.times, track.valid, models.generator.window)
   in_spans = spans.frames(wanted, track.times)

@@ -45,6 +45,12 @@ def merge(spans) -> list[tuple[float, float]]:
   return merged
 
 
+def around(spans, seconds: float, moments=()) -> list[tuple[float, float]]:
+  """Merged spans with so many seconds on either side, and moments with a second."""
+  return merge([(start - seconds, stop + seconds) for start, stop in spans]
+               + [(start - 1.0, stop + 1.0) for start, stop in moments])
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
   """Frames that are regenerated in one go, in frame numbers; ends are exclusive.

@@ -30,7 +30,7 @@ import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
 from vidregen_jax import errors
-from vidregen_jax.media import aac, encode, faces, video
+from vidregen_jax.media import aac, encode, tracks, video
 
 _words = lambda text: tuple(text.split())
 
@@ -199,7 +199,7 @@ def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Trut
       writer.write(picture, pts, 1)
       points.append(landmarks)
   points = np.stack(points)
-  track = faces.track_file(path)
+  track = tracks.track_file(path)
   return truth.Truth(
     plan=_as_json(plan),
     times=times, points68=points, phonemes=phonemes, lip_gap=clip.lip_gap(points),

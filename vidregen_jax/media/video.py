@@ -163,7 +163,7 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
   return tuple(int(x) for x in np.frombuffer(bytes(data), np.int32))
 
 
-def _timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
+def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
   """Every shown frame's pts, int64 [F] ascending, and the pts at which the last one ends."""
   with open_input(path) as container:
     stream = video_stream(container, path)
@@ -188,7 +188,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
   first = next(frames(path), None)
   if first is None:
     raise errors.UserError(f'{path}: no frame of it can be decoded')
-  times, end = _timeline(path)
+  times, end = timeline(path)
   source, matrix = first.source, _display_matrix(first.source)
   with open_input(path) as container:
     stream = video_stream(container, path)
@@ -218,7 +218,7 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> 
   """
   index, first_pts = 0, None
   if start:
-    times, _ = _timeline(path)
+    times, _ = timeline(path)
     if start >= len(times):
       return
     index, first_pts = start, int(times[start])
