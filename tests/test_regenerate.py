@@ -118,6 +118,18 @@ def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp
   assert 'there is nothing to regenerate' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkpoint, tmp_path):
+  source, out = tmp_path / 'short.mp4', tmp_path / 'out.mp4'
+  pictures = [frame.image for frame in video.frames(clip, 0, count)]
+  samples, rate, _ = audio.read(clip)
+  encode.write_clip(source, pictures, 25, samples[:, :rate * count // 25], rate)
+  assert regenerate.main([str(source), '--audio', str(other), '--whole', '--checkpoint',
+                          str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
+  (before, times), (after, new_times) = decode(source), decode(out)
+  assert times == new_times and (np.abs(after - before).mean((1, 2, 3)) > 1).all()
+
+
 def test_the_report_says_what_was_done(edited, clip):
   report = json.loads(edited.with_suffix('.json').read_text())
   assert report['consent'] == CONSENT

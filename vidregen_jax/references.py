@@ -1,6 +1,7 @@
 """Stills of the person, from the video itself: who is shown, to the generator."""
 
 import numpy as np
+from scipy import ndimage
 
 from vidregen_jax.errors import UserError
 
@@ -22,8 +23,7 @@ def choose(track, wanted, count):
     they are taken from all of it.
   """
   usable = track.valid & ~track.filled
-  kernel = np.ones(2 * _DISTANCE + 1)
-  near = np.convolve(wanted, kernel, mode='same') > 0
+  near = ndimage.binary_dilation(wanted, iterations=_DISTANCE)
   if (usable & ~near).any():
     usable &= ~near
   candidates = np.flatnonzero(usable)[::_STRIDE]
