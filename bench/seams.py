@@ -49,7 +49,7 @@ def measure(machine, clip, other, folder):
   for fade in _FADES:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
     regenerate.regenerate(
-      regenerate.Edit(str(clip.path), str(other.path), (span,), 'rendered people', str(out),
+      regenerate.Edit(str(clip.path), 'rendered people', str(out), str(other.path), (span,),
                       fade=fade), machine, show=False)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows

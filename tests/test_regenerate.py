@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import regenerate, system
+from vidregen_jax import regenerate, system, translate
 from vidregen_jax.media import audio, encode, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
@@ -118,6 +118,69 @@ def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp
   assert 'there is nothing to regenerate' in capsys.readouterr().err
 
 
+def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
+    clip, other, checkpoint, tmp_path, capsys):
+  samples, rate, _ = audio.read(clip)
+  word, word_rate, _ = audio.read(other)
+  audio.write_wav(tmp_path / 'word.wav', word[:, :round(0.6 * word_rate)], word_rate)
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--patch', f'0.60-1.00={tmp_path}/word.wav', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--out', str(out)]) == 0
+  said = json.loads(out.with_suffix('.json').read_text())
+  assert said['retimed'] and said['frames'] == said['source']['frames'] + 5  # .2 s at 25 a second
+  assert said['spans'] == [[0.6, 1.2]] and said['regenerated_frames'] == [[15, 30]]
+  assert 'are not shown when they were' in said['why_all_are_encoded']
+  (before, times), (after, new_times) = decode(clip), decode(out)
+  assert new_times[:15] == times[:15]
+  assert [t - times[1] * 5 for t in new_times[30:]] == times[25:]
+  # What follows is what followed; the span begins and ends where it did.
+  assert np.abs(after[30:] - before[25:]).mean() < 1 and np.abs(after[:15] - before[:15]).mean() < 1
+  heard, heard_rate, _ = audio.read(out)
+  assert heard_rate == rate and abs(heard.shape[1] - samples.shape[1] - 0.2 * rate) < 2
+  late, early = (slice(round(a * rate), round(b * rate)) for a, b in ((1.3, 2.0), (1.1, 1.8)))
+  level = np.sqrt(np.mean(samples[:, early]**2))
+  assert np.sqrt(np.mean((heard[:, late] - samples[:, early])**2)) < 0.1 * level
+
+
+def test_a_patch_as_long_as_its_span_is_joined(clip, other, checkpoint, tmp_path):
+  word, word_rate, _ = audio.read(other)
+  audio.write_wav(tmp_path / 'word.wav', word[:, :round(0.4 * word_rate)], word_rate)
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--patch', f'0.60-1.00={tmp_path}/word.wav', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--out', str(out)]) == 0
+  said = json.loads(out.with_suffix('.json').read_text())
+  assert not said['retimed'] and said['why_all_are_encoded'] is None
+  assert said['audio']['why_all_is_encoded'] is None
+
+
+@pytest.mark.parametrize(('fit', 'seconds'), [
+    ('trim', 1.0), ('hold', 3.0), ('pingpong', 3.0), ('retime', 3.0), ('retime', 1.2)])
+def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint, tmp_path):
+  samples, rate, _ = audio.read(other)
+  samples = np.tile(samples, (1, 3))[:, :round(seconds * rate)]
+  audio.write_wav(tmp_path / 'dub.wav', samples, rate)
+  out = tmp_path / 'a dub.mp4'
+  assert translate.main([str(clip), '--audio', str(tmp_path / 'dub.wav'), '--fit', fit,
+                         '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)
+                         ]) == 0
+  info = video.probe(out)
+  assert info.frame_count == round(seconds * 25) == len(decode(out)[0])
+  heard, heard_rate, _ = audio.read(out)
+  assert heard_rate == rate and abs(heard.shape[1] / rate - seconds) < 0.05
+  said = json.loads(out.with_suffix('.json').read_text())
+  assert said['regenerated_frames'] == [[0, info.frame_count]]
+
+
+def test_a_longer_dub_is_never_cut_in_silence(clip, other, checkpoint, tmp_path, capsys):
+  out = tmp_path / 'out.mp4'
+  assert translate.main([str(clip), '--audio', str(other), '--checkpoint', str(checkpoint),
+                         '--consent', CONSENT, '--out', str(out)]) == 2
+  assert 'times as long as the video: choose --fit hold' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize('count', [1, 2, 5])
 def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkpoint, tmp_path):
   source, out = tmp_path / 'short.mp4', tmp_path / 'out.mp4'
@@ -175,7 +238,7 @@ def wrong(tmp_path_factory, clip):
     ({'span': '1.0-0.6'}, 'reversed'),
     ({'span': '0.6-99'}, 'does not lie in'),
     ({'span': 'now'}, 'START-END'),
-    ({'span': '0.6-1', 'whole': None}, '--whole and --span'),
+    ({'span': '0.6-1', 'whole': None}, '--span and --whole exclude'),
     ({'checkpoint': 'absent'}, 'no exported generator'),
     ({'consent': ' '}, '--consent is missing'),
     ({'out': 'absent/out.mp4'}, 'no such folder'),
@@ -184,6 +247,11 @@ def wrong(tmp_path_factory, clip):
     ({'steps': '0'}, '--steps 0 is too few'),
     ({'guidance_audio': 'nan'}, '--guidance_audio nan is no size'),
     ({'noise': '-1'}, '--noise -1.0 is no size'),
+    ({'span': None, 'patch': '0.6-1={wrong}/long.wav'}, 'either the whole new soundtrack'),
+    ({'span': None, 'audio': None, 'patch': '0.6-1'}, 'is not START-END=FILE'),
+    ({'span': None, 'audio': None, 'patch': '0.6-1=absent.wav'}, 'no such file'),
+    ({'span': None, 'audio': None, 'patch': '0.6-99={wrong}/long.wav'}, 'does not lie in'),
+    ({'span': None, 'audio': None}, 'either the whole new soundtrack'),
     ({'fade': 'nan'}, '--fade nan is not between'),
     ({'fade': '9'}, '--fade 9 is not between'),
 ])
@@ -193,7 +261,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, ot
            'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
   given |= {name: value and value.format(wrong=wrong) for name, value in change.items()}
   source = given.pop('source')
-  flags = [part for name, value in given.items() for part in (f'--{name}', value) if part]
+  flags = [part for name, value in given.items() if value or name == 'whole'
+           for part in (f'--{name}', value) if part]
   before = sorted(wrong.iterdir())
   assert regenerate.main([source, *flags]) == 2
   printed = capsys.readouterr().err.strip().splitlines()

@@ -105,8 +105,9 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       stop = min(clip.seconds, heard.seconds)
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = regenerate.Edit(str(clip.path), str(heard.path), spans, 'rendered people', str(out),
-                             seed, overrides, reconstruct=sound == 'codec')
+      edit = regenerate.Edit(
+          str(clip.path), 'rendered people', str(out), str(heard.path), spans, seed=seed,
+          overrides=overrides, reconstruct=sound == 'codec')
       said = regenerate.regenerate(edit, machine, show=False)
       seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3

@@ -2,13 +2,16 @@
 
   python -m vidregen_jax.regenerate IN.mp4 --audio NEW.wav --span 1.20-2.04 --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
+  python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
 
 NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
 and what the mouth follows, outside them the video's own sound stays. Without --span the spans are
-found: wherever the two soundtracks differ. Where the source can be joined (H.264 in mp4 or mov),
-only the frames from a span to the next key frame are encoded anew; all others are copied as they
-are. Beside OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how
-long each stage took.
+found: wherever the two soundtracks differ. With --patch the new sound comes in pieces; where one is
+longer or shorter than its span, the picture is retimed to it, and what follows moves.
+
+Where the source can be joined (H.264 in mp4 or mov), only the frames from a span to the next key
+frame are encoded anew; all others are copied as they are. Beside OUT.mp4, OUT.json says what was
+changed, by which model, with whose consent, and how long each stage took.
 """
 
 import argparse
@@ -21,9 +24,10 @@ import time
 import numpy as np
 import tqdm
 
+from vidregen_jax import film as films
 from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import encode, join, tracks, video
+from vidregen_jax.media import encode, join, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
@@ -36,10 +40,13 @@ class Edit:
 
   Attributes:
     source: the video.
-    new_audio: the new soundtrack.
-    spans: (start, stop) seconds; empty for the whole video.
     consent: who is shown, who agreed, on what basis.
     out: where to write.
+    new_audio: the new soundtrack; '' with patches.
+    spans: (start, stop) seconds; empty for the whole video.
+    patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    fit: of timeline.FITS, what the whole picture does if the new soundtrack has another length; ''
+      to leave out what lies past its end.
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
@@ -50,13 +57,15 @@ class Edit:
   """
 
   source: str
-  new_audio: str
-  spans: tuple
   consent: str
   out: str
+  new_audio: str = ''
+  spans: tuple = ()
   seed: int = 0
   overrides: tuple = ()
   references: tuple = ()
+  patches: tuple = ()
+  fit: str = ''
   fade: float = 0.2
   join: bool = True
   lossless: bool = False
@@ -87,19 +96,16 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   if edit.reconstruct:
     sampler = None
   info = video.probe(edit.source)
-  begin, end = float(info.start_time), float(info.start_time + info.duration)
-  whole = not edit.spans
-  wanted = [(begin, end)] if whole else spans.merge(edit.spans)
-  spans.check(wanted, begin, end, edit.source)
-  sound = soundtrack.compose(info, edit.new_audio, wanted, whole)
+  sound = _compose(edit, info)
+  film, wanted = sound.film, sound.spans
+  info = film.info
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
-  seconds = sum(min(stop, end) - max(start, begin) for start, stop in looked_at)
-  with clock('track faces', max(round(seconds * info.rate), 1)):
-    track = tracks.track_parts(edit.source, looked_at)
+  with clock('track faces', max(int(spans.frames(looked_at, film.times).sum()), 1)):
+    track = film.track(looked_at)
   models = machine.models
   runs = spans.plan(wanted, track.times, track.valid, models.generator.window)
   in_spans = spans.frames(wanted, track.times)
@@ -113,21 +119,21 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   touched = [(run.start, run.stop) for run in runs]
   if edit.lossless or not edit.join:
     planned = f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
+  elif not film.is_the_source:
+    planned = 'its frames are not shown when they were'
   else:
     planned = join.plan(info, edit.out, touched)
   regions = [(0, len(track))]
   if not isinstance(planned, str):
     target, regions = join.Joined(edit.out, info, planned, **kept), planned.regions
-  durations = np.diff(track.times, append=end)
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
   count = models.generator.references
   stills = (references.at(edit.references, track, in_spans, count) if edit.references
             else references.choose(track, in_spans, count))
   with clock('references', len(stills)):
-    person = encoder.stills(retake.read_crops(edit.source, stills, track, models.codec.size))
-  take = retake.Retake(edit, machine, sampler, track, durations, sound.track, encoder,
-                       person, clock)
+    person = encoder.stills(film.crops(stills, track, models.codec.size))
+  take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
 
   with (
     target as writer,
@@ -142,12 +148,16 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
           writer.replace(frame, image)
       bar.update()
   said = {
-    'source': {'path': str(edit.source), 'sha256': report.digest(edit.source), 'frames': len(track),
+    'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
+               'frames': film.source.frame_count,
                'size': [info.width, info.height], 'rate': str(info.rate)},
-    'audio': {'path': str(edit.new_audio), 'sha256': report.digest(edit.new_audio),
+    'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
+                        for path in _sounds(edit)],
               'seconds_past_the_video': round(sound.cut, 3),
               'why_all_is_encoded': sound.why_all_is_encoded},
     'out': str(edit.out),
+    'frames': len(track),
+    'retimed': not film.is_the_source,
     'consent': edit.consent,
     'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
     'regenerated_frames': touched,
@@ -168,6 +178,25 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   return said
 
 
+def _sounds(edit):
+  """The paths of all new sound."""
+  return [edit.new_audio] if edit.new_audio else [patch.path for patch in edit.patches]
+
+
+def _compose(edit, info) -> soundtrack.Composed:
+  """The sound that is asked for, and the film it is for."""
+  film = films.Film.of(info)
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  if edit.patches:
+    spans.check([(patch.start, patch.stop) for patch in edit.patches], begin, end, edit.source)
+    return soundtrack.compose_patches(film, edit.patches)
+  if not edit.spans:
+    return soundtrack.compose_whole(film, edit.new_audio, edit.fit)
+  wanted = spans.merge(edit.spans)
+  spans.check(wanted, begin, end, edit.source)
+  return soundtrack.compose_spans(film, edit.new_audio, wanted)
+
+
 class _Parser(argparse.ArgumentParser):
   """One line for a mistake, like every other program here."""
 
@@ -175,16 +204,11 @@ class _Parser(argparse.ArgumentParser):
     raise UserError(f'{message}: `python -m vidregen_jax.regenerate --help` says how')
 
 
-def arguments(argv=None):
-  parser = _Parser(prog='python -m vidregen_jax.regenerate', description=__doc__,
+def parser_of(module, description):
+  """The flags that all edits have in common."""
+  parser = _Parser(prog=f'python -m vidregen_jax.{module}', description=description,
                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('source', metavar='IN.mp4', help='a video of one person talking')
-  parser.add_argument('--audio', required=True, metavar='NEW.wav',
-                      help='the whole new soundtrack: any audio or video file')
-  parser.add_argument('--span', action='append', default=[], metavar='START-END',
-                      help='seconds to regenerate; can be given several times; default: where '
-                           'the new soundtrack differs from the old one')
-  parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
   parser.add_argument('--consent', default='', metavar='TEXT',
@@ -208,7 +232,88 @@ def arguments(argv=None):
   parser.add_argument('--guidance_appearance', type=float)
   parser.add_argument('--guidance_audio', type=float)
   parser.add_argument('--noise', type=float, help='size of the noise that sampling starts from')
-  return parser.parse_args(argv)
+  return parser
+
+
+def asked(given, **fields) -> Edit:
+  """The Edit that flags ask for; `fields` are what not all edits have.
+
+  Raises:
+    UserError: no consent, or an output that is an input.
+  """
+  if not given.consent.strip():
+    raise UserError('--consent is missing: say who is shown, who agreed and on what basis, such '
+                    'as --consent "Ann Lee, who is shown, agreed on 2026-05-01"')
+  names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
+  overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
+  edit = Edit(
+      source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
+      overrides=overrides, references=references.parse(given.references), fade=given.fade,
+      join=not given.reencode, lossless=given.lossless, **fields)
+  inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
+  if pathlib.Path(given.out).resolve() in inputs:
+    raise UserError(f'--out {given.out} would replace an input: give another name')
+  return edit
+
+
+def carry_out(read, argv) -> int:
+  """Runs a command: `read(argv)` gives its flags and what they ask for; returns the exit status."""
+  try:
+    given, edit = read(argv)
+    said = regenerate(edit, system.load(given.checkpoint, given.student))
+  except UserError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('\ninterrupted: nothing was written', file=sys.stderr)
+    return 130
+  for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
+               'seconds'):
+    print(f'{name}: {said[name]}')
+  if said['why_all_are_encoded']:
+    print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
+  if said['left_out']:
+    print(f'left out, as {given.out} cannot hold them: {", ".join(said["left_out"])}')
+  if said['audio']['seconds_past_the_video']:
+    print(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past the end '
+          'of the video and were left out')
+  if said['retimed']:
+    print(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
+  print(f'wrote {given.out} and {pathlib.Path(given.out).with_suffix(".json")}')
+  return 0
+
+
+def _read(argv):
+  parser = parser_of('regenerate', __doc__)
+  parser.add_argument('--audio', default='', metavar='NEW.wav',
+                      help='the whole new soundtrack: any audio or video file')
+  parser.add_argument('--span', action='append', default=[], metavar='START-END',
+                      help='seconds to regenerate; can be given several times; default: where '
+                           'the new soundtrack differs from the old one')
+  parser.add_argument('--patch', action='append', default=[], metavar='START-END=WORD.wav',
+                      help='instead of --audio: sound for a span of seconds, as long as it is; the '
+                           'picture is retimed to it; can be given several times')
+  parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
+  given = parser.parse_args(argv)
+  ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch}
+  if len([way for way in ways.values() if way]) > 1:
+    raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
+  if bool(given.audio) == bool(given.patch):
+    raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
+  patches = tuple(_patch(text) for text in given.patch)
+  edit = asked(given, new_audio=given.audio, spans=tuple(map(spans.parse, given.span)),
+               patches=patches)
+  info = video.probe(given.source)  # a wrong path is told before a model is loaded
+  if not any(ways.values()):
+    edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio))
+  return given, edit
+
+
+def _patch(text):
+  span, separator, path = text.partition('=')
+  if not separator or not path:
+    raise UserError(f'patch {text!r} is not START-END=FILE, such as 1.20-1.95=word.wav')
+  return soundtrack.Patch(*spans.parse(span), path)
 
 
 def _found_spans(info, new_audio):
@@ -228,44 +333,7 @@ def _found_spans(info, new_audio):
 
 
 def main(argv=None) -> int:
-  try:
-    given = arguments(argv)
-    if not given.consent.strip():
-      raise UserError('--consent is missing: say who is shown, who agreed and on what basis, such '
-                      'as --consent "Ann Lee, who is shown, agreed on 2026-05-01"')
-    if pathlib.Path(given.out).resolve() in (pathlib.Path(given.source).resolve(),
-                                             pathlib.Path(given.audio).resolve()):
-      raise UserError(f'--out {given.out} would replace an input: give another name')
-    if given.span and given.whole:
-      raise UserError('--whole and --span exclude each other: give one of them')
-    wanted = tuple(spans.parse(text) for text in given.span)
-    names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
-    overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
-    edit = Edit(given.source, given.audio, wanted, given.consent.strip(), given.out, given.seed,
-                overrides, references.parse(given.references), given.fade,
-                not given.reencode, given.lossless)
-    info = video.probe(given.source)  # a wrong path is told before a model is loaded
-    if not (wanted or given.whole):
-      edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio))
-    said = regenerate(edit, system.load(given.checkpoint, given.student))
-  except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print('\ninterrupted: nothing was written', file=sys.stderr)
-    return 130
-  for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
-               'seconds'):
-    print(f'{name}: {said[name]}')
-  if said['why_all_are_encoded']:
-    print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
-  if said['left_out']:
-    print(f'left out, as {given.out} cannot hold them: {", ".join(said["left_out"])}')
-  if said['audio']['seconds_past_the_video']:
-    print(f'the last {said["audio"]["seconds_past_the_video"]} s of {given.audio} lie past the '
-          'end of the video and were left out')
-  print(f'wrote {given.out} and {pathlib.Path(given.out).with_suffix(".json")}')
-  return 0
+  return carry_out(_read, argv)
 
 
 if __name__ == '__main__':

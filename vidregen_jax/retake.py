@@ -7,20 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import edges, pixels, sample, soundtrack
-from vidregen_jax.media import compose, faces, video
+from vidregen_jax.media import compose, faces
 from vidregen_jax.models import codec
 
 
 class Retake:
-  """Walks through regions of the source, in order, and makes the frames of the runs as it goes.
+  """Walks through regions of the film, in order, and makes the frames of the runs as it goes.
 
   Memory holds a latent frame's 4 frames, those that wait for a run's end, and the sampler's state,
   however long the video.
   """
 
-  def __init__(self, edit, machine, sampler, track, durations, sound, encoder, references, clock):
+  def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
     self._edit, self._machine, self._sampler, self._track = edit, machine, sampler, track
-    self._durations, self._sound, self._encoder = durations, sound, encoder
+    self._film, self._sound, self._encoder = film, sound, encoder
+    self._durations = np.diff(track.times, append=float(film.info.start_time + film.info.duration))
     self._references, self._clock = references, clock
     self._size = machine.models.codec.size
     self._mask = compose.lower_face_mask(self._size, soft=True)
@@ -33,12 +34,12 @@ class Retake:
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
-      video.Frame, and uint8 [H, W, 3] or None where the frame is left as it is.
+      video.Frame of the film, and uint8 [H, W, 3] or None where the frame is left as it is.
     """
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
       first = min([start, *(run.warm for run in within[:1])])
-      source = _Ahead(video.frames(self._edit.source, first), first, self._clock)
+      source = _Ahead(self._film.frames(first), first, self._clock)
       for frame, image in self._region(within, source, stop):
         if frame.index >= start:
           yield frame, image
@@ -134,7 +135,7 @@ class Retake:
     anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
-      crops = read_crops(self._edit.source, after, self._track, self._size)
+      crops = self._film.crops(after, self._track, self._size)
       both = np.stack([crops, pixels.hide_lower_face(crops)])
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
     state = sample.init_state(
@@ -193,13 +194,3 @@ class _Ahead:
     self.peek(1)
     self.next_index += 1
     return self._waiting.pop(0)
-
-
-def read_crops(path, indices, track, size):
-  """Crops uint8 [N, S, S, 3] of some frames, ascending."""
-  wanted, crops = set(np.asarray(indices).tolist()), []
-  if wanted:
-    for frame in video.frames(path, min(wanted), max(wanted) + 1):
-      if frame.index in wanted:
-        crops.append(faces.crop(frame.image, track.affine[frame.index], size))
-  return np.array(crops, np.uint8).reshape(-1, size, size, 3)

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from vidregen_jax import film as films
+from vidregen_jax import timeline as timelines
 from vidregen_jax.differences import find as find_differences
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio
@@ -38,52 +40,95 @@ def differences(info, new_audio) -> list[tuple[float, float]] | None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Patch:
+  """A piece of sound for a span of seconds, as long as it is."""
+
+  start: float
+  stop: float
+  path: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Composed:
-  """The output's sound.
+  """What the output sounds like, and what that asks of the picture.
 
   Attributes:
-    track: all of it, as samples; what the mouth follows.
+    track: all of its sound, as samples; what the mouth follows.
     written: what a writer is given: the track, or the source's packets with some replaced.
-    why_all_is_encoded: why not the latter; None where it is.
+    film: the source, as long as the sound asks for.
+    spans: merged (start, stop) seconds of the film in which the mouth is made anew.
+    why_all_is_encoded: why `written` is not packets; None where it is.
     cut: seconds of the new sound that lie past the video's end.
   """
 
   track: aac.Soundtrack
   written: aac.Soundtrack | aac.Patched
+  film: films.Film
+  spans: list[tuple[float, float]]
   why_all_is_encoded: str | None = None
   cut: float = 0.0
 
 
-def compose(info, new_audio, wanted, whole) -> Composed:
-  """The output's sound.
+def _read(path, until, rate):
+  """A soundtrack that lasts at least until a time: samples, rate, start in seconds.
+
+  Raises:
+    UserError: it does not.
+  """
+  new, own_rate, start = audio.read(path)
+  have = float(start) + new.shape[1] / own_rate
+  # A frame's length of slack: a video's last frame often ends a little after its sound.
+  if have < until - float(1 / rate) - 1e-6:
+    raise UserError(f'{path} ends at {have:.3f} s but is needed until {until:.3f} s: give the '
+                    f'whole new soundtrack, or --span up to {have:.2f}')
+  return new, own_rate, float(start)
+
+
+def compose_whole(film, new_audio, fit='') -> Composed:
+  """All of a video with a new soundtrack.
 
   Args:
-    info: VideoInfo of the source.
+    film: the source.
+    new_audio: path.
+    fit: of timeline.FITS, what the picture does where the sound is longer or shorter; '' for
+      nothing: longer sound is cut at the picture's end.
+
+  Raises:
+    UserError: no sound, too little of it, or too much and `fit` is 'trim'.
+  """
+  info = film.info
+  if fit:
+    new, rate, start = _read(new_audio, 0.0, info.rate)
+    lasts = start + new.shape[1] / rate - float(info.start_time)
+    ticks = round(lasts / info.time_base)
+    # Within half a frame it fits.
+    if abs(ticks * info.time_base - info.duration) > 1 / (2 * info.rate):
+      film = dataclasses.replace(film, timeline=timelines.fit(film.timeline, ticks, fit))
+      info = film.info
+  else:
+    new, rate, start = _read(new_audio, float(info.start_time + info.duration), info.rate)
+  length = round((float(info.start_time + info.duration) - start) * rate)
+  track = aac.Soundtrack(new[:, :length], rate, start, _bit_rate(info))
+  return Composed(track, track, film, [(float(info.start_time),
+                                        float(info.start_time + info.duration))],
+                  'it is new from end to end', max(new.shape[1] - length, 0) / rate)
+
+
+def compose_spans(film, new_audio, wanted) -> Composed:
+  """A video with spans of a new soundtrack, which is in time with it.
+
+  Args:
+    film: the source.
     new_audio: path.
     wanted: merged spans, seconds on the video's clock.
-    whole: whether the whole video is regenerated.
 
   Raises:
     UserError: no sound where it is needed, or too little.
   """
-  new, rate, new_start = audio.read(new_audio)
-  new_start = float(new_start)
-  have, need = new_start + new.shape[1] / rate, max(stop for _, stop in wanted)
-  # A frame's length of slack: a video's last frame often ends a little after its sound.
-  if have < need - float(1 / info.rate) - 1e-6:
-    raise UserError(f'{new_audio} ends at {have:.3f} s but is needed until {need:.3f} s: give the '
-                    f'whole new soundtrack, or --span up to {have:.2f}')
-  bit_rate = max(info.audio_bit_rate, 192_000)
-  if whole:
-    length = round((float(info.start_time + info.duration) - new_start) * rate)
-    track = aac.Soundtrack(new[:, :length], rate, new_start, bit_rate)
-    return Composed(track, track, 'it is new from end to end', max(new.shape[1] - length, 0) / rate)
-  if not info.has_audio:
-    raise UserError(f'{info.path} has no soundtrack to keep outside the spans: leave --span out to '
-                    'regenerate the whole video with the new one')
-  samples, own_rate, start = audio.read(info.path)
-  start, end = float(start), float(start) + samples.shape[1] / own_rate
-  changed = []
+  info = film.info
+  new, rate, new_start = _read(new_audio, max(stop for _, stop in wanted), info.rate)
+  samples, own_rate, start = _own(info)
+  end, changed = start + samples.shape[1] / own_rate, []
   for begin, stop in wanted:
     # A span may reach past the sound's last sample, or begin before its first: sound is what
     # there is of it.
@@ -96,11 +141,72 @@ def compose(info, new_audio, wanted, whole) -> Composed:
     patch = np.pad(patch, [(0, 0), (0, max(length - patch.shape[1], 0))], mode='edge')[:, :length]
     samples = audio.splice(samples, own_rate, patch, own_rate, begin - start, stop - start)
     changed.append(span)
-  track = aac.Soundtrack(samples, own_rate, start, bit_rate)
-  written = aac.patch(info.path, track, changed)
+  return _patched(film, aac.Soundtrack(samples, own_rate, start, _bit_rate(info)), wanted, changed)
+
+
+def compose_patches(film, patches) -> Composed:
+  """A video in which pieces of sound replace spans of another length.
+
+  The picture of a span is retimed to its new sound, and all after it moves, sound and picture
+  alike. New sound is brought to whole frames with silence.
+
+  Args:
+    film: the source.
+    patches: list of Patch.
+
+  Raises:
+    UserError: no soundtrack, a patch outside it or empty, or patches that overlap.
+  """
+  info = film.info
+  samples, rate, start = _own(info)
+  patches = sorted(patches, key=lambda patch: patch.start)
+  for before, after in zip(patches, patches[1:], strict=False):
+    if after.start < before.stop:
+      raise UserError(f'the patches {before.path} and {after.path} overlap: {after.start:g} s '
+                      f'comes before {before.stop:g} s')
+  spans, changed, moved = [], [], 0.0
+  for patch in patches:
+    begin, stop = patch.start + moved, patch.stop + moved
+    new, new_rate, _ = audio.read(patch.path)
+    shown, base = film.timeline, info.time_base
+    first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
+    old_end = shown.end
+    film = dataclasses.replace(film, timeline=timelines.retime(
+        shown, first, last, max(round(new.shape[1] / new_rate / base), 1)))
+    longer = float((film.timeline.end - old_end) * base)
+    edges = np.r_[shown.pts, shown.end]
+    begin, stop = (float(int(edges[i]) * base) for i in (first, last))
+    need = round((stop + longer - begin) * rate)
+    piece = audio.resample(new, new_rate, rate)
+    piece = np.pad(piece, [(0, 0), (0, max(need - piece.shape[1], 0))])[:, :need]
+    samples = audio.splice(samples, rate, piece, rate, begin - start, stop - start)
+    spans.append((begin, stop + longer))
+    changed.append((round((begin - start) * rate), round((begin - start) * rate) + need))
+    moved += longer
+  track = aac.Soundtrack(samples, rate, start, _bit_rate(info))
+  if not film.is_the_source:
+    return Composed(track, track, film, spans, 'what follows a patch has moved')
+  return _patched(film, track, spans, changed)
+
+
+def _own(info):
+  """The source's samples, rate and start in seconds."""
+  if not info.has_audio:
+    raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
+                    'whole video with --whole')
+  samples, rate, start = audio.read(info.path)
+  return samples, rate, float(start)
+
+
+def _bit_rate(info):
+  return max(info.audio_bit_rate, 192_000)
+
+
+def _patched(film, track, wanted, changed):
+  written = aac.patch(film.source.path, track, changed)
   if isinstance(written, str):
-    return Composed(track, track, written)
-  return Composed(track, written)
+    return Composed(track, track, film, wanted, written)
+  return Composed(track, written, film, wanted)
 
 
 def listen(track, times, durations, listener):

@@ -235,7 +235,7 @@ def track_parts(path: str | os.PathLike, parts: Sequence[tuple[int, int]]) -> Tr
 
   Args:
     path: The video.
-    parts: (start, stop) in seconds, ascending and apart. In all others no frame is valid.
+    parts: (start, stop) of frames, ascending and apart. In all others no frame is valid.
   """
   stamps, _ = video.timeline(path)
   with video.open_input(path) as container:
@@ -253,8 +253,7 @@ def track_parts(path: str | os.PathLike, parts: Sequence[tuple[int, int]]) -> Tr
     else:
       fields[field.name] = np.full((count, *values.shape[1:]), np.nan, values.dtype)
   fields['times'] = times
-  for begin, end in parts:
-    start, stop = np.searchsorted(times, (begin, end)).tolist()
+  for start, stop in parts:
     seen = track_file(path, start, stop)
     for name, values in fields.items():
       if values is not None and name != 'times':

@@ -1,0 +1,110 @@
+"""The source as it is shown: its frames in the order and at the times of a timeline."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from vidregen_jax import timeline as timelines
+from vidregen_jax.media import faces, tracks, video
+
+_BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+  """A source along a timeline.
+
+  Attributes:
+    source: video.VideoInfo of the file.
+    timeline: what is shown when.
+  """
+
+  source: video.VideoInfo
+  timeline: timelines.Timeline
+
+  @classmethod
+  def of(cls, info: video.VideoInfo) -> 'Film':
+    """The source as it is."""
+    return cls(info, timelines.of_source(*video.timeline(info.path)))
+
+  @property
+  def info(self) -> video.VideoInfo:
+    """The VideoInfo of what is shown."""
+    shown, base = self.timeline, self.source.time_base
+    return dataclasses.replace(
+        self.source, frame_count=len(shown), start_time=int(shown.pts[0]) * base,
+        duration=(shown.end - int(shown.pts[0])) * base)
+
+  @property
+  def is_the_source(self) -> bool:
+    return self.timeline.is_the_sources and len(self.timeline) == self.source.frame_count
+
+  @property
+  def times(self) -> np.ndarray:
+    """When each frame is shown, seconds [N]."""
+    base = self.source.time_base
+    return np.array([float(stamp * base) for stamp in self.timeline.pts.tolist()])
+
+  def frames(self, first: int = 0) -> Iterator[video.Frame]:
+    """Yields the frames from `first` on, numbered and timed as they are shown."""
+    shown, base = self.timeline, self.source.time_base
+    ends = np.r_[shown.pts[1:], shown.end]
+    for index, frame in enumerate(self._decoded(shown.source[first:].tolist()), start=first):
+      pts = int(shown.pts[index])
+      if frame.pts == pts:
+        yield dataclasses.replace(frame, index=index)
+      else:
+        yield video.Frame(index, pts, pts * base, int(ends[index]) - pts, frame.source)
+
+  def _decoded(self, order):
+    """The source's frames in this order, of which few are held."""
+    path, at = self.source.path, 0
+    while at < len(order):
+      stop = at + 1
+      if stop < len(order) and order[stop] < order[at]:
+        while stop < len(order) and order[stop] < order[stop - 1] and stop - at < _BACKWARDS:
+          stop += 1
+        held = {frame.index: frame
+                for frame in video.frames(path, order[stop - 1], order[at] + 1)}
+        yield from (held[index] for index in order[at:stop])
+      else:
+        while stop < len(order) and order[stop] >= order[stop - 1]:
+          stop += 1
+        ahead = video.frames(path, order[at], order[stop - 1] + 1)
+        frame = None
+        for index in order[at:stop]:
+          while frame is None or frame.index < index:
+            frame = next(ahead)
+          yield frame
+      at = stop
+
+  def track(self, parts) -> tracks.Track:
+    """The face along the film.
+
+    Args:
+      parts: (start, stop) in seconds of what is shown, ascending and apart; in all else nobody is
+        looked for.
+    """
+    times, of = self.times, self.timeline.source
+    wanted = np.zeros(self.source.frame_count, bool)
+    for begin, end in parts:
+      wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
+    edges = np.flatnonzero(np.diff(np.r_[False, wanted, False].astype(int))).reshape(-1, 2)
+    whole = tracks.track_parts(self.source.path, edges.tolist())
+    along = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
+    along = {name: None if values is None else values[of] for name, values in along.items()}
+    return tracks.Track(**along | {'times': times})
+
+  def crops(self, indices, track, size) -> np.ndarray:
+    """Crops uint8 [N, S, S, 3] of some shown frames, ascending."""
+    indices = np.asarray(indices)
+    of = self.timeline.source[indices] if len(indices) else indices
+    wanted, seen = set(of.tolist()), {}
+    if wanted:
+      for frame in video.frames(self.source.path, min(wanted), max(wanted) + 1):
+        if frame.index in wanted:
+          seen[frame.index] = frame.image
+    cut = [faces.crop(seen[source], track.affine[index], size)
+           for index, source in zip(indices.tolist(), of.tolist(), strict=True)]
+    return np.array(cut, np.uint8).reshape(-1, size, size, 3)

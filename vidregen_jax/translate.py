@@ -1,0 +1,35 @@
+"""Regenerate a whole performance so that the mouth follows a dub.
+
+  python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime --checkpoint DIR \
+    --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
+
+The dub is the output's whole sound. Where it is longer or shorter than the video, the picture is
+made to fit as --fit says; nothing of the dub is left out unless that is asked for.
+"""
+
+import sys
+
+from vidregen_jax import regenerate, timeline
+from vidregen_jax.media import video
+
+
+def _read(argv):
+  parser = regenerate.parser_of('translate', __doc__)
+  parser.add_argument('--audio', required=True, metavar='DUB.wav',
+                      help='the whole new soundtrack: any audio or video file')
+  parser.add_argument('--fit', choices=timeline.FITS, default='trim',
+                      help='trim: leave out what lies past a shorter dub, and refuse a longer one '
+                           '(default); hold: the last frame stays; pingpong: the video runs back '
+                           'and forth; retime: the whole video is slower or faster')
+  given = parser.parse_args(argv)
+  edit = regenerate.asked(given, new_audio=given.audio, fit=given.fit)
+  video.probe(given.source)  # a wrong path is told before a model is loaded
+  return given, edit
+
+
+def main(argv=None) -> int:
+  return regenerate.carry_out(_read, argv)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
