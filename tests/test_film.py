@@ -8,18 +8,19 @@ from vidregen_jax import timeline
 from vidregen_jax.media import encode, video
 
 COUNT = 90
+LEVELS = np.linspace(20, 245, COUNT).astype(int)
 
 
 @pytest.fixture(scope='module')
 def info(tmp_path_factory):
   path = tmp_path_factory.mktemp('film') / 'numbers.mp4'
-  encode.write_clip(path, [np.full((32, 48, 3), 2 * i + 20, np.uint8) for i in range(COUNT)], 25,
+  encode.write_clip(path, [np.full((32, 48, 3), level, np.uint8) for level in LEVELS], 25,
                     crf=0)
   return video.probe(path)
 
 
 def numbers(frames):
-  return [round((frame.image.mean() - 20) / 2) for frame in frames]
+  return [int(np.abs(LEVELS - frame.image.mean()).argmin()) for frame in frames]
 
 
 def test_the_source_is_itself(info):
