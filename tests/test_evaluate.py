@@ -78,7 +78,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
   monkeypatch.setattr(listening.regenerate, 'regenerate', regenerate)
-  monkeypatch.setattr(listening.faces, 'track_file', track)
+  monkeypatch.setattr(listening.tracks, 'track_file', track)
   rows = listening.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, listening.SOUNDS)
   said = listening.medians(rows)
   between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
