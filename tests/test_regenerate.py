@@ -118,16 +118,21 @@ def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp
   assert 'there is nothing to regenerate' in capsys.readouterr().err
 
 
+def with_patch(seconds, clip, other, checkpoint, folder):
+  """The clip with so much of the other's sound in the place of 0.6 to 1 s, and its report."""
+  word, rate, _ = audio.read(other)
+  audio.write_wav(folder / 'word.wav', word[:, :round(seconds * rate)], rate)
+  out = folder / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--patch', f'0.60-1.00={folder}/word.wav', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--out', str(out)]) == 0
+  return out, json.loads(out.with_suffix('.json').read_text())
+
+
 def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
     clip, other, checkpoint, tmp_path, capsys):
   samples, rate, _ = audio.read(clip)
-  word, word_rate, _ = audio.read(other)
-  audio.write_wav(tmp_path / 'word.wav', word[:, :round(0.6 * word_rate)], word_rate)
-  out = tmp_path / 'out.mp4'
-  assert regenerate.main([
-      str(clip), '--patch', f'0.60-1.00={tmp_path}/word.wav', '--checkpoint', str(checkpoint),
-      '--consent', CONSENT, '--out', str(out)]) == 0
-  said = json.loads(out.with_suffix('.json').read_text())
+  out, said = with_patch(0.6, clip, other, checkpoint, tmp_path)
   assert said['retimed'] and said['frames'] == said['source']['frames'] + 5  # .2 s at 25 a second
   assert said['spans'] == [[0.6, 1.2]] and said['regenerated_frames'] == [[15, 30]]
   assert 'are not shown when they were' in said['why_all_are_encoded']
@@ -144,13 +149,7 @@ def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
 
 
 def test_a_patch_as_long_as_its_span_is_joined(clip, other, checkpoint, tmp_path):
-  word, word_rate, _ = audio.read(other)
-  audio.write_wav(tmp_path / 'word.wav', word[:, :round(0.4 * word_rate)], word_rate)
-  out = tmp_path / 'out.mp4'
-  assert regenerate.main([
-      str(clip), '--patch', f'0.60-1.00={tmp_path}/word.wav', '--checkpoint', str(checkpoint),
-      '--consent', CONSENT, '--out', str(out)]) == 0
-  said = json.loads(out.with_suffix('.json').read_text())
+  _, said = with_patch(0.4, clip, other, checkpoint, tmp_path)
   assert not said['retimed'] and said['why_all_are_encoded'] is None
   assert said['audio']['why_all_is_encoded'] is None
 

@@ -4,6 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax.media import audio
+from vidregen_jax.spans import stretches
 
 # Where coding changes least and speech has its voice: soundtracks are compared below 4 kHz.
 _RATE = 8_000
@@ -45,9 +46,8 @@ def find(old, new, rate, margin=0.12):
   differs = np.pad(differs, steps(_CLOSE))
   differs = ndimage.binary_closing(differs, np.ones(steps(_CLOSE)))
   differs = ndimage.binary_opening(differs, np.ones(steps(_SHORT)))[steps(_CLOSE):-steps(_CLOSE)]
-  edges = np.flatnonzero(np.diff(np.r_[False, differs, False].astype(int))).reshape(-1, 2)
   spans, total = [], count / rate
-  for first, last in edges.tolist():
+  for first, last in stretches(differs):
     first = _quietest(louder, first - steps(margin) if margin else first, first)
     last = _quietest(louder, last - 1, last - 1 + (steps(margin) if margin else 0))
     start = first * _STEP / _RATE if first else 0.0

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vidregen_jax import spans
 from vidregen_jax import timeline as timelines
 from vidregen_jax.media import faces, tracks, video
 
@@ -90,8 +91,7 @@ class Film:
     wanted = np.zeros(self.source.frame_count, bool)
     for begin, end in parts:
       wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    edges = np.flatnonzero(np.diff(np.r_[False, wanted, False].astype(int))).reshape(-1, 2)
-    whole = tracks.track_parts(self.source.path, edges.tolist())
+    whole = tracks.track_parts(self.source.path, spans.stretches(wanted))
     along = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
     along = {name: None if values is None else values[of] for name, values in along.items()}
     return tracks.Track(**along | {'times': times})

@@ -51,6 +51,12 @@ def around(spans, seconds: float, moments=()) -> list[tuple[float, float]]:
                + [(start - 1.0, stop + 1.0) for start, stop in moments])
 
 
+def stretches(mask) -> list[tuple[int, int]]:
+  """(start, stop) of each run of true values in a mask bool [N]."""
+  edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+  return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
   """Frames that are regenerated in one go, in frame numbers; ends are exclusive.
@@ -98,9 +104,8 @@ def plan(spans, times, valid, window: int) -> list[Run]:
   """
   valid = np.asarray(valid)
   changed = frames(spans, times) & valid
-  edges = np.flatnonzero(np.diff(np.concatenate([[0], changed.astype(int), [0]])))
   factor, runs = codec.TIME_FACTOR, []
-  for start, stop in edges.reshape(-1, 2).tolist():
+  for start, stop in stretches(changed):
     usable = valid & ~changed
     before = np.flatnonzero(~usable[:start])
     first = int(before[-1]) + 1 if len(before) else 0

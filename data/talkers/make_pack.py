@@ -110,7 +110,7 @@ class Plan:
 def draw_plan(seed: int, split: str, index: int, size: int, attempt: int = 0) -> Plan:
   """Draws the plan of clip `index` of a split; `attempt` counts the ones thrown away before it.
 
-  From FIRST_RESTING on clips have a long rest, every second of them without any noise.
+  From FIRST_RESTING on clips have a long rest, every other one of them without any noise.
   """
   random = np.random.default_rng([seed, sentences.SPLITS.index(split), index, attempt])
   # Languages go round in a fixed order, so that small splits have many and every one is trained.

@@ -127,7 +127,7 @@ class File:
     self._sources.append(video.open_input(path))
     return self._sources[-1]
 
-  def _mux_sound(self, until: Fraction | float) -> None:
+  def _mux_beside(self, until: Fraction | float) -> None:
     """Muxes the other tracks up to a time, so that none waits in memory for the other."""
     for i, packets in enumerate(self._beside):
       while (packet := self._waiting[i]) is not None:
@@ -187,7 +187,7 @@ class File:
     try:
       with self._told():
         self._finish_pictures()
-        self._mux_sound(math.inf)
+        self._mux_beside(math.inf)
         self._container.close()
         self._check(self._part)
         os.replace(self._part, self.path)
@@ -292,7 +292,7 @@ class Writer(File):
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:
     for packet in packets:
       packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
-      self._mux_sound(packet.dts * packet.time_base)
+      self._mux_beside(packet.dts * packet.time_base)
       self._container.mux(packet)
 
 

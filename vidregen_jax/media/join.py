@@ -28,7 +28,7 @@ _PROFILES = {66: 'baseline', 77: 'main', 100: 'high', 110: 'high10', 122: 'high4
 _IDR, _SPS, _PPS = 5, 7, 8
 _MOST_SETS = 31
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
-_COARSE = 16  # pixels a side of the blocks whose means are kept of each new picture
+_COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
 
 
@@ -338,7 +338,7 @@ class Joined(encode.File):
       self._read += 1
 
   def _mux(self, packet: av.Packet) -> None:
-    self._mux_sound(Fraction(packet.dts) * self._base)
+    self._mux_beside(Fraction(packet.dts) * self._base)
     packet.stream = self._stream
     self._container.mux(packet)
 

@@ -86,14 +86,16 @@ def same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
   return all(np.array_equal(a, b) for a, b in zip(_arrays(one), _arrays(other), strict=True))
 
 
-def coarse(frame: av.VideoFrame, block: int) -> np.ndarray:
-  """Means of luma over blocks of `block` pixels a side, float32, on a scale of 255."""
-  luma = _arrays(frame)[0].astype(np.float32)
-  height, width = (max(size // block, 1) for size in luma.shape)
-  luma = luma[:height * block, :width * block]
-  rows = np.array_split(luma, height, axis=0)
-  means = [[part.mean() for part in np.array_split(row, width, axis=1)] for row in rows]
-  return np.float32(means) * 255 / ((1 << frame.format.components[0].bits) - 1)
+def coarse(frame: av.VideoFrame, count: int) -> np.ndarray:
+  """Means of luma over `count` by `count` blocks, float32, on a scale of 255."""
+  luma = _arrays(frame)[0]
+  count = min(count, *luma.shape)
+  tops, lefts = (np.linspace(0, size, count, endpoint=False).astype(int) for size in luma.shape)
+  sums = np.add.reduceat(np.add.reduceat(luma, tops, 0, np.int64), lefts, 1)
+  heights, widths = (np.diff(np.r_[at, size]) for at, size in zip((tops, lefts), luma.shape,
+                                                                  strict=True))
+  return np.float32(sums / np.outer(heights, widths) * 255
+                    / ((1 << frame.format.components[0].bits) - 1))
 
 
 def _convert(image, info, pixel_format):
