@@ -154,6 +154,15 @@ def test_a_patch_as_long_as_its_span_is_joined(clip, other, checkpoint, tmp_path
   assert said['audio']['why_all_is_encoded'] is None
 
 
+def test_an_edit_list_says_what_flags_say(clip, other, checkpoint, edited, tmp_path):
+  edits = tmp_path / 'edits.json'
+  edits.write_text(json.dumps({'audio': str(other), 'edits': [{'start': 0.6, 'stop': 1.0}]}))
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([str(clip), '--edits', str(edits), '--checkpoint', str(checkpoint),
+                          '--consent', CONSENT, '--out', str(out)]) == 0
+  np.testing.assert_array_equal(decode(out)[0], decode(edited)[0])
+
+
 @pytest.mark.parametrize(('fit', 'seconds'), [
     ('trim', 1.0), ('hold', 3.0), ('pingpong', 3.0), ('retime', 3.0), ('retime', 1.2)])
 def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint, tmp_path):
@@ -222,6 +231,7 @@ def wrong(tmp_path_factory, clip):
   encode.write_clip(folder / 'silent.mp4', [f.image for f in video.frames(clip)][:30], 25)
   audio.write_wav(folder / 'short.wav', sound[:, :8_000], 16_000)
   audio.write_wav(folder / 'long.wav', np.zeros((1, 160_000), np.float32), 16_000)
+  (folder / 'edits.json').write_text('{"edits": []}')
   return folder
 
 
@@ -250,6 +260,9 @@ def wrong(tmp_path_factory, clip):
     ({'span': None, 'audio': None, 'patch': '0.6-1'}, 'is not START-END=FILE'),
     ({'span': None, 'audio': None, 'patch': '0.6-1=absent.wav'}, 'no such file'),
     ({'span': None, 'audio': None, 'patch': '0.6-99={wrong}/long.wav'}, 'does not lie in'),
+    ({'edits': '{wrong}/edits.json'}, '--span and --edits exclude'),
+    ({'span': None, 'edits': '{wrong}/edits.json'}, 'names the new sound itself'),
+    ({'span': None, 'audio': None, 'edits': '{wrong}/edits.json'}, '"edits" is no list'),
     ({'span': None, 'audio': None}, 'either the whole new soundtrack'),
     ({'fade': 'nan'}, '--fade nan is not between'),
     ({'fade': '9'}, '--fade 9 is not between'),

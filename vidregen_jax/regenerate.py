@@ -3,11 +3,13 @@
   python -m vidregen_jax.regenerate IN.mp4 --audio NEW.wav --span 1.20-2.04 --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
   python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
+  python -m vidregen_jax.regenerate IN.mp4 --edits EDITS.json ...
 
 NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
 and what the mouth follows, outside them the video's own sound stays. Without --span the spans are
 found: wherever the two soundtracks differ. With --patch the new sound comes in pieces; where one is
-longer or shorter than its span, the picture is retimed to it, and what follows moves.
+longer or shorter than its span, the picture is retimed to it, and what follows moves. EDITS.json
+says either of these in a file: see `edit_list`.
 
 Where the source can be joined (H.264 in mp4 or mov), only the frames from a span to the next key
 frame are encoded anew; all others are copied as they are. Beside OUT.mp4, OUT.json says what was
@@ -24,8 +26,8 @@ import time
 import numpy as np
 import tqdm
 
+from vidregen_jax import edit_list, latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax import film as films
-from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode, join, video
 
@@ -293,16 +295,21 @@ def _read(argv):
   parser.add_argument('--patch', action='append', default=[], metavar='START-END=WORD.wav',
                       help='instead of --audio: sound for a span of seconds, as long as it is; the '
                            'picture is retimed to it; can be given several times')
+  parser.add_argument('--edits', default='', metavar='EDITS.json',
+                      help='spans or patches from a file, which also names their sound')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   given = parser.parse_args(argv)
-  ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch}
+  ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch,
+          '--edits': given.edits}
   if len([way for way in ways.values() if way]) > 1:
     raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
-  if bool(given.audio) == bool(given.patch):
+  if given.edits and given.audio:
+    raise UserError(f'{given.edits} names the new sound itself: leave --audio out')
+  wanted = (edit_list.read(given.edits) if given.edits else edit_list.EditList(
+      given.audio, tuple(map(spans.parse, given.span)), tuple(map(_patch, given.patch))))
+  if bool(wanted.audio) == bool(wanted.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  patches = tuple(_patch(text) for text in given.patch)
-  edit = asked(given, new_audio=given.audio, spans=tuple(map(spans.parse, given.span)),
-               patches=patches)
+  edit = asked(given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches)
   info = video.probe(given.source)  # a wrong path is told before a model is loaded
   if not any(ways.values()):
     edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio))

@@ -1,0 +1,64 @@
+"""Edit lists: what they say is what is done, and a mistake in one is one line."""
+
+import json
+
+import pytest
+
+from vidregen_jax import edit_list, soundtrack
+from vidregen_jax.errors import UserError
+
+
+def write(folder, value):
+  path = folder / 'edits.json'
+  path.write_text(value if isinstance(value, str) else json.dumps(value))
+  return path
+
+
+def test_spans_of_a_new_soundtrack(tmp_path):
+  path = write(tmp_path, {'audio': 'new.wav', 'edits': [{'start': 1, 'stop': 2.5},
+                                                        {'start': 4.0, 'stop': 4.5}]})
+  assert edit_list.read(path) == edit_list.EditList(
+      str(tmp_path / 'new.wav'), ((1.0, 2.5), (4.0, 4.5)), ())
+
+
+def test_pieces_of_sound_with_paths_beside_the_file_and_elsewhere(tmp_path):
+  path = write(tmp_path, {'edits': [{'start': 1.2, 'stop': 1.95, 'audio': 'wörd one.wav'},
+                                    {'start': 3, 'stop': 4, 'audio': '/sounds/two.wav'}]})
+  assert edit_list.read(path).patches == (
+      soundtrack.Patch(1.2, 1.95, str(tmp_path / 'wörd one.wav')),
+      soundtrack.Patch(3.0, 4.0, '/sounds/two.wav'))
+
+
+@pytest.mark.parametrize(('value', 'told'), [
+    ('{"edits": [', 'not JSON'),
+    ('[' * 100_000, 'not JSON'),
+    ([], 'no JSON object'),
+    ({'audio': 'a.wav'}, 'has no "edits"'),
+    ({'audio': 'a.wav', 'edits': []}, 'at least one edit'),
+    ({'audio': 'a.wav', 'edits': {}}, 'at least one edit'),
+    ({'audio': 7, 'edits': [{'start': 1, 'stop': 2}]}, 'no path'),
+    ({'edits': [{'start': 1, 'stop': 2}]}, 'edit 1 has no "audio"; or give'),
+    ({'edits': [{'start': 1, 'stop': 2, 'audio': ''}]}, 'no path'),
+    ({'audio': 'a.wav', 'edits': [{'start': 1, 'stop': 2, 'audio': 'b.wav'}]}, 'field "audio"'),
+    ({'audio': 'a.wav', 'edits': [{'start': 1, 'stopp': 2}]}, 'edit 1 has no "stop"'),
+    ({'audio': 'a.wav', 'spans': [], 'edits': [{'start': 1, 'stop': 2}]}, 'field "spans"'),
+    ({'audio': 'a.wav', 'edits': [{'start': 2, 'stop': 2}]}, 'give "start" before "stop"'),
+    ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1}, {'start': '1', 'stop': 2}]},
+     'edit 2 has "1" for a time'),
+    ({'audio': 'a.wav', 'edits': [{'start': -1, 'stop': 2}]}, 'has -1 for a time'),
+    ({'audio': 'a.wav', 'edits': [{'start': True, 'stop': 2}]}, 'has true for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": Infinity}]}', 'for a time'),
+])
+def test_a_mistake_is_one_line_that_names_file_and_cause(tmp_path, value, told):
+  path = write(tmp_path, value)
+  with pytest.raises(UserError, match=told) as error:
+    edit_list.read(path)
+  assert str(path) in str(error.value) and '\n' not in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+  with pytest.raises(UserError, match='No such file'):
+    edit_list.read(tmp_path / 'none.json')
+  (tmp_path / 'latin.json').write_bytes(b'{"audio": "\xe4.wav"}')
+  with pytest.raises(UserError, match='not JSON'):
+    edit_list.read(tmp_path / 'latin.json')

@@ -1,0 +1,91 @@
+"""A list of edits in a JSON file, as an editing program writes it.
+
+  {"audio": "new.wav", "edits": [{"start": 1.2, "stop": 2.04}, ...]}      spans of a new soundtrack
+  {"edits": [{"start": 1.2, "stop": 1.95, "audio": "word.wav"}, ...]}     pieces of sound
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+
+from vidregen_jax import soundtrack
+from vidregen_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class EditList:
+  """What a file asks for: either `audio` with spans, or patches.
+
+  Attributes:
+    audio: path of the whole new soundtrack; '' with patches.
+    spans: (start, stop) seconds.
+    patches: soundtrack.Patch of each.
+  """
+
+  audio: str
+  spans: tuple
+  patches: tuple
+
+
+def read(path) -> EditList:
+  """Reads a file; the paths in it count from its own folder.
+
+  Raises:
+    UserError: it cannot be read, or says something else than the above.
+  """
+  path = pathlib.Path(path)
+  try:
+    said = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read ({error.strerror}): give a JSON file') from error
+  # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
+  except (ValueError, RecursionError) as error:
+    raise UserError(f'{path}: is not JSON ({error})') from error
+  said = _object(path, said, {'edits'}, {'audio'}, 'the file')
+  audio, edits = said.get('audio', ''), said['edits']
+  if not isinstance(edits, list) or not edits:
+    raise UserError(f'{path}: "edits" is no list of at least one edit')
+  if 'audio' in said:
+    audio = _path(path, audio)
+  spans, patches = [], []
+  for number, edit in enumerate(edits, start=1):
+    where = f'edit {number}'
+    needs = {'start', 'stop'} if audio else {'start', 'stop', 'audio'}
+    edit = _object(path, edit, needs, set(), where)
+    start, stop = (_seconds(path, edit[name], where) for name in ('start', 'stop'))
+    if start >= stop:
+      raise UserError(f'{path}: {where} starts at {start:g} and stops at {stop:g}: give "start" '
+                      'before "stop"')
+    if audio:
+      spans.append((start, stop))
+    else:
+      patches.append(soundtrack.Patch(start, stop, _path(path, edit['audio'])))
+  return EditList(audio, tuple(spans), tuple(patches))
+
+
+def _object(path, value, needed, allowed, where):
+  """`value`, a JSON object with all of the `needed` fields, maybe the `allowed`, and no other."""
+  if not isinstance(value, dict):
+    raise UserError(f'{path}: {where} is no JSON object')
+  if missing := needed - set(value):
+    raise UserError(f'{path}: {where} has no "{min(missing)}"'
+                    + '; or give the whole new soundtrack as "audio" beside "edits"'
+                    * (missing == {'audio'}))
+  if unknown := set(value) - needed - allowed:
+    raise UserError(f'{path}: {where} has a field "{min(unknown)}", which means nothing here; '
+                    f'known are {", ".join(sorted(needed | allowed))}')
+  return value
+
+
+def _seconds(path, value, where):
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not number or not math.isfinite(value) or value < 0:
+    raise UserError(f'{path}: {where} has {json.dumps(value)} for a time: give seconds, from 0')
+  return float(value)
+
+
+def _path(path, value):
+  if not isinstance(value, str) or not value:
+    raise UserError(f'{path}: {json.dumps(value)} is no path of a sound')
+  return str(path.parent / value)
