@@ -203,7 +203,15 @@ class _Parser(argparse.ArgumentParser):
   """One line for a mistake, like every other program here."""
 
   def error(self, message):
-    raise UserError(f'{message}: `python -m vidregen_jax.regenerate --help` says how')
+    raise UserError(f'{message}: `{self.prog} --help` says how')
+
+  def parse_args(self, *args):
+    given = super().parse_args(*args)
+    for name, value in vars(given).items():
+      values = value if isinstance(self.get_default(name), list) else [value]
+      if [] in values:  # what Python 3.11 makes of --name=--
+        self.error(f'argument --{name}: expected one argument')
+    return given
 
 
 def parser_of(module, description):
@@ -264,7 +272,8 @@ def carry_out(read, argv) -> int:
     given, edit = read(argv)
     said = regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    # A name may have a line's end in it, and a message has none.
+    print('error: ' + str(error).replace('\n', '\\n'), file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print('\ninterrupted: nothing was written', file=sys.stderr)

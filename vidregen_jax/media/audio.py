@@ -32,6 +32,8 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
     if not container.streams.audio:
       raise errors.UserError(f'{path}: has no soundtrack')
     stream = container.streams.audio[0]
+    if not stream.codec_context:
+      raise errors.UserError(f'{path}: the codec of its sound is not known; convert it first')
     pieces, rate, start, count, padding = [], None, Fraction(0), 0, 0
     try:
       for frame in container.decode(stream):

@@ -113,6 +113,7 @@ class File:
     movie_scale = math.lcm(scale, *rates)
     self._container = av.open(
       os.fspath(self._part), 'w', format=_SUFFIXES[self.path.suffix.lower()],
+      metadata_errors=video.METADATA_ERRORS,
       options=dict(movflags=flags, video_track_timescale=str(scale),
                    movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale)))
     self._container.metadata.update(metadata)

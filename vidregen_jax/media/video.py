@@ -29,6 +29,8 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # which differs from the other by less than this codec chain does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
+# Titles in an old encoding, or broken, go through as the bytes they are.
+METADATA_ERRORS = 'surrogateescape'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
   if not os.path.exists(path):
     raise errors.UserError(f'{path}: no such file')
   try:
-    return av.open(os.fspath(path))
+    return av.open(os.fspath(path), metadata_errors=METADATA_ERRORS)
   except (av.error.FFmpegError, OSError) as error:
     raise errors.UserError(f'{path}: not a media file that FFmpeg can open ({error.strerror})'
                            ) from error
@@ -204,7 +206,12 @@ def probe(path: str | os.PathLike) -> VideoInfo:
       sample_aspect_ratio=stream.sample_aspect_ratio,
       color_range=int(source.color_range), color_space=int(source.colorspace),
       color_primaries=int(source.color_primaries), color_trc=int(source.color_trc),
-      has_audio=bool(sounds), audio_bit_rate=(sounds[0].bit_rate or 0) if sounds else 0)
+      has_audio=bool(sounds), audio_bit_rate=_bit_rate(sounds[0]) if sounds else 0)
+
+
+def _bit_rate(stream) -> int:
+  # A stream whose codec FFmpeg does not know has none of a stream's attributes.
+  return stream.codec_context.bit_rate or 0 if stream.codec_context else 0
 
 
 def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None) -> Iterator[Frame]:

@@ -1,0 +1,344 @@
+"""Broken files and wild arguments by the thousand: no traceback, no hang, no half-written file.
+
+  python -m bench.mutations --runs=10000
+
+Each run takes good arguments and good files (several containers and codecs, a soundtrack, an edit
+list, made from a bundled clip), breaks one or more of them, and calls `regenerate` or `translate`
+in a process of its own kind, which is started again when it dies. A run is good if it ends in time
+with status 0 and a whole video and report, or with status 2, one line that begins with `error: `,
+and nothing left behind; and if no input has changed. Run i of a seed is always the same:
+`--only=i,j` does those alone and shows what they printed.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import io
+import itertools
+import json
+import multiprocessing
+import pathlib
+import re
+import resource
+import shutil
+import tempfile
+import time
+import traceback
+from fractions import Fraction
+
+import av
+import numpy as np
+import tqdm
+from absl import flags
+
+from vidregen_jax import commands, regenerate, report, system, translate
+from vidregen_jax.media import audio, video
+
+_RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
+_FIRST = flags.DEFINE_integer('first', 0, 'The first run, to go on where another call ended.')
+_ONLY = flags.DEFINE_list('only', [], 'Do these runs alone and show what they printed.')
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
+_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
+_JSON = flags.DEFINE_string('json', 'out/mutations.json', 'File of what was found.')
+
+_SECONDS = 60.0  # within which a run must end
+_MEMORY = 16 << 30  # of address space, of which XLA reserves much
+_RUNS_OF_A_WORKER = 500
+_FRAMES = 30  # of the files
+# Name of a file: (format, video codec, pixel format, sound codec)
+_CONTAINERS = {
+  'plain.mp4': ('mp4', 'libx264', 'yuv420p', 'aac'),
+  'deep.mov': ('mov', 'libx264', 'yuv422p10le', 'aac'),
+  'hevc.mp4': ('mp4', 'libx265', 'yuv420p', 'aac'),
+  'vp9.webm': ('webm', 'libvpx-vp9', 'yuv420p', 'libopus'),
+  'av1.mkv': ('matroska', 'libsvtav1', 'yuv420p', 'libopus'),
+  'stream.mpg': ('mpeg', 'mpeg1video', 'yuv420p', 'mp2'),
+}
+_WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0-1', '0.4-0.8',
+          '0.4-0.8=', '0.4-0.8=new.wav', '0.9-0.4', '--', '-', '.', '..', '/', '/dev/null',
+          '/proc/self/mem', 'none/out.mp4', 'ünï cödé.mp4', 'x' * 300, 'a\nb', '%s%n', '$(true)',
+          "'", '"', '0,1', 'true', '９', '1' * 400, 'edits.json', 'new.wav', 'plain.mp4')
+_FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--out',
+          '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
+          '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
+          '--nonsense')
+
+
+# --------------------------------------------------------------------------------------------------
+# Good files, and how they are broken
+# --------------------------------------------------------------------------------------------------
+
+
+def make_files(clip, folder):
+  """Writes the good files, which all show the clip's first frames, into a folder."""
+  frames = list(itertools.islice(video.frames(clip), _FRAMES))
+  samples, rate, _ = audio.read(clip)
+  samples = samples[:, :round(rate * (_FRAMES + 2) / 25)]
+  audio.write_wav(folder / 'new.wav', samples[:, ::-1], rate)
+  audio.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
+  for name, (kind, codec, pixels, sound) in _CONTAINERS.items():
+    _write(folder / name, frames, samples, rate, kind, codec, pixels, sound)
+  (folder / 'edits.json').write_text(json.dumps({'edits': [
+    {'start': 0.4, 'stop': 0.7, 'audio': 'word.wav'},
+    {'start': 0.8, 'stop': 1.0, 'audio': 'word.wav'}]}))
+
+
+def _write(path, frames, samples, rate, kind, codec, pixels, sound):
+  with av.open(str(path), 'w', format=kind) as container:
+    stream = container.add_stream(codec, rate=25)
+    stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
+    heard = container.add_stream(sound, rate=48_000 if sound == 'libopus' else rate)
+    for index, frame in enumerate(frames):
+      picture = frame.source.reformat(128, 128, format=pixels)
+      picture.pict_type, picture.pts, picture.time_base = 0, index, Fraction(1, 25)
+      container.mux(stream.encode(picture))
+    container.mux(stream.encode(None))
+    block = av.AudioFrame.from_ndarray(samples, 'fltp', 'mono' if len(samples) == 1 else 'stereo')
+    block.sample_rate, block.pts = rate, 0
+    resampler = av.AudioResampler(heard.codec_context.format, heard.layout, heard.rate,
+                                  heard.codec_context.frame_size or None)
+    for piece in (*resampler.resample(block), *resampler.resample(None)):
+      container.mux(heard.encode(piece))
+    container.mux(heard.encode(None))
+
+
+def broken(data, rng):
+  """Bytes with something wrong."""
+  data = bytearray(data)
+  # Half of the faults are near an end, where containers keep what they are.
+  reach = len(data) if rng.random() < 0.5 else min(len(data), 2_000)
+  at = int(rng.integers(reach))
+  if rng.random() < 0.3:
+    at = len(data) - 1 - at
+  length = min(int(2 ** rng.uniform(0, 12)), len(data) - at)
+  kind = rng.integers(8)
+  if kind == 0:  # single bits
+    for place in rng.integers(reach, size=int(2 ** rng.uniform(0, 6))):
+      data[place] ^= 1 << int(rng.integers(8))
+  elif kind == 1:
+    data[at:at + length] = rng.bytes(length)
+  elif kind == 2:
+    data[at:at + length] = bytes(length)
+  elif kind == 3:
+    del data[at:at + length]
+  elif kind == 4:
+    data[at:at] = data[at:at + length]
+  elif kind == 5:
+    del data[at:]
+  elif kind == 6:  # a count, a size or a time that is absurd
+    width = int(rng.choice([1, 2, 4, 8]))
+    largest = 2 ** (8 * width) - 1
+    value = (0, 1, largest // 2, largest // 2 + 1, largest)[int(rng.integers(5))]
+    data[at:at + width] = value.to_bytes(width, 'big')
+  else:  # a box, a field or a word under another's name
+    names = [m.start() for m in re.finditer(rb'[a-zA-Z]{4}', bytes(data[:reach]))]
+    if names:
+      one, other = rng.choice(names, 2)
+      data[one:one + 4] = data[other:other + 4]
+  return bytes(data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A call and the files that are broken for it."""
+
+  program: str
+  argv: tuple
+  faults: dict  # name of a file: its broken bytes
+
+
+def case(seed, run, files, checkpoint):
+  """The case of a run, of the good files' bytes by name."""
+  rng = np.random.default_rng([seed, run])
+  source = str(rng.choice(list(_CONTAINERS)))
+  suffix = str(rng.choice(['.mp4', '.mp4', '.mov', '.mkv', '.webm']))
+  program, asked = {
+    0: ('regenerate', ['--audio', 'new.wav', '--span', '0.4-0.8']),
+    1: ('regenerate', ['--audio', 'new.wav']),
+    2: ('regenerate', ['--patch', '0.4-0.7=word.wav']),
+    3: ('regenerate', ['--edits', 'edits.json']),
+    4: ('translate', ['--audio', 'new.wav', '--fit', 'hold']),
+  }[int(rng.integers(5))]
+  argv = [source, *asked, '--consent', 'nobody real', '--checkpoint', checkpoint,
+          '--steps', '1', '--out', f'made{suffix}']
+  faults = {}
+  if rng.random() < 0.7:
+    used = [source] + [name for name in ('new.wav', 'word.wav', 'edits.json')
+                       if any(name in word for word in argv)]
+    for name in {str(name) for name in rng.choice(used, int(rng.integers(1, 3)))}:
+      data = files[name]
+      for _ in range(int(rng.integers(1, 3))):
+        data = broken(data, rng) if data else data
+      faults[name] = data
+  if not faults or rng.random() < 0.3:
+    for _ in range(int(rng.integers(1, 4))):
+      argv = _wild(argv, rng)
+  return Case(program, tuple(argv), faults)
+
+
+def _wild(argv, rng):
+  """Arguments with one more thing wrong; the folder of weights stays what it is."""
+  argv = list(argv)
+  kind, at = rng.integers(4), int(rng.integers(len(argv)))
+  word = str(rng.choice(_WORDS))
+  if kind == 0:
+    argv[at] = word
+  elif kind == 1:
+    del argv[at]
+  elif kind == 2:
+    argv[at:at] = [str(rng.choice(_FLAGS)), word]
+  else:
+    argv.append(f'{rng.choice(_FLAGS)}={word}')
+  return argv
+
+
+# --------------------------------------------------------------------------------------------------
+# One run
+# --------------------------------------------------------------------------------------------------
+
+
+def judge(asked, good, folder):
+  """Runs a case in a folder of its own; returns (what is wrong, '' for nothing; what it printed).
+
+  Args:
+    asked: Case.
+    good: folder of the good files.
+    folder: pathlib.Path, which is made, and removed again.
+  """
+  shutil.copytree(good, folder)
+  try:
+    for name, data in asked.faults.items():
+      (folder / name).write_bytes(data)
+    before = {path.name: report.digest(path) for path in folder.iterdir()}
+    printed = io.StringIO()
+    main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
+    with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
+        contextlib.redirect_stdout(printed):
+      try:
+        status = main(list(asked.argv))
+      except SystemExit as stop:  # --help
+        status = ('help', stop.code)
+      except BaseException:  # noqa: BLE001 - whatever it is, it is the finding
+        return 'traceback', printed.getvalue() + traceback.format_exc()
+    return _wrong(status, folder, before, printed.getvalue()), printed.getvalue()
+  finally:
+    shutil.rmtree(folder)
+
+
+def _wrong(status, folder, before, printed):
+  after = {path.name: report.digest(path) for path in folder.iterdir() if path.is_file()}
+  new = sorted(set(after) - set(before))
+  changed = [name for name in before if after.get(name) != before[name]]
+  if changed:
+    return f'changed {changed}'
+  if status == ('help', 0):
+    return f'left {new}' if new else ''
+  if status == 2:
+    lines = printed.strip().splitlines()
+    if not lines or not lines[-1].startswith('error: '):
+      return 'status 2 without a line that says why'
+    return f'left {new}' if new else ''
+  if status != 0:
+    return f'status {status}'
+  made = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
+  if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
+    return f'status 0 and {new}'
+  said = json.loads((folder / made[0]).with_suffix('.json').read_text())
+  count = sum(1 for _ in video.frames(folder / made[0]))
+  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+
+
+def _work(pipe, seed, good, folder, checkpoint):
+  """Does the runs whose numbers come through a pipe, until None comes."""
+  resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+  resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+  system.load = functools.cache(system.load)
+  files = {path.name: path.read_bytes() for path in sorted(good.iterdir())}
+  while (run := pipe.recv()) is not None:
+    pipe.send(judge(case(seed, run, files, checkpoint), good, folder))
+
+
+class _Worker:
+  """A process that does runs, and another when it dies or hangs."""
+
+  def __init__(self, *args):
+    self._args, self._process, self._done = args, None, 0
+
+  def __call__(self, run):
+    """(What is wrong, what was printed, seconds)."""
+    if self._process is None or self._done == _RUNS_OF_A_WORKER:
+      self.stop()
+      context = multiprocessing.get_context('spawn')
+      self._pipe, theirs = context.Pipe()
+      self._process, self._done = context.Process(target=_work, args=(theirs, *self._args)), 0
+      self._process.start()
+      theirs.close()
+    self._done += 1
+    began = time.monotonic()
+    limit = _SECONDS if self._done > 1 else 4 * _SECONDS  # the first one also compiles
+    try:
+      self._pipe.send(run)
+      if not self._pipe.poll(limit):
+        self._end()
+        return f'no end within {limit:.0f} s', '', limit
+      return *self._pipe.recv(), time.monotonic() - began
+    except (EOFError, BrokenPipeError):
+      self._process.join()
+      code = self._process.exitcode
+      self._process = None
+      return f'died with {code}', '', time.monotonic() - began
+
+  def _end(self):
+    self._process.kill()
+    self._process.join()
+    self._process = None
+
+  def stop(self):
+    if self._process is not None:
+      self._pipe.send(None)
+      self._process.join(10)
+      self._end()
+
+
+def run():
+  """Does what the flags say.
+
+  Raises:
+    UserError: the results cannot be written.
+  """
+  path = pathlib.Path(_JSON.value)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    good = folder / 'good'
+    good.mkdir()
+    make_files(_CLIP.value, good)
+    checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
+    worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
+    files = {each.name: each.read_bytes() for each in good.iterdir()}
+    found, slowest, ends = {}, 0.0, {}
+    runs = list(map(int, _ONLY.value)) or range(_FIRST.value, _RUNS.value)
+    for number in tqdm.tqdm(runs, unit='run'):
+      wrong, printed, seconds = worker(number)
+      if (folder / 'run').exists():
+        shutil.rmtree(folder / 'run')
+      slowest = max(slowest, seconds)
+      last = (printed.strip().splitlines() or ['nothing'])[-1]
+      end = 'wrong' if wrong else last.split(':')[0] if last.startswith('error') else 'made'
+      ends[end] = ends.get(end, 0) + 1
+      asked = case(_SEED.value, number, files, checkpoint)
+      if _ONLY.value:
+        print(f'{number}: {wrong or "as it should be"}\n{asked.program} {asked.argv}\nbroken: '
+              f'{", ".join(sorted(asked.faults)) or "none"}\n{printed}')
+      if wrong:
+        found[number] = {'wrong': wrong, 'program': asked.program, 'argv': asked.argv,
+                         'broken': sorted(asked.faults), 'printed': printed[-3000:]}
+        tqdm.tqdm.write(json.dumps({number: wrong}))
+        report.write_json(path, found)
+    worker.stop()
+  print(f'{len(runs)} runs: {ends}; slowest {slowest:.1f} s; what is wrong is in {path}')
+
+
+if __name__ == '__main__':
+  commands.run(run, 'what was found until now is written')
