@@ -1,10 +1,13 @@
 """Films: frames come in a timeline's order, at its times, and a track is read along it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vidregen_jax import film as films
 from vidregen_jax import timeline
+from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode, video
 
 COUNT = 90
@@ -72,3 +75,13 @@ def test_a_track_is_read_along_the_film(pack_folder):
   np.testing.assert_array_equal(crops[1], film.crops([29], track, 32)[0])  # shown twice
   assert np.abs(crops[0].astype(int) - crops[2]).mean() > 0.1
   assert film.crops([], track, 32).shape == (0, 32, 32, 3)
+
+
+def test_packets_without_a_frame_are_told(info):
+  film = films.Film.of(info)
+  more = film.timeline.source.tolist() + [len(film.timeline)]
+  for order in (more, more[::-1]):
+    shown = dataclasses.replace(film.timeline, source=np.array(order),
+                                pts=np.arange(len(order)), end=len(order))
+    with pytest.raises(UserError, match=f'frame {len(more) - 1} of them cannot be decoded'):
+      list(dataclasses.replace(film, timeline=shown).frames())

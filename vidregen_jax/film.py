@@ -7,6 +7,7 @@ import numpy as np
 
 from vidregen_jax import spans
 from vidregen_jax import timeline as timelines
+from vidregen_jax.errors import UserError
 from vidregen_jax.media import faces, tracks, video
 
 _BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
@@ -68,7 +69,10 @@ class Film:
           stop += 1
         held = {frame.index: frame
                 for frame in video.frames(path, order[stop - 1], order[at] + 1)}
-        yield from (held[index] for index in order[at:stop])
+        for index in order[at:stop]:
+          if index not in held:
+            raise self._too_few(index)
+          yield held[index]
       else:
         while stop < len(order) and order[stop] >= order[stop - 1]:
           stop += 1
@@ -76,9 +80,15 @@ class Film:
         frame = None
         for index in order[at:stop]:
           while frame is None or frame.index < index:
-            frame = next(ahead)
+            frame = next(ahead, None)
+            if frame is None:
+              raise self._too_few(index)
           yield frame
       at = stop
+
+  def _too_few(self, index):
+    return UserError(f'{self.source.path}: it has packets for {self.source.frame_count} frames, '
+                     f'and frame {index} of them cannot be decoded; re-encode it first')
 
   def track(self, parts) -> tracks.Track:
     """The face along the film.

@@ -125,7 +125,9 @@ def load_export(folder, kind):
       f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
       'training leaves in its workdir'
     ) from None
-  except json.JSONDecodeError as error:
+  except OSError as error:
+    raise UserError(f'{folder}/config.json: cannot be read ({error.strerror})') from None
+  except ValueError as error:  # not JSON, or not even text
     raise UserError(f'{folder}/config.json is damaged ({error}): export the model again') from None
   if not isinstance(header, dict) or header.get('format') != _FORMAT:
     raise UserError(f'{folder}/config.json is not of format {_FORMAT}: export the model again')
@@ -137,6 +139,8 @@ def load_export(folder, kind):
             for name, x in safetensors.numpy.load(data).items()}
   except FileNotFoundError:
     raise UserError(f'{path} is missing: export the model again') from None
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read ({error.strerror})') from None
   except safetensors.SafetensorError as error:
     raise UserError(f'{path} is damaged ({error}): export the model again') from None
   return Export(
