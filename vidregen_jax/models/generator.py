@@ -26,7 +26,7 @@ from vidregen_jax.models import attention, layers
 
 AUDIO_TOKENS = 4  # a latent frame's audio
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
-_SHARE_EVERY = 16  # noisy tokens, of which one is asked whom it sees where a kernel hides the weights
+_SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
 @dataclasses.dataclass(frozen=True)
