@@ -49,6 +49,7 @@ def get_config(size='large'):
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
+  config.attention = 'auto'  # in training: splash on a TPU, else xla; cudnn must be asked for
 
   # Flow matching. A cell in the mouth weighs 1 + mouth_weight.
   config.shift = 1.5

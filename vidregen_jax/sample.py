@@ -198,11 +198,9 @@ def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, d
               np.concatenate([fixed.stream[:statics], slots.stream, tokens.stream]),
               np.concatenate([fixed.frame[:statics], slots.frame, tokens.frame]))
   key_valid = jnp.concatenate([state.fixed_valid[:, :statics], state.window_valid, valid], 1)
-  # An invalid token still sees itself among the new ones: a softmax over nothing would be noise.
-  seen = jnp.asarray(seen) & key_valid[:, None]
   of_one_frame = np.zeros(len(newest), int)
   new = generator.condition(config, params, x, tokens, duration[:, None], of_one_frame, past,
-                            slots.time, seen, 0)
+                            slots.time, seen, key_valid, 0)
   window = dataclasses.replace(
       state.window, timed_keys=state.window.timed_keys.at[:, :, newest].set(new.timed_keys),
       timed_values=state.window.timed_values.at[:, :, newest].set(new.timed_values))
@@ -247,8 +245,7 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
                        config.look_ahead)
   fixed = generator.condition(
       config, params.generator, x, tokens, jnp.zeros((batch, 0)), np.zeros(x.shape[1], int),
-      generator.no_keys(config, batch), np.zeros(0), jnp.asarray(rule) & valid[:, None],
-      config.statics)
+      generator.no_keys(config, batch), np.zeros(0), rule, valid, config.statics)
   state = SamplerState(
       jnp.int32(0), key, reference, fixed, valid,
       generator.no_keys(config, batch, timed=len(slots.stream)),
@@ -364,7 +361,7 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   rule = masks.visible(np.full(1, masks.NOISY), np.zeros(1, int), tokens.stream, tokens.frame,
                        config.window, config.look_ahead)
   valid = join(state.fixed_valid, state.window_valid, 1)
-  seen = generator.kept(config, keep, tokens) & jnp.asarray(rule) & valid[:, None]
+  shown = generator.kept(config, keep, tokens) & valid[:, None]
   vector = jnp.where(audio[None, :, None, None], state.audio_vectors[:, None, :1], 0)
   copies = len(audio)
 
@@ -372,7 +369,7 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
     v = generator.velocity(
         config, params, keys, jnp.broadcast_to(x, (batch, copies, *x.shape[2:])),
         jnp.full((batch, copies, 1), t), inputs.duration[:, None], vector, np.zeros(1),
-        seen[:, :, None])
+        rule, shown)
     return guide(sampler, jnp.split(v, copies, 1), t)
 
   noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),

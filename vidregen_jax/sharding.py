@@ -37,6 +37,24 @@ def batch(mesh):
   return jax.NamedSharding(mesh, jax.P((DATA, FSDP)))
 
 
+def attention(run):
+  """Attention by a kernel, which the compiler cannot split, over the mesh that is set.
+
+  Each device works on its part of the batch and its share of the heads; with no mesh set
+  (`jax.set_mesh`), `run` is what it was.
+
+  Args:
+    run: (q, k, v, shown, sink) to what is attended to; q, k and v are [B, K, L, N, D], shown
+      [B, K, L], sink [N] or None.
+  """
+  if jax.sharding.get_abstract_mesh().empty:
+    return run
+  tokens, heads = jax.P((DATA, FSDP), None, None, TENSOR), jax.P(TENSOR)
+  # A kernel does not say over which axes its output varies: there is nothing to check.
+  return jax.shard_map(run, in_specs=(tokens, tokens, tokens, jax.P((DATA, FSDP)), heads),
+                       out_specs=tokens, check_vma=False)
+
+
 def process_batch_size(batch_size, mesh):
   """How many examples of a global batch this process loads.
 

@@ -13,6 +13,7 @@ from vidregen_jax import (
   expectation,
   generator_objective,
   input_pipeline,
+  kernel_choice,
   lip_reading,
   masks,
   metrics,
@@ -100,8 +101,11 @@ def train(config, workdir):
   model = model_config(config, info, pixels.region(codec_model.size, codec_model.cells,
                                                    config.region_grow))
   teacher = load_teacher(config, model, exported_codec.digest) if config.teacher else None
+  # Kernels are for the many queries of training; a latent frame's few are sampled by XLA.
+  trained = dataclasses.replace(
+    model, attention=kernel_choice.choose(config.attention, model, config.tensor))
   objective = generator_objective.make(
-    config, model, teacher and sample.SamplerConfig(**teacher.config['sampler']))
+    config, trained, teacher and sample.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
   clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
@@ -183,7 +187,7 @@ def train(config, workdir):
       train_state = checkpoints.restore(abstract, data)
     first, last = checkpoints.latest or 0, config.num_steps
     writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=lead))
-    writer.say(state.describe(config.stage, train_state, mesh))
+    writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
 
@@ -193,7 +197,7 @@ def train(config, workdir):
     # --------------------------------------------------------------------------------------------
     unseen = []  # of the steps since the last look: fetched together, so that nothing waits
     for step in range(first + 1, last + 1):
-      with jax.transfer_guard('disallow'):
+      with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
         train_state, measured = train_step(train_state, frozen, next(data))
       unseen.append(measured)
       saving = metrics.due(step, config.checkpoint_every, last)

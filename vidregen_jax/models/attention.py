@@ -12,6 +12,12 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from vidregen_jax.models import kernels
+
+# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
+# step by step on anything, to test it with. They differ by rounding alone.
+IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
+
 
 def rotate(x, angles):
   """Rotates pairs (x_i, x_{i + half}) of the last axis by `angles` [..., half]."""
@@ -52,13 +58,67 @@ def rotate_space(x, rows, columns):
   return jnp.concatenate(parts, axis=-1)
 
 
-def logits(q, k):
+def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=None):
+  """One softmax over static keys, timed keys and, for noisy tokens, those of their own frame.
+
+  Args:
+    implementation: one of `IMPLEMENTATIONS`.
+    q: [B, K, T, M, N, D], queries of K copies of T frames of M tokens, for static and own keys.
+    q_timed: the same with their time rotated in, for timed keys.
+    static, timed: keys and values that all copies see, [B, L, N, D] each.
+    rule: NumPy bool [T, static + timed], what the tokens of a frame see in any clip.
+    shown: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
+      tokens. A token from which all is hidden gets zeros if there is a sink, else any mean of
+      values.
+    sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
+    own: None, or keys and values [B, K, T, M, N, D] that tokens of the same copy and frame see.
+
+  Returns:
+    [B, K, T, M, N, D].
+  """
+  if implementation != 'xla':
+    return kernels.fused(implementation, q, q_timed, static, timed, rule, shown, sink, own)
+  weights = weigh(q, q_timed, static[0], timed[0], rule, shown, sink, own and own[0])
+  out = (_gather(weights[0], static[1]) + _gather(weights[1], timed[1])).reshape(q.shape)
+  if own is not None:
+    out += _gather(_by_frame(weights[2], q.shape), own[1])
+  return out
+
+
+def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None) -> list:
+  """The weights of `attend` by XLA: of static, timed and own keys, [B, N, K*T*M, L], float32."""
+  batch, copies, frames, cells, heads, _ = q.shape
+
+  def flat(x):  # [B, K, T, M, N, D] -> [B, K*T*M, N, D]
+    return x.reshape(batch, copies * frames * cells, *x.shape[-2:])
+
+  # Every token of a frame sees the same.
+  seen = (jnp.asarray(rule) & shown[:, :, None])[:, :, :, None]
+  seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
+  seen = seen.reshape(batch, 1, copies * frames * cells, -1)
+  split = static_keys.shape[1]
+  groups = [(_logits(flat(q), static_keys), seen[..., :split]),
+            (_logits(flat(q_timed), timed_keys), seen[..., split:])]
+  if own_keys is not None:
+    # A frame's noisy tokens see only one another: small square blocks with no time between.
+    own = jnp.moveaxis(_logits(q, own_keys), 3, 1)  # [B, N, K, T, M, M]
+    groups.append((own.reshape(batch, heads, -1, own.shape[-1]), True))
+  return _weigh(groups, sink)
+
+
+def _by_frame(weights, shape):
+  """[B, N, K*T*M, L] -> [B, K, T, N, M, L]; shape: [B, K, T, M, N, D]."""
+  batch, copies, frames, cells, heads, _ = shape
+  return jnp.moveaxis(weights.reshape(batch, heads, copies, frames, cells, -1), 1, 3)
+
+
+def _logits(q, k):
   """[..., Q, N, D] and [..., K, N, D] -> [..., N, Q, K], scaled, float32."""
   scale = q.shape[-1] ** -0.5
   return jnp.einsum('...QND,...KND->...NQK', q, k, preferred_element_type=jnp.float32) * scale
 
 
-def weigh(groups, sink) -> list:
+def _weigh(groups, sink) -> list:
   """One softmax over the keys of several groups.
 
   Args:
@@ -77,6 +137,6 @@ def weigh(groups, sink) -> list:
   return jnp.split(weights, ends, axis=-1)[:len(groups)]
 
 
-def gather(weights, values):
+def _gather(weights, values):
   """[..., N, Q, K] and [..., K, N, D] -> [..., Q, N, D]."""
   return jnp.einsum('...NQK,...KND->...QND', weights.astype(values.dtype), values)

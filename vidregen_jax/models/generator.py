@@ -26,6 +26,7 @@ from vidregen_jax.models import attention, layers
 
 AUDIO_TOKENS = 4  # a latent frame's audio
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
+_SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,7 @@ class GeneratorConfig:
     unroll: whether each layer is compiled by itself: a sixth faster on a CPU; on accelerators one
       program for all compiles faster and needs less memory.
     dtype: of activations; parameters, norms and softmax stay float32.
+    attention: one of `attention.IMPLEMENTATIONS`.
   """
   cells: int
   latent_channels: int
@@ -68,8 +70,12 @@ class GeneratorConfig:
   aligned: bool = False
   unroll: bool = False
   dtype: str = 'float32'
+  attention: str = 'xla'
 
   def __post_init__(self):
+    if self.attention not in attention.IMPLEMENTATIONS:
+      raise UserError(f'attention {self.attention!r} does not exist: use one of '
+                      f'{", ".join(attention.IMPLEMENTATIONS)}')
     if self.width % self.heads or (self.width // self.heads) % 8:
       raise UserError(f'generator width {self.width} over {self.heads} heads gives a head of '
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
@@ -302,7 +308,7 @@ def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 
 
 
 def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, durations, frame_of,
-              past: Keys, past_times, seen, statics: int):
+              past: Keys, past_times, rule, shown, statics: int):
   """Runs new conditioning tokens through the layers, over themselves and the past.
 
   Args:
@@ -314,7 +320,9 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
     frame_of: [L] which of these each token belongs to; A for one that belongs to none.
     past: keys already computed.
     past_times: [P] times of the past's timed keys, on the same scale as `tokens.time`.
-    seen: bool [B or 1, L, past statics + statics + P + (L - statics)], in that order.
+    rule: NumPy bool [L, past statics + statics + P + (L - statics)], what each token sees of
+      these, in that order.
+    shown: bool [B, the same], false for keys that no token of a clip sees.
     statics: how many of the new tokens are static.
 
   Returns:
@@ -325,8 +333,6 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
   # Tokens of a frame share its modulation: it is worked out once a frame, not once a token.
   vector = _duration(model, config, durations)
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
-  split = past.static_keys.shape[2] + statics
-  seen_static, seen_timed = seen[:, None, :, :split], seen[:, None, :, split:]
   times = jnp.concatenate([jnp.asarray(past_times, jnp.float32), tokens.time[statics:]])
 
   def layer(x, weights_and_past):
@@ -338,12 +344,11 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
     static_v = jnp.concatenate([past.static_values, v[:, :statics]], 1)
     timed_k = jnp.concatenate([past.timed_keys, k[:, statics:]], 1)
     timed_v = jnp.concatenate([past.timed_values, v[:, statics:]], 1)
-    timed_logits = attention.logits(attention.rotate_time(q, tokens.time),
-                                    attention.rotate_time(timed_k, times))
-    to_static, to_timed = attention.weigh(
-        [(attention.logits(q, static_k), seen_static), (timed_logits, seen_timed)],
+    q, q_timed = (x[:, None, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
+    out = attention.attend(
+        config.attention, q, q_timed, (static_k, static_v),
+        (attention.rotate_time(timed_k, times), timed_v), rule, shown[:, None],
         weights.sink_logit())
-    out = attention.gather(to_static, static_v) + attention.gather(to_timed, timed_v)
     new = Keys(k[:, :statics], v[:, :statics], k[:, statics:], v[:, statics:])
     return weights.finish(x, out, scale2, shift2), new
 
@@ -391,7 +396,7 @@ def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
 
 
 def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
-             audio, query_times, seen, streams=None):
+             audio, query_times, rule, shown, streams=None):
   """The velocity of noisy lower faces, over conditioning keys.
 
   Args:
@@ -403,7 +408,8 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
     durations: [B, T] seconds a frame.
     audio: [B, K, T, E] modulation from `embed_audio`, zero where audio is hidden.
     query_times: [T] positions in latent frames.
-    seen: bool [B, K, T, statics + timed], what each copy's frame sees.
+    rule: NumPy bool [T, statics + timed], what each frame sees.
+    shown: bool [B, K, statics + timed], false for keys that are hidden from a copy.
     streams: int [statics + timed], the keys' streams, to be told who is attended to.
 
   Returns:
@@ -417,18 +423,8 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
             + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
-  statics = keys.static_keys.shape[2]
-  seen = seen[:, :, :, None, :]  # every token of a frame sees the same
   times = jnp.broadcast_to(jnp.asarray(query_times, jnp.float32)[:, None], (frames, cells))
-
-  def heads_first(seen):  # [B, K, T, 1, L] -> [B, 1, K*T*M, L], broadcast over the M tokens
-    seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
-    return seen.reshape(batch, 1, copies * frames * cells, -1)
-
-  def flat(x):  # [B, K, T, M, N, D] -> [B, K*T*M, N, D]
-    return x.reshape(batch, copies * frames * cells, *x.shape[-2:])
-
-  seen_static, seen_timed = heads_first(seen[..., :statics]), heads_first(seen[..., statics:])
+  every = 1 if config.attention == 'xla' else _SHARE_EVERY
 
   def layer(x, weights_and_keys):
     weights, keys = weights_and_keys
@@ -436,18 +432,14 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
     q, k, v = weights.project(x, scale1, shift1)
     q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
     q_timed = attention.rotate_time(q, times)
-    # A frame's noisy tokens see only one another: small square blocks with no time between.
-    own = jnp.moveaxis(attention.logits(q, k), 3, 1)  # [B, N, K, T, M, M]
-    to_static, to_timed, to_own = attention.weigh(
-        [(attention.logits(flat(q), keys.static_keys), seen_static),
-         (attention.logits(flat(q_timed), keys.timed_keys), seen_timed),
-         (own.reshape(batch, config.heads, -1, cells), True)], weights.sink_logit())
-    out = (attention.gather(to_static, keys.static_values)
-           + attention.gather(to_timed, keys.timed_values)).reshape(v.shape)
-    out += attention.gather(jnp.moveaxis(to_own.reshape(own.shape), 1, 3), v)
+    out = attention.attend(
+        config.attention, q, q_timed, (keys.static_keys, keys.static_values),
+        (keys.timed_keys, keys.timed_values), rule, shown, weights.sink_logit(), (k, v))
     share = None
     if streams is not None:
-      share = _attention_share(jnp.concatenate([to_static, to_timed, to_own], -1),
+      to = attention.weigh(q[:, :, :, ::every], q_timed[:, :, :, ::every], keys.static_keys,
+                           keys.timed_keys, rule, shown, weights.sink_logit(), k)
+      share = _attention_share(jnp.concatenate(to, -1),
                                np.concatenate([streams, np.full(cells, masks.NOISY)]))
     return weights.finish(x, out.reshape(x.shape), scale2, shift2), share
 

@@ -85,23 +85,23 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, kee
       audio.reshape(batch, -1, config.width),
       generator.embed_regions(config, params, clip.history)], axis=1)
   frame_of = np.where(tokens.stream >= masks.CONTEXT, tokens.frame, audio_frames)
-  seen = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
+  among = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
   keys = generator.condition(
       config, params, x, tokens, clip.durations, frame_of, generator.no_keys(config, batch),
-      np.zeros(0), jnp.asarray(seen)[None] & valid[:, None], config.statics)
+      np.zeros(0), among, valid, config.statics)
 
   timed = generator.select(tokens, slice(config.statics, None))
   times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
   times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
   query = np.arange(frames)
-  seen = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
-  seen = jnp.asarray(seen) & (generator.kept(config, keep, tokens) & valid[:, None])[:, :, None]
+  noisy_sees = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
+  shown = generator.kept(config, keep, tokens) & valid[:, None]
   audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
   rotated = generator.rotate_keys(keys, times)
 
   def velocity_of(noisy, flow_time, shares=False):
     return generator.velocity(
         config, params, rotated, noisy, flow_time, clip.durations[:, :frames], audio_vector, query,
-        seen, tokens.stream if shares else None)
+        noisy_sees, shown, tokens.stream if shares else None)
 
   return velocity_of

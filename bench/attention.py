@@ -1,0 +1,155 @@
+"""Implementations of attention in the generator's training pass: time, memory, differences.
+
+  python -m bench.attention --size=base --implementations=xla,splash
+  python -m bench.attention --size=large --implementations=xla,splash --compile_for=v5e:2x2
+
+The first trains nothing: it times one pass over a clip, forward and with all gradients, on whatever
+JAX runs on, and says how far velocities and gradients are from the first implementation's, as a
+share of its largest value. Random weights; streams are dropped as in training.
+
+The second runs nothing: the real TPU compiler (`pip install libtpu`) makes the program of the same
+pass, one clip a chip, and says what memory it takes of each. It needs no TPU.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from jax.experimental import topologies
+
+from bench import sizes, timing
+from configs import generator as generator_config
+from vidregen_jax import commands, report, sharding
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import generator, teacher_forcing
+
+_SIZE = flags.DEFINE_enum('size', 'base', tuple(sizes.GENERATORS), 'Of configs/generator.py.')
+_IMPLEMENTATIONS = flags.DEFINE_list('implementations', ['xla'], 'Of attention, compared in turn.')
+_LAYERS = flags.DEFINE_integer('layers', 2, 'Of the generator; 0 for all.', lower_bound=0)
+_FRAMES = flags.DEFINE_integer('frames', 0, 'Latent frames; 0 as in training.', lower_bound=0)
+_BATCH = flags.DEFINE_integer('batch', 1, 'Clips, a chip.', lower_bound=1)
+_ROUNDS = flags.DEFINE_integer('rounds', 5, 'How often each is timed.', lower_bound=1)
+_COMPILE_FOR = flags.DEFINE_string('compile_for', None, 'TPU topology, such as v5e:2x2.')
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+
+def example(model, batch, frames, rng):
+  """What `teacher_forcing.clip_velocity` takes after the parameters, drawn."""
+  def normal(*shape):
+    return rng.standard_normal(shape, np.float32)
+  channels, every, region = model.latent_channels, model.cells**2, len(model.region)
+  heard = frames + model.look_ahead
+  clip = teacher_forcing.Clip(
+    references=normal(batch, model.references, every, channels),
+    reference_valid=np.ones((batch, model.references), bool),
+    anchor=normal(batch, region, channels), anchor_distance=np.zeros(batch, np.float32),
+    context=normal(batch, frames, every, channels), history=normal(batch, frames, region, channels),
+    audio=normal(batch, heard, generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels),
+    audio_valid=np.ones((batch, heard), bool),
+    durations=np.full((batch, heard), 0.04, np.float32))
+  drop = lambda *shape: rng.random(shape) < 0.7
+  keep = generator.Keep(drop(batch, 1, model.references), *(drop(batch, 1) for _ in range(3)))
+  return clip, normal(batch, 1, frames, region, channels), np.full((batch, 1, frames), 0.5,
+                                                                   np.float32), keep
+
+
+def loss(model, params, clip, noisy, flow_time, keep):
+  velocity = teacher_forcing.clip_velocity(model, params, clip, noisy, flow_time, keep)
+  return jnp.square(velocity).mean(), velocity
+
+
+def compare(model, names, batch, frames, rounds):
+  """Figures of each implementation by name.
+
+  Returns:
+    {name: {forward, gradients: least and median seconds; velocity_error, gradient_error: largest
+    difference from the first implementation's over the largest value}}.
+  """
+  with jax.default_prng_impl('unsafe_rbg'):
+    params = generator.init(model, jax.random.key(0))
+  given = jax.device_put((params, *example(model, batch, frames, np.random.default_rng(0))))
+  steps = {}
+  for name in names:
+    step = functools.partial(loss, dataclasses.replace(model, attention=name))
+    steps[name, 'forward'] = jax.jit(lambda *x, step=step: step(*x)[1])
+    steps[name, 'gradients'] = jax.jit(jax.grad(lambda *x, step=step: step(*x)[0]))
+  seconds = timing.interleaved(
+    {which: lambda step=step: jax.block_until_ready(step(*given)) for which, step in steps.items()},
+    rounds)
+  found = {name: {part: seconds[name, part] for part in ('forward', 'gradients')} for name in names}
+  for part, error in (('forward', 'velocity_error'), ('gradients', 'gradient_error')):
+    made = {name: jax.device_get(steps[name, part](*given)) for name in names}
+    for name in names:
+      pairs = zip(jax.tree.leaves(made[name]), jax.tree.leaves(made[names[0]]), strict=True)
+      found[name][error] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs
+                               if np.abs(b).max() > 0)
+  return found
+
+
+def compiled(model, name, topology, batch, frames):
+  """Bytes that a chip needs for the gradients of `batch` clips of its own.
+
+  Returns:
+    Dict of arguments and temporaries, or of what the compiler says where they do not fit.
+  """
+  devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
+  mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1, 1),
+                           (sharding.DATA, sharding.FSDP, sharding.TENSOR))
+  place = lambda tree, where: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where(mesh)), tree)
+  model = dataclasses.replace(model, attention=name)
+  params = jax.eval_shape(functools.partial(generator.init, model), jax.random.key(0))
+  arrays = example(model, batch * len(devices), frames, np.random.default_rng(0))
+  step = jax.jit(jax.grad(lambda *x: loss(model, *x)[0]))
+  with jax.set_mesh(mesh):
+    lowered = step.trace(place(params, sharding.replicated), *place(arrays, sharding.batch)).lower(
+      lowering_platforms=('tpu',))
+    try:
+      memory = lowered.compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      return {'too_large': str(error).splitlines()[0]}
+  return {'arguments': memory.argument_size_in_bytes, 'temporaries': memory.temp_size_in_bytes}
+
+
+def run():
+  """Prints a table."""
+  model, _ = sizes.generator_model(_SIZE.value)
+  config = generator_config.get_config(_SIZE.value)
+  frames, names = _FRAMES.value or config.num_frames, _IMPLEMENTATIONS.value
+  if not names:
+    raise UserError('no implementation was named: try --implementations=xla')
+  model = dataclasses.replace(model, layers=_LAYERS.value or model.layers, unroll=False)
+  print(f'{_SIZE.value}, {model.layers} layers, {_BATCH.value} clips a chip of {frames} latent '
+        f'frames, {model.dtype}')
+  if _COMPILE_FOR.value:
+    found = {}
+    print(f'\n| {_COMPILE_FOR.value} | arguments, GB a chip | temporaries, GB a chip |')
+    print('|---|---|---|')
+    for name in names:
+      found[name] = compiled(model, name, _COMPILE_FOR.value, _BATCH.value, frames)
+      row = found[name].get('too_large') or ' | '.join(
+        f'{found[name][part] / 1e9:.2f}' for part in ('arguments', 'temporaries'))
+      print(f'| {name} | {row} |', flush=True)
+  else:
+    found = compare(model, names, _BATCH.value, frames, _ROUNDS.value)
+    print(f'\n| {jax.devices()[0].device_kind} | forward, ms | gradients, ms | times the first '
+          '(forward, gradients) | velocities off by | gradients off by |')
+    print('|---|---|---|---|---|---|')
+    for name in names:
+      each, first = found[name], found[names[0]]
+      forward, gradients = (each[part][1] for part in ('forward', 'gradients'))
+      print(f'| {name} | {forward * 1e3:.1f} | {gradients * 1e3:.1f} '
+            f'| {forward / first["forward"][1]:.2f}, {gradients / first["gradients"][1]:.2f} '
+            f'| {each["velocity_error"]:.1e} | {each["gradient_error"]:.1e} |')
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value), found)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

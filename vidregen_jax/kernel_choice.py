@@ -1,0 +1,95 @@
+"""Which attention the generator is trained with: tried out on this device before it is used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import attention
+
+# bfloat16 rounds to .004 of a number, a few times over; a key too many or too few, or a gradient
+# that lacks a term, is off by a tenth and more.
+_SAME = 0.03
+_NEEDS = {'splash': 'tpu', 'cudnn': 'gpu'}
+
+
+def choose(name, model, tensor) -> str:
+  """The implementation of attention that a training uses.
+
+  'auto' is splash on a TPU and XLA elsewhere. Any kernel must first agree with XLA on this device,
+  in what it gives and in its gradients.
+
+  Args:
+    name: config.attention, 'auto' or one of `attention.IMPLEMENTATIONS`.
+    model: GeneratorConfig.
+    tensor: devices that share the heads.
+
+  Raises:
+    UserError: there is no such implementation, it does not run here, or it does not agree.
+  """
+  way_out = 'use --config.attention=xla'
+  if name not in ('auto', *attention.IMPLEMENTATIONS):
+    raise UserError(f'config.attention {name!r} does not exist: use auto, '
+                    f'{", ".join(attention.IMPLEMENTATIONS)}')
+  here = jax.default_backend()
+  if name == 'auto':
+    name = 'splash' if here == 'tpu' else 'xla'
+  if name == 'xla':
+    return name
+  if _NEEDS.get(name, here) != here:
+    raise UserError(f'config.attention {name} is for a {_NEEDS[name]} and this is a {here}: '
+                    f'{way_out}')
+  if model.heads % tensor:
+    raise UserError(f'{model.heads} heads cannot be split over config.tensor {tensor} devices: '
+                    f'choose a divisor, or {way_out}')
+  try:
+    off = difference(name, model.width // model.heads, model.dtype)
+  except (NotImplementedError, RuntimeError) as error:  # what kernels raise for what they cannot do
+    raise UserError(f'config.attention {name} does not run here '
+                    f'({str(error).splitlines()[0]}): {way_out}') from error
+  if not off <= _SAME:
+    raise UserError(f'config.attention {name} is off by {off:.3f} of the largest number on this '
+                    f'{here}, more than rounding can be: {way_out}')
+  return name
+
+
+def difference(name, size, dtype) -> float:
+  """How far an implementation is from XLA in float32, on a small case made at random.
+
+  Args:
+    name: one of `attention.IMPLEMENTATIONS`.
+    size: channels D of a head.
+    dtype: that it is to work in.
+
+  Returns:
+    The largest difference in attention or in any gradient, as a share of the largest number there.
+  """
+  rng = np.random.default_rng(0)
+  copies, frames, cells, heads, statics, timed = 2, 4, 40, 2, 100, 500
+
+  def normal(*shape):
+    return jnp.asarray(rng.standard_normal(shape), dtype)
+  arrays = (normal(1, copies, frames, cells, heads, size),
+            (normal(1, statics, heads, size), normal(1, statics, heads, size)),
+            (normal(1, timed, heads, size), normal(1, timed, heads, size)),
+            jnp.array([0.5, 4.0]),
+            tuple(normal(1, copies, frames, cells, heads, size) for _ in range(2)))
+  by = rng.standard_normal(arrays[0].shape).astype(np.float32)
+  rule = rng.random((frames, statics + timed)) < 0.5
+  rule[0, statics:] = False  # a frame that sees no timed key
+  shown = np.ones((1, copies, statics + timed), bool)
+  shown[:, 1, :statics // 2] = False  # a copy with a stream dropped
+  times = np.broadcast_to(np.arange(frames, dtype=np.float32)[:, None], (frames, cells))
+
+  def made(name, arrays):
+    def summed(q, static, timed, sink, own):
+      out = attention.attend(name, q, attention.rotate_time(q, times), static, timed, rule, shown,
+                             sink, own).astype(jnp.float32)
+      return (out * by).sum(), out
+    return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
+
+  found = made(name, arrays)
+  with jax.default_matmul_precision('highest'):
+    exact = made('xla', jax.tree.map(lambda x: x.astype(jnp.float32), arrays))
+  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True)
+  return max(float(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max()) for a, b in pairs)

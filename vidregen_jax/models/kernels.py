@@ -1,0 +1,132 @@
+"""Attention in one kernel that never writes its weights to memory, forward or backward.
+
+Such a kernel knows one query for all keys, and one mask for all clips. What else the generator asks
+for goes into more channels of the head, where the dot product adds it:
+
+- static keys meet the query as it is, timed keys meet it rotated. Only the first half of the
+  channels is rotated, so queries hold that half twice, and keys have zeros in one of the two;
+- a key that is hidden from one clip holds a large negative number where queries hold a one;
+- the learned logit, for a kernel that takes none, is one more key without a value.
+
+So all gradients are the kernel's own, and a head of 128 channels becomes one of 193 or 194.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import sharding
+
+_HIDDEN = -1e9  # its exponential is 0
+_LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
+_BLOCK = 512  # tokens a side of the blocks that splash works on, or skips
+_TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
+
+
+def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
+  """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
+  batch, copies, frames, cells, heads, size = q.shape
+  half, scale = size // 2, size**-0.5
+  q = jnp.concatenate([q[..., :half], q_timed[..., :half], q[..., half:]], -1)
+  q = (q.astype(jnp.float32) * scale).astype(q.dtype)  # the scale itself would be rounded too far
+  q = q.reshape(batch, copies, frames * cells, heads, -1)
+
+  def spread(x):  # [B, L, N, D] to [B, K, L, N, D]
+    return jnp.broadcast_to(x[:, None], (batch, copies, *x.shape[1:]))
+
+  keys = [_widen(spread(static[0]), timed=False), _widen(spread(timed[0]), timed=True)]
+  values = [spread(static[1]), spread(timed[1])]
+  rule = np.repeat(rule, cells, 0)
+  if own is not None:
+    own_keys, own_values = (x.reshape(batch, copies, -1, heads, size) for x in own)
+    keys.append(_widen(own_keys, timed=False))
+    values.append(own_values)
+    rule = np.concatenate([rule, np.kron(np.eye(frames), np.ones((cells, cells))) > 0], 1)
+    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
+
+  run = sharding.attention(functools.partial(_KERNELS[kernel], rule))
+  out = run(q, jnp.concatenate(keys, 2), jnp.concatenate(values, 2), shown, sink)
+  return out.reshape(batch, copies, frames, cells, heads, size)
+
+
+def _widen(k, timed):
+  """Keys [..., D] as wide queries meet them, [..., 3 D / 2]."""
+  first, rest = jnp.split(k, 2, axis=-1)
+  zeros = jnp.zeros_like(first)
+  return jnp.concatenate([zeros, first, rest] if timed else [first, zeros, rest], -1)
+
+
+def _add_channels(q, k, channels, multiple):
+  """More channels, in which queries hold ones: what keys hold there is added to their logits.
+
+  Args:
+    q, k: [B, K, L, N, D].
+    channels: arrays, broadcastable to [B, K, L, N] of the keys.
+    multiple: the new number of channels is a multiple of this; the rest are zeros.
+  """
+  fill = -(q.shape[-1] + len(channels)) % multiple
+  added = [jnp.broadcast_to(x, k.shape[:-1]).astype(k.dtype) for x in channels]
+  k = jnp.concatenate([k, jnp.stack(added, -1), jnp.zeros((*k.shape[:-1], fill), k.dtype)], -1)
+  ones, zeros = jnp.ones(len(channels), q.dtype), jnp.zeros(fill, q.dtype)
+  constant = jnp.broadcast_to(jnp.concatenate([ones, zeros]), (*q.shape[:-1], len(channels) + fill))
+  return jnp.concatenate([q, constant], -1), k
+
+
+def _pad_tokens(x, multiple):
+  """[B, K, L, N, D] with zeros after the last token."""
+  return jnp.pad(x, [(0, 0), (0, 0), (0, -x.shape[2] % multiple), (0, 0), (0, 0)])
+
+
+def _pad_rule(rule, queries, keys):
+  """No query sees the keys that were added; the added queries see a key, or they would be NaN."""
+  padded = np.pad(rule, [(0, queries - rule.shape[0]), (0, keys - rule.shape[1])])
+  padded[rule.shape[0]:, 0] = True
+  return padded
+
+
+# Each of these: rule bool [Q, L]; q [B, K, Q, N, D], scaled; k [B, K, L, N, D]; v of any other D;
+# shown bool [B, K, L]; sink [N] or None. They return [B, K, Q, N, D of v].
+
+
+def _splash(rule, q, k, v, shown, sink, interpret=False):
+  """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
+  # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
+  from jax.experimental.pallas.ops.tpu import splash_attention as splash
+  queries, heads = q.shape[2:4]
+  q, k = _add_channels(q, k, [jnp.where(shown, 0.0, _HIDDEN)[..., None]], _LANES)
+  block_q, block_k = (min(_BLOCK, -(-x.shape[2] // _LANES) * _LANES) for x in (q, k))
+  q, k, v = _pad_tokens(q, block_q), _pad_tokens(k, block_k), _pad_tokens(v, block_k)
+  mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[2], k.shape[2]))
+  kernel = splash.splash_attention_kernel.make_splash_mha(
+    splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
+    interpret=interpret, block_sizes=splash.splash_attention_kernel.BlockSizes(
+      block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
+      block_q_dq=block_q, block_kv_dq=block_k))
+  q, k, v = (jnp.moveaxis(x, 3, 2) for x in (q, k, v))  # heads before tokens
+  out = jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)
+  return jnp.moveaxis(out, 2, 3)[:, :, :queries]
+
+
+def _cudnn(rule, q, k, v, shown, sink):
+  """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
+  queries, keys, size = q.shape[2], k.shape[2], v.shape[-1]
+  channels = [jnp.where(shown, 0.0, _HIDDEN)[..., None]]
+  if sink is not None:
+    k, v = (jnp.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0), (0, 0)]) for x in (k, v))
+    rule = np.pad(rule, [(0, 0), (0, 1)], constant_values=True)
+    channels[0] = jnp.pad(channels[0], [(0, 0), (0, 0), (0, 1), (0, 0)])
+    channels.append(jnp.zeros((keys + 1, len(sink))).at[keys].set(sink))
+  q, k = _add_channels(q, k, channels, 8)
+  q, k, v = (_pad_tokens(x, _TILE) for x in (q, k, v))
+  mask = _pad_rule(rule, q.shape[2], k.shape[2])
+  v = jnp.pad(v, [(0, 0)] * 4 + [(0, k.shape[-1] - size)])  # it takes values of the keys' size
+  out = jax.nn.dot_product_attention(
+    *(x.reshape(-1, *x.shape[2:]) for x in (q, k, v)), mask=jnp.asarray(mask)[None, None],
+    scale=1.0, implementation='cudnn')
+  return out.reshape(*q.shape)[:, :, :queries, :, :size]
+
+
+_KERNELS = {'splash': _splash, 'cudnn': _cudnn,
+            'splash_interpreted': functools.partial(_splash, interpret=True)}
