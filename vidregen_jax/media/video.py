@@ -29,6 +29,7 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # which differs from the other by less than this codec chain does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
+_ENCRYPTED = ('encv', 'drmi')  # sample entries of protected mp4 files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,10 @@ class VideoInfo:
     display_matrix: The nine integers (16.16 and 2.30 fixed point) behind `rotation`, or None.
     sample_aspect_ratio: Width of a pixel over its height; None where the file does not say.
     color_range, color_space, color_primaries, color_trc: ISO 23091-2 code points.
+    interlaced: Whether the first frame is two fields.
+    mastering: Of the display that HDR was mastered on: x and y of red, green, blue and white in
+      CIE 1931, least and most candela a square metre; None where the file does not say.
+    light_level: Candela a square metre of the lightest pixel and frame; None likewise.
     has_audio: Whether there is a soundtrack.
     audio_bit_rate: Bits per second of the soundtrack, 0 where unknown.
   """
@@ -71,6 +76,9 @@ class VideoInfo:
   color_space: int = _UNSPECIFIED
   color_primaries: int = _UNSPECIFIED
   color_trc: int = _UNSPECIFIED
+  interlaced: bool = False
+  mastering: tuple[Fraction, ...] | None = None
+  light_level: tuple[int, int] | None = None
   has_audio: bool = False
   audio_bit_rate: int = 0
 
@@ -151,6 +159,8 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
   pictures = av.stream.Disposition.attached_pic
   for stream in container.streams.video:
     if not stream.disposition & pictures:
+      if stream.codec_context.codec_tag in _ENCRYPTED:
+        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
       stream.thread_type = 'AUTO'
       return stream
   raise errors.UserError(f'{path}: has no video stream')
@@ -161,6 +171,21 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
   if data is None:
     return None
   return tuple(int(x) for x in np.frombuffer(bytes(data), np.int32))
+
+
+def _mastering(frame: av.VideoFrame) -> tuple[Fraction, ...] | None:
+  data = frame.side_data.get(SideDataType.MASTERING_DISPLAY_METADATA)
+  if data is None:
+    return None
+  *ratios, has_primaries, has_luminance = np.frombuffer(bytes(data), np.int32)[:22].tolist()
+  if not has_primaries or not has_luminance:
+    return None
+  return tuple(Fraction(*pair) for pair in zip(ratios[::2], ratios[1::2], strict=True))
+
+
+def _light_level(frame: av.VideoFrame) -> tuple[int, int] | None:
+  data = frame.side_data.get(SideDataType.CONTENT_LIGHT_LEVEL)
+  return None if data is None else tuple(np.frombuffer(bytes(data), np.uint32)[:2].tolist())
 
 
 def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
@@ -198,12 +223,14 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     rate = stream.average_rate or stream.guessed_rate or Fraction(len(times)) / duration
     return VideoInfo(
       path=os.fspath(path), width=source.width, height=source.height, rate=Fraction(rate),
-      time_base=base, codec=stream.codec_context.name, pix_fmt=source.format.name,
+      time_base=base, codec=stream.codec_context.codec.canonical_name, pix_fmt=source.format.name,
       frame_count=len(times), duration=duration, start_time=first.time,
       rotation=-source.rotation % 360, display_matrix=matrix,
       sample_aspect_ratio=stream.sample_aspect_ratio,
       color_range=int(source.color_range), color_space=int(source.colorspace),
       color_primaries=int(source.color_primaries), color_trc=int(source.color_trc),
+      interlaced=source.interlaced_frame, mastering=_mastering(source),
+      light_level=_light_level(source),
       has_audio=bool(sounds), audio_bit_rate=(sounds[0].bit_rate or 0) if sounds else 0)
 
 
