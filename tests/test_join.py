@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, encode, join, planes, video
+from vidregen_jax.media import aac, avc, encode, join, planes, video
 
 COUNT, TOUCHED = 48, (17, 20)
 
@@ -217,16 +217,16 @@ def test_regions_begin_late_end_early_and_are_merged():
 
 
 def test_a_header_comes_back_and_takes_more_sets():
-  header = join.Header(bytes([1, 100, 0, 31]), 4, (b'\x67\x64\0\x1f\xac', ), (b'\x68\xeb', ),
+  header = avc.Header(bytes([1, 100, 0, 31]), 4, (b'\x67\x64\0\x1f\xac', ), (b'\x68\xeb', ),
                        b'\xfd\xf8\xf8\0')
-  assert join.Header.parse(header.pack()) == header
+  assert avc.Header.parse(header.pack()) == header
   assert header.free_number() == 1  # both bear 0
   more = header.adding((b'\x67\x64\0\x28\x40', ), (b'\x68\x50', ))
-  again = join.Header.parse(more.pack())
+  again = avc.Header.parse(more.pack())
   assert again == more and again.start[3] == 40 and len(again.sps) == len(again.pps) == 2
   for broken in (b'', b'\0' * 20, header.pack()[:9]):
     with pytest.raises(ValueError, match='avcC'):
-      join.Header.parse(broken)
+      avc.Header.parse(broken)
 
 
 @pytest.mark.parametrize(('options', 'out', 'reason'), [

@@ -23,7 +23,7 @@ _ALWAYS = {
 }
 _EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
 # x264's rate factor in another measure, for about the same distance from the source.
-_SCALES = {'libvpx-vp9': 1.0, 'libsvtav1': 1.0}
+_SCALES = {'libvpx-vp9': 0.7, 'libsvtav1': 0.7}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +76,7 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
     UserError: depth or, if nothing may be lost, any sample would change.
   """
   container, deep = containers.of(path), _depth(info.pix_fmt) > 8
+  square = info.sample_aspect_ratio in (None, 1)
   if container.muxer == 'webm':
     encoders = ('libvpx-vp9', 'libsvtav1')
   elif crf == 0:
@@ -85,13 +86,16 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
   odd = bool(info.width % 2 or info.height % 2)
   for pix_fmt in _alike(info.pix_fmt, deep, lossless=crf == 0):
     for encoder in encoders:
-      cut = odd and encoder in _EVEN and not _is_full(pix_fmt)
-      if crf == 0 and encoder not in _LOSSLESS or _CODECS[encoder] not in container.video or cut:
-        continue
-      if pix_fmt in _formats(encoder):
+      codec = _CODECS[encoder]
+      if (pix_fmt in _formats(encoder) and codec in container.video
+          and (crf or encoder in _LOSSLESS)
+          and (not odd or encoder not in _EVEN or _is_full(pix_fmt))
+          and (square or containers.keeps_shape(path, codec))):
         return Coder(encoder, pix_fmt, settings(encoder, crf, preset, _static_hdr(info, encoder)))
-  way = 'choose an .mkv' if container.muxer != 'matroska' else 'convert it to yuv420p10le first'
-  raise errors.UserError(f'{path}: the {info.pix_fmt} pixels of {info.path} cannot be kept: {way}')
+  pixels = f'{info.pix_fmt} pixels' if square else f'{info.pix_fmt} pixels, which are not square,'
+  way = {'matroska': 'convert them first', 'webm': 'choose an .mp4 or .mkv'}
+  raise errors.UserError(f'{path}: the {pixels} of {info.path} cannot be kept: '
+                         + way.get(container.muxer, 'choose an .mkv'))
 
 
 def _alike(pix_fmt, deep, lossless):

@@ -51,3 +51,8 @@ def of(path: str | os.PathLike) -> Container:
 def takes_sound(path: str | os.PathLike, codec: str) -> bool:
   """Whether sound of this codec, by FFmpeg's name, can be copied into such a file."""
   return of(path).muxer != 'webm' or codec in _WEBM_SOUND
+
+
+def keeps_shape(path: str | os.PathLike, codec: str) -> bool:
+  """Whether pixels that are not square can be told: in the file, or by the codec itself."""
+  return of(path).muxer == 'mp4' or codec in ('h264', 'hevc')

@@ -43,8 +43,8 @@ class File:
   Args:
     path: Where to write; of the kinds in `containers`.
     time_base: Seconds per unit of the pictures' times.
-    audio: A file whose sound is copied packet by packet, a `aac.Soundtrack` to be encoded (as Opus
-      in WebM, else as AAC), or a `aac.Patched`.
+    audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
+      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `aac.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
 
@@ -146,9 +146,8 @@ class File:
                                                      self._kind.sound))
     if source is None:
       return iter(())
-    patched = isinstance(self._audio, aac.Patched)
-    streams = {}
-    for stream in source.streams.audio[:1 if patched else None]:
+    patched, streams = isinstance(self._audio, aac.Patched), {}
+    for stream in source.streams.audio[:1 if patched or self._keep is not None else None]:
       copy = self._copy_of(stream)
       if copy is None:
         raise errors.UserError(
@@ -184,27 +183,31 @@ class File:
 
   def _covers(self) -> Iterator[av.Packet]:
     """The pictures on the cover of the file that is kept, and what is attached to it."""
-    source, streams = self._opened(self._keep), {}
-    attaches = self._kind.muxer == 'matroska'
+    source, attaches = self._opened(self._keep), self._kind.muxer == 'matroska'
     for stream in source.streams.attachments:
       if attaches:
         self._container.add_attachment(stream.name or '', stream.mimetype or '', stream.data)
       else:
         self.left_out.append(f'attachment {stream.name}')
-    for stream in source.streams.video:
-      if not stream.disposition & av.stream.Disposition.attached_pic:
+    streams = {stream.index: stream for stream in source.streams.video
+               if stream.disposition & av.stream.Disposition.attached_pic}
+    pictures = []
+    for packet in source.demux(list(streams.values())) if streams else ():
+      index, name = packet.stream_index, packet.stream.codec_context.name
+      if not packet.size or index not in streams:
         continue
-      name = stream.codec_context.name
+      stream = streams.pop(index)
       if attaches and name in _PICTURES:
-        picture = next(packet for packet in source.demux(stream) if packet.size)
         suffix, kind = _PICTURES[name]
-        self._container.add_attachment(f'cover.{suffix}', kind, bytes(picture))
-        source.seek(0)
+        self._container.add_attachment(f'cover.{suffix}', kind, bytes(packet))
       elif self._kind.muxer == 'mp4' and (copy := self._copy_of(stream)):
-        streams[stream.index] = copy
+        packet.stream, packet.pts, packet.dts = copy, 0, 0
+        pictures.append(packet)
       else:
-        self.left_out.append(f'cover picture {stream.index} ({name})')
-    return self._copied(source, streams)
+        self.left_out.append(f'cover picture {index} ({name})')
+      if not streams:
+        break
+    return iter(pictures)
 
   def _copied(self, source, streams: dict) -> Iterator[av.Packet]:
     if not streams:
@@ -275,15 +278,17 @@ class Writer(File):
                preset: str = 'medium', audio: Sound = None,
                keep: str | os.PathLike | None = None):
     super().__init__(path, info.time_base, audio, keep)
-    if info.interlaced:
-      raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
-                             'first')
-    self.info, self._coder = info, coders.choose(info, path, crf, preset)
+    self.info = info
+    self._crf, self._preset = crf, preset
     self._durations: dict[int, int] = {}
     self._last_pts: int | None = None
 
   def _add_pictures(self) -> None:
     info = self.info
+    if info.interlaced:
+      raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
+                             'first')
+    self._coder = coders.choose(info, self.path, self._crf, self._preset)
     stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
                                         options=self._coder.options)
     stream.width, stream.height = info.width, info.height

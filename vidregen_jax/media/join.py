@@ -164,6 +164,8 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return f'it is {info.codec}, not {", ".join(_CODINGS)}'
   if info.codec not in container.video:
     return f'{os.path.splitext(out)[1]} does not hold {info.codec}'
+  if info.sample_aspect_ratio not in (None, 1) and not containers.keeps_shape(out, info.codec):
+    return 'its pixels are not square'
   if info.interlaced:
     return 'it is interlaced'
   try:
@@ -201,12 +203,12 @@ class Joined(encode.File):
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
-    hidden = self._packets.hidden
-    order = np.argsort(self._packets.pts)[hidden:]
+    order = np.argsort(self._packets.pts)[self._packets.hidden:]
     self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
     self._lengths = dict(zip(self._times, lengths, strict=True))
-    # Frames of regions that begin at 0 replace hidden ones too.
-    self._written = hidden if self.regions and self.regions[0][0] == 0 else 0
+    # With the first shown frame made anew, nothing needs what is hidden before it.
+    self._bares = bool(self.regions) and self.regions[0][0] == 0
+    self._written = self._packets.hidden if self._bares else 0
     self._made_times = {self._times[i] for start, stop in self.regions for i in range(start, stop)}
     self._region, self._resumes = 0, False
     self._encoder, self._made = None, 0
@@ -299,7 +301,7 @@ class Joined(encode.File):
     kept = self._coding.kept(bytes(packet))
     if packet.pts in self._made_times:
       self._kept[packet.pts] = kept
-    elif packet.pts >= self._times[0] or not self._written:
+    elif packet.pts >= self._times[0] or not self._bares:
       self._old_ones.append(packet)
     return True
 

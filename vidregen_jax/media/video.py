@@ -9,6 +9,7 @@ a phone's quarter turn is metadata and stays metadata.
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -28,8 +29,9 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # ISO 23091-2 matrix coefficients which swscale converts by, and 2020's constant-luminance twin,
 # which differs from the other by less than this codec chain does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_BACK = (0, 2, 10, 50, math.inf)  # seconds by which a seek is tried earlier
+_RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
-_ENCRYPTED = ('encv', 'drmi')  # sample entries of protected mp4 files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +161,6 @@ def video_stream(container: av.container.InputContainer, path: str | os.PathLike
   pictures = av.stream.Disposition.attached_pic
   for stream in container.streams.video:
     if not stream.disposition & pictures:
-      if stream.codec_context.codec_tag in _ENCRYPTED:
-        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
       stream.thread_type = 'AUTO'
       return stream
   raise errors.UserError(f'{path}: has no video stream')
@@ -194,6 +194,8 @@ def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     stream = video_stream(container, path)
     times, end = [], None
     for packet in container.demux(stream):
+      if packet.has_sidedata('encryption_info'):
+        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
       stamp = packet.dts if packet.pts is None else packet.pts
       if packet.size == 0 or packet.is_discard or stamp is None:
         continue
@@ -208,19 +210,23 @@ def probe(path: str | os.PathLike) -> VideoInfo:
   """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
 
   Raises:
-    UserError: no such file, not a media file, no video stream, or nothing to decode in it.
+    UserError: no such file, not a media file, no video stream, encrypted, or nothing to decode in
+      it.
   """
+  times, end = timeline(path)
   first = next(frames(path), None)
   if first is None:
     raise errors.UserError(f'{path}: no frame of it can be decoded')
-  times, end = timeline(path)
   source, matrix = first.source, _display_matrix(first.source)
   with open_input(path) as container:
     stream = video_stream(container, path)
     base = stream.time_base
     sounds = container.streams.audio
     duration = (end - int(times[0])) * base
-    rate = stream.average_rate or stream.guessed_rate or Fraction(len(times)) / duration
+    counted = Fraction(len(times)) / duration
+    rate = stream.average_rate or stream.guessed_rate or counted
+    if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
+      rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
       path=os.fspath(path), width=source.width, height=source.height, rate=Fraction(rate),
       time_base=base, codec=stream.codec_context.codec.canonical_name, pix_fmt=source.format.name,
@@ -274,14 +280,16 @@ def _decode_from(container, stream, first_pts: int | None) -> Iterator[av.VideoF
   if first_pts is None:
     yield from container.decode(stream)
     return
-  container.seek(first_pts, stream=stream)
-  decoded = container.decode(stream)
-  source = next(decoded, None)
-  if source is None or source.pts is None or source.pts > first_pts:
-    # Program streams have no index and a seek may land late; from the top it cannot.
-    container.seek(stream.start_time or 0, stream=stream)
+  # A seek may land late: program streams have no index, and what an open group of pictures shows
+  # before its key frame cannot be decoded from there. From the top it cannot.
+  top = stream.start_time or 0
+  for back in _BACK:
+    at = max(first_pts - round(back / stream.time_base), top) if math.isfinite(back) else top
+    container.seek(at, stream=stream)
     decoded = container.decode(stream)
     source = next(decoded, None)
+    if source is not None and source.pts is not None and source.pts <= first_pts:
+      break
   while source is not None:
     if source.pts is None or source.pts >= first_pts:
       yield source
