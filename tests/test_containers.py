@@ -133,9 +133,10 @@ def test_a_joined_file_is_the_source_outside_its_regions(name, tmp_path):
   assert old[30:] == new[30:]  # the key frame at 24, and what may be decoded after and shown before
   for track in range(len(traits.get('sound', ()))):
     of = [small_videos.packets(path, 'audio', track) for path in (source, out)]
-    heard = [[data for pts, data in packets if pts >= 0 or go in ('mp4', 'mov') or not early]
-             for packets in of for early in [come in ('mp4', 'mov')]]
-    assert heard[0] == heard[1] != []
+    if come in ('mp4', 'mov') and go == 'mkv':  # where AAC's run-up cannot be hidden
+      of[0] = [(pts, data) for pts, data in of[0]
+               if pts >= 0 or traits['sound'][track] == OPUS]
+    assert [data for _, data in of[0]] == [data for _, data in of[1]] != []
 
 
 @pytest.mark.parametrize('turned', [None, QUARTER])
@@ -154,8 +155,8 @@ def test_an_edit_list_that_trims_the_start_stays(encoder, touched, turned, tmp_p
 
 
 @pytest.mark.parametrize(('encoder', 'length', 'said'), [
-  ('libx264', 4, [b'\x06\x04\x03abc\x80']),
-  ('libx265', 4, [b'\x4e\x01\x04\x03abc\x80', b'\x7c\x01dolby']),
+  ('libx264', 4, [b'\x06\x04\x04abc\x80']),
+  ('libx265', 4, [b'\x4e\x01\x04\x04abc\x80', b'\x7c\x01dolby']),
   ('libsvtav1', 0, [b'\x2a\x03\x04ab'])])
 def test_what_is_said_beside_a_picture_goes_with_it(encoder, length, said, tmp_path):
   """Captions, dynamic HDR and Dolby Vision of the frames that are encoded anew."""
@@ -176,21 +177,11 @@ def test_what_is_said_beside_a_picture_goes_with_it(encoder, length, said, tmp_p
     found = {}
     for pts, data in small_videos.packets(path):
       units = nal.units(data, length) if length else [unit for _, unit, _ in av1.units(data)]
-      found[pts] = [unit for unit in units if unit[:2] in (b'\x06\x04', b'\x4e\x01', b'\x7c\x01')
-                    and b'x265' not in unit or unit[:1] == b'\x2a']
+      found[pts] = [unit for unit in units if b'x26' not in unit
+                    and unit[:2] in (b'\x06\x04', b'\x4e\x01', b'\x7c\x01', b'\x2a\x04')]
     return found
   before, after = heard(source), heard(tmp_path / 'out.mp4')
   assert before == after and all(len(units) == len(said) for units in before.values())
-
-
-def test_av1_key_frames_without_a_sequence_header_get_it_back(tmp_path):
-  def bare(data, pts):
-    return b''.join(unit for kind, unit, _ in av1.units(data) if kind != 1)
-
-  whole = small_videos.make(tmp_path / 'whole.mkv', 'libsvtav1', base='1/1000')
-  source = small_videos.remade(whole, tmp_path / 'source.mkv', bare)
-  regions, _ = edit(source, tmp_path / 'out.mkv')
-  check(source, tmp_path / 'out.mkv', regions)
 
 
 @pytest.mark.parametrize(('encoder', 'coding', 'kind'), [
@@ -216,7 +207,7 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
   (dict(encoder='libx265'), 'out.webm', '.webm does not hold hevc'),
   (dict(encoder='libvpx-vp9'), 'out.mov', '.mov does not hold vp9'),
   (dict(encoder='ffv1', name='source.mkv'), 'out.mkv', 'it is ffv1, not h264'),
-  (dict(encoder='mpeg2video', name='source.mpg', base='1/90000'), 'out.mp4', 'webm but mpeg'),
+  (dict(encoder='mpeg2video', name='source.mpg', base='1/25'), 'out.mp4', 'webm but mpeg'),
 ])
 def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   traits = dict(traits)
@@ -226,7 +217,7 @@ def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
 
 
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
-  ('mpg', 'mp4', dict(encoder='mpeg2video', base='1/90000'), 'h264'),
+  ('mpg', 'mp4', dict(encoder='mpeg2video', base='1/25'), 'h264'),
   ('mp4', 'mkv', dict(encoder='mpeg4', turned=QUARTER), 'h264'),
   ('mp4', 'webm', dict(encoder='libx264', tags=BT601), 'vp9'),
   ('mp4', 'webm', dict(encoder='libx265', pix_fmt=TEN, tags=HLG), 'av1'),
@@ -256,7 +247,7 @@ def test_what_would_lose_depth_or_shape_is_refused(tmp_path):
 @pytest.mark.parametrize(('pix_fmt', 'size', 'go', 'codec'), [
   ('yuv420p', (96, 80), 'mp4', 'h264'), (TEN, (96, 80), 'mp4', 'h264'),
   ('yuv422p10le', (96, 80), 'mov', 'h264'), ('yuv420p12le', (96, 80), 'mp4', 'hevc'),
-  ('gray', (96, 80), 'mp4', 'h264'), ('yuv420p', (97, 79), 'mp4', 'vp9'),
+  ('gray', (96, 80), 'mp4', 'hevc'), ('yuv420p', (97, 79), 'mp4', 'vp9'),
   ('yuv420p', (97, 79), 'mkv', 'ffv1'), (TEN, (96, 80), 'mkv', 'ffv1'),
   ('yuv444p16le', (97, 79), 'mkv', 'ffv1'), ('yuv444p', (96, 80), 'webm', 'vp9')])
 def test_without_loss_all_other_frames_are_the_sources(pix_fmt, size, go, codec, tmp_path):
@@ -333,13 +324,13 @@ def test_a_matroska_keeps_subtitles_chapters_fonts_and_cover(tmp_path):
       [s.metadata.get('language') for s in container.streams.subtitles],
       [bytes(p) for s in container.streams.subtitles for p in container.demux(s) if p.size]]
     assert told(before) == told(after)
-    pictures = [s for s in after.streams.video if s.disposition & av.stream.Disposition.attached_pic]
-    assert [bytes(next(after.demux(s))) for s in pictures] == [cover]
   _, left_out = edit(source, tmp_path / 'out.mp4', audio=source)
-  assert left_out == ['subtitle track 2 (ass)', 'attachment a.ttf']
-  with av.open(str(tmp_path / 'out.mp4')) as after:
-    pictures = [s for s in after.streams.video if s.disposition & av.stream.Disposition.attached_pic]
-    assert [bytes(next(after.demux(s))) for s in pictures] == [cover]
+  assert left_out == ['subtitle track 2 (ssa)', 'attachment a.ttf']
+  for out in ('out.mkv', 'out.mp4'):
+    with av.open(str(tmp_path / out)) as after:
+      pictures = [s for s in after.streams.video
+                  if s.disposition & av.stream.Disposition.attached_pic]
+      assert [bytes(next(after.demux(s))) for s in pictures] == [cover]
 
 
 def test_what_is_encrypted_is_refused(tmp_path):
@@ -369,7 +360,7 @@ def test_regions_end_at_a_key_frame_though_earlier_pictures_are_decoded_after_it
   hiding = dataclasses.replace(packets, hidden=1)
   assert hiding.regions([(0, 1)]) == [(0, 3)]
   with pytest.raises(ValueError, match='no frame or several'):
-    vp9.Coding(b'').entry(bytes([0b10000110]) + b'\xc1\x01\x00\xc1')
+    vp9.Coding(b'').entry(bytes([0b10000110] * 2) + b'\xc1\x01\x01\xc1')
 
 
 def test_hevc_headers_come_back_and_numbers_fit():

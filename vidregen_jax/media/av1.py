@@ -43,15 +43,15 @@ class Coding:
     if len(head) < 4 or head[0] != 0x81:
       raise ValueError('no av1C record')
     self._head = head
-    self._sequence = b''.join(unit for kind, unit, _ in units(head[4:]) if kind == _SEQUENCE)
     self._lasting: dict[int, bytes] = {}
 
   def entry(self, data: bytes) -> bool:
+    kinds = [kind for kind, _, _ in units(data)]
     found = [content[0] for kind, _, content in units(data) if kind in (_FRAME_HEADER, _FRAME)]
     # Of each: is it one that was decoded earlier (1 bit), its type (2), is it shown (1).
     if sum(bool(first & 0x90) for first in found) != 1:
       raise ValueError('a packet of it shows no frame or several')
-    return found[0] >> 4 == 1
+    return found[0] >> 4 == 1 and _SEQUENCE in kinds
 
   def head(self, made: bytes) -> bytes:
     return self._head
@@ -72,7 +72,4 @@ class Coding:
     return b''.join(before + [unit for kind, unit in found if kind != _SEQUENCE])
 
   def resumed(self, data: bytes) -> bytes:
-    """With a sequence header, which files may leave out where it is the header's."""
-    if any(kind == _SEQUENCE for kind, _, _ in units(data)):
-      return data
-    return self._sequence + data
+    return data

@@ -22,6 +22,8 @@ _ALWAYS = {
   'ffv1': {'level': '3', 'slicecrc': '1', 'g': '1'},
 }
 _EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
+# What FFmpeg decodes to 4:2:0, though it is grey.
+_READ_AS_COLOUR = (('libx264', 'gray'), ('libx264', 'gray10le'))
 # x264's rate factor in another measure, for about the same distance from the source.
 _SCALES = {'libvpx-vp9': 0.7, 'libsvtav1': 0.7}
 
@@ -88,7 +90,7 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
     for encoder in encoders:
       codec = _CODECS[encoder]
       if (pix_fmt in _formats(encoder) and codec in container.video
-          and (crf or encoder in _LOSSLESS)
+          and (crf or encoder in _LOSSLESS and (encoder, pix_fmt) not in _READ_AS_COLOUR)
           and (not odd or encoder not in _EVEN or _is_full(pix_fmt))
           and (square or containers.keeps_shape(path, codec))):
         return Coder(encoder, pix_fmt, settings(encoder, crf, preset, _static_hdr(info, encoder)))

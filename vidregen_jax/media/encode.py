@@ -221,8 +221,9 @@ class File:
     """Without what lies before time 0 where it would push all tracks later, the pictures too."""
     for packet in packets:
       early = packet.pts is not None and packet.pts < 0 and not self._kind.hides
-      # Opus says itself how much of it is run-up.
-      if early and packet.stream.codec_context.name not in ('opus', 'libopus'):
+      # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+      listed = 'mp4' in packet.stream.container.format.name.split(',')
+      if early and listed and packet.stream.codec_context.codec.canonical_name != 'opus':
         if _RUN_UP not in self.left_out:
           self.left_out.append(_RUN_UP)
       else:

@@ -226,6 +226,7 @@ class Joined(encode.File):
     self._stream.metadata.update(stream.metadata)
     self._stream.disposition = stream.disposition
     context = self._stream.codec_context
+    context.framerate = self.info.rate  # of which Matroska makes the last frame's length
     if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
       # hvc1 promises that all parameter sets are in the header; so it is, whatever the source says.
       context.codec_tag = 'hev1' if stream.codec_context.codec_tag == 'hev1' else 'hvc1'
