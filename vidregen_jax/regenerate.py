@@ -11,9 +11,10 @@ found: wherever the two soundtracks differ. With --patch the new sound comes in 
 longer or shorter than its span, the picture is retimed to it, and what follows moves. EDITS.json
 says either of these in a file: see `edit_list`.
 
-Where the source can be joined (H.264 in mp4 or mov), only the frames from a span to the next key
-frame are encoded anew; all others are copied as they are. Beside OUT.mp4, OUT.json says what was
-changed, by which model, with whose consent, and how long each stage took.
+Where the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames
+from a span to the next key frame are encoded anew; all others are copied as they are. Beside
+OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how long each stage
+took.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import tqdm
 from vidregen_jax import edit_list, latents, references, report, retake, soundtrack, spans, system
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import encode, join, video
+from vidregen_jax.media import aac, containers, encode, join, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
@@ -101,6 +102,9 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   sound = _compose(edit, info)
   film, wanted = sound.film, sound.spans
   info = film.info
+  if isinstance(sound.written, aac.Patched) and not containers.takes_sound(edit.out, 'aac'):
+    sound = dataclasses.replace(sound, written=sound.track,
+                                why_all_is_encoded=f'{edit.out} cannot hold AAC')
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
@@ -233,7 +237,8 @@ def parser_of(module, description):
   parser.add_argument('--reencode', action='store_true',
                       help='encode every frame anew, also where the source could be joined')
   parser.add_argument('--lossless', action='store_true',
-                      help='encode without loss: larger, and not played by every browser')
+                      help='encode without loss: larger, and not played by every browser; FFV1 if '
+                           'OUT is an .mkv')
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student: few steps, one branch")
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')

@@ -12,6 +12,7 @@ from vidregen_jax import errors
 from vidregen_jax.media import video
 
 _LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
+_OPUS_RATE = 48_000
 _FRAME = 1024  # samples of an AAC-LC packet, whose window is twice as long
 _RUN_UP = 4  # packets before and after a patch, for the coder and for the check
 # How far a seam may be from what is meant, of the sound's level there and of full scale.
@@ -35,8 +36,13 @@ class Soundtrack:
   bit_rate: int = 192_000
 
 
-def add_stream(container: av.container.OutputContainer, sound: Soundtrack):
-  """Adds the AAC stream that a soundtrack is encoded into.
+def add_stream(container: av.container.OutputContainer, sound: Soundtrack, encoder: str = 'aac'):
+  """Adds the stream that a soundtrack is encoded into.
+
+  Args:
+    container: to add it to.
+    sound: what is to be encoded.
+    encoder: `aac`, or `libopus`, which brings rates that Opus does not have to 48 kHz.
 
   Raises:
     UserError: AAC has no such sample rate.
@@ -46,8 +52,10 @@ def add_stream(container: av.container.OutputContainer, sound: Soundtrack):
   if channels not in _LAYOUTS:
     raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n] with '
                      f'{", ".join(map(str, _LAYOUTS))} channels')
-  stream = container.add_stream('aac', rate=sound.rate, layout=_LAYOUTS[channels])
-  if sound.rate not in stream.codec_context.codec.audio_rates:
+  known = av.Codec(encoder, 'w').audio_rates
+  rate = sound.rate if encoder == 'aac' or sound.rate in known else _OPUS_RATE
+  stream = container.add_stream(encoder, rate=rate, layout=_LAYOUTS[channels])
+  if rate not in known:
     raise errors.UserError(f'AAC has no {sound.rate} Hz; resample the sound to 48000 Hz')
   stream.bit_rate = sound.bit_rate
   return stream
@@ -57,12 +65,13 @@ def encoded(sound: Soundtrack, stream) -> Iterator[av.Packet]:
   """The packets of a soundtrack, encoded into `stream`."""
   offset = round(sound.start * sound.rate)
   end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or _FRAME
+  last = round(Fraction(end * stream.rate, sound.rate))
   # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
   # container hides it to the sample.
   for begin in range(0, end, block):
     frame = _block(sound, begin, min(block, end - begin), stream.layout.name)
-    yield from _ending(stream.encode(frame), end)
-  yield from _ending(stream.encode(None), end)
+    yield from _ending(stream.encode(frame), last)
+  yield from _ending(stream.encode(None), last)
 
 
 def _block(sound, begin, size, layout):

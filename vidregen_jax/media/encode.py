@@ -21,30 +21,32 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, planes, video
+from vidregen_jax.media import aac, coders, containers, planes, video
 
 Sound = str | os.PathLike | aac.Soundtrack | aac.Patched | None
 
-_SUFFIXES = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov'}
 _MAX_TIMESCALE = 2**31 - 1
+_RUN_UP = 'the run-up of the sound before its start'
+# Of pictures on covers: how such a file is called, and its type.
+_PICTURES = {'mjpeg': ('jpg', 'image/jpeg'), 'png': ('png', 'image/png')}
 # What a muxer says of itself, and of no other file.
 _OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands')
 
 
 class File:
-  """An mp4 or mov in the making, with its sound; a subclass adds the pictures.
+  """A file in the making, with its sound; a subclass adds the pictures.
 
   The file is made under a hidden `.part` name beside `path` and renamed when the `with` block ends
   well; on any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left
   as it was.
 
   Args:
-    path: Where to write; .mp4, .m4v or .mov.
+    path: Where to write; of the kinds in `containers`.
     time_base: Seconds per unit of the pictures' times.
-    audio: A file whose sound is copied packet by packet, a `aac.Soundtrack` to be encoded as
-      AAC, or a `aac.Patched`.
-    keep: A file whose further soundtracks (all but the first), subtitles, chapters, title and
-      other metadata are kept.
+    audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
+      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `aac.Patched`.
+    keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
+      and other metadata are kept.
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words.
@@ -56,8 +58,7 @@ class File:
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
     self.left_out: list[str] = []
-    if self.path.suffix.lower() not in _SUFFIXES:
-      raise errors.UserError(f'{path}: can write {", ".join(_SUFFIXES)} only; choose one of them')
+    self._kind = containers.of(path)
     if not self.path.parent.is_dir():
       raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
     self._part = self.path.with_name(f'.{self.path.stem}.{os.getpid()}.part{self.path.suffix}')
@@ -105,23 +106,26 @@ class File:
       rates += [stream.rate for stream in kept.streams.audio[1:]]
     metadata = {} if kept is None else {
       key: value for key, value in kept.metadata.items() if key not in _OWN_METADATA}
-    # Keys with a dot are QuickTime's own and need another box.
-    flags = '+faststart' + '+use_metadata_tags' * any('.' in key for key in metadata)
-    # The tracks' start times are stored in the movie's time scale, a millisecond by default:
-    # one that every track's own scale divides keeps a late first frame exactly where it is.
-    scale = self._time_base.denominator
-    movie_scale = math.lcm(scale, *rates)
-    self._container = av.open(
-      os.fspath(self._part), 'w', format=_SUFFIXES[self.path.suffix.lower()],
-      metadata_errors=video.METADATA_ERRORS,
-      options=dict(movflags=flags, video_track_timescale=str(scale),
-                   movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale)))
+    options = {}
+    if self._kind.muxer == 'mp4':
+      # Keys with a dot are QuickTime's own and need another box.
+      flags = '+faststart' + '+use_metadata_tags' * any('.' in key for key in metadata)
+      # The tracks' start times are stored in the movie's time scale, a millisecond by default:
+      # one that every track's own scale divides keeps a late first frame exactly where it is.
+      scale = self._time_base.denominator
+      movie_scale = math.lcm(scale, *rates)
+      options = dict(movflags=flags, video_track_timescale=str(scale),
+                     movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale))
+    self._container = av.open(os.fspath(self._part), 'w', format=self._kind.muxer, options=options,
+                              metadata_errors=video.METADATA_ERRORS)
     self._container.metadata.update(metadata)
+    if self._kind.step and self._time_base % self._kind.step:
+      self.left_out.append('frame times finer than a millisecond')
     self._add_pictures()
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
       self._container.set_chapters(kept.chapters())
-      self._beside.append(self._kept_packets(kept))
+      self._beside += [self._kept_packets(kept), self._covers()]
     self._waiting = [next(packets, None) for packets in self._beside]
 
   def _opened(self, path) -> av.container.InputContainer:
@@ -139,46 +143,91 @@ class File:
 
   def _sound_packets(self, source) -> Iterator[av.Packet]:
     if isinstance(self._audio, aac.Soundtrack):
-      return aac.encoded(self._audio, aac.add_stream(self._container, self._audio))
-    if isinstance(self._audio, aac.Patched):
-      old = source.streams.audio[0]
-      copy = self._container.add_stream_from_template(old)
-      copy.metadata.update(old.metadata)
-      return self._audio.packets(source, copy)
-    if source is not None:
-      streams = {}
-      for stream in source.streams.audio:
-        name = stream.codec_context.name
-        try:
-          streams[stream.index] = self._container.add_stream_from_template(stream)
-        except ValueError as error:
-          raise errors.UserError(
-            f'{self._audio}: {name} sound cannot be copied into {self.path.suffix}; '
-            'give its samples to have them encoded as AAC') from error
-      return self._copied(source, streams)
-    return iter(())
+      return aac.encoded(self._audio, aac.add_stream(self._container, self._audio,
+                                                     self._kind.sound))
+    if source is None:
+      return iter(())
+    patched, streams = isinstance(self._audio, aac.Patched), {}
+    for stream in source.streams.audio[:1 if patched or self._keep is not None else None]:
+      copy = self._copy_of(stream)
+      if copy is None:
+        raise errors.UserError(
+          f'{source.name}: {stream.codec_context.name} sound cannot be copied into '
+          f'{self.path.suffix}; give its samples to have them encoded')
+      streams[stream.index] = copy
+    if patched:
+      return self._heard(self._audio.packets(source, *streams.values()))
+    return self._copied(source, streams)
+
+  def _copy_of(self, stream):
+    """A stream to copy another's packets into; None where this kind of file has none for them."""
+    if stream.codec_context is None:
+      return None
+    try:
+      copy = self._container.add_stream_from_template(stream, opaque=True)
+    except ValueError:
+      return None
+    copy.metadata.update(stream.metadata)
+    copy.disposition = stream.disposition
+    return copy
 
   def _kept_packets(self, source) -> Iterator[av.Packet]:
     streams = {}
     for stream in (*source.streams.audio[1:], *source.streams.subtitles):
-      codec = stream.codec_context.name if stream.codec_context else 'unknown'
-      try:
-        copy = self._container.add_stream_from_template(stream)
-      except ValueError:
+      copy = self._copy_of(stream)
+      if copy is None:
+        codec = stream.codec_context.name if stream.codec_context else 'unknown'
         self.left_out.append(f'{stream.type} track {stream.index} ({codec})')
-        continue
-      copy.metadata.update(stream.metadata)
-      copy.disposition = stream.disposition
-      streams[stream.index] = copy
+      else:
+        streams[stream.index] = copy
     return self._copied(source, streams)
 
-  @staticmethod
-  def _copied(source, streams: dict) -> Iterator[av.Packet]:
+  def _covers(self) -> Iterator[av.Packet]:
+    """The pictures on the cover of the file that is kept, and what is attached to it."""
+    source, attaches = self._opened(self._keep), self._kind.muxer == 'matroska'
+    for stream in source.streams.attachments:
+      if attaches:
+        self._container.add_attachment(stream.name or '', stream.mimetype or '', stream.data)
+      else:
+        self.left_out.append(f'attachment {stream.name}')
+    streams = {stream.index: stream for stream in source.streams.video
+               if stream.disposition & av.stream.Disposition.attached_pic}
+    pictures = []
+    for packet in source.demux(list(streams.values())) if streams else ():
+      index, name = packet.stream_index, packet.stream.codec_context.name
+      if not packet.size or index not in streams:
+        continue
+      stream = streams.pop(index)
+      if attaches and name in _PICTURES:
+        suffix, kind = _PICTURES[name]
+        self._container.add_attachment(f'cover.{suffix}', kind, bytes(packet))
+      elif self._kind.muxer == 'mp4' and (copy := self._copy_of(stream)):
+        packet.stream, packet.pts, packet.dts = copy, 0, 0
+        pictures.append(packet)
+      else:
+        self.left_out.append(f'cover picture {index} ({name})')
+      if not streams:
+        break
+    return iter(pictures)
+
+  def _copied(self, source, streams: dict) -> Iterator[av.Packet]:
     if not streams:
       return
-    for packet in source.demux([source.streams[index] for index in streams]):
+    for packet in self._heard(source.demux([source.streams[index] for index in streams])):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
+        yield packet
+
+  def _heard(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Without what lies before time 0 where it would push all tracks later, the pictures too."""
+    for packet in packets:
+      early = packet.pts is not None and packet.pts < 0 and not self._kind.hides
+      # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+      listed = 'mp4' in packet.stream.container.format.name.split(',')
+      if early and listed and packet.stream.codec_context.codec.canonical_name != 'opus':
+        if _RUN_UP not in self.left_out:
+          self.left_out.append(_RUN_UP)
+      else:
         yield packet
 
   def __exit__(self, kind, error, trace) -> None:
@@ -213,15 +262,16 @@ class File:
 
 
 class Writer(File):
-  """Writes an mp4 or mov with the timestamps, colours and rotation of `info`.
+  """Writes a video anew, with the timestamps, colours and rotation of `info`.
 
-  Video is H.264 with the source's depth and chroma where H.264 has them, else 8-bit 4:2:0; 4:4:4
-  where a side is odd, which the others cannot hold.
+  Depth and chroma are the source's; where H.264 has no such 8-bit chroma it becomes 4:2:0, or 4:4:4
+  where a side is odd. `coders.choose` says what is encoded how.
 
   Args:
-    path: Where to write; .mp4, .m4v or .mov.
+    path: Where to write; of the kinds in `containers`.
     info: What to keep: size, time base, average rate, colour tags, rotation, pixel shape.
-    crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst.
+    crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; other
+      encoders get what is about the same.
     preset: x264's preset: speed against file size.
     audio, keep: As for `File`.
   """
@@ -237,12 +287,18 @@ class Writer(File):
 
   def _add_pictures(self) -> None:
     info = self.info
-    options = dict(crf=str(self._crf), preset=self._preset)
-    stream = self._container.add_stream('libx264', rate=info.rate, options=options)
+    if info.interlaced:
+      raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
+                             'first')
+    self._coder = coders.choose(info, self.path, self._crf, self._preset)
+    stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
+                                        options=self._coder.options)
     stream.width, stream.height = info.width, info.height
-    stream.pix_fmt = _pixel_format(info)
+    stream.pix_fmt = self._coder.pix_fmt
     context = stream.codec_context
     context.time_base = stream.time_base = info.time_base
+    if self._coder.encoder == 'libx265' and self._kind.muxer == 'mp4':
+      context.codec_tag = 'hvc1'
     if info.sample_aspect_ratio:
       context.sample_aspect_ratio = stream.sample_aspect_ratio = info.sample_aspect_ratio
     context.color_range, context.colorspace = info.color_range, info.tagged_matrix
@@ -264,16 +320,16 @@ class Writer(File):
       pts: When it is shown, in units of `info.time_base`; above the last one written.
       duration: How long, in the same units; only the last frame's matters to players.
     """
-    self._encode(planes.from_image(image, self.info, self._stream.pix_fmt), pts, duration)
+    self._encode(planes.from_image(image, self.info, self._coder.pix_fmt), pts, duration)
 
   def copy(self, frame: video.Frame) -> None:
     """Adds a frame as it was decoded: its planes go to the encoder without a way through RGB."""
-    self._encode(planes.as_format(frame, self.info, self._stream.pix_fmt), frame.pts,
+    self._encode(planes.as_format(frame, self.info, self._coder.pix_fmt), frame.pts,
                  frame.duration)
 
   def replace(self, frame: video.Frame, image: np.ndarray) -> None:
     """Adds a frame with another picture: what is the same in both keeps its very planes."""
-    self._encode(planes.with_image(frame, image, self.info, self._stream.pix_fmt), frame.pts,
+    self._encode(planes.with_image(frame, image, self.info, self._coder.pix_fmt), frame.pts,
                  frame.duration)
 
   def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:
@@ -297,22 +353,13 @@ class Writer(File):
       self._container.mux(packet)
 
 
-def _pixel_format(info: video.VideoInfo) -> str:
-  """The pixel format to encode with: the source's, if x264 takes it."""
-  known = {f.name for f in av.Codec('libx264', 'w').video_formats}
-  name = info.pix_fmt if info.pix_fmt in known and info.pix_fmt.startswith('yuv') else 'yuv420p'
-  if info.width % 2 or info.height % 2:
-    name = name.replace('420', '444').replace('422', '444')
-  return name
-
-
 def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Fraction | float | int,
                samples: np.ndarray | None = None, sample_rate: int | None = None, *,
                crf: float = 16) -> None:
   """Writes pictures at one fixed rate, tagged BT.709, with an optional AAC soundtrack.
 
   Args:
-    path: .mp4, .m4v or .mov.
+    path: Of the kinds in `containers`.
     images: uint8 [H, W, 3] RGB each, all of one size.
     rate: Frames per second.
     samples: float32 [channels, n] or [n] in [-1, 1], starting with the first picture.

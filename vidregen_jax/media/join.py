@@ -2,17 +2,30 @@
 
 An edit of two words must not cost the rest of a take its sharpness. Frames are encoded from the
 first one that changes - or the last place before it at which every earlier packet is an earlier
-picture - up to the next key frame that nothing after it looks behind. All else is copied, byte for
-byte, and decodes to the same bits.
+picture - up to the next key frame at which a decoder can begin. All else is copied, byte for byte,
+and decodes to the same bits.
 
-That is for H.264 in mp4 and mov. The new packets are made with the source's profile, pixel format
-and colours, take over the old ones' times, and refer to parameter sets of their own, which stand
-beside the source's in the file's header (ISO 14496-15 allows 31) under a number of their own.
+That is for H.264, HEVC, VP9 and AV1 in mp4, mov, Matroska and WebM. New packets are made with the
+source's profile, pixel format and colours and take over the old ones' times; what captions and
+dynamic range the old ones carried goes with them. How the new ones can stand among the old ones
+differs by codec. A `Coding` of `avc`, `hevc`, `vp9` and `av1` knows, and has
+
+  encoder        FFmpeg's name of what makes new pictures, one packet each, in the order they are
+  options        shown, if it is given these options
+  entry(data)    whether a decoder can begin at a packet, and needs nothing from before to show it
+                 and what is shown later
+  head(made)     the output's header, given the encoder's
+  kept(data)     what of an old packet must go with its picture
+  made(data, kept, first)
+                 a new packet for the file, with what was kept; is it a region's first?
+  resumed(data)  the first old packet after new ones
+
+Any of them raises ValueError with the reason why a stream cannot be joined.
 """
 
+import collections
 import dataclasses
 import os
-from collections.abc import Iterator
 from fractions import Fraction
 
 import av
@@ -20,13 +33,10 @@ import numpy as np
 from av.codec.context import Flags
 
 from vidregen_jax import errors
-from vidregen_jax.media import encode, planes, video
+from vidregen_jax.media import av1, avc, coders, containers, encode, hevc, planes, video, vp9
 
-_SUFFIXES = ('.mp4', '.m4v', '.mov')
-# By profile_idc, ISO 14496-10 annex A, x264's names.
-_PROFILES = {66: 'baseline', 77: 'main', 100: 'high', 110: 'high10', 122: 'high422', 244: 'high444'}
-_IDR, _SPS, _PPS = 5, 7, 8
-_MOST_SETS = 31
+_CODINGS = {'h264': avc.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
+_SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
 _COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
@@ -34,39 +44,47 @@ _TOLERANCE = 8  # by which such a mean may differ, of 255
 
 @dataclasses.dataclass(frozen=True)
 class Packets:
-  """A source's packets in the order they are decoded; all arrays are [F].
+  """A source's packets in the order they are decoded; all arrays are [P].
 
   Attributes:
     pts, dts, duration: in units of the stream's time base.
-    clean: whether a decoder can begin here, and nothing from here on looks behind.
+    entry: whether a decoder can begin here; what is decoded later and shown earlier is then lost.
+    hidden: how many are never shown, as an edit list begins after them; they are the earliest.
   """
 
   pts: np.ndarray
   dts: np.ndarray
   duration: np.ndarray
-  clean: np.ndarray
+  entry: np.ndarray
+  hidden: int = 0
+
+  @property
+  def rank(self) -> np.ndarray:
+    """Of each, how many are shown earlier."""
+    return np.argsort(np.argsort(self.pts))
 
   def regions(self, touched) -> list[tuple[int, int]]:
     """The frames to encode, [start, stop) each, so that those in `touched` are among them.
 
     Frames are counted as they are shown, packets as they are decoded. At a place where all packets
-    before are shown before all packets after, the two counts agree.
+    before are shown before all packets after, the two counts agree, and a region may begin. It may
+    end at an entry that is shown after all packets before it.
 
     Args:
       touched: (start, stop) of frames, ascending.
     """
-    count = len(self.pts)
+    count, hidden = len(self.pts), self.hidden
     latest = np.maximum.accumulate(self.pts)
     earliest = np.minimum.accumulate(self.pts[::-1])[::-1]
-    whole = np.r_[True, latest[:-1] < earliest[1:], True]
-    stops = np.flatnonzero(whole & np.r_[self.clean, True])
-    starts = np.flatnonzero(whole)
+    starts = np.flatnonzero(np.r_[True, latest[:-1] < earliest[1:], True])
+    starts = np.unique(np.maximum(starts, hidden))
+    stops = np.r_[np.sort(self.rank[self.entry & (latest == self.pts)]), count]
     regions = []
     for start, stop in touched:
       if start >= stop:
         continue
-      start = int(starts[starts <= start].max())
-      stop = int(stops[stops >= stop].min()) if stop < count else count
+      start = int(starts[starts <= start + hidden].max()) - hidden
+      stop = int(stops[stops >= stop + hidden].min()) - hidden
       if regions and start <= regions[-1][1]:
         regions[-1] = (regions[-1][0], max(stop, regions[-1][1]))
       else:
@@ -74,86 +92,13 @@ class Packets:
     return regions
 
 
-@dataclasses.dataclass(frozen=True)
-class Header:
-  """An AVCDecoderConfigurationRecord, ISO 14496-15 section 5.3.3.1."""
+def read(path: str | os.PathLike, coding) -> Packets:
+  """A source's packets.
 
-  start: bytes  # version, profile, compatibility, level
-  length_size: int
-  sps: tuple[bytes, ...]
-  pps: tuple[bytes, ...]
-  rest: bytes  # chroma format and bit depths of the high profiles
-
-  @classmethod
-  def parse(cls, data: bytes) -> 'Header':
-    """Raises ValueError: not such a record."""
-    if len(data) < 7 or data[0] != 1:
-      raise ValueError('no avcC record')
-    at, sets = 5, []
-    for mask in (31, 255):
-      count, at = data[at] & mask, at + 1
-      found = []
-      for _ in range(count):
-        size = int.from_bytes(data[at:at + 2], 'big')
-        found.append(data[at + 2:at + 2 + size])
-        at += 2 + size
-      if at > len(data):
-        raise ValueError('the avcC record is cut short')
-      sets.append(tuple(found))
-    return cls(data[:4], (data[4] & 3) + 1, *sets, data[at:])
-
-  def pack(self) -> bytes:
-    listed = lambda sets: b''.join(len(x).to_bytes(2, 'big') + x for x in sets)
-    return (self.start + bytes([0xFC | self.length_size - 1, 0xE0 | len(self.sps)])
-            + listed(self.sps) + bytes([len(self.pps)]) + listed(self.pps) + self.rest)
-
-  @property
-  def profile(self) -> int:
-    return self.start[1]
-
-  def free_number(self) -> int:
-    """The lowest that no parameter set bears; x264 gives both of its own the same.
-
-    Raises:
-      ValueError: there is none left.
-    """
-    taken = {_first_number(x, skip=4) for x in self.sps} | {_first_number(x, 1) for x in self.pps}
-    for number in range(32):
-      if number not in taken and max(len(self.sps), len(self.pps)) < _MOST_SETS:
-        return number
-    raise ValueError('no parameter set number is free')
-
-  def adding(self, sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> 'Header':
-    """With more parameter sets of its profile, and the highest level of all."""
-    level = max(self.start[3], *(x[3] for x in sps))
-    return dataclasses.replace(self, start=self.start[:3] + bytes([level]), sps=self.sps + sps,
-                               pps=self.pps + pps)
-
-
-def _first_number(nal: bytes, skip: int) -> int:
-  """The unsigned Exp-Golomb number after `skip` bytes (ISO 14496-10 section 9.1)."""
-  bits = ''.join(f'{byte:08b}' for byte in nal[skip:skip + 9])
-  zeros = bits.index('1')
-  return int(bits[zeros:2 * zeros + 1], 2) - 1
-
-
-def _units(data: bytes, length_size: int) -> Iterator[bytes]:
-  """The NAL units of an mp4 sample."""
-  at = 0
-  while at + length_size < len(data):
-    size = int.from_bytes(data[at:at + length_size], 'big')
-    yield data[at + length_size:at + length_size + size]
-    at += length_size + size
-
-
-def _annex_b_units(data: bytes) -> list[bytes]:
-  """The NAL units of a stream with start codes (ISO 14496-10 annex B)."""
-  parts = data.split(b'\0\0\1')[1:]
-  return [part.rstrip(b'\0') for part in parts[:-1]] + parts[-1:]
-
-
-def read(path: str | os.PathLike, length_size: int) -> Packets | str:
-  """A source's packets, or why they cannot be joined with others."""
+  Raises:
+    ValueError: they cannot be joined with others; the message says why.
+    UserError: the file is broken.
+  """
   rows = []
   with video.open_input(path) as container:
     stream = video.video_stream(container, path)
@@ -161,31 +106,36 @@ def read(path: str | os.PathLike, length_size: int) -> Packets | str:
       for packet in container.demux(stream):
         if packet.size == 0:
           continue
-        if packet.pts is None or packet.dts is None:
-          return 'some of its packets have no time'
-        if packet.is_discard or packet.is_corrupt:
-          return 'its edit list leaves frames out' if packet.is_discard else 'a packet is corrupt'
-        clean = packet.is_keyframe and any(
-          unit and unit[0] & 31 == _IDR for unit in _units(bytes(packet), length_size))
-        rows.append((packet.pts, packet.dts, packet.duration or 0, clean))
+        if packet.pts is None:
+          raise ValueError('some of its packets have no time')
+        if packet.is_corrupt:
+          raise ValueError('a packet is corrupt')
+        entry = coding.entry(bytes(packet)) and packet.is_keyframe
+        rows.append((packet.pts, packet.pts if packet.dts is None else packet.dts,
+                     packet.duration or 0, entry, packet.is_discard))
     except av.error.FFmpegError as error:
       raise errors.UserError(f'{path}: cannot be read to its end ({error.strerror})') from error
   if not rows:
-    return 'it has no packets'
-  pts, dts, duration, clean = (np.array(column) for column in zip(*rows, strict=True))
-  if len(np.unique(pts)) < len(pts) or (np.diff(dts) <= 0).any():
-    return 'its packet times do not rise'
-  if (dts > pts).any():
-    return 'a packet is shown before it is decoded'
-  return Packets(pts, dts, duration, clean.astype(bool))
+    raise ValueError('it has no packets')
+  pts, dts, duration, entry, discard = (np.array(column) for column in zip(*rows, strict=True))
+  if len(np.unique(pts)) < len(pts):
+    raise ValueError('two of its packets have the same time')
+  hidden = int(discard.sum())
+  if not discard[np.argsort(pts)[:hidden]].all():
+    raise ValueError('its edit list leaves frames out that are not the first')
+  if (np.diff(dts) <= 0).any() or (dts > pts).any():
+    # Matroska has no decoding times; these are the latest that are early enough.
+    shown = np.sort(pts)
+    dts = shown - (shown - pts).max()
+  return Packets(pts, dts, duration, entry.astype(bool), hidden)
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How a source can be joined: its packets, its header, and what must be encoded anew."""
+  """How a source can be joined: its packets, its coding, and what must be encoded anew."""
 
   packets: Packets
-  header: Header
+  coding: object
   regions: list[tuple[int, int]]
 
 
@@ -199,33 +149,37 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
 
   Returns:
     A Plan, or a reason, which reads on after "the source cannot be joined: ".
+
+  Raises:
+    UserError: no such kind of file can be written.
   """
-  if os.path.splitext(out)[1].lower() not in _SUFFIXES:
-    return 'the output is no mp4 or mov'
-  with video.open_input(info.path) as container:
-    stream = video.video_stream(container, info.path)
-    if 'mp4' not in container.format.name.split(','):
-      return f'it is no mp4 or mov but {container.format.name}'
-    if info.codec != 'h264':
-      return f'it is {info.codec}, not h264'
-    data = bytes(stream.codec_context.extradata or b'')
+  container = containers.of(out)
+  with video.open_input(info.path) as source:
+    stream = video.video_stream(source, info.path)
+    names = source.format.name.split(',')
+    head = bytes(stream.codec_context.extradata or b'')
+  if not set(names) & set(_SOURCES):
+    return f'it is no mp4, mov, mkv or webm but {names[0]}'
+  if info.codec not in _CODINGS:
+    return f'it is {info.codec}, not {", ".join(_CODINGS)}'
+  if info.codec not in container.video:
+    return f'{os.path.splitext(out)[1]} does not hold {info.codec}'
+  if info.sample_aspect_ratio not in (None, 1) and not containers.keeps_shape(out, info.codec):
+    return 'its pixels are not square'
+  if info.interlaced:
+    return 'it is interlaced'
   try:
-    header = Header.parse(data)
-    header.free_number()
+    coding = _CODINGS[info.codec](head)
+    coders.require(coding.encoder, info.pix_fmt)
+    packets = read(info.path, coding)
   except ValueError as error:
     return str(error)
-  if header.profile not in _PROFILES:
-    return f'its H.264 profile is number {header.profile}'
-  if info.pix_fmt not in {f.name for f in av.Codec('libx264', 'w').video_formats}:
-    return f'its pixels are {info.pix_fmt}'
-  if next(video.frames(info.path)).source.interlaced_frame:
-    return 'it is interlaced'
-  packets = read(info.path, header.length_size)
-  if isinstance(packets, str):
-    return packets
-  if len(packets.pts) != info.frame_count:
+  if len(packets.pts) - packets.hidden != info.frame_count:
     return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
-  return Plan(packets, header, packets.regions(touched))
+  regions = packets.regions(touched)
+  if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
+    return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
+  return Plan(packets, coding, regions)
 
 
 class Joined(encode.File):
@@ -234,27 +188,32 @@ class Joined(encode.File):
   Every frame of every region must be given, in order, to `copy` or `replace`; no other may.
 
   Args:
-    path: Where to write; .mp4, .m4v or .mov.
+    path: Where to write.
     info: of the source.
     planned: from `plan`.
     audio, keep: As for `encode.File`.
-    crf: x264's constant rate factor, above 0: lossless H.264 is another profile, and decoders
-      (FFmpeg's for one) do not change to it in the middle of a stream.
-    preset: x264's preset.
+    crf: As for `encode.Writer`, above 0: lossless is another profile in most codecs, and decoders
+      (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
+    preset: As for `encode.Writer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
                audio=None, keep=None, crf: float = 12, preset: str = 'medium'):
     super().__init__(path, info.time_base, audio, keep)
     self.info, self.regions = info, planned.regions
-    self._packets, self._header = planned.packets, planned.header
+    self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
-    self._times = np.sort(self._packets.pts)
-    self._lengths = dict(zip(self._packets.pts.tolist(), self._packets.duration.tolist(),
-                             strict=True))
-    self._read = 0  # packets of the source that were copied or left out
-    self._region = 0
+    order = np.argsort(self._packets.pts)[self._packets.hidden:]
+    self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
+    self._lengths = dict(zip(self._times, lengths, strict=True))
+    # With the first shown frame made anew, nothing needs what is hidden before it.
+    self._bares = bool(self.regions) and self.regions[0][0] == 0
+    self._written = self._packets.hidden if self._bares else 0
+    self._made_times = {self._times[i] for start, stop in self.regions for i in range(start, stop)}
+    self._region, self._resumes = 0, False
     self._encoder, self._made = None, 0
+    self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, and not yet copied
+    self._kept: dict[int, list[bytes]] = {}  # by pts, of old packets that were left out
     self._coarse: dict[int, np.ndarray] = {}
     self._next = self.regions[0][0] if self.regions else len(self._times)
 
@@ -263,27 +222,31 @@ class Joined(encode.File):
     stream = video.video_stream(source, self.info.path)
     self._old = (packet for packet in source.demux(stream) if packet.size)
     self._base = stream.time_base
-    self._stream = self._container.add_stream_from_template(stream)
+    self._stream = self._container.add_stream_from_template(stream, opaque=True)
     self._stream.metadata.update(stream.metadata)
+    self._stream.disposition = stream.disposition
+    context = self._stream.codec_context
+    context.framerate = self.info.rate  # of which Matroska makes the last frame's length
+    if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
+      # hvc1 promises that all parameter sets are in the header; so it is, whatever the source says.
+      context.codec_tag = 'hev1' if stream.codec_context.codec_tag == 'hev1' else 'hvc1'
+    if self.info.sample_aspect_ratio:
+      context.sample_aspect_ratio = self._stream.sample_aspect_ratio = self.info.sample_aspect_ratio
     if self.regions:
-      trial = self._new_encoder()
-      sets = _annex_b_units(bytes(trial.extradata))
-      of = lambda kind: tuple(unit for unit in sets if unit[0] & 31 == kind)
-      self._stream.codec_context.extradata = self._header.adding(of(_SPS), of(_PPS)).pack()
+      context.extradata = self._coding.head(bytes(self._new_encoder().extradata or b''))
 
   def _new_encoder(self) -> av.CodecContext:
-    info, header = self.info, self._header
-    encoder = av.CodecContext.create('libx264', 'w')
+    info = self.info
+    encoder = av.CodecContext.create(self._coding.encoder, 'w')
     encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
     encoder.time_base, encoder.framerate = self._base, info.rate
     if info.sample_aspect_ratio:
       encoder.sample_aspect_ratio = info.sample_aspect_ratio
     encoder.color_range, encoder.colorspace = info.color_range, info.color_space
     encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
-    # Packets are shown in the order they are made, so the old ones' decoding times fit them.
-    params = f'sps-id={header.free_number()}:bframes=0:annexb=1:repeat-headers=0'
-    encoder.options = {'preset': self._preset, 'crf': str(self._crf), 'x264-params': params,
-                       'profile': _PROFILES[header.profile]}
+    encoder.bit_rate = 0  # quality is constant instead
+    encoder.options = coders.settings(self._coding.encoder, self._crf, self._preset,
+                                      self._coding.options)
     encoder.flags |= Flags.global_header
     encoder.open()
     return encoder
@@ -303,7 +266,7 @@ class Joined(encode.File):
     start, stop = self.regions[self._region]
     with self._told():
       if frame.index == start:
-        self._copy_until(start)
+        self._copy_until(self._times[start])
         self._encoder, self._made = self._new_encoder(), start
       picture.pict_type, picture.pts, picture.time_base = 0, frame.pts, self._base
       self._coarse[frame.index] = planes.coarse(picture, _COARSE)
@@ -314,30 +277,51 @@ class Joined(encode.File):
         if self._made != stop:
           raise errors.UserError(f'{self.path}: the encoder gave {self._made - start} frames for '
                                  f'{stop - start}')
-        while self._read < stop:
-          next(self._old)
-          self._read += 1
+        self._resumes = True
         self._region += 1
         more = self._region < len(self.regions)
         self._next = self.regions[self._region][0] if more else len(self._times)
 
   def _mux_made(self, packets) -> None:
-    size = self._header.length_size
+    start = self.regions[self._region][0]
     for packet in packets:
-      units = [unit for unit in _annex_b_units(bytes(packet)) if unit[0] & 31 not in (_SPS, _PPS)]
-      made = av.Packet(b''.join(len(unit).to_bytes(size, 'big') + unit for unit in units))
-      made.pts, made.dts = packet.pts, int(self._packets.dts[self._made])
-      made.duration, made.time_base = self._lengths[packet.pts], self._base
+      pts = self._times[self._made]
+      while pts not in self._kept:
+        self._read()
+      made = av.Packet(self._coding.made(bytes(packet), self._kept.pop(pts), self._made == start))
+      made.pts, made.duration, made.time_base = pts, self._lengths[pts], self._base
       made.is_keyframe = packet.is_keyframe
       self._made += 1
       self._mux(made)
 
-  def _copy_until(self, index: int) -> None:
-    while self._read < index:
-      self._mux(next(self._old))
-      self._read += 1
+  def _read(self) -> bool:
+    """Takes one more packet of the source; False at its end."""
+    packet = next(self._old, None)
+    if packet is None:
+      return False
+    kept = self._coding.kept(bytes(packet))
+    if packet.pts in self._made_times:
+      self._kept[packet.pts] = kept
+    elif packet.pts >= self._times[0] or not self._bares:
+      self._old_ones.append(packet)
+    return True
+
+  def _copy_until(self, pts: int | None) -> None:
+    """Copies old packets up to the place of one that is left out, or all."""
+    while pts not in self._kept and self._read():
+      pass
+    while self._old_ones:
+      packet = self._old_ones.popleft()
+      if self._resumes and (data := self._coding.resumed(bytes(packet))) != bytes(packet):
+        new = av.Packet(data)
+        new.pts, new.duration, new.time_base = packet.pts, packet.duration, packet.time_base
+        new.is_keyframe, packet = True, new
+      self._resumes = False
+      self._mux(packet)
 
   def _mux(self, packet: av.Packet) -> None:
+    packet.dts = int(self._packets.dts[self._written])
+    self._written += 1
     self._mux_beside(Fraction(packet.dts) * self._base)
     packet.stream = self._stream
     self._container.mux(packet)
@@ -345,23 +329,25 @@ class Joined(encode.File):
   def _finish_pictures(self) -> None:
     if self._region < len(self.regions):
       raise ValueError(f'frame {self._next} was never written')
-    self._copy_until(len(self._times))
+    self._copy_until(None)
 
   def _check(self, path) -> None:
     """Decodes the regions and what lies at their seams: a decoder may stumble over them."""
-    count = len(self._times)
+    count, step = len(self._times), containers.of(path).step
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
     for start, stop in self.regions:
-      for frame in video.frames(path, start, stop):
-        seen = planes.coarse(frame.source, _COARSE)
-        if np.abs(seen - self._coarse[frame.index]).max() > _TOLERANCE:
+      first, last = max(start - _CHECKED, 0), min(stop + _CHECKED, count)
+      old_ones = (old for part in ((first, start), (stop, last)) if part[0] < part[1]
+                  for old in video.frames(self.info.path, *part))
+      index = first
+      for index, new in enumerate(video.frames(path, first, last), start=first):
+        if start <= index < stop:
+          right = (np.abs(planes.coarse(new.source, _COARSE) - self._coarse[index]).max()
+                   <= _TOLERANCE)
+        else:
+          right = planes.same(new.source, next(old_ones).source)
+        if not right or abs(new.time - self._times[index] * self._base) > step / 2:
           raise refused
-      for first, last in ((start - _CHECKED, start), (stop, stop + _CHECKED)):
-        first, last = max(first, 0), min(last, count)
-        if first >= last:
-          continue
-        for new, old in zip(video.frames(path, first, last),
-                            video.frames(self.info.path, first, last), strict=True):
-          if new.pts != old.pts or not planes.same(new.source, old.source):
-            raise refused
+      if index != last - 1:
+        raise refused

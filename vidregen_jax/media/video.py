@@ -9,6 +9,7 @@ a phone's quarter turn is metadata and stays metadata.
 
 import dataclasses
 import functools
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -28,6 +29,8 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # ISO 23091-2 matrix coefficients which swscale converts by, and 2020's constant-luminance twin,
 # which differs from the other by less than this codec chain does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_BACK = (0, 2, 10, 50, math.inf)  # seconds by which a seek is tried earlier
+_RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
 # Titles in an old encoding, or broken, go through as the bytes they are.
 METADATA_ERRORS = 'surrogateescape'
@@ -52,6 +55,10 @@ class VideoInfo:
     display_matrix: The nine integers (16.16 and 2.30 fixed point) behind `rotation`, or None.
     sample_aspect_ratio: Width of a pixel over its height; None where the file does not say.
     color_range, color_space, color_primaries, color_trc: ISO 23091-2 code points.
+    interlaced: Whether the first frame is two fields.
+    mastering: Of the display that HDR was mastered on: x and y of red, green, blue and white in
+      CIE 1931, least and most candela a square metre; None where the file does not say.
+    light_level: Candela a square metre of the lightest pixel and frame; None likewise.
     has_audio: Whether there is a soundtrack.
     audio_bit_rate: Bits per second of the soundtrack, 0 where unknown.
   """
@@ -73,6 +80,9 @@ class VideoInfo:
   color_space: int = _UNSPECIFIED
   color_primaries: int = _UNSPECIFIED
   color_trc: int = _UNSPECIFIED
+  interlaced: bool = False
+  mastering: tuple[Fraction, ...] | None = None
+  light_level: tuple[int, int] | None = None
   has_audio: bool = False
   audio_bit_rate: int = 0
 
@@ -165,12 +175,29 @@ def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
   return tuple(int(x) for x in np.frombuffer(bytes(data), np.int32))
 
 
+def _mastering(frame: av.VideoFrame) -> tuple[Fraction, ...] | None:
+  data = frame.side_data.get(SideDataType.MASTERING_DISPLAY_METADATA)
+  if data is None:
+    return None
+  *ratios, has_primaries, has_luminance = np.frombuffer(bytes(data), np.int32)[:22].tolist()
+  if not has_primaries or not has_luminance:
+    return None
+  return tuple(Fraction(*pair) for pair in zip(ratios[::2], ratios[1::2], strict=True))
+
+
+def _light_level(frame: av.VideoFrame) -> tuple[int, int] | None:
+  data = frame.side_data.get(SideDataType.CONTENT_LIGHT_LEVEL)
+  return None if data is None else tuple(np.frombuffer(bytes(data), np.uint32)[:2].tolist())
+
+
 def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
   """Every shown frame's pts, int64 [F] ascending, and the pts at which the last one ends."""
   with open_input(path) as container:
     stream = video_stream(container, path)
     times, end = [], None
     for packet in container.demux(stream):
+      if packet.has_sidedata('encryption_info'):
+        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
       stamp = packet.dts if packet.pts is None else packet.pts
       if packet.size == 0 or packet.is_discard or stamp is None:
         continue
@@ -185,27 +212,33 @@ def probe(path: str | os.PathLike) -> VideoInfo:
   """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
 
   Raises:
-    UserError: no such file, not a media file, no video stream, or nothing to decode in it.
+    UserError: no such file, not a media file, no video stream, encrypted, or nothing to decode in
+      it.
   """
+  times, end = timeline(path)
   first = next(frames(path), None)
   if first is None:
     raise errors.UserError(f'{path}: no frame of it can be decoded')
-  times, end = timeline(path)
   source, matrix = first.source, _display_matrix(first.source)
   with open_input(path) as container:
     stream = video_stream(container, path)
     base = stream.time_base
     sounds = container.streams.audio
     duration = (end - int(times[0])) * base
-    rate = stream.average_rate or stream.guessed_rate or Fraction(len(times)) / duration
+    counted = Fraction(len(times)) / duration
+    rate = stream.average_rate or stream.guessed_rate or counted
+    if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
+      rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
       path=os.fspath(path), width=source.width, height=source.height, rate=Fraction(rate),
-      time_base=base, codec=stream.codec_context.name, pix_fmt=source.format.name,
+      time_base=base, codec=stream.codec_context.codec.canonical_name, pix_fmt=source.format.name,
       frame_count=len(times), duration=duration, start_time=first.time,
       rotation=-source.rotation % 360, display_matrix=matrix,
       sample_aspect_ratio=stream.sample_aspect_ratio,
       color_range=int(source.color_range), color_space=int(source.colorspace),
       color_primaries=int(source.color_primaries), color_trc=int(source.color_trc),
+      interlaced=source.interlaced_frame, mastering=_mastering(source),
+      light_level=_light_level(source),
       has_audio=bool(sounds), audio_bit_rate=_bit_rate(sounds[0]) if sounds else 0)
 
 
@@ -254,14 +287,16 @@ def _decode_from(container, stream, first_pts: int | None) -> Iterator[av.VideoF
   if first_pts is None:
     yield from container.decode(stream)
     return
-  container.seek(first_pts, stream=stream)
-  decoded = container.decode(stream)
-  source = next(decoded, None)
-  if source is None or source.pts is None or source.pts > first_pts:
-    # Program streams have no index and a seek may land late; from the top it cannot.
-    container.seek(stream.start_time or 0, stream=stream)
+  # A seek may land late: program streams have no index, and what an open group of pictures shows
+  # before its key frame cannot be decoded from there. From the top it cannot.
+  top = stream.start_time or 0
+  for back in _BACK:
+    at = max(first_pts - round(back / stream.time_base), top) if math.isfinite(back) else top
+    container.seek(at, stream=stream)
     decoded = container.decode(stream)
     source = next(decoded, None)
+    if source is not None and source.pts is not None and source.pts <= first_pts:
+      break
   while source is not None:
     if source.pts is None or source.pts >= first_pts:
       yield source
