@@ -292,9 +292,9 @@ class Joined(encode.File):
     """Adds a frame of a region as it was decoded."""
     self._add(frame, planes.as_format(frame, self.info, self.info.pix_fmt))
 
-  def replace(self, frame: video.Frame, image: np.ndarray) -> None:
-    """Adds a frame of a region with another picture, uint8 [H, W, 3] RGB."""
-    self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt))
+  def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
+    """Adds a frame of a region with another picture, as of `encode.Writer`."""
+    self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt, at))
 
   def _add(self, frame: video.Frame, picture: av.VideoFrame) -> None:
     if frame.index != self._next or frame.pts != self._times[frame.index]:
@@ -353,7 +353,7 @@ class Joined(encode.File):
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
     for start, stop in self.regions:
-      for frame in video.frames(path, start, stop):
+      for frame in video.frames(path, start, stop, stamps=self._times):
         seen = planes.coarse(frame.source, _COARSE)
         if np.abs(seen - self._coarse[frame.index]).max() > _TOLERANCE:
           raise refused
@@ -361,7 +361,8 @@ class Joined(encode.File):
         first, last = max(first, 0), min(last, count)
         if first >= last:
           continue
-        for new, old in zip(video.frames(path, first, last),
-                            video.frames(self.info.path, first, last), strict=True):
+        for new, old in zip(video.frames(path, first, last, stamps=self._times),
+                            video.frames(self.info.path, first, last, stamps=self._times),
+                            strict=True):
           if new.pts != old.pts or not planes.same(new.source, old.source):
             raise refused
