@@ -87,6 +87,8 @@ class _Worker:
       self._line.close(drop=True)
       self._ended.wait()
       raise
+    finally:
+      self._thread.join()
 
 
 class Ahead(_Worker):
