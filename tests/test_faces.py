@@ -228,7 +228,7 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
 def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
   whole = tracks.track_file(talker, 0, 60)
   times = whole.times
-  parts = tracks.track_parts(talker, [(0, 20), (40, 49)])
+  parts = tracks.track_parts(video.probe(talker), [(0, 20), (40, 49)])
   assert len(parts) == video.probe(talker).frame_count and parts.times[:60].tolist() == list(times)
   assert parts.valid[:20].all() and parts.valid[40:49].all()
   assert not parts.valid[20:40].any() and not parts.valid[49:].any()

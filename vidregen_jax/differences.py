@@ -3,13 +3,14 @@
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax.media import audio
+from vidregen_jax.media import sound
 from vidregen_jax.spans import stretches
 
 # Where coding changes least and speech has its voice: soundtracks are compared below 4 kHz.
 _RATE = 8_000
 _STEP = 80  # samples between looks
 _LOOK = 160  # samples of a look
+_AT_ONCE = 4096  # looks, 41 s
 # A look differs whose residual is above this share of the louder sound's level; coding leaves a
 # tenth or two, another word one or more.
 _DIFFERENT = 0.5
@@ -22,7 +23,8 @@ def find(old, new, rate, margin=0.12):
   """Spans in which a soundtrack is not what it was, however loud the whole has become.
 
   Args:
-    old, new: float32 [n] and [m] on one clock and at one rate; compared as far as both last.
+    old, new: float32 [n] and [m], or sound.Sound of one channel, which are read once and in pieces;
+      on one clock and at one rate; compared as far as both last.
     rate: samples per second.
     margin: seconds by which a span may be widened on either side, to where it is quietest: there
       the mouth rests, and old and new picture meet best.
@@ -30,17 +32,18 @@ def find(old, new, rate, margin=0.12):
   Returns:
     (start, stop) seconds after the first sample, ascending and apart.
   """
-  count = min(len(old), len(new))
-  old, new = (audio.resample(np.asarray(x[:count], np.float32), rate, _RATE) for x in (old, new))
-  looks = max((len(old) - _LOOK) // _STEP + 1, 0)
+  old, new = (x if isinstance(x, sound.Sound) else sound.Samples(x, rate) for x in (old, new))
+  count = min(old.shape[1], new.shape[1])
+  old, new = (sound.at_rate(sound.Cut(x, 0, count), _RATE) for x in (old, new))
+  looks = max((old.shape[1] - _LOOK) // _STEP + 1, 0)
   if not looks:
     return []
-  parts = lambda x: np.lib.stride_tricks.sliding_window_view(x, _LOOK)[::_STEP][:looks]
-  a, b = parts(old).astype(np.float64), parts(new).astype(np.float64)
-  level = lambda x: np.sqrt(np.mean(x**2, -1))
-  gain = _gain(a, b)
-  louder = np.maximum(gain * level(a), level(b))
-  differs = level(b - gain * a) > np.maximum(_DIFFERENT * louder, _FLOOR)
+  own, cross, other = _energies(old, new, looks)
+  gain = _gain(own, cross, other)
+  level = lambda energy: np.sqrt(np.maximum(energy, 0) / _LOOK)
+  louder = np.maximum(gain * level(own), level(other))
+  residual = level(other - 2 * gain * cross + gain**2 * own)
+  differs = residual > np.maximum(_DIFFERENT * louder, _FLOOR)
   steps = lambda seconds: max(round(seconds * _RATE / _STEP), 1)
   # Beyond both ends nothing differs, and an opening must not eat what lies at an end.
   differs = np.pad(differs, steps(_CLOSE))
@@ -59,12 +62,22 @@ def find(old, new, rate, margin=0.12):
   return spans
 
 
-def _gain(a, b):
-  """By how much looks b are louder than a, where they are the same sound: 1 if nowhere."""
-  energy = (a**2).sum(-1)
-  cross = (a * b).sum(-1)
-  alike = cross > 0.9 * np.sqrt(energy * (b**2).sum(-1)) + _LOOK * _FLOOR**2
-  return float(np.median(cross[alike] / energy[alike])) if alike.sum() >= 10 else 1.0
+def _energies(old, new, looks):
+  """Sums of old², old · new and new² over every look, [3, looks]."""
+  sums = np.empty((3, looks))
+  for first in range(0, looks, _AT_ONCE):
+    last = min(first + _AT_ONCE, looks)
+    a, b = (np.lib.stride_tricks.sliding_window_view(
+      x[:, first * _STEP:(last - 1) * _STEP + _LOOK][0], _LOOK)[::_STEP].astype(np.float64)
+            for x in (old, new))
+    sums[:, first:last] = (a**2).sum(-1), (a * b).sum(-1), (b**2).sum(-1)
+  return sums
+
+
+def _gain(own, cross, other):
+  """By how much the new is louder than the old, where they are the same sound: 1 if nowhere."""
+  alike = cross > 0.9 * np.sqrt(own * other) + _LOOK * _FLOOR**2
+  return float(np.median(cross[alike] / own[alike])) if alike.sum() >= 10 else 1.0
 
 
 def _quietest(levels, first, last):

@@ -1,6 +1,7 @@
 """The source as it is shown: its frames in the order and at the times of a timeline."""
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -28,7 +29,8 @@ class Film:
   @classmethod
   def of(cls, info: video.VideoInfo) -> 'Film':
     """The source as it is."""
-    return cls(info, timelines.of_source(*video.timeline(info.path)))
+    end = int(info.stamps[0]) + info.duration / info.time_base
+    return cls(info, timelines.of_source(info.stamps, end))
 
   @property
   def info(self) -> video.VideoInfo:
@@ -36,7 +38,7 @@ class Film:
     shown, base = self.timeline, self.source.time_base
     return dataclasses.replace(
         self.source, frame_count=len(shown), start_time=int(shown.pts[0]) * base,
-        duration=(shown.end - int(shown.pts[0])) * base)
+        duration=(shown.end - int(shown.pts[0])) * base, stamps=shown.pts)
 
   @property
   def is_the_source(self) -> bool:
@@ -61,14 +63,14 @@ class Film:
 
   def _decoded(self, order):
     """The source's frames in this order, of which few are held."""
-    path, at = self.source.path, 0
+    decode = functools.partial(video.frames, self.source.path, stamps=self.source.stamps)
+    at = 0
     while at < len(order):
       stop = at + 1
       if stop < len(order) and order[stop] < order[at]:
         while stop < len(order) and order[stop] < order[stop - 1] and stop - at < _BACKWARDS:
           stop += 1
-        held = {frame.index: frame
-                for frame in video.frames(path, order[stop - 1], order[at] + 1)}
+        held = {frame.index: frame for frame in decode(order[stop - 1], order[at] + 1)}
         for index in order[at:stop]:
           if index not in held:
             raise self._too_few(index)
@@ -76,7 +78,7 @@ class Film:
       else:
         while stop < len(order) and order[stop] >= order[stop - 1]:
           stop += 1
-        ahead = video.frames(path, order[at], order[stop - 1] + 1)
+        ahead = decode(order[at], order[stop - 1] + 1)
         frame = None
         for index in order[at:stop]:
           while frame is None or frame.index < index:
@@ -90,18 +92,19 @@ class Film:
     return UserError(f'{self.source.path}: it has packets for {self.source.frame_count} frames, '
                      f'and frame {index} of them cannot be decoded; re-encode it first')
 
-  def track(self, parts) -> tracks.Track:
+  def track(self, parts, looked=None) -> tracks.Track:
     """The face along the film.
 
     Args:
       parts: (start, stop) in seconds of what is shown, ascending and apart; in all else nobody is
         looked for.
+      looked: called for each frame of the source that was looked at, without arguments.
     """
     times, of = self.times, self.timeline.source
     wanted = np.zeros(self.source.frame_count, bool)
     for begin, end in parts:
       wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    whole = tracks.track_parts(self.source.path, spans.stretches(wanted))
+    whole = tracks.track_parts(self.source, spans.stretches(wanted), looked)
     along = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
     along = {name: None if values is None else values[of] for name, values in along.items()}
     return tracks.Track(**along | {'times': times})
@@ -112,7 +115,8 @@ class Film:
     of = self.timeline.source[indices] if len(indices) else indices
     wanted, seen = set(of.tolist()), {}
     if wanted:
-      for frame in video.frames(self.source.path, min(wanted), max(wanted) + 1):
+      for frame in video.frames(self.source.path, min(wanted), max(wanted) + 1,
+                                stamps=self.source.stamps):
         if frame.index in wanted:
           seen[frame.index] = frame.image
     cut = [faces.crop(seen[source], track.affine[index], size)

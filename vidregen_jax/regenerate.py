@@ -18,6 +18,7 @@ took.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import resource
@@ -27,13 +28,24 @@ import time
 import numpy as np
 import tqdm
 
-from vidregen_jax import edit_list, latents, references, report, retake, soundtrack, spans, system
+from vidregen_jax import (
+  ahead,
+  edit_list,
+  latents,
+  references,
+  report,
+  retake,
+  soundtrack,
+  spans,
+  system,
+)
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, containers, encode, join, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
+_BEHIND = 8  # frames that wait to be pasted and encoded while the model works
 _CRF = 12  # of frames that are encoded anew: some 52 dB from the source
 
 
@@ -110,8 +122,12 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
-  with clock('track faces', max(int(spans.frames(looked_at, film.times).sum()), 1)):
-    track = film.track(looked_at)
+  count = max(int(spans.frames(looked_at, film.times).sum()), 1)
+  with (
+    clock('track faces', count),
+    tqdm.tqdm(total=count, unit='frame', desc='track faces', disable=not show) as bar,
+  ):
+    track = film.track(looked_at, bar.update)
   models = machine.models
   runs = spans.plan(wanted, track.times, track.valid, models.generator.window)
   in_spans = spans.frames(wanted, track.times)
@@ -141,18 +157,25 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     person = encoder.stills(film.crops(stills, track, models.codec.size))
   take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
 
+  def write(shot, made):
+    image = None if made is None else take.paste(shot, made)
+    with clock('write', 1):
+      if made is None:
+        target.copy(shot.frame)
+      else:
+        target.replace(shot.frame, image, shot.at)
+    bar.update()
+
   with (
-    target as writer,
+    target,
     tqdm.tqdm(total=sum(b - a for a, b in regions), unit='frame', desc='regenerate',
               disable=not show) as bar,
+    contextlib.closing(take.frames(runs, regions)) as frames,
+    ahead.Behind(write, _BEHIND) as writing,
   ):
-    for frame, image in take.frames(runs, regions):
-      with clock('write', 1):
-        if image is None:
-          writer.copy(frame)
-        else:
-          writer.replace(frame, image)
-      bar.update()
+    for shot, made in frames:
+      with clock('wait for encode', 1):
+        writing.put(shot, made)
   said = {
     'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
                'frames': film.source.frame_count,

@@ -1,21 +1,44 @@
 """The walk through the regions of a video that makes frames anew, in order, in bounded memory."""
 
 import collections
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import edges, pixels, sample, soundtrack
-from vidregen_jax.media import compose, faces
+from vidregen_jax import ahead, edges, pixels, sample, soundtrack
+from vidregen_jax.media import compose, faces, planes, video
 from vidregen_jax.models import codec
+
+_AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
+_ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
+_PASTED = (compose.LEFT, compose.TOP, compose.RIGHT, compose.BOTTOM)  # of a crop
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shot:
+  """A frame, and what the model sees of it.
+
+  Attributes:
+    frame: as decoded.
+    at: left and top of the part of its picture that is pasted into.
+    image: that part, uint8 [h, w, 3]; None where the model does not see the frame.
+    crop: uint8 [S, S, 3]; None too.
+  """
+
+  frame: video.Frame
+  at: tuple[int, int] = (0, 0)
+  image: np.ndarray | None = None
+  crop: np.ndarray | None = None
 
 
 class Retake:
   """Walks through regions of the film, in order, and makes the frames of the runs as it goes.
 
-  Memory holds a latent frame's 4 frames, those that wait for a run's end, and the sampler's state,
-  however long the video.
+  Frames are decoded and cropped in a thread, so that the model does not wait for them. Memory holds
+  those, a latent frame's 4, those that wait for a run's end, and the sampler's state, however long
+  the video.
   """
 
   def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
@@ -27,22 +50,52 @@ class Retake:
     self._mask = compose.lower_face_mask(self._size, soft=True)
 
   def frames(self, runs, regions):
-    """Yields (frame, image) of every frame of the regions, in order.
+    """Yields every frame of the regions, in order, with what is to be pasted into it.
 
     Args:
       runs: spans.Run of what is made, ascending.
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
-      video.Frame of the film, and uint8 [H, W, 3] or None where the frame is left as it is.
+      Shot, and a new crop uint8 [S, S, 3], or None where the frame is left as it is.
     """
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
       first = min([start, *(run.warm for run in within[:1])])
-      source = _Ahead(self._film.frames(first), first, self._clock)
-      for frame, image in self._region(within, source, stop):
-        if frame.index >= start:
-          yield frame, image
+      with ahead.Ahead(self._shots(first, within), _AHEAD) as coming:
+        for shot, made in self._region(within, _Peek(coming, first, self._clock), stop):
+          if shot.frame.index >= start:
+            yield shot, made
+
+  def paste(self, shot, made):
+    """The part of a frame's picture that its shot has, with a new crop in it."""
+    with self._clock('paste', 1):
+      affine = _moved(self._track.affine[shot.frame.index], shot.at)
+      return compose.paste(shot.image, made, affine, self._mask, shot.crop)
+
+  def _shots(self, first, runs):
+    frames = self._film.frames(first)
+    while True:
+      with self._clock('decode', 1):
+        frame = next(frames, None)
+      if frame is None:
+        return
+      seen = any(run.warm <= frame.index < run.padded + codec.TIME_FACTOR for run in runs)
+      affine = self._track.affine[frame.index]
+      if not seen or not np.isfinite(affine).all():
+        yield Shot(frame)
+        continue
+      with self._clock('crop', 1):
+        shot = self._shot(frame, affine)
+      yield shot
+
+  def _shot(self, frame, affine):
+    left, top, *_ = box = _box(affine, frame.source, (0, 0, 1, 1), _ROOM)
+    image = planes.part(frame, box)
+    crop = faces.crop(image, _moved(affine, box), self._size)
+    inner = _box(affine, frame.source, _PASTED, 2 / self._size)
+    image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
+    return Shot(frame, inner[:2], image.copy(), crop)  # a copy, lest the rest be held too
 
   def _region(self, runs, source, stop):
     for run in runs:
@@ -57,6 +110,7 @@ class Retake:
     times, reach = self._track.times, self._edit.fade
     behind = run.stop if reach and run.stop < len(times) and self._track.valid[run.stop] else None
     lacks, waiting = [], collections.deque()
+    mended = lambda shot, new: (shot, edges.mend(new, times[shot.frame.index], lacks, reach))
     for start, crops, new in self._groups(run, source, behind):
       for index in range(start, start + codec.TIME_FACTOR):
         i = index - start
@@ -65,17 +119,12 @@ class Retake:
         if index < run.start:
           yield source.take(), None
         elif index < run.stop:
-          waiting.append((source.take(), crops[i], new[i]))
-      while waiting and (behind is None or times[waiting[0][0].index] < times[behind] - reach):
-        yield self._pasted(*waiting.popleft(), lacks)
+          waiting.append((source.take(), new[i]))
+      while waiting and (behind is None
+                         or times[waiting[0][0].frame.index] < times[behind] - reach):
+        yield mended(*waiting.popleft())
     while waiting:
-      yield self._pasted(*waiting.popleft(), lacks)
-
-  def _pasted(self, frame, crop, new, lacks):
-    with self._clock('paste', 1):
-      new = edges.mend(new, self._track.times[frame.index], lacks, self._edit.fade)
-      return frame, compose.paste(frame.image, new, self._track.affine[frame.index], self._mask,
-                                  crop)
+      yield mended(*waiting.popleft())
 
   def _groups(self, run, source, behind):
     """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
@@ -85,16 +134,14 @@ class Retake:
     """
     models, params = self._machine.models, self._machine.params
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
-    state, features, heard = self._begin(run, end)
+    state, heard = self._begin(run, end)
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
-      group = source.peek(codec.TIME_FACTOR)
-      with self._clock('crop', codec.TIME_FACTOR):
-        crops = self._crops(group)
+      crops = _crops(source.peek(codec.TIME_FACTOR))
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([crops, pixels.hide_lower_face(crops)])
         made, cache = self._encoder.advance(both, cache)
-      inputs = self._inputs(run, start, made, features, heard)
+      inputs = self._inputs(run, start, made, heard)
       new = None
       if start < run.start:
         if self._edit.fade and start + codec.TIME_FACTOR == run.start:
@@ -118,13 +165,14 @@ class Retake:
     return state, pixels.to_uint8(np.asarray(new[0]))
 
   def _begin(self, run, end):
-    """The sampler's state before a run, and the audio up to frame `end`."""
+    """The sampler's state before a run, and what there is to hear up to frame `end`."""
     models, params = self._machine.models, self._machine.params
     shape, look = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look)
-    with self._clock('listen', end - run.warm):
-      features = soundtrack.listen(self._sound, times, durations, self._machine.listen)
+    features = soundtrack.listen(self._sound, times, durations, self._machine.hear)
+    with self._clock('listen', codec.TIME_FACTOR * look):
+      begun = np.stack([next(features) for _ in range(look)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
     # Audio that lies wholly past the end of the sound is unknown.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
@@ -141,16 +189,18 @@ class Retake:
     state = sample.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
       np.arange(shape.references)[None] < len(self._references), anchor[0][:, list(shape.region)],
-      anchor[1], np.array([run.anchor is not None]), features[None, :look], known[None, :look],
+      anchor[1], np.array([run.anchor is not None]), begun[None], known[None, :look],
       durations[None, :look])
-    return state, features, (known, durations, total)
+    return state, (features, known, durations, total)
 
-  def _inputs(self, run, start, made, features, heard):
-    known, durations, total = heard
+  def _inputs(self, run, start, made, heard):
+    features, known, durations, total = heard
     i, look = (start - run.warm) // codec.TIME_FACTOR, self._machine.models.generator.look_ahead
+    with self._clock('listen', codec.TIME_FACTOR):
+      audio = next(features)
     made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
     return sample.Inputs(
-      context=made[1], outside=made[0], duration=durations[i][None], audio=features[i + look][None],
+      context=made[1], outside=made[0], duration=durations[i][None], audio=audio[None],
       audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
       anchor_distance=np.float32(max(total - i, 1))[None])
 
@@ -161,36 +211,58 @@ class Retake:
     times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
     return times, np.pad(durations, (0, missing), mode='edge')
 
-  def _crops(self, group):
-    """Crops of 4 frames; where one is missing or shows no face, the crop before it again."""
-    crops = []
-    for frame in group:
-      affine = self._track.affine[frame.index]
-      crops.append(faces.crop(frame.image, affine, self._size)
-                   if np.isfinite(affine).all() else crops[-1])
-    crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
-    return np.stack(crops)
+
+def _box(affine, source, part, room):
+  """Image pixels left, top, right, bottom around a part of a crop, clipped to the image.
+
+  Args:
+    affine: [2, 3], crop fraction to image pixel.
+    source: the image's size, as `width` and `height`.
+    part: left, top, right, bottom as crop fractions.
+    room: around it, as a share of the crop's side.
+  """
+  x0, y0, x1, y1 = part
+  corners = affine @ np.array([(x0, x1, x0, x1), (y0, y0, y1, y1), (1, 1, 1, 1)], float)
+  room *= float(np.hypot(*affine[:, 0]))
+  limit = np.array((source.width, source.height))
+  low = np.clip(np.floor(corners.min(1) - room), 0, limit - 1).astype(int)
+  high = np.clip(np.ceil(corners.max(1) + room), low + 1, limit).astype(int)
+  return *low.tolist(), *high.tolist()
 
 
-class _Ahead:
-  """Frames of a video, some of which can be looked at before they are taken."""
+def _moved(affine, at):
+  """An affine into the image's part that begins at left and top `at`."""
+  return affine - [[0, 0, at[0]], [0, 0, at[1]]]
 
-  def __init__(self, frames, first, clock):
-    self._frames, self._clock, self._waiting = frames, clock, []
+
+def _crops(group):
+  """Crops of 4 shots; where one is missing or shows no face, the crop before it again."""
+  crops = []
+  for shot in group:
+    crops.append(crops[-1] if shot.crop is None else shot.crop)
+  crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
+  return np.stack(crops)
+
+
+class _Peek:
+  """Shots of a video, some of which can be looked at before they are taken."""
+
+  def __init__(self, shots, first, clock):
+    self._shots, self._clock, self._waiting = shots, clock, []
     self.next_index = first
 
   def peek(self, count):
-    """The next `count` frames, fewer at the end."""
+    """The next `count` shots, fewer at the end."""
     while len(self._waiting) < count:
-      with self._clock('decode', 1):
-        frame = next(self._frames, None)
-      if frame is None:
+      with self._clock('wait for decode', 1):
+        shot = next(self._shots, None)
+      if shot is None:
         break
-      self._waiting.append(frame)
+      self._waiting.append(shot)
     return self._waiting[:count]
 
   def take(self):
-    """The next frame, which is then past."""
+    """The next shot, which is then past."""
     self.peek(1)
     self.next_index += 1
     return self._waiting.pop(0)

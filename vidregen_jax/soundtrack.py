@@ -8,7 +8,7 @@ from vidregen_jax import film as films
 from vidregen_jax import timeline as timelines
 from vidregen_jax.differences import find as find_differences
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, audio
+from vidregen_jax.media import aac, sound
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -27,16 +27,21 @@ def differences(info, new_audio) -> list[tuple[float, float]] | None:
   """
   if not info.has_audio:
     return None
-  sounds = [(audio.mono_16k(samples, rate), float(start))
-            for samples, rate, start in (audio.read(info.path), audio.read(new_audio))]
-  first = min(start for _, start in sounds)
-  lead = lambda start: round((start - first) * audio.MODEL_RATE)
-  old, new = (np.pad(samples, (lead(start), 0)) for samples, start in sounds)
+  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
+  first = float(min(recording.start for recording in sounds))
+  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
+              for recording in sounds)
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   found = [(max(start + first, begin), min(stop + first, end))
-           for start, stop in find_differences(old, new, audio.MODEL_RATE)]
+           for start, stop in find_differences(old, new, old.rate)]
   found = [(start, stop) for start, stop in found if start < stop]
   return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
+
+
+def _led(heard, seconds):
+  """A sound after so many seconds of silence."""
+  lead = round(seconds * heard.rate)
+  return sound.Cut(heard, -lead, heard.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +74,19 @@ class Composed:
   cut: float = 0.0
 
 
-def _read(path, until, rate):
-  """A soundtrack that lasts at least until a time: samples, rate, start in seconds.
+def _read(path, until, rate) -> sound.Recording:
+  """A soundtrack that lasts at least until a time.
 
   Raises:
     UserError: it does not.
   """
-  new, own_rate, start = audio.read(path)
-  have = float(start) + new.shape[1] / own_rate
+  new = sound.Recording(path)
+  have = float(new.start) + new.shape[1] / new.rate
   # A frame's length of slack: a video's last frame often ends a little after its sound.
   if have < until - float(1 / rate) - 1e-6:
     raise UserError(f'{path} ends at {have:.3f} s but is needed until {until:.3f} s: give the '
                     f'whole new soundtrack, or --span up to {have:.2f}')
-  return new, own_rate, float(start)
+  return new
 
 
 def compose_whole(film, new_audio, fit='') -> Composed:
@@ -98,20 +103,21 @@ def compose_whole(film, new_audio, fit='') -> Composed:
   """
   info = film.info
   if fit:
-    new, rate, start = _read(new_audio, 0.0, info.rate)
-    lasts = start + new.shape[1] / rate - float(info.start_time)
+    new = _read(new_audio, 0.0, info.rate)
+    lasts = float(new.start) + new.shape[1] / new.rate - float(info.start_time)
     ticks = round(lasts / info.time_base)
     # Within half a frame it fits.
     if abs(ticks * info.time_base - info.duration) > 1 / (2 * info.rate):
       film = dataclasses.replace(film, timeline=timelines.fit(film.timeline, ticks, fit))
       info = film.info
   else:
-    new, rate, start = _read(new_audio, float(info.start_time + info.duration), info.rate)
-  length = round((float(info.start_time + info.duration) - start) * rate)
-  track = aac.Soundtrack(new[:, :length], rate, start, _bit_rate(info))
+    new = _read(new_audio, float(info.start_time + info.duration), info.rate)
+  length = round((float(info.start_time + info.duration) - float(new.start)) * new.rate)
+  track = aac.Soundtrack(sound.Cut(new, 0, min(length, new.shape[1])), new.rate, float(new.start),
+                         _bit_rate(info))
   return Composed(track, track, film, [(float(info.start_time),
                                         float(info.start_time + info.duration))],
-                  'it is new from end to end', max(new.shape[1] - length, 0) / rate)
+                  'it is new from end to end', max(new.shape[1] - length, 0) / new.rate)
 
 
 def compose_spans(film, new_audio, wanted) -> Composed:
@@ -126,22 +132,20 @@ def compose_spans(film, new_audio, wanted) -> Composed:
     UserError: no sound where it is needed, or too little.
   """
   info = film.info
-  new, rate, new_start = _read(new_audio, max(stop for _, stop in wanted), info.rate)
-  samples, own_rate, start = _own(info)
-  end, changed = start + samples.shape[1] / own_rate, []
+  new = _read(new_audio, max(stop for _, stop in wanted), info.rate)
+  own, start = _own(info)
+  end, patches = start + own.shape[1] / own.rate, []
   for begin, stop in wanted:
     # A span may reach past the sound's last sample, or begin before its first: sound is what
     # there is of it.
     begin, stop = max(begin, start), min(stop, end)
-    first, last = (round((x - new_start) * rate) for x in (begin, stop))
-    patch = np.pad(new, [(0, 0), (0, max(last - new.shape[1], 0))])[:, max(first, 0):last]
-    patch = audio.resample(patch, rate, own_rate)
-    span = tuple(round((x - start) * own_rate) for x in (begin, stop))
-    length = span[1] - span[0]
-    patch = np.pad(patch, [(0, 0), (0, max(length - patch.shape[1], 0))], mode='edge')[:, :length]
-    samples = audio.splice(samples, own_rate, patch, own_rate, begin - start, stop - start)
-    changed.append(span)
-  return _patched(film, aac.Soundtrack(samples, own_rate, start, _bit_rate(info)), wanted, changed)
+    first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
+    patch = sound.at_rate(sound.Cut(new, max(first, 0), last), own.rate)
+    span = tuple(round((x - start) * own.rate) for x in (begin, stop))
+    patches.append((*span, sound.Cut(patch, 0, span[1] - span[0], hold=True)))
+  spliced = sound.Spliced(own, patches)
+  return _patched(film, aac.Soundtrack(spliced, own.rate, start, _bit_rate(info)), wanted,
+                  spliced.changed)
 
 
 def compose_patches(film, patches) -> Composed:
@@ -158,44 +162,46 @@ def compose_patches(film, patches) -> Composed:
     UserError: no soundtrack, a patch outside it or empty, or patches that overlap.
   """
   info = film.info
-  samples, rate, start = _own(info)
+  own, start = _own(info)
+  rate = own.rate
   patches = sorted(patches, key=lambda patch: patch.start)
   for before, after in zip(patches, patches[1:], strict=False):
     if after.start < before.stop:
       raise UserError(f'the patches {before.path} and {after.path} overlap: {after.start:g} s '
                       f'comes before {before.stop:g} s')
-  spans, changed, moved = [], [], 0.0
+  spans, spliced, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
-    new, new_rate, _ = audio.read(patch.path)
+    new = sound.Recording(patch.path)
     shown, base = film.timeline, info.time_base
     first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
     old_end = shown.end
     film = dataclasses.replace(film, timeline=timelines.retime(
-        shown, first, last, max(round(new.shape[1] / new_rate / base), 1)))
+        shown, first, last, max(round(new.shape[1] / new.rate / base), 1)))
     longer = float((film.timeline.end - old_end) * base)
     edges = np.r_[shown.pts, shown.end]
     begin, stop = (float(int(edges[i]) * base) for i in (first, last))
     need = round((stop + longer - begin) * rate)
-    piece = audio.resample(new, new_rate, rate)
-    piece = np.pad(piece, [(0, 0), (0, max(need - piece.shape[1], 0))])[:, :need]
-    samples = audio.splice(samples, rate, piece, rate, begin - start, stop - start)
+    piece = sound.Cut(sound.at_rate(new, rate), 0, need)
+    first, last = (round((x - start) * rate) - shift for x in (begin, stop))
+    spliced.append((first, last, piece))
     spans.append((begin, stop + longer))
-    changed.append((round((begin - start) * rate), round((begin - start) * rate) + need))
+    shift += need - (last - first)
     moved += longer
+  samples = sound.Spliced(own, spliced)
   track = aac.Soundtrack(samples, rate, start, _bit_rate(info))
   if not film.is_the_source:
     return Composed(track, track, film, spans, 'what follows a patch has moved')
-  return _patched(film, track, spans, changed)
+  return _patched(film, track, spans, samples.changed)
 
 
 def _own(info):
-  """The source's samples, rate and start in seconds."""
+  """The source's own sound, and its start in seconds."""
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
                     'whole video with --whole')
-  samples, rate, start = audio.read(info.path)
-  return samples, rate, float(start)
+  own = sound.Recording(info.path)
+  return own, float(own.start)
 
 
 def _bit_rate(info):
@@ -209,19 +215,20 @@ def _patched(film, track, wanted, changed):
   return Composed(track, written, film, wanted)
 
 
-def listen(track, times, durations, listener):
-  """The audio features of latent frames.
+def listen(track, times, durations, hear):
+  """Yields the audio features of latent frames, in order, as far as they are asked for.
 
   Args:
     track: aac.Soundtrack that the mouth follows.
     times, durations: [4T] seconds.
-    listener: System.listen.
+    hear: System.hear.
 
-  Returns:
-    [T, 16, layers, channels].
+  Yields:
+    [16, layers, channels] T times.
   """
   begin = max(times[0] - _MARGIN, float(track.start))
   end = times[-1] + durations[-1] + _MARGIN
   first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  heard = audio.mono_16k(track.samples[:, first:last], track.rate)
-  return whisper.sample_at(listener(heard), np.asarray(times) - begin, durations)
+  heard = sound.mono_16k(sound.Cut(track.samples, first, min(last, track.samples.shape[1])))
+  yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
+                                   durations)

@@ -40,6 +40,8 @@ class System:
     sampler: the settings that the generator was exported with.
     listen: function from samples float32 [n], mono 16 kHz, to standardised Whisper states
       [n / 320, layers, channels].
+    hear: the same for sound of any length, [1, n] or what is sliced like it; yields the states in
+      order, some at a time.
     digests: sha256 of the weights, by part.
   """
 
@@ -47,6 +49,7 @@ class System:
   params: sample.Params
   sampler: sample.SamplerConfig
   listen: callable
+  hear: callable
   digests: dict
 
 
@@ -127,16 +130,19 @@ def load(folder, student: bool = False) -> System:
   listening = made.config['listening']
   guess, audio_mean, audio_std = statistics(made)
 
-  def listen(samples):
-    states = whisper.features(
+  def hear(samples):
+    for states in whisper.stream(
       audio_config, audio_params, samples, window_seconds=listening['window_seconds'],
-      margin_seconds=listening['margin_seconds'], layers=listening['audio_layers'])
-    return np.asarray(standardize(states, audio_mean, audio_std))
+      margin_seconds=listening['margin_seconds'], layers=listening['audio_layers']):
+      yield np.asarray(standardize(states, audio_mean, audio_std))
+
+  def listen(samples):
+    return np.concatenate(list(hear(samples[None])))
 
   params = sample.Params(packed.params, sampling.params, guess, packed.arrays['latent_mean'],
                          packed.arrays['latent_std'])
   return System(models, jax.device_put(params), sample.SamplerConfig(**sampling.config['sampler']),
-                listen, {'codec': packed.digest, sampling.kind: sampling.digest})
+                listen, hear, {'codec': packed.digest, sampling.kind: sampling.digest})
 
 
 def _load_student(folder, teacher):

@@ -9,7 +9,8 @@ import av
 import numpy as np
 
 from vidregen_jax import errors
-from vidregen_jax.media import video
+from vidregen_jax.media import audio
+from vidregen_jax.media import sound as sounds
 
 _LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
 _OPUS_RATE = 48_000
@@ -24,13 +25,13 @@ class Soundtrack:
   """Samples to be encoded as a file's sound.
 
   Attributes:
-    samples: float32 [channels, n] in [-1, 1].
+    samples: float32 [channels, n] in [-1, 1], or a `sound.Sound`, which is read in pieces.
     rate: Samples per second.
     start: Seconds, on the video's clock, of the first sample.
     bit_rate: Bits per second for AAC.
   """
 
-  samples: np.ndarray
+  samples: np.ndarray | sounds.Sound
   rate: int
   start: Fraction = Fraction(0)
   bit_rate: int = 192_000
@@ -138,8 +139,8 @@ def patch(path: str | os.PathLike, sound: Soundtrack, changed) -> Patched | str:
     A Patched, or the reason why the whole must be encoded, which reads on after "the soundtrack
     cannot be patched: ".
   """
-  with video.open_input(path) as container:
-    stream = container.streams.audio[0]
+  container, stream = audio.open_sound(path)
+  with container:
     context = stream.codec_context
     if context.name != 'aac' or context.profile != 'LC' or context.frame_size != _FRAME:
       return f'it is {context.name} {context.profile or ""}'.rstrip() + ', not AAC LC'
@@ -147,32 +148,50 @@ def patch(path: str | os.PathLike, sound: Soundtrack, changed) -> Patched | str:
       return f'its times are counted in {stream.time_base} s'
     if context.layout.name != _LAYOUTS.get(sound.samples.shape[0]):
       return f'its channels are {context.layout.name}'
-    head = bytes(context.extradata or b'')
+    layout, head = context.layout.name, bytes(context.extradata or b'')
     bit_rate = max(stream.bit_rate or 0, sound.bit_rate)
-    old = {packet.pts: bytes(packet) for packet in container.demux(stream) if packet.size}
+    times = np.sort([packet.pts for packet in container.demux(stream) if packet.size])
+  reaches = _reaches(times, changed, round(sound.start * sound.rate))
+  near = {seam: _within(times, seam - _RUN_UP * _FRAME, seam + _RUN_UP * _FRAME)
+          for reach in reaches for seam in reach}
+  old = _packets(path, set().union(*near.values()))
   replaced = {}
-  for begin, end in _reaches(sorted(old), changed, round(sound.start * sound.rate)):
-    around = [pts for pts in sorted(old)
-              if begin - _RUN_UP * _FRAME <= pts < end + _RUN_UP * _FRAME]
+  for begin, end in reaches:
+    around = _within(times, begin - _RUN_UP * _FRAME, end + _RUN_UP * _FRAME)
     if (np.diff(around) != _FRAME).any():
       return 'packets are missing in it'
-    made = _encode(sound, begin, end, bit_rate, context.layout.name, head)
+    made = _encode(sound, begin, end, bit_rate, layout, head)
     if isinstance(made, str):
       return made
     replaced |= made
-    whole = {pts: made.get(pts, old[pts]) for pts in around}
-    wrong = _seam(sound, whole, head, [pts for pts in (begin, end) if pts in whole])
-    if wrong is not None:
-      return f'a seam would be heard at {wrong / sound.rate:.2f} s'
+    for seam in (begin, end):
+      whole = {pts: made[pts] if pts in made else old[pts] for pts in near[seam]}
+      if seam in whole and _is_heard(sound, whole, head, seam):
+        return f'a seam would be heard at {seam / sound.rate:.2f} s'
   return Patched(os.fspath(path), replaced)
+
+
+def _within(times, first, last):
+  """Those of ascending times from `first` up to, and without, `last`."""
+  return times[slice(*np.searchsorted(times, (first, last)))].tolist()
+
+
+def _packets(path, wanted):
+  """Some of a soundtrack's packets, by pts."""
+  container, stream = audio.open_sound(path)
+  with container:
+    return {packet.pts: bytes(packet) for packet in container.demux(stream)
+            if packet.size and packet.pts in wanted}
 
 
 def _reaches(times, changed, offset):
   """(first, end) pts of the packets that changes reach; those that touch are one."""
   reaches = []
   for first, last in sorted(changed):
-    begin = max((pts for pts in times if pts <= first + offset - _FRAME), default=times[0])
-    end = min((pts for pts in times if pts >= last + offset), default=times[-1] + _FRAME)
+    before = int(np.searchsorted(times, first + offset - _FRAME, 'right')) - 1
+    after = int(np.searchsorted(times, last + offset))
+    begin = int(times[max(before, 0)])
+    end = int(times[after]) if after < len(times) else int(times[-1]) + _FRAME
     if reaches and begin <= reaches[-1][1] + _FRAME:
       reaches[-1] = (reaches[-1][0], max(end, reaches[-1][1]))
     else:
@@ -195,8 +214,12 @@ def _encode(sound, begin, end, bit_rate, layout, head):
   return {packet.pts: bytes(packet) for packet in packets if begin <= packet.pts < end}
 
 
-def _seam(sound, packets, head, seams):
-  """The pts of a seam at which the decoded sound is not what is meant; None if all are."""
+def _is_heard(sound, packets, head, seam):
+  """Whether decoded sound is not what is meant, at a seam between old and new packets."""
+  first = seam - round(sound.start * sound.rate)
+  meant = sound.samples[:, max(first, 0):max(first, 0) + _FRAME]
+  if first < 0 or meant.shape[1] < _FRAME:
+    return False  # at the very ends nothing is joined
   decoder = av.CodecContext.create('aac', 'r')
   decoder.extradata = head
   heard = {}
@@ -204,12 +227,6 @@ def _seam(sound, packets, head, seams):
     packet = av.Packet(data)
     packet.pts = pts
     heard |= {frame.pts: frame.to_ndarray() for frame in decoder.decode(packet)}
-  for pts in seams:
-    first = pts - round(sound.start * sound.rate)
-    meant = sound.samples[:, max(first, 0):max(first, 0) + _FRAME]
-    if first < 0 or meant.shape[1] < _FRAME or pts not in heard:
-      continue  # at the very ends nothing is joined
-    level = lambda x: float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
-    if level(heard[pts] - meant) > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE:
-      return pts
-  return None
+  level = lambda x: float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+  return (seam in heard and level(heard[seam] - meant)
+          > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE)

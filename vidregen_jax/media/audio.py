@@ -1,7 +1,9 @@
 """Sound, as samples: float32 in [-1, 1], [channels, n], at the file's own rate."""
 
+import dataclasses
 import os
 import wave
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -12,14 +14,91 @@ from vidregen_jax import errors
 from vidregen_jax.media import video
 
 MODEL_RATE = 16_000
+CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back
 # Sound that is missing for longer than this is silence; shorter is the rounding of time stamps.
 _MIN_HOLE_SECONDS = .05
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """A stretch of decoded sound.
+
+  Attributes:
+    samples: float32 [channels, n] in [-1, 1].
+    rate: samples per second.
+    time: seconds on the file's clock, None where the file does not say.
+    pts: the same in units of the stream's time base.
+    padding: of its last samples, how many are none of the sound: an encoder fills its last frame up
+      with silence, and the container says how much is sound.
+  """
+
+  samples: np.ndarray
+  rate: int
+  time: Fraction | None
+  pts: int | None
+  padding: int
+
+
+def open_sound(path: str | os.PathLike):
+  """A file and its first soundtrack, of which alone packets are read; the caller closes the file.
+
+  Raises:
+    UserError: no such file, not a media file, or no soundtrack of a known codec.
+  """
+  container = video.open_input(path)
+  if not container.streams.audio:
+    container.close()
+    raise errors.UserError(f'{path}: has no soundtrack')
+  stream = container.streams.audio[0]
+  if not stream.codec_context:
+    container.close()
+    raise errors.UserError(f'{path}: the codec of its sound is not known; convert it first')
+  for other in container.streams:
+    if other is not stream:
+      other.discard = av.stream.Discard.all
+  return container, stream
+
+
+def decode(container: av.container.InputContainer, stream, path) -> Iterator[Piece]:
+  """Decodes a soundtrack from where the container stands.
+
+  Raises:
+    UserError: it cannot be decoded.
+  """
+  to_float = None
+  try:
+    for frame in container.decode(stream):
+      if to_float is None:
+        # The decoder's word, not the header's, which for HE-AAC may be half the rate.
+        rate = frame.sample_rate
+        to_float = av.AudioResampler('fltp', frame.layout, rate)
+      pts, base = frame.pts, frame.time_base
+      known = frame.duration and base == Fraction(1, rate)
+      padding = max(frame.samples - frame.duration, 0) if known else 0
+      frame.pts = None
+      for converted in to_float.resample(frame):
+        yield Piece(converted.to_ndarray(), rate, None if pts is None else pts * base, pts, padding)
+  except av.error.FFmpegError as error:
+    raise errors.UserError(f'{path}: its sound cannot be decoded ({error.strerror})') from error
+
+
+def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
+  """Says of the pieces of a whole soundtrack where each begins, in samples after the first."""
+  end, start = 0, None
+  for piece in pieces:
+    if piece.time is not None:
+      start = piece.time - Fraction(end, piece.rate) if start is None else start
+      hole = round((piece.time - start) * piece.rate) - end
+      end += hole if hole > _MIN_HOLE_SECONDS * piece.rate else 0
+    yield end, piece
+    end += piece.samples.shape[1]
 
 
 def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   """Reads a file's first soundtrack, at its own rate and with all its channels.
 
-  Where packets are missing, silence keeps the rest in its place.
+  Where packets are missing, silence keeps the rest in its place. All of it is held in memory: for
+  sound of any length there is `sound.Recording`.
 
   Returns:
     float32 [channels, n] in [-1, 1]; samples per second; seconds, on the file's clock, of the
@@ -28,40 +107,18 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   Raises:
     UserError: no such file, not a media file, no soundtrack, or one that cannot be decoded.
   """
-  with video.open_input(path) as container:
-    if not container.streams.audio:
-      raise errors.UserError(f'{path}: has no soundtrack')
-    stream = container.streams.audio[0]
-    if not stream.codec_context:
-      raise errors.UserError(f'{path}: the codec of its sound is not known; convert it first')
-    pieces, rate, start, count, padding = [], None, Fraction(0), 0, 0
-    try:
-      for frame in container.decode(stream):
-        time = None if frame.pts is None else frame.pts * frame.time_base
-        if rate is None:
-          # The decoder's word, not the header's, which for HE-AAC may be half the rate.
-          rate, layout, start = frame.sample_rate, frame.layout, time or start
-          to_float = av.AudioResampler('fltp', layout, rate)
-        if time is not None:
-          hole = round((time - start) * rate) - count
-          if hole > _MIN_HOLE_SECONDS * rate:
-            pieces.append(np.zeros((layout.nb_channels, hole), np.float32))
-            count += hole
-        # An encoder fills its last frame up with silence; the container says how much is sound.
-        known = frame.duration and frame.time_base == Fraction(1, rate)
-        padding = frame.samples - frame.duration if known else 0
-        frame.pts = None
-        for converted in to_float.resample(frame):
-          pieces.append(converted.to_ndarray())
-          count += pieces[-1].shape[1]
-    except av.error.FFmpegError as error:
-      raise errors.UserError(f'{path}: its sound cannot be decoded ({error.strerror})') from error
-  if not pieces:
+  container, stream = open_sound(path)
+  with container:
+    placed = list(place(decode(container, stream, path)))
+  if not placed:
     raise errors.UserError(f'{path}: its soundtrack is empty')
-  samples = np.concatenate(pieces, axis=1)
-  if 0 < padding < pieces[-1].shape[1]:
-    samples = samples[:, :-padding]
-  return samples, rate, start
+  (_, first), (begin, last) = placed[0], placed[-1]
+  count = last.samples.shape[1]
+  end = begin + count - (last.padding if last.padding < count else 0)
+  samples = np.zeros((len(first.samples), end), np.float32)
+  for at, piece in placed:
+    samples[:, at:at + piece.samples.shape[1]] = piece.samples[:, :end - at]
+  return samples, first.rate, first.time or Fraction(0)
 
 
 def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
@@ -93,7 +150,7 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def splice(samples: np.ndarray, rate: int, patch: np.ndarray, patch_rate: int, start: float,
-           stop: float, crossfade: float = .005) -> np.ndarray:
+           stop: float, crossfade: float = CROSSFADE) -> np.ndarray:
   """Puts a patch in the place of the span from `start` to `stop`.
 
   Everything before and after the span is bit for bit as it was. At both ends, and inside the span,

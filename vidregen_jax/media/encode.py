@@ -327,9 +327,12 @@ class Writer(File):
     self._encode(planes.as_format(frame, self.info, self._coder.pix_fmt), frame.pts,
                  frame.duration)
 
-  def replace(self, frame: video.Frame, image: np.ndarray) -> None:
-    """Adds a frame with another picture: what is the same in both keeps its very planes."""
-    self._encode(planes.with_image(frame, image, self.info, self._coder.pix_fmt), frame.pts,
+  def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
+    """Adds a frame with another picture, or part of one whose left and top are `at`.
+
+    What is the same in both keeps its very planes.
+    """
+    self._encode(planes.with_image(frame, image, self.info, self._coder.pix_fmt, at), frame.pts,
                  frame.duration)
 
   def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:

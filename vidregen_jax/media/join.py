@@ -255,9 +255,9 @@ class Joined(encode.File):
     """Adds a frame of a region as it was decoded."""
     self._add(frame, planes.as_format(frame, self.info, self.info.pix_fmt))
 
-  def replace(self, frame: video.Frame, image: np.ndarray) -> None:
-    """Adds a frame of a region with another picture, uint8 [H, W, 3] RGB."""
-    self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt))
+  def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
+    """Adds a frame of a region with another picture, as of `encode.Writer`."""
+    self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt, at))
 
   def _add(self, frame: video.Frame, picture: av.VideoFrame) -> None:
     if frame.index != self._next or frame.pts != self._times[frame.index]:
@@ -339,7 +339,7 @@ class Joined(encode.File):
     for start, stop in self.regions:
       first, last = max(start - _CHECKED, 0), min(stop + _CHECKED, count)
       old_ones = (old for part in ((first, start), (stop, last)) if part[0] < part[1]
-                  for old in video.frames(self.info.path, *part))
+                  for old in video.frames(self.info.path, *part, stamps=self._times))
       index = first
       for index, new in enumerate(video.frames(path, first, last), start=first):
         if start <= index < stop:

@@ -1,6 +1,11 @@
 """A picture's planes: RGB put into YUV, where possible by changing nothing but what differs."""
 
+import dataclasses
+import itertools
+from fractions import Fraction
+
 import av
+import av.filter
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 
@@ -42,8 +47,34 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
     dst_color_range=info.color_range or ColorRange.MPEG, interpolation=_TO_YUV, threads=1)
 
 
+def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
+  """What `frame.image[top:bottom, left:right]` is, to the last bit, without converting the rest.
+
+  Args:
+    frame: as decoded.
+    box: left, top, right, bottom in pixels, inside the picture.
+  """
+  left, top, right, bottom = box
+  source = frame.source
+  if 'image' in vars(frame) or source.format.is_rgb or source.width % 2 or source.height % 2:
+    return frame.image[top:bottom, left:right]
+  x0, y0, x1, y1 = room = _grown(box, _MARGIN, source.width, source.height)
+  # FFmpeg's own crop keeps what it knows of a frame, such as where its chroma lies.
+  graph = av.filter.Graph()
+  way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
+                          time_base=Fraction(1)),
+         graph.add('crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1'), graph.add('buffersink')]
+  for before, after in itertools.pairwise(way):
+    before.link_to(after)
+  graph.configure()
+  graph.push(source)
+  small = graph.pull()
+  small.colorspace = frame.matrix  # where it is not tagged it goes by the whole picture's size
+  return _inside(dataclasses.replace(frame, source=small).image, room, box)
+
+
 def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
-               pixel_format: str) -> av.VideoFrame:
+               pixel_format: str, at: tuple[int, int] = (0, 0)) -> av.VideoFrame:
   """A decoded frame with another picture in it.
 
   What is added to the planes is the difference of the two pictures: where they are the same the
@@ -52,30 +83,40 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
 
   Args:
     frame: as decoded.
-    image: uint8 [H, W, 3] RGB, the picture wanted instead of `frame.image`.
+    image: uint8 [h, w, 3] RGB, the picture wanted instead of `frame.image`, or instead of a part.
     info: of the frame's file.
     pixel_format: FFmpeg's name of planar YUV.
+    at: left and top of the part.
   """
   source = as_format(frame, info, pixel_format)
+  left, top = at
+  box = (left, top, left + image.shape[1], top + image.shape[0])
   if frame.source.format.is_rgb or source.format.is_big_endian:
-    return from_image(image, info, pixel_format)
+    whole = frame.image.copy()
+    whole[box[1]:box[3], box[0]:box[2]] = image
+    return from_image(whole, info, pixel_format)
   out = av.VideoFrame(source.width, source.height, pixel_format)
   for to, plane in zip(_arrays(out), _arrays(source), strict=True):
     to[...] = plane
   out.color_range, out.colorspace = source.color_range, source.colorspace
-  differs = (image != frame.image).any(-1)
+  room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change in it can reach
+  old = part(frame, room)
+  new = old.copy()
+  _inside(new, room, box)[...] = image
+  differs = (new != old).any(-1)
   if not differs.any():
     return out
-  (top, bottom), (left, right) = (_reach(differs.any(axis), size)
-                                  for axis, size in ((1, info.height), (0, info.width)))
-  old, new = (_arrays(_convert(x[top:bottom, left:right], info, pixel_format))
-              for x in (frame.image, image))
+  rows, columns = (np.flatnonzero(differs.any(axis)).tolist() for axis in (1, 0))
+  changed = (room[0] + columns[0], room[1] + rows[0],
+             room[0] + columns[-1] + 1, room[1] + rows[-1] + 1)
+  changed = _grown(changed, _MARGIN, info.width, info.height)
+  old, new = (_arrays(_convert(_inside(x, room, changed), info, pixel_format)) for x in (old, new))
   deepest = (1 << source.format.components[0].bits) - 1
   for plane, before, after in zip(_arrays(out), old, new, strict=True):
     down, across = (round(a / b) for a, b in zip((info.height, info.width), plane.shape,
                                                  strict=True))
-    part = plane[top // down:, left // across:][:before.shape[0], :before.shape[1]]
-    part[...] = np.clip(part.astype(np.int32) + after - before, 0, deepest)
+    inside = plane[changed[1] // down:, changed[0] // across:][:before.shape[0], :before.shape[1]]
+    inside[...] = np.clip(inside.astype(np.int32) + after - before, 0, deepest)
   return out
 
 
@@ -105,11 +146,18 @@ def _convert(image, info, pixel_format):
     interpolation=_TO_YUV, threads=1)
 
 
-def _reach(differs, size):
-  """The first and the last place + 1 that a change can reach along one axis."""
-  at = np.flatnonzero(differs)
-  start = max(int(at[0]) - _MARGIN, 0) // _MARGIN * _MARGIN
-  return start, min(-(-(int(at[-1]) + 1 + _MARGIN) // _MARGIN) * _MARGIN, size)
+def _grown(box, margin, width, height):
+  """A box with a margin around it, up to multiples of `_MARGIN` or the picture's edge."""
+  left, top, right, bottom = box
+  left, top = (max(x - margin, 0) // _MARGIN * _MARGIN for x in (left, top))
+  right, bottom = (-(-(x + margin) // _MARGIN) * _MARGIN for x in (right, bottom))
+  return left, top, min(right, width), min(bottom, height)
+
+
+def _inside(image, box, smaller):
+  """The part of an image of `box` that shows `smaller`."""
+  left, top = box[:2]
+  return image[smaller[1] - top:smaller[3] - top, smaller[0] - left:smaller[2] - left]
 
 
 def _arrays(frame):

@@ -11,16 +11,17 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
 
-from vidregen_jax import errors
+from vidregen_jax import ahead, errors
 from vidregen_jax.media import faces, video
 
 MAX_GAP = 8
 MAX_YAW = 60.
+_AHEAD = 4  # frames that are decoded ahead
 _SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
 _MOUTH_PADDING = .15
 # Smoothing: the kernel's standard deviation, 2 frames at 25 per second, and how far, as a share of
@@ -218,29 +219,39 @@ def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.
 
 
 def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
-               keep_landmarks: bool = False) -> Track:
-  """`track` over frames `start` to `stop` of a video file, at the file's own times."""
+               keep_landmarks: bool = False, stamps: np.ndarray | None = None,
+               looked: Callable[[], object] | None = None) -> Track:
+  """`track` over frames `start` to `stop` of a video file, at the file's own times.
+
+  Frames are decoded in a thread, ahead of the look at them. `looked` is called after each.
+  """
   times = []
 
-  def images():
-    for frame in video.frames(path, start, stop):
-      times.append(float(frame.time))
-      yield frame.draft
+  def drafts():
+    for frame in video.frames(path, start, stop, stamps=stamps):
+      yield frame.time, frame.draft
 
-  return track(images(), times, keep_landmarks=keep_landmarks)
+  def images(coming):
+    for moment, image in coming:
+      times.append(float(moment))
+      yield image
+      if looked:
+        looked()
+
+  with ahead.Ahead(drafts(), _AHEAD) as coming:
+    return track(images(coming), times, keep_landmarks=keep_landmarks)
 
 
-def track_parts(path: str | os.PathLike, parts: Sequence[tuple[int, int]]) -> Track:
+def track_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
+                looked: Callable[[], object] | None = None) -> Track:
   """The track of a whole video, of which only some parts are looked at.
 
   Args:
-    path: The video.
+    info: Of the video.
     parts: (start, stop) of frames, ascending and apart. In all others no frame is valid.
+    looked: Called after each frame that was looked at.
   """
-  stamps, _ = video.timeline(path)
-  with video.open_input(path) as container:
-    base = video.video_stream(container, path).time_base
-  times = np.array([float(stamp * base) for stamp in stamps.tolist()])
+  times = np.array([float(stamp * info.time_base) for stamp in info.stamps.tolist()])
   count = len(times)
   empty = track((), [], keep_landmarks=False)
   fields = {}
@@ -254,7 +265,7 @@ def track_parts(path: str | os.PathLike, parts: Sequence[tuple[int, int]]) -> Tr
       fields[field.name] = np.full((count, *values.shape[1:]), np.nan, values.dtype)
   fields['times'] = times
   for start, stop in parts:
-    seen = track_file(path, start, stop)
+    seen = track_file(info.path, start, stop, stamps=info.stamps, looked=looked)
     for name, values in fields.items():
       if values is not None and name != 'times':
         values[start:start + len(seen)] = getattr(seen, name)

@@ -339,7 +339,28 @@ def features(
     ValueError: samples, window, margin, layers or batch size are impossible.
   """
   samples = np.asarray(samples, np.float32)
-  if samples.ndim != 1 or not samples.size:
+  if samples.ndim != 1:
+    raise ValueError(f'samples have shape {samples.shape}; Whisper hears one channel, [n] with n>0')
+  return np.concatenate(list(stream(config, params, samples[None], window_seconds, margin_seconds,
+                                    layers, batch_size)))
+
+
+def stream(
+  config, params, samples, window_seconds=30.0, margin_seconds=2.0, layers=None, batch_size=1
+):
+  """Yields what `features` gives, window by window; memory holds a batch of windows.
+
+  Args:
+    config, params, window_seconds, margin_seconds, layers, batch_size: as of `features`.
+    samples: [1, n], an array or what is sliced like one, such as a `sound.Sound`.
+
+  Yields:
+    float32 [k, len(layers), E] for some k, in order.
+
+  Raises:
+    ValueError: as `features`.
+  """
+  if samples.shape[0] != 1 or not samples.shape[1]:
     raise ValueError(f'samples have shape {samples.shape}; Whisper hears one channel, [n] with n>0')
   layers = _checked_layers(config, layers)
   window = _states(window_seconds, 'window_seconds')
@@ -350,24 +371,22 @@ def features(
       f'{batch_size} cannot be: windows are up to {config.longest_window:g} s, margins less than '
       'half a window, batches at least 1'
     )
-  total = -(-samples.size // SAMPLES_PER_STATE)
+  total = -(-samples.shape[1] // SAMPLES_PER_STATE)
   last = max(total - window, 0)
   starts = [*range(0, last, window - 2 * margin), last]
   params = jax.tree.map(jnp.asarray, params)  # to the device once, not once per batch
-  result = np.empty((total, len(layers), config.width), np.float32)
   done = 0
   for first in range(0, len(starts), batch_size):
     batch = starts[first : first + batch_size]
     mel = np.zeros((batch_size, config.mel_bins, 2 * window), np.float32)
     for row, start in enumerate(batch):
-      heard = samples[start * SAMPLES_PER_STATE : (start + window) * SAMPLES_PER_STATE]
+      heard = samples[:, start * SAMPLES_PER_STATE : (start + window) * SAMPLES_PER_STATE][0]
       mel[row] = log_mel(heard, config.mel_bins, window / RATE)
     states = np.asarray(_encode(config, params, mel, layers))
     for start, row in zip(batch, states, strict=False):
       stop = total if start == last else start + window - margin
-      result[done:stop] = row[done - start : stop - start]
+      yield row[done - start : stop - start]
       done = stop
-  return result
 
 
 def _states(seconds, name):
@@ -422,8 +441,41 @@ def sample_at(features, frame_times, durations):
   """
   if not len(features):
     raise ValueError('there are no audio features to sample')
-  last = len(features) - 1
-  position = np.clip(sample_times(frame_times, durations) * RATE, 0, last)
+  return _interpolate(features, *_positions(len(features), frame_times, durations))
+
+
+def sample_stream(states, count, frame_times, durations):
+  """Yields what `sample_at` gives, one latent frame at a time; memory holds a few states.
+
+  Args:
+    states: iterator over float32 [k, layers, C], from `stream`; read no further than needed.
+    count: samples that they are of.
+    frame_times, durations: as of `sample_at`.
+
+  Yields:
+    float32 [16, layers, C], T times.
+
+  Raises:
+    ValueError: the number of frames is not a multiple of 4.
+  """
+  held, begin = None, 0
+  for low, high, part in zip(
+    *_positions(-(-count // SAMPLES_PER_STATE), frame_times, durations), strict=True):
+    while held is None or begin + len(held) <= high.max():
+      more = next(states)
+      kept = 0 if held is None else min(max(low.min() - begin, 0), len(held))
+      held = more if held is None else np.concatenate([held[kept:], more])
+      begin += kept
+    yield _interpolate(held, low - begin, high - begin, part)
+
+
+def _positions(count, frame_times, durations):
+  """Between which two of so many states, and how far, a latent frame's times lie: [T, 16] each."""
+  position = np.clip(sample_times(frame_times, durations) * RATE, 0, count - 1)
   low = np.floor(position).astype(np.int64)
-  part = (position - low).astype(np.float32)[..., None, None]
-  return features[low] * (1 - part) + features[np.minimum(low + 1, last)] * part
+  return low, np.minimum(low + 1, count - 1), (position - low).astype(np.float32)
+
+
+def _interpolate(states, low, high, part):
+  part = part[..., None, None]
+  return states[low] * (1 - part) + states[high] * part

@@ -1,0 +1,340 @@
+"""Sound of any length, read in pieces: a file's, cut, resampled, or with patches spliced in.
+
+A `Sound` is sliced like an array, and only around what is asked for is anything decoded:
+
+  sound = Recording('in.mp4')
+  sound.shape                     # (channels, samples)
+  sound[:, 48_000:96_000]         # float32 [channels, 48000]
+
+What comes back does not depend on what was asked for before, nor on which thread asks.
+"""
+
+import collections
+import itertools
+import os
+import threading
+from fractions import Fraction
+
+import numpy as np
+
+from vidregen_jax import errors
+from vidregen_jax.media import audio
+
+BLOCK = 2**18  # samples that are made at once: 5 s
+_KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
+# A decoder that begins in the middle needs what came before: an overlapping window, a reservoir of
+# bits, a filter's past. Opus asks for .08 s, an MP3 frame looks back .24 s at most.
+_RUN_UP = 0.5
+# Files in which a packet is found by its time, to the packet. In others it is guessed, and so they
+# are decoded from the start.
+_SOUGHT = {'mp4', 'matroska', 'wav'}
+
+
+class Sound:
+  """Samples that are read where they are sliced.
+
+  Attributes:
+    rate: samples per second.
+    shape: (channels, samples).
+  """
+
+  ndim = 2
+
+  def __init__(self, rate: int, channels: int, count: int):
+    self.rate, self.shape = rate, (channels, count)
+
+  def __getitem__(self, key) -> np.ndarray:
+    """float32 [channels, last - first] of `sound[:, first:last]`."""
+    channels, samples = key
+    first, last, step = samples.indices(self.shape[1])
+    if channels != slice(None) or step != 1:
+      raise IndexError(f'a sound is sliced as [:, first:last], not {key}')
+    return self._read(first, max(first, last))
+
+  def _read(self, first: int, last: int) -> np.ndarray:
+    raise NotImplementedError
+
+
+class Samples(Sound):
+  """Samples that are in memory, float32 [channels, n] or [n]."""
+
+  def __init__(self, samples: np.ndarray, rate: int):
+    self._samples = np.atleast_2d(samples)
+    super().__init__(rate, *self._samples.shape)
+
+  def _read(self, first, last):
+    return self._samples[:, first:last]
+
+
+class _Blocks(Sound):
+  """Sound that is made a block at a time, of which the last few are kept."""
+
+  def __init__(self, rate, channels, count):
+    super().__init__(rate, channels, count)
+    self._kept, self._lock = collections.OrderedDict(), threading.Lock()
+
+  def _read(self, first, last):
+    if first == last:
+      return np.zeros((self.shape[0], 0), np.float32)
+    parts = []
+    for number in range(first // BLOCK, -(-last // BLOCK)):
+      begin = number * BLOCK
+      parts.append(self._block(number)[:, max(first - begin, 0):last - begin])
+    return np.concatenate(parts, axis=1)
+
+  def _block(self, number):
+    with self._lock:
+      if number not in self._kept:
+        begin = number * BLOCK
+        made = self._make(begin, min(begin + BLOCK, self.shape[1]))
+        made.flags.writeable = False
+        self._kept[number] = made
+        if len(self._kept) > _KEPT:
+          self._kept.popitem(last=False)
+      self._kept.move_to_end(number)
+      return self._kept[number]
+
+  def _make(self, first: int, last: int) -> np.ndarray:
+    raise NotImplementedError
+
+
+class Recording(_Blocks):
+  """A file's first soundtrack: what `audio.read` gives, in pieces.
+
+  Held are 16 bytes a packet and a minute of samples. Where packets follow each other on a clock of
+  samples, as they do in mp4 and wav, opening it decodes nothing but the first.
+
+  Attributes:
+    path: the file.
+    start: seconds, on the file's clock, of the first sample.
+
+  Raises:
+    UserError: as `audio.read`.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = os.fspath(path)
+    container, stream = audio.open_sound(path)
+    with container:
+      names = set(container.format.name.split(','))
+      first = next(audio.decode(container, stream, path), None)
+      if first is None:
+        raise errors.UserError(f'{path}: its soundtrack is empty')
+      self.start = first.time or Fraction(0)
+      self._pts, self._at, count = _by_packets(path, first) or _by_decoding(path)
+    rises = bool((np.diff(self._pts) > 0).all())
+    self._sought = bool(names & _SOUGHT) and rises
+    self._coming, self._over, self._next = None, [], 0  # where all is decoded from the start
+    super().__init__(first.rate, len(first.samples), count)
+
+  def _make(self, first, last):
+    begin = max(int(np.searchsorted(self._at, first, 'right')) - 1, 0)
+    begin = max(int(np.searchsorted(self._at, self._at[begin] - _RUN_UP * self.rate)) - 1, 0)
+    if self._sought and begin:
+      made = self._collect(self._from(begin), first, last)
+      if made is not None:
+        return made
+    if self._coming is None or self._next > first:
+      self._coming, self._over = self._from_start(), []
+    made = self._collect(itertools.chain(self._over, self._coming), first, last)
+    self._next = last
+    return made
+
+  def _collect(self, placed, first, last):
+    """Samples from placed pieces, silence between them; None if a piece is not where it should be.
+    """
+    made = np.zeros((self.shape[0], last - first), np.float32)
+    for at, samples in placed:
+      if at is None:
+        return None
+      a, b = max(at, first), min(at + samples.shape[1], last)
+      if a < b:
+        made[:, a - first:b - first] = samples[:, a - at:b - at]
+      if at + samples.shape[1] >= last:
+        self._over = [(at, samples)]  # the next block may begin in it
+        break
+    return made
+
+  def _from(self, packet):
+    """Yields (place, samples) from a packet on, by the packets' times; no place if it has none."""
+    container, stream = audio.open_sound(self.path)
+    with container:
+      container.seek(int(self._pts[packet]), stream=stream)
+      for piece in audio.decode(container, stream, self.path):
+        known = piece.pts is not None and piece.pts <= self._pts[-1]
+        k = int(np.searchsorted(self._pts, piece.pts)) if known else 0
+        yield int(self._at[k]) if known and self._pts[k] == piece.pts else None, piece.samples
+
+  def _from_start(self):
+    """Yields (place, samples) of the whole file."""
+    container, stream = audio.open_sound(self.path)
+    with container:
+      for at, piece in audio.place(audio.decode(container, stream, self.path)):
+        yield at, piece.samples
+
+
+def _by_packets(path, first):
+  """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
+  container, stream = audio.open_sound(path)
+  with container:
+    if stream.time_base != Fraction(1, first.rate):
+      return None
+    rows = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
+  if any(None in row for row in rows):
+    return None
+  pts, duration = np.array(rows, np.int64).T
+  if first.pts is None or (pts[:-1] + duration[:-1] != pts[1:]).any() or (duration <= 0).any():
+    return None
+  end = int(pts[-1] + duration[-1])
+  keep = pts + duration > first.pts
+  pts = np.maximum(pts[keep], first.pts)
+  return pts, pts - first.pts, end - first.pts
+
+
+def _by_decoding(path):
+  """The same, by decoding everything."""
+  rows, end = [], 0
+  container, stream = audio.open_sound(path)
+  with container:
+    for at, piece in audio.place(audio.decode(container, stream, path)):
+      count = piece.samples.shape[1]
+      end = at + count - (piece.padding if piece.padding < count else 0)
+      rows.append((-1 if piece.pts is None else piece.pts, at))
+  pts, at = np.array(rows, np.int64).T
+  return pts, at, end
+
+
+class Cut(Sound):
+  """A sound from one sample to another.
+
+  Args:
+    sound: what is cut.
+    first, last: samples of it; before its first and after its last it is silent.
+    hold: instead of silence after its last sample, that one again.
+  """
+
+  def __init__(self, sound: Sound, first: int, last: int, hold: bool = False):
+    super().__init__(sound.rate, sound.shape[0], max(last - first, 0))
+    self._sound, self._first, self._hold = sound, first, hold
+
+  def _read(self, first, last):
+    count = self._sound.shape[1]
+    first, last = first + self._first, last + self._first
+    a, b = (min(max(x, 0), count) for x in (first, last))
+    made = self._sound[:, a:b]
+    made = np.pad(made, [(0, 0), (min(max(-first, 0), last - first), 0)])
+    missing = [(0, 0), (0, last - first - made.shape[1])]
+    if not self._hold or not count:
+      return np.pad(made, missing)
+    if not made.shape[1]:
+      made, missing = self._sound[:, count - 1:], [(0, 0), (0, last - first - 1)]
+    return np.pad(made, missing, mode='edge')
+
+
+class Mixed(Sound):
+  """A sound with another number of channels, each the mean of all it has."""
+
+  def __init__(self, sound: Sound, channels: int):
+    super().__init__(sound.rate, channels, sound.shape[1])
+    self._sound = sound
+
+  def _read(self, first, last):
+    mean = self._sound[:, first:last].mean(0, dtype=np.float32)
+    return np.broadcast_to(mean, (self.shape[0], last - first))
+
+
+def with_channels(sound: Sound, channels: int) -> Sound:
+  return sound if sound.shape[0] == channels else Mixed(sound, channels)
+
+
+class Resampled(_Blocks):
+  """What `audio.resample` makes of the whole, in pieces."""
+
+  def __init__(self, sound: Sound, rate: int):
+    self._sound, self._ratio = sound, Fraction(rate, sound.rate)
+    super().__init__(rate, sound.shape[0], -(-sound.shape[1] * self._ratio.numerator
+                                             // self._ratio.denominator))
+
+  def _make(self, first, last):
+    up, down = self._ratio.numerator, self._ratio.denominator
+    # The filter reaches 10 samples of the lower rate to either side. A piece begins where a sample
+    # of one rate falls on one of the other: there the filter's phase is that of the whole.
+    reach = -(-10 * max(up, down) // up) + 1
+    skipped = max(first // up - -(-reach // down), 0)
+    begin, end = skipped * down, -(-last * down // up) + reach
+    made = audio.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
+    return made[:, first - skipped * up:last - skipped * up]
+
+
+def at_rate(sound: Sound, rate: int) -> Sound:
+  return sound if sound.rate == rate else Resampled(sound, rate)
+
+
+def mono_16k(sound: Sound) -> Sound:
+  """What the model hears, [1, n], as `audio.mono_16k`."""
+  return at_rate(with_channels(sound, 1), audio.MODEL_RATE)
+
+
+class Spliced(Sound):
+  """A sound with patches in the place of spans, as `audio.splice` makes it of each in turn.
+
+  Args:
+    sound: what is patched.
+    patches: (begin, end, Sound) of each, in samples of `sound`, ascending and apart; brought to its
+      rate and channels. A patch of another length moves what comes after.
+    crossfade: as of `audio.splice`.
+
+  Attributes:
+    changed: (first, last) samples of the result in which each patch is heard.
+
+  Raises:
+    UserError: a span that does not lie in the sound.
+  """
+
+  def __init__(self, sound: Sound, patches, crossfade: float = audio.CROSSFADE):
+    self._pieces, done, at = [], 0, 0  # (first sample of the result, Sound, its first sample)
+    self.changed = []
+    for begin, end, patch in patches:
+      if not done <= begin <= end <= sound.shape[1]:
+        raise errors.UserError(f'span {begin / sound.rate:g} to {end / sound.rate:g} s does not '
+                               f'lie in the soundtrack, which is {sound.shape[1] / sound.rate:g} s '
+                               'long, or overlaps another')
+      self._pieces.append((at, sound, done))
+      at += begin - done
+      patch = with_channels(at_rate(patch, sound.rate), sound.shape[0])
+      patch = _Faded(Cut(sound, begin, end), patch, round(crossfade * sound.rate))
+      self._pieces.append((at, patch, 0))
+      self.changed.append((at, at + patch.shape[1]))
+      at, done = at + patch.shape[1], end
+    self._pieces.append((at, sound, done))
+    super().__init__(sound.rate, sound.shape[0], at + sound.shape[1] - done)
+
+  def _read(self, first, last):
+    ends = [at for at, _, _ in self._pieces[1:]] + [self.shape[1]]
+    parts = [sound[:, max(first - at, 0) + offset:min(last, end) - at + offset]
+             for (at, sound, offset), end in zip(self._pieces, ends, strict=True)
+             if max(first, at) < min(last, end)]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((self.shape[0], 0), np.float32)
+
+
+class _Faded(Sound):
+  """A patch into which an old sound passes at both ends, over at most `fade` samples."""
+
+  def __init__(self, old: Sound, patch: Sound, fade: int):
+    super().__init__(patch.rate, *patch.shape)
+    self._patch = patch
+    fade = min(fade, patch.shape[1] // 2, old.shape[1] // 2)
+    weight = ((np.arange(fade) + .5) / fade).astype(np.float32) if fade else None
+    # (first sample, samples of the old sound, their weight)
+    self._ends = [(0, old[:, :fade], 1 - weight),
+                  (patch.shape[1] - fade, old[:, old.shape[1] - fade:], weight)] if fade else []
+
+  def _read(self, first, last):
+    made = self._patch[:, first:last]
+    for at, old, weight in self._ends:
+      a, b = max(first, at), min(last, at + len(weight))
+      if a < b:
+        made = made.copy()
+        part = made[:, a - first:b - first]
+        part += weight[a - at:b - at] * (old[:, a - at:b - at] - part)
+    return made
