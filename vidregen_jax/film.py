@@ -80,8 +80,8 @@ class Film:
           yield frame
       at = stop
 
-  def track(self, parts) -> tracks.Track:
-    """The face along the film.
+  def look(self, parts) -> tracks.Seen:
+    """The faces of the source.
 
     Args:
       parts: (start, stop) in seconds of what is shown, ascending and apart; in all else nobody is
@@ -91,10 +91,11 @@ class Film:
     wanted = np.zeros(self.source.frame_count, bool)
     for begin, end in parts:
       wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    whole = tracks.track_parts(self.source.path, spans.stretches(wanted))
-    along = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
-    along = {name: None if values is None else values[of] for name, values in along.items()}
-    return tracks.Track(**along | {'times': times})
+    return tracks.follow_parts(self.source.path, spans.stretches(wanted))
+
+  def along(self, track) -> tracks.Track:
+    """A track of the source, along the film."""
+    return dataclasses.replace(track.at(self.timeline.source), times=self.times)
 
   def crops(self, indices, track, size) -> np.ndarray:
     """Crops uint8 [N, S, S, 3] of some shown frames, ascending."""

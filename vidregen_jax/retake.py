@@ -55,7 +55,7 @@ class Retake:
   def _run(self, run, source):
     """Yields the run's frames; those near its end wait for what is made of the real one behind."""
     times, reach = self._track.times, self._edit.fade
-    behind = run.stop if reach and run.stop < len(times) and self._track.valid[run.stop] else None
+    behind = run.stop if reach and self._same_shot(run, run.stop) else None
     lacks, waiting = [], collections.deque()
     for start, crops, new in self._groups(run, source, behind):
       for index in range(start, start + codec.TIME_FACTOR):
@@ -90,7 +90,7 @@ class Retake:
     for start in range(run.warm, end, codec.TIME_FACTOR):
       group = source.peek(codec.TIME_FACTOR)
       with self._clock('crop', codec.TIME_FACTOR):
-        crops = self._crops(group)
+        crops = self._crops(group, run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([crops, pixels.hide_lower_face(crops)])
         made, cache = self._encoder.advance(both, cache)
@@ -131,7 +131,8 @@ class Retake:
     known = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
-    references[0, :len(self._references)] = self._references.reshape(-1, flat, channels)
+    stills = self._references[int(self._track.person[run.start])]
+    references[0, :len(stills)] = stills.reshape(-1, flat, channels)
     anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
@@ -140,7 +141,7 @@ class Retake:
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
     state = sample.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
-      np.arange(shape.references)[None] < len(self._references), anchor[0][:, list(shape.region)],
+      np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
       anchor[1], np.array([run.anchor is not None]), features[None, :look], known[None, :look],
       durations[None, :look])
     return state, features, (known, durations, total)
@@ -161,13 +162,18 @@ class Retake:
     times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
     return times, np.pad(durations, (0, missing), mode='edge')
 
-  def _crops(self, group):
-    """Crops of 4 frames; where one is missing or shows no face, the crop before it again."""
+  def _same_shot(self, run, index):
+    """Whether a frame shows the run's face in the run's own shot."""
+    shot = self._track.shot[run.start:index + 1]
+    return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
+
+  def _crops(self, group, run):
+    """Crops of 4 frames; where one is missing or of no use to the run, the crop before it again."""
     crops = []
     for frame in group:
-      affine = self._track.affine[frame.index]
-      crops.append(faces.crop(frame.image, affine, self._size)
-                   if np.isfinite(affine).all() else crops[-1])
+      use = frame.index < run.stop or self._same_shot(run, frame.index)
+      crops.append(faces.crop(frame.image, self._track.affine[frame.index], self._size)
+                   if use else crops[-1])
     crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
     return np.stack(crops)
 
