@@ -146,6 +146,8 @@ class Finder:
     size, side = self.DETECTOR_SIZE, max(width, height)
     scale = size / side
     part = image[top:top + height, left:left + width]
+    if side > 4 * size:  # of many pixels 16 are enough to make one of the detector's
+      part = cv2.resize(part, None, fx=4 * scale, fy=4 * scale, interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(part, (max(1, round(width * scale)), max(1, round(height * scale))),
                        interpolation=cv2.INTER_AREA)
     y, x = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2

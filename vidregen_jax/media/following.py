@@ -13,7 +13,7 @@ import numpy as np
 from vidregen_jax.media import faces
 
 MAX_FACES = 8  # at once; the largest are kept
-_EVERY = 8  # images between searches while nothing is missed
+_EVERY = 16  # images between searches while nothing is missed
 _FORGET = 75  # images after which a face that was lost is not expected back
 
 
@@ -36,7 +36,7 @@ class Follower:
     self._regions: dict[int, faces.Region] = {}
     self._lost: dict[int, _Lost] = {}
     self._numbers = itertools.count()
-    self._index, self._faceless, self._turn_to_search = -1, 0, 0
+    self._index, self._faceless, self._searches = -1, 0, 0
 
   def __call__(self, image: np.ndarray, again: bool = False) -> dict[int, faces.Landmarks]:
     """The faces in the next image, by number.
@@ -46,11 +46,11 @@ class Follower:
       again: whether much has changed since the image before, so that all is to be searched.
     """
     self._index += 1
+    expected = self._regions
     seen = self._read_again(image)
-    missed = [number for number in self._regions if number not in seen]
+    missed = [number for number in expected if number not in seen]
     for number in missed:
-      self._lost[number] = _Lost(self._regions[number], self._index)
-    self._regions = {n: self.finder.region_around(face.points) for n, face in seen.items()}
+      self._lost[number] = _Lost(expected[number], self._index)
     if again or self._index == 0 or not seen or missed:
       found = self._search(image, again or self._index == 0, missed)
     elif self._index % _EVERY == 0:
@@ -63,8 +63,7 @@ class Follower:
     return seen
 
   def _read_again(self, image):
-    """The faces where they are expected. Of two that have become one, the one that came stays not.
-    """
+    """The faces where they are expected. Of two that have become one, it is the one that stayed."""
     seen, at = {}, {}
     for number, region in self._regions.items():
       face = self.finder.read(image, region)
@@ -78,6 +77,7 @@ class Follower:
           continue
         del seen[rival], at[rival]
       seen[number], at[number] = face, (now, moved)
+    self._regions = {number: region for number, (region, _) in at.items()}
     return seen
 
   def _take(self, image, region, seen):
@@ -133,14 +133,13 @@ class Follower:
     return []
 
   def _search_one(self, image):
-    """Regions of faces in one view: by turns in the whole image and in one of the squares."""
+    """Regions of faces in one view: twice the whole image, then one of its squares."""
     height, width = image.shape[:2]
     whole, squares, small = faces.views(width, height)
     parts = squares + small
-    self._turn_to_search += 1
-    at = self._turn_to_search // 2
-    return self._in(image, [parts[at % len(parts)]] if parts and self._turn_to_search % 2
-                    else whole)
+    self._searches += 1
+    part, is_part = self._searches // 3, self._searches % 3 == 0
+    return self._in(image, [parts[part % len(parts)]] if parts and is_part else whole)
 
   def _in(self, image, views):
     return [region for view in views for region in self.finder.search(image, view, self._turns)]

@@ -16,7 +16,7 @@ from vidregen_jax.media import faces
 _SIDE = 32  # pixels of the crop that is looked at
 _ROWS, _COLUMNS = slice(2, 17), slice(4, 28)  # no mouth, and little of what is behind the head
 _PER_COLOUR = .02  # likeness that is lost by a unit of CIE Lab's a and b
-SAME, SAME_PLACE, DIFFERENT = .95, .85, .7  # likeness
+SAME, SAME_PLACE, DIFFERENT, STAYS = .95, .85, .7, .9  # likeness
 _NEAR_SECONDS = 2.0
 _AT_ONCE = 1.0  # seconds within which faces count as seen together, and go from left to right
 

@@ -34,15 +34,20 @@ class Watch:
     """Whether the next frame, uint8 [H, W, 3], may be the first of a shot."""
     now, index = _thumbnail(image), len(self._steps)
     step = _difference(self._recent[-1], now) if self._recent else 0.0
-    calm = np.mean(self._steps[-_NEAR:]) if self._steps else 0.0
+    recent = self._steps[-_NEAR:]
+    calm = sum(recent) / max(len(recent), 1)
     may_be = step > max(_LEAST, _TIMES / 2 * calm) and _unmoved(self._recent[-1], now) > step / 2
     if not self._is_back(index, now) and may_be:
       self._cuts[index] = (self._recent[-1], step)
     self._steps.append(step)
-    self._empty.append(bool(now.std((0, 1)).max() < _EMPTY))
+    self._empty.append(bool(cv2.meanStdDev(now)[1].max() < _EMPTY))
     self._recent.append(now)
     self._fading.append(self._fades())
     return may_be
+
+  def take_back(self) -> None:
+    """Says that there is no cut before the last frame."""
+    self._cuts.pop(len(self._steps) - 1, None)
 
   def _is_back(self, index, now):
     """Whether the picture is what it was before a recent cut; that was none then, but a flash."""
@@ -59,15 +64,15 @@ class Watch:
     """How far apart the ends are that the middle of the recent frames is the mean of; 0 if not."""
     if len(self._recent) < 2 * _HALF_FADE + 1:
       return 0.0
-    frames = [self._recent[at].astype(np.float32)
-              for at in (0, _HALF_FADE // 2, _HALF_FADE, 3 * _HALF_FADE // 2, 2 * _HALF_FADE)]
-    first, last = frames[0], frames[-1]
-    apart = float(np.abs(last - first).mean())
+    first, last = self._recent[0], self._recent[-1]
+    apart = _difference(first, last)
     if apart < _FADE_LEAST:
       return 0.0
-    off = [np.abs(frame - ((1 - share) * first + share * last)).mean()
-           for frame, share in zip(frames[1:-1], (.25, .5, .75), strict=True)]
-    return apart if max(off) < .2 * apart and _unmoved(first, last) > apart / 2 else 0.0
+    for share in (.25, .5, .75):
+      mixed = cv2.addWeighted(first, 1 - share, last, share, 0)
+      if _difference(self._recent[round(2 * share * _HALF_FADE)], mixed) > .2 * apart:
+        return 0.0
+    return apart if _unmoved(first, last) > apart / 2 else 0.0
 
   def shots(self) -> np.ndarray:
     """The number of each frame's shot, int32 [F] from 0."""
@@ -92,12 +97,12 @@ class Watch:
 
 def _thumbnail(image):
   steps = [max(1, length // (2 * _SIDE)) for length in image.shape[:2]]
-  part = image[::steps[0], ::steps[1]]
-  return cv2.resize(part, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
+  part = np.ascontiguousarray(image[::steps[0], ::steps[1]])
+  return cv2.resize(part, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
 def _difference(one, other):
-  return float(np.abs(one - other).mean())
+  return cv2.norm(one, other, cv2.NORM_L1) / one.size
 
 
 def _unmoved(one, other):
@@ -107,5 +112,5 @@ def _unmoved(one, other):
     for x in range(-reach, reach + 1):
       a = one[max(y, 0):_SIDE + min(y, 0), max(x, 0):_SIDE + min(x, 0)]
       b = other[max(-y, 0):_SIDE + min(-y, 0), max(-x, 0):_SIDE + min(-x, 0)]
-      least = min(least, _difference(a, b))
+      least = min(least, _difference(np.ascontiguousarray(a), np.ascontiguousarray(b)))
   return least

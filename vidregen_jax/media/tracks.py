@@ -30,7 +30,7 @@ _MOUTH_PADDING = .15
 _SIGMA_SECONDS = .08
 _OUTLIER = .05
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
-_LOOKS, _LOOK_EVERY = 8, 10  # frames that are kept to tell people apart, and how far apart
+_LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
 _FEW = 4  # frames; a face seen in fewer, beside others, is none
 
 # Why a frame cannot be worked on, by number; 0 where it can.
@@ -350,11 +350,16 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
     keep_landmarks: Whether to return the 468 points of every frame.
   """
   follower, watch, notes, count, size = following.Follower(turns), shots.Watch(), {}, 0, (0, 0)
+  before = None
   for image in images:
     size = image.shape[1::-1]
-    for number, face in follower(image, watch(image)).items():
+    may_be_cut = watch(image)
+    seen = follower(image, may_be_cut)
+    if may_be_cut and _stays(*before, image, seen):
+      watch.take_back()
+    for number, face in seen.items():
       notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks)
-    count += 1
+    before, count = (image, seen), count + 1
   times = np.arange(count) / 25 if times is None else np.asarray(times, np.float64)
   if len(times) != count:
     raise ValueError(f'{len(times)} times for {count} images')
@@ -367,6 +372,20 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
   pieces = [piece for piece in pieces
             if (piece.track.score > 0).sum() >= min(_FEW, longest[piece.shot])]
   return Seen(times, shot, sorted(pieces, key=lambda piece: piece.start), size, turns)
+
+
+def _stays(before, seen_before, image, seen) -> bool:
+  """Whether somebody looks the same in two images and has hardly moved: so there is no cut.
+
+  However much has changed besides; an arm that is flung up can fill half of the picture.
+  """
+  for number in seen_before.keys() & seen.keys():
+    one, other = (faces.similarity(face.points) for face in (seen_before[number], seen[number]))
+    looks = [people.look(picture, faces.affines(at[None])[0])[None]
+             for picture, at in ((before, one), (image, other))]
+    if not _jumps(one, other) and people.likeness(*looks) > people.STAYS:
+      return True
+  return False
 
 
 def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
