@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.media import audio, encode, faces, tracks, video
+from vidregen_jax.media import audio, encode, faces, following, tracks, video
 
 
 def head() -> np.ndarray:
@@ -30,19 +30,23 @@ def moved(side: float = 100, degrees: float = 0, x: float = 0, y: float = 0) -> 
 
 
 class Told:
-  """A tracker that is told what it sees: points, or None for no face."""
+  """A follower that is told what it sees: points, or None for no face."""
 
   def __init__(self, story):
     self._story = iter(story)
 
-  def __call__(self, image):
+  def __call__(self, image, again):
     points = next(self._story)
-    return None if points is None else faces.Landmarks(points, .99)
+    return {} if points is None else {0: faces.Landmarks(points, .99)}
 
 
-def follow(monkeypatch, story, times=None, **options) -> tracks.Track:
-  monkeypatch.setattr(faces, 'Tracker', lambda: Told(story))
-  return tracks.track([np.zeros((8, 8, 3), np.uint8)] * len(story), times, **options)
+# Something is to be seen in it: in an empty image nobody is filled in.
+IMAGE = np.random.default_rng(0).integers(0, 256, (600, 900, 3), np.uint8)
+
+
+def follow(monkeypatch, story, times=None, images=None, **options) -> tracks.Track:
+  monkeypatch.setattr(following, 'Follower', lambda turns: Told(story))
+  return tracks.track(images or [IMAGE] * len(story), times, **options)
 
 
 def centre(affine: np.ndarray) -> np.ndarray:
@@ -183,11 +187,11 @@ def test_crops_may_hang_over_the_edge_but_need_a_face():
 
 
 def test_no_face_where_there_is_none():
-  tracker = faces.Tracker()
+  follower = following.Follower()
   rng = np.random.default_rng(0)
   for image in (np.zeros((64, 200, 3), np.uint8), np.full((300, 90, 3), 200, np.uint8),
                 rng.integers(0, 256, (120, 120, 3), np.uint8)):
-    assert tracker(image) is None
+    assert follower(image, True) == {}
 
 
 def test_program_reports_mistakes_and_counts(tmp_path):
@@ -228,25 +232,26 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
 def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
   whole = tracks.track_file(talker, 0, 60)
   times = whole.times
-  parts = tracks.track_parts(video.probe(talker), [(0, 20), (40, 49)])
+  seen = tracks.follow_parts(video.probe(talker), [(0, 20), (40, 49)])
+  parts = seen.track(seen.pieces)
   assert len(parts) == video.probe(talker).frame_count and parts.times[:60].tolist() == list(times)
   assert parts.valid[:20].all() and parts.valid[40:49].all()
   assert not parts.valid[20:40].any() and not parts.valid[49:].any()
+  assert (parts.reason[20:40] == tracks.NOT_LOOKED_AT).all() and (parts.shot[49:] == -1).all()
   np.testing.assert_allclose(parts.lip_gap[:20], whole.lip_gap[:20], atol=1e-6)
   np.testing.assert_allclose(parts.affine[:15], whole.affine[:15], atol=1e-6)  # smoothed alike
   assert np.isnan(parts.affine[20:40]).all() and not parts.score[20:40].any()
 
 
-def test_the_tracker_finds_a_face_again(talker):
+def test_a_face_is_found_again(talker):
   images = [frame.image for frame in video.frames(talker, 0, 3)]
   far = np.pad(images[2], ((0, 0), (images[2].shape[1], 0), (0, 0)))
-  tracker = faces.Tracker()
-  assert tracker(images[0]) is not None
-  assert tracker(images[1]) is not None
-  assert tracker.detections == 1
-  assert tracker(np.zeros_like(images[0])) is None
-  found = tracker(far)
-  assert found is not None
+  follower = following.Follower()
+  (first, _), = follower(images[0]).items()
+  assert list(follower(images[1])) == [first]
+  assert follower.finder.detections == 1
+  assert follower(np.zeros_like(images[0])) == {}
+  found, = follower(far).values()
   assert found.points[:, 0].min() > images[2].shape[1] * .9
 
 

@@ -9,8 +9,9 @@ from vidregen_jax.errors import UserError
 TIMES = np.arange(60) / 25
 
 
-def plan(wanted, valid=None, window=3):
-  return spans.plan(wanted, TIMES, np.ones(60, bool) if valid is None else valid, window)
+def plan(wanted, valid=None, window=3, shot=None):
+  return spans.plan(wanted, TIMES, np.ones(60, bool) if valid is None else valid,
+                    np.zeros(60, int) if shot is None else shot, window)
 
 
 def test_a_span_takes_the_frames_that_start_in_it():
@@ -42,6 +43,24 @@ def test_the_old_mouth_of_another_run_warms_nothing_up():
   first, second = plan([(0.4, 0.8), (1.0, 1.2)])
   assert (first.stop, second.start) == (20, 25)
   assert second.warm == 21
+
+
+def test_a_cut_ends_a_run_and_nothing_reaches_over_it():
+  cut = lambda frame: (np.arange(60) >= frame).astype(int)
+  first, second = plan([(0.8, 1.2)], shot=cut(25))  # frames 20 to 29
+  assert (first.start, first.stop, second.start, second.stop) == (20, 25, 25, 30)
+  assert (first.warm, first.anchor) == (8, None)
+  assert (second.warm, second.anchor) == (25, 33)  # nothing before it is of its shot
+  run, = plan([(0.8, 1.2)], shot=cut(15))
+  assert run.warm == 16  # whole groups of the run's own shot
+  assert plan([(0.8, 1.2)], shot=cut(34))[0].anchor is None  # two of its four frames are beyond
+  assert plan([(0.8, 1.2)], shot=cut(36))[0].anchor == 32
+
+
+def test_a_shot_that_comes_again_is_another():
+  back_and_forth = np.r_[[0] * 18, [1] * 7, [0] * 35]
+  run, = plan([(1.0, 1.2)], shot=back_and_forth)
+  assert (run.start, run.warm) == (25, 25)
 
 
 def test_no_face_at_all_gives_no_run():

@@ -92,8 +92,8 @@ class Film:
     return UserError(f'{self.source.path}: it has packets for {self.source.frame_count} frames, '
                      f'and frame {index} of them cannot be decoded; re-encode it first')
 
-  def track(self, parts, looked=None) -> tracks.Track:
-    """The face along the film.
+  def look(self, parts, looked=None) -> tracks.Seen:
+    """The faces of the source.
 
     Args:
       parts: (start, stop) in seconds of what is shown, ascending and apart; in all else nobody is
@@ -103,11 +103,14 @@ class Film:
     times, of = self.times, self.timeline.source
     wanted = np.zeros(self.source.frame_count, bool)
     for begin, end in parts:
-      wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    whole = tracks.track_parts(self.source, spans.stretches(wanted), looked)
-    along = {field.name: getattr(whole, field.name) for field in dataclasses.fields(whole)}
-    along = {name: None if values is None else values[of] for name, values in along.items()}
-    return tracks.Track(**along | {'times': times})
+      shown = of[slice(*np.searchsorted(times, (begin, end)))]
+      if len(shown):  # what is left out between them too: a face is followed from frame to frame
+        wanted[shown.min():shown.max() + 1] = True
+    return tracks.follow_parts(self.source, spans.stretches(wanted), looked)
+
+  def along(self, track) -> tracks.Track:
+    """A track of the source, along the film."""
+    return dataclasses.replace(track.at(self.timeline.source), times=self.times)
 
   def crops(self, indices, track, size) -> np.ndarray:
     """Crops uint8 [N, S, S, 3] of some shown frames, ascending."""

@@ -20,6 +20,7 @@ took.
 import argparse
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import resource
 import sys
@@ -30,6 +31,7 @@ import tqdm
 
 from vidregen_jax import (
   ahead,
+  choice,
   edit_list,
   latents,
   references,
@@ -37,11 +39,13 @@ from vidregen_jax import (
   retake,
   soundtrack,
   spans,
+  speaking,
   system,
 )
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, containers, encode, join, video
+from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
@@ -65,6 +69,7 @@ class Edit:
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
+    face: whose mouth is changed, as `choice.parse` gives it.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
@@ -81,6 +86,7 @@ class Edit:
   references: tuple = ()
   patches: tuple = ()
   fit: str = ''
+  face: str | int | tuple = 'largest'
   fade: float = 0.2
   join: bool = True
   lossless: bool = False
@@ -122,21 +128,22 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
 
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
+  in_spans = spans.frames(wanted, film.times)
   count = max(int(spans.frames(looked_at, film.times).sum()), 1)
   with (
     clock('track faces', count),
     tqdm.tqdm(total=count, unit='frame', desc='track faces', disable=not show) as bar,
   ):
-    track = film.track(looked_at, bar.update)
-  models = machine.models
-  runs = spans.plan(wanted, track.times, track.valid, models.generator.window)
-  in_spans = spans.frames(wanted, track.times)
+    chosen = _choose(edit, film, film.look(looked_at, bar.update), wanted)
+  track, models = film.along(chosen.track), machine.models
+  runs = spans.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
   if not in_spans.any():
     raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
                     f'{float(1 / info.rate):.3f} s, long')
   if not runs:
-    raise UserError(f'no face was found in the span of {edit.source}: it needs one face, seen from '
-                    'the front or half turned, at least 50 pixels wide')
+    reasons = ', '.join(dict.fromkeys(why for *_, why in choice.skipped(track, in_spans)))
+    raise UserError(f'no face was found in the span of {edit.source} ({reasons}): it needs a face, '
+                    'seen from the front or half turned, at least 50 pixels wide')
 
   touched = [(run.start, run.stop) for run in runs]
   if edit.lossless or not edit.join:
@@ -150,12 +157,11 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     target, regions = join.Joined(edit.out, info, planned, **kept), planned.regions
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
-  count = models.generator.references
-  stills = (references.at(edit.references, track, in_spans, count) if edit.references
-            else references.choose(track, in_spans, count))
-  with clock('references', len(stills)):
-    person = encoder.stills(film.crops(stills, track, models.codec.size))
-  take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
+  stills = _stills(edit, track, runs, in_spans, models.generator.references)
+  with clock('references', sum(map(len, stills.values()))):
+    shown = {person: encoder.stills(film.crops(frames, track, models.codec.size))
+             for person, frames in stills.items()}
+  take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
 
   def write(shot, made):
     image = None if made is None else take.paste(shot, made)
@@ -194,7 +200,10 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'why_all_are_encoded': planned if isinstance(planned, str) else None,
     'left_out': target.left_out,
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-    'references': stills.tolist(),
+    'skipped': choice.skipped(track, in_spans),
+    'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
+    'face': chosen.said,
+    'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
     'fade': edit.fade,
     'model': machine.digests,
     'sampler': sampler and dataclasses.asdict(sampler),
@@ -205,6 +214,38 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   }
   report.write_json(pathlib.Path(edit.out).with_suffix('.json'), said)
   return said
+
+
+def _choose(edit, film, seen, wanted) -> choice.Chosen:
+  """The face that `--face` names."""
+  source = film.timeline.source
+
+  @functools.cache
+  def sound():
+    if not film.source.has_audio:
+      raise UserError(f'--face speaking: {edit.source} has no sound to tell it by: name the face '
+                      'by number or place')
+    heard = recordings.Recording(edit.source)
+    return speaking.loudness(heard, heard.rate), float(heard.start)
+
+  agree = lambda times, lip_gap, mouth_width: speaking.agreement(times, lip_gap, mouth_width,
+                                                                 *sound())
+  inside = spans.frames(wanted, film.times)
+  each = [source[spans.frames([span], film.times)] for span in wanted]
+  return choice.choose(
+      edit.face, seen, np.bincount(source[inside], minlength=len(seen.times)),
+      sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)), agree)
+
+
+def _stills(edit, track, runs, in_spans, count) -> dict:
+  """By person, the frames that show who they are; of the times that are asked for, their own."""
+  asked = references.at(edit.references, track, in_spans, count) if edit.references else ()
+  stills = {}
+  for person in np.unique(track.person[[run.start for run in runs]]).tolist():
+    of = dataclasses.replace(track, valid=track.valid & (track.person == person))
+    own = [frame for frame in asked if of.valid[frame]]
+    stills[person] = np.array(own) if own else references.choose(of, in_spans, count)
+  return stills
 
 
 def _sounds(edit):
@@ -245,7 +286,7 @@ def parser_of(module, description):
   """The flags that all edits have in common."""
   parser = _Parser(prog=f'python -m vidregen_jax.{module}', description=description,
                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('source', metavar='IN.mp4', help='a video of one person talking')
+  parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
   parser.add_argument('--consent', default='', metavar='TEXT',
@@ -254,6 +295,11 @@ def parser_of(module, description):
   parser.add_argument('--references', default='', metavar='SECONDS',
                       help='times at which the person is seen well, such as 0.5,3.2; default: '
                            'sharp frames of unlike mouths and poses')
+  parser.add_argument('--face', default='largest', metavar='WHICH',
+                      help='of several: largest (default); speaking: whose lips move as the old '
+                           'sound does; a number as OUT.json lists them; or a place X,Y, in '
+                           'fractions of the picture as it is shown: the face there when a span '
+                           'begins')
   parser.add_argument('--fade', type=float, default=Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
                            f'(default {Edit.fade:g}; 0: at once)')
@@ -287,6 +333,7 @@ def asked(given, **fields) -> Edit:
   edit = Edit(
       source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
+      face=choice.parse(given.face),
       join=not given.reencode, lossless=given.lossless, **fields)
   inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
   if pathlib.Path(given.out).resolve() in inputs:
@@ -309,6 +356,10 @@ def carry_out(read, argv) -> int:
   for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
                'seconds'):
     print(f'{name}: {said[name]}')
+  for first, stop, why in said['skipped']:
+    print(f'frames {first} to {stop - 1} are left as they are: {why}')
+  for note in said['face']['notes']:
+    print(note)
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:

@@ -108,7 +108,7 @@ class Retake:
   def _run(self, run, source):
     """Yields the run's frames; those near its end wait for what is made of the real one behind."""
     times, reach = self._track.times, self._edit.fade
-    behind = run.stop if reach and run.stop < len(times) and self._track.valid[run.stop] else None
+    behind = run.stop if reach and self._same_shot(run, run.stop) else None
     lacks, waiting = [], collections.deque()
     mended = lambda shot, new: (shot, edges.mend(new, times[shot.frame.index], lacks, reach))
     for start, crops, new in self._groups(run, source, behind):
@@ -137,7 +137,7 @@ class Retake:
     state, heard = self._begin(run, end)
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
-      crops = _crops(source.peek(codec.TIME_FACTOR))
+      crops = self._crops(source.peek(codec.TIME_FACTOR), run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([crops, pixels.hide_lower_face(crops)])
         made, cache = self._encoder.advance(both, cache)
@@ -179,7 +179,8 @@ class Retake:
     known = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
-    references[0, :len(self._references)] = self._references.reshape(-1, flat, channels)
+    stills = self._references[int(self._track.person[run.start])]
+    references[0, :len(stills)] = stills.reshape(-1, flat, channels)
     anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
@@ -188,7 +189,7 @@ class Retake:
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
     state = sample.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
-      np.arange(shape.references)[None] < len(self._references), anchor[0][:, list(shape.region)],
+      np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
       anchor[1], np.array([run.anchor is not None]), begun[None], known[None, :look],
       durations[None, :look])
     return state, (features, known, durations, total)
@@ -210,6 +211,20 @@ class Retake:
     missing = stop - start - len(times)
     times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
     return times, np.pad(durations, (0, missing), mode='edge')
+
+  def _same_shot(self, run, index):
+    """Whether a frame shows the run's face in the run's own shot."""
+    shot = self._track.shot[run.start:index + 1]
+    return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
+
+  def _crops(self, group, run):
+    """Crops of 4 shots; where one is missing or of no use to the run, the crop before it again."""
+    crops = []
+    for shot in group:
+      index = shot.frame.index
+      crops.append(shot.crop if index < run.stop or self._same_shot(run, index) else crops[-1])
+    crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
+    return np.stack(crops)
 
 
 def _box(affine, source, part, room):
@@ -233,15 +248,6 @@ def _box(affine, source, part, room):
 def _moved(affine, at):
   """An affine into the image's part that begins at left and top `at`."""
   return affine - [[0, 0, at[0]], [0, 0, at[1]]]
-
-
-def _crops(group):
-  """Crops of 4 shots; where one is missing or shows no face, the crop before it again."""
-  crops = []
-  for shot in group:
-    crops.append(crops[-1] if shot.crop is None else shot.crop)
-  crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
-  return np.stack(crops)
 
 
 class _Peek:

@@ -11,8 +11,10 @@ LiteRT on one thread. Point numbers are those of the 468-point mesh.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -79,99 +81,103 @@ def _detector_grid() -> np.ndarray:
   return np.concatenate(grids).astype(np.float32)
 
 
+def views(width: int, height: int) -> list[list[tuple[int, int, int, int]]]:
+  """Rectangles (left, top, width, height) to search an image in, the coarsest first.
+
+  The detector sees 128 pixels and wants a face to fill a tenth of them: so the whole image, then
+  squares that cover it and overlap by at least half, then squares half as large.
+  """
+  side = min(width, height)
+  return [[(0, 0, width, height)], _squares(width, height, side),
+          _squares(width, height, side // 2)]
+
+
 def _squares(width: int, height: int, side: int) -> list[tuple[int, int, int, int]]:
-  """Squares (left, top, side, side) that cover an image and overlap by at least half."""
-  if side == max(width, height) or side < 2 * Tracker.DETECTOR_SIZE:
+  if side == max(width, height) or side < 2 * Finder.DETECTOR_SIZE:
     return []
   left, top = (np.linspace(0, length - side, 1 + -(-(length - side) * 2 // side)).astype(int)
                for length in (width, height))
   return [(x, y, side, side) for y in top for x in left]
 
 
-class Tracker:
-  """Follows the largest face of the first image through a video, one image at a time.
+class Region(NamedTuple):
+  """Where a face is: a square about half as large again as the face, which the mesh network wants.
 
-  The region looked at in an image comes from the points of the image before; only when those are
-  lost is the whole image searched again.
+  Attributes:
+    centre: float64 [2], x and y in image pixels.
+    side: in pixels.
+    angle: of the line from the right eye to the left one, radians, clockwise.
   """
+
+  centre: np.ndarray
+  side: float
+  angle: float
+
+  def meets(self, other: 'Region') -> bool:
+    """Whether both are of one face, rather than of two side by side."""
+    return math.dist(self.centre, other.centre) < .35 * max(self.side, other.side)
+
+
+class Finder:
+  """Finds faces in an image, and reads the points of one whose region is known."""
 
   DETECTOR_SIZE = 128
   _MESH_SIZE = 192
-  # The mesh network wants a square half as large again as the face.
   _REGION_SCALE = 1.5
 
   def __init__(self):
     self._detector = _Network('face_detection_short_range.tflite')
     self._mesh = _Network('face_landmark.tflite')
     self._grid = _detector_grid()
-    self._region = None
-    self._faceless = 0
     self.detections = 0
 
-  def __call__(self, image: np.ndarray) -> Landmarks | None:
-    """Finds the face in the next image.
+  def search(self, image: np.ndarray, view: tuple[int, int, int, int],
+             turns: int = 0) -> list[Region]:
+    """The faces in one rectangle of an image.
 
     Args:
       image: uint8 [H, W, 3] RGB.
-    """
-    face = self._read_points(image, self._region) if self._region is not None else None
-    if face is None:
-      region = self._detect(image)
-      face = self._read_points(image, region) if region is not None else None
-    self._region = self._region_around(face.points) if face is not None else None
-    self._faceless = 0 if face is not None else self._faceless + 1
-    return face
-
-  def _detect(self, image: np.ndarray):
-    """The largest face's region: centre (x, y), side in pixels, angle in radians; or None.
-
-    The detector sees 128 pixels and wants a face to fill a tenth of them. So where the whole image
-    shows none, its overlapping squares are searched too, and then squares half as large: at once
-    when a face is lost, and in every eighth image from then on, as it takes as long as ten images.
+      view: as in `views`.
+      turns: quarter turns, clockwise, that bring the image upright: the detector knows no faces
+        that lie on their side.
     """
     self.detections += 1
-    thorough = self._faceless % 8 == 0
-    height, width = image.shape[:2]
-    side = min(height, width)
-    levels = [[(0, 0, width, height)]]
-    if thorough:
-      levels += [_squares(width, height, side), _squares(width, height, side // 2)]
-    for views in levels:
-      found = [face for view in views for face in self._detect_in(image, *view)]
-      if found:
-        return max(found, key=lambda region: region[1])
-    return None
-
-  def _detect_in(self, image, left, top, width, height) -> list:
+    left, top, width, height = view
     size, side = self.DETECTOR_SIZE, max(width, height)
     scale = size / side
     part = image[top:top + height, left:left + width]
+    if side > 4 * size:  # of many pixels 16 are enough to make one of the detector's
+      part = cv2.resize(part, None, fx=4 * scale, fy=4 * scale, interpolation=cv2.INTER_NEAREST)
     small = cv2.resize(part, (max(1, round(width * scale)), max(1, round(height * scale))),
                        interpolation=cv2.INTER_AREA)
     y, x = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
     square = np.zeros((size, size, 3), np.float32)
     square[y:y + small.shape[0], x:x + small.shape[1]] = small
-    boxes, logits = self._detector(square / 127.5 - 1)
+    boxes, logits = self._detector(np.ascontiguousarray(np.rot90(square, -turns)) / 127.5 - 1)
     scores = _sigmoid(logits[0, :, 0])
     keep = scores > _MIN_SCORE
     scores, boxes, grid = scores[keep], boxes[0, keep] / size, self._grid[keep]
     # Columns: centre, width and height, then six points of which the first two are the eyes.
     centres, sides = boxes[:, :2] + grid, boxes[:, 2]
     eyes = boxes[:, 4:8].reshape(-1, 2, 2) + grid[:, None]
-    faces = []
+    # The same turn back, of a point from the square's middle and of a line between points.
+    back = np.linalg.matrix_power(np.array([(0, 1), (-1, 0)]), turns)
+    regions = []
     while len(scores):
       best = scores.argmax()
       same = np.abs(centres - centres[best]).max(1) < .3 * sides[best]
       weights = scores[same] / scores[same].sum()
       centre, (right, left_eye) = weights @ centres[same], np.tensordot(weights, eyes[same], 1)
-      turn = left_eye - right
-      centre = centre * side - np.array([x, y]) / scale + (left, top)
-      faces.append((centre, float(weights @ sides[same]) * side * self._REGION_SCALE,
-                    float(np.arctan2(turn[1], turn[0]))))
+      turn, centre = back @ (left_eye - right), .5 + back @ (centre - .5)
+      regions.append(Region(
+        centre * side - np.array([x, y]) / scale + (left, top),
+        float(weights @ sides[same]) * side * self._REGION_SCALE,
+        float(np.arctan2(turn[1], turn[0]))))
       scores, centres, sides, eyes = (a[~same] for a in (scores, centres, sides, eyes))
-    return faces
+    return regions
 
-  def _read_points(self, image: np.ndarray, region) -> Landmarks | None:
+  def read(self, image: np.ndarray, region: Region) -> Landmarks | None:
+    """The face in a region of an image, uint8 [H, W, 3]; None if there is none."""
     centre, side, angle = region
     size = self._MESH_SIZE
     scale = side / size
@@ -187,13 +193,15 @@ class Tracker:
     flat = points[:, :2] @ rotation.T.astype(np.float32) + affine[:, 2].astype(np.float32)
     return Landmarks(np.concatenate([flat, points[:, 2:] * np.float32(scale)], 1), score)
 
-  def _region_around(self, points: np.ndarray):
+  def region_around(self, points: np.ndarray) -> Region:
+    """Where a face, [468, 2 or 3] image pixels, is to be looked for next."""
     eyes = points[EYE_CORNERS[1], :2] - points[EYE_CORNERS[0], :2]
     angle = float(np.arctan2(eyes[1], eyes[0]))
     turn = np.array([(np.cos(angle), np.sin(angle)), (-np.sin(angle), np.cos(angle))])
     upright = points[:, :2] @ turn.T
     low, high = upright.min(0), upright.max(0)
-    return turn.T @ ((low + high) / 2), float((high - low).max()) * self._REGION_SCALE, angle
+    return Region(turn.T @ ((low + high) / 2), float((high - low).max()) * self._REGION_SCALE,
+                  angle)
 
 
 def warp(image: np.ndarray, affine: np.ndarray, size: int, exact: bool = False) -> np.ndarray:

@@ -1,12 +1,14 @@
-"""A face followed through a video, smoothly in time.
+"""Faces followed through a video, smoothly in time.
 
-A video of F frames becomes a `Track`: for every frame, the similarity transform from the canonical
-crop to the image, and what is to be read of the mouth.
+What is seen of one face in one shot becomes a `Piece`; pieces along a video of F frames make a
+`Track`: for every frame, the similarity transform from the canonical crop to the image, and what is
+to be read of the mouth.
 
-  python -m vidregen_jax.media.tracks VIDEO      prints how many frames have a face, and the speed
+  python -m vidregen_jax.media.tracks VIDEO      prints the faces of a video, and the speed
 """
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
@@ -17,10 +19,11 @@ import cv2
 import numpy as np
 
 from vidregen_jax import ahead, errors
-from vidregen_jax.media import faces, video
+from vidregen_jax.media import faces, following, people, shots, video
 
 MAX_GAP = 8
 MAX_YAW = 60.
+MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
 _AHEAD = 4  # frames that are decoded ahead
 _SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
 _MOUTH_PADDING = .15
@@ -28,6 +31,14 @@ _MOUTH_PADDING = .15
 # the crop's side, a single frame may stand out before it is taken for a mistake.
 _SIGMA_SECONDS = .08
 _OUTLIER = .05
+_LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
+_LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
+_FEW = 4  # frames; a face seen in fewer, beside others, is none
+
+# Why a frame cannot be worked on, by number; 0 where it can.
+REASONS = ('', 'no face', 'profile', 'too small', 'out of frame', 'another person',
+           'not looked at')
+NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT = range(1, len(REASONS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +48,9 @@ class Track:
   Attributes:
     times: float64 [F] seconds.
     affine: float32 [F, 2, 3], crop fraction to image pixel, smoothed in time; nan where not valid.
-    valid: bool [F]; whether the frame can be worked on: a face was found or filled in, and not
-      turned away by more than MAX_YAW degrees.
+    valid: bool [F]; whether the frame can be worked on: a face was found or filled in, is not
+      turned away by more than MAX_YAW degrees nor smaller than MIN_SIDE, and its lips are in the
+      image.
     filled: bool [F]; no face was found, but there was one so shortly before and after that the
       frame's values are interpolated. These frames are valid.
     score: float32 [F] of the mesh network; 0 where no face was found.
@@ -48,6 +60,14 @@ class Track:
     mouth_width: float32 [F], see `faces.mouth_width`.
     sharpness: float32 [F], mean absolute Laplacian of the crop's luma: of two frames of a video,
       the one with less is blurred.
+    confidence: float32 [F] from 0, where not valid, to 1: how good the ground is to work on. The
+      product of the score and of what yaw, size, sharpness and the smoothing leave of it; half as
+      much where filled.
+    reason: int8 [F], why a frame is not valid, an index into REASONS.
+    shot: int32 [F], the number of the unbroken stretch that a frame belongs to: frames of one face
+      between two cuts. What is made of a frame may rest on frames of the same number alone. -1
+      where the video was not looked at.
+    person: int32 [F], whose face it is: frames of one number show one person; -1 where nobody's.
     landmarks: float32 [F, 468, 2] image pixels, as found (not smoothed), or None if not kept.
       All of these are nan where there is no face.
   """
@@ -62,10 +82,99 @@ class Track:
   lip_gap: np.ndarray
   mouth_width: np.ndarray
   sharpness: np.ndarray
+  confidence: np.ndarray
+  reason: np.ndarray
+  shot: np.ndarray
+  person: np.ndarray
   landmarks: np.ndarray | None
 
   def __len__(self) -> int:
     return len(self.valid)
+
+  @classmethod
+  def of_nobody(cls, times: np.ndarray, keep_landmarks: bool = False) -> 'Track':
+    """A track in which no face is seen."""
+    count = len(times)
+    nothing = lambda *shape: np.full((count, *shape), np.nan, np.float32)
+    return cls(
+      times=np.asarray(times, np.float64), affine=nothing(2, 3), valid=np.zeros(count, bool),
+      filled=np.zeros(count, bool), score=np.zeros(count, np.float32), yaw=nothing(),
+      mouth_box=nothing(4), lip_gap=nothing(), mouth_width=nothing(), sharpness=nothing(),
+      confidence=np.zeros(count, np.float32), reason=np.full(count, NO_FACE, np.int8),
+      shot=np.zeros(count, np.int32), person=np.full(count, -1, np.int32),
+      landmarks=nothing(468, 2) if keep_landmarks else None)
+
+  def put(self, start: int, other: 'Track') -> None:
+    """Overwrites frames from `start` on with those of another track, times and shots apart."""
+    for field in dataclasses.fields(self):
+      values = getattr(self, field.name)
+      if values is not None and field.name not in ('times', 'shot'):
+        values[start:start + len(other)] = getattr(other, field.name)
+
+  def at(self, frames) -> 'Track':
+    """The same of some frames, in any order."""
+    values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+    return Track(**{name: None if x is None else x[frames] for name, x in values.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """One face in one shot, from the first frame in which it was seen to the last.
+
+  Attributes:
+    start: the first frame.
+    track: what was seen from there on.
+    box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
+      about the face; nan where it was not found.
+    looks: [K, C], see `people.look`; of at most 8 frames.
+  """
+
+  start: int
+  track: Track
+  box: np.ndarray
+  looks: np.ndarray
+
+  @property
+  def stop(self) -> int:
+    return self.start + len(self.track)
+
+  @property
+  def shot(self) -> int:
+    return int(self.track.shot[0])
+
+  @property
+  def area(self) -> np.ndarray:
+    """Of the face, square pixels [N]; 0 where it was not found."""
+    sides = self.box[:, 2:] - self.box[:, :2]
+    return np.nan_to_num(sides.prod(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+  """All faces that were seen in a video of F frames.
+
+  Attributes:
+    times: float64 [F] seconds.
+    shot: int32 [F], the number of each frame's shot; -1 where it was not looked at.
+    pieces: by start.
+    size: (width, height) of the images.
+    turns: quarter turns, clockwise, by which players turn the image.
+  """
+
+  times: np.ndarray
+  shot: np.ndarray
+  pieces: list[Piece]
+  size: tuple[int, int]
+  turns: int = 0
+
+  def track(self, pieces: Iterable[Piece], keep_landmarks: bool = False) -> Track:
+    """Some pieces, of which no two overlap, as a track of the whole video."""
+    whole = Track.of_nobody(self.times, keep_landmarks)
+    whole.shot[:] = self.shot
+    whole.reason[self.shot < 0] = NOT_LOOKED_AT
+    for piece in pieces:
+      whole.put(piece.start, piece.track)
+    return whole
 
 
 def _jumps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -75,11 +184,11 @@ def _jumps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
   return (moved > .35 * side) | (other > 1.3 * side) | (side > 1.3 * other)
 
 
-def _fill_gaps(present: np.ndarray, times: np.ndarray, similarity: np.ndarray,
+def _fill_gaps(present: np.ndarray, empty: np.ndarray, times: np.ndarray, similarity: np.ndarray,
                values: Sequence[np.ndarray]) -> np.ndarray:
   """Interpolates short gaps in place, in `similarity` and `values` alike; returns which, bool [F].
 
-  A gap is left alone if the face is somewhere else after it.
+  A gap is left alone if the face is somewhere else after it, or if an image in it is empty.
   """
   filled = np.zeros_like(present)
   known = np.flatnonzero(present)
@@ -87,6 +196,8 @@ def _fill_gaps(present: np.ndarray, times: np.ndarray, similarity: np.ndarray,
     if not 1 < after - before <= MAX_GAP + 1 or _jumps(similarity[before], similarity[after]):
       continue
     gap = np.arange(before + 1, after)
+    if empty[gap].any():
+      continue
     share = (times[gap] - times[before]) / (times[after] - times[before])
     for array in (similarity, *values):
       weight = share.reshape(-1, *[1] * (array.ndim - 1))
@@ -137,58 +248,159 @@ def _standing_out(times: np.ndarray, values: np.ndarray) -> np.ndarray:
   return np.where(np.isfinite(least), least, 0)
 
 
-def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
-          keep_landmarks: bool = True) -> Track:
-  """Follows one face, the largest at the start, through a video.
+class _Notes:
+  """What is noted of one face, image by image."""
 
-  Images are looked at once and let go. What is kept is 0.4 kB per frame, and 3.7 kB more with the
-  landmarks, which an hour of video can do without.
+  def __init__(self):
+    self.frames, self.rows, self.points, self.looks = [], [], [], []
+    self._seldom = _LOOK_EVERY
+
+  def add(self, index, image, face, keep_landmarks):
+    similarity = faces.similarity(face.points)
+    self.frames.append(index)
+    self.rows.append(np.float32([
+      *similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
+      faces.mouth_width(face.points), _sharpness_at(image, similarity),
+      *face.points[list(faces.LIPS), :2].ravel()]))
+    if keep_landmarks:
+      self.points.append(face.points[:, :2])
+    if (len(self.frames) - 1) % self._seldom == 0:
+      self.looks.append((index, people.look(image, faces.affines(similarity[None])[0])))
+      if len(self.looks) > _LOOKS:
+        self._seldom *= 2
+        self.looks = self.looks[::2]
+
+  def pieces(self, times, shot, empty, size, keep_landmarks):
+    """A Piece of each shot."""
+    frames = np.array(self.frames)
+    for number in np.unique(shot[frames]).tolist():
+      inside = shot[frames] == number
+      yield _piece(
+        frames[inside], np.stack(self.rows)[inside], times, shot, empty, size,
+        np.stack(self.points)[inside] if keep_landmarks else None,
+        [look for index, look in self.looks if shot[index] == number])
+
+
+def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
+  start, stop = int(frames[0]), int(frames[-1]) + 1
+  count, times = stop - start, times[start:stop]
+  at = frames - start
+
+  def along(values):
+    whole = np.full((count, *values.shape[1:]), np.nan, values.dtype)
+    whole[at] = values
+    return whole
+
+  similarity = along(rows[:, :4].astype(np.float64))
+  trust, yaw, gap, width, sharp = along(rows[:, 4:9]).T.copy()
+  score = np.nan_to_num(trust)
+  lips = along(rows[:, 9:].reshape(len(rows), -1, 2))
+  landmarks = None if points is None else along(points)
+  present = score > 0
+  raw = similarity.copy()
+  kept = [trust, yaw, gap, width, lips, *([] if landmarks is None else [landmarks])]
+  filled = _fill_gaps(present, empty[start:stop], times, similarity, kept)
+  present |= filled
+  for stretch in _stretches(present, similarity):
+    side = np.median(np.hypot(*similarity[stretch, :2].T))
+    similarity[stretch] = _smooth(times[stretch], similarity[stretch], _OUTLIER * side)
+  side = np.hypot(*similarity[:, :2].T)
+  outside = ((lips < 0) | (lips > np.array(size) - 1)).any(-1).mean(-1)
+  reason = np.select(
+    [~present, np.abs(yaw) > MAX_YAW, side < MIN_SIDE, outside > _LIPS_OUTSIDE],
+    [NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME], 0).astype(np.int8)
+  valid = reason == 0
+  apart = np.abs(raw - similarity).max(1) / side
+  confidence = _confidence(trust, yaw, side, sharp, np.nan_to_num(apart), filled)
+  similarity[~valid] = np.nan
+  affine = faces.affines(similarity).astype(np.float32)
+  box = np.concatenate([raw[:, 2:] - side[:, None] / 3, raw[:, 2:] + side[:, None] / 3], 1)
+  return Piece(start, Track(
+    times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
+    mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
+    confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
+    shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmarks),
+    box.astype(np.float32), np.array(seen_looks, np.float32))
+
+
+def _confidence(score, yaw, side, sharpness, apart, filled):
+  """See `Track.confidence`.
+
+  Args:
+    apart: how far a frame is from its smoothed place, as a share of the crop's side.
+  """
+  frontal = np.clip((MAX_YAW + 15 - np.abs(yaw)) / 45, 0, 1)  # 1 up to 30 degrees
+  large = np.clip(side / (2 * MIN_SIDE), 0, 1)
+  usual = .7 * np.nanpercentile(sharpness, 90)
+  sharp = np.clip(np.where(filled, 1, sharpness / max(usual, 1e-6)), 0, 1)
+  steady = 1 / (1 + (apart / _OUTLIER)**2)
+  return score * frontal * large * sharp * steady * np.where(filled, .5, 1)
+
+
+def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *, turns: int = 0,
+           keep_landmarks: bool = True) -> Seen:
+  """Follows all faces through a video.
+
+  Images are looked at once and let go. What is kept is 0.5 kB per face and frame, and 3.7 kB more
+  with the landmarks, which an hour of video can do without.
 
   Args:
     images: uint8 [H, W, 3] RGB each.
     times: Seconds of each frame, read after the images are used up, so a list that is filled by
       the generator of the images will do; 25 frames per second if None.
+    turns: quarter turns, clockwise, by which players turn the images.
     keep_landmarks: Whether to return the 468 points of every frame.
   """
-  tracker = faces.Tracker()
-  scores, yaws, similarities, gaps, widths, lips, sharp, points = [], [], [], [], [], [], [], []
-  nothing = np.full((468, 3), np.nan, np.float32)
+  follower, watch, notes, count, size = following.Follower(turns), shots.Watch(), {}, 0, (0, 0)
+  before = None
   for image in images:
-    face = tracker(image)
-    at = nothing if face is None else face.points
-    scores.append(0. if face is None else face.score)
-    yaws.append(faces.yaw(at))
-    similarities.append(faces.similarity(at))
-    gaps.append(faces.lip_gap(at))
-    widths.append(faces.mouth_width(at))
-    lips.append(at[list(faces.LIPS), :2])
-    sharp.append(np.nan if face is None else _sharpness_at(image, similarities[-1]))
-    if keep_landmarks:
-      points.append(at[:, :2])
-  count = len(scores)
+    size = image.shape[1::-1]
+    may_be_cut = watch(image)
+    seen = follower(image, may_be_cut)
+    if may_be_cut and _stays(*before, image, seen):
+      watch.take_back()
+    for number, face in seen.items():
+      notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks)
+    before, count = (image, seen), count + 1
   times = np.arange(count) / 25 if times is None else np.asarray(times, np.float64)
   if len(times) != count:
     raise ValueError(f'{len(times)} times for {count} images')
-  similarity = np.array(similarities, np.float64).reshape(count, 4)
-  yaw, gap, width = (np.array(values, np.float32) for values in (yaws, gaps, widths))
-  lips = np.array(lips, np.float32).reshape(count, len(faces.LIPS), 2)
-  landmarks = np.array(points, np.float32).reshape(count, 468, 2) if keep_landmarks else None
-  score = np.array(scores, np.float32)
+  shot = watch.shots()
+  pieces = [piece for noted in notes.values()
+            for piece in noted.pieces(times, shot, watch.empty(), size, keep_landmarks)]
+  longest = np.zeros(shot[-1] + 1 if count else 0, int)
+  for piece in pieces:
+    longest[piece.shot] = max(longest[piece.shot], (piece.track.score > 0).sum())
+  pieces = [piece for piece in pieces
+            if (piece.track.score > 0).sum() >= min(_FEW, longest[piece.shot])]
+  return Seen(times, shot, sorted(pieces, key=lambda piece: piece.start), size, turns)
 
-  present = score > 0
-  kept = [landmarks] if keep_landmarks else []
-  filled = _fill_gaps(present, times, similarity, [yaw, gap, width, lips, *kept])
-  present |= filled
-  for stretch in _stretches(present, similarity):
-    side = np.median(np.hypot(*similarity[stretch, :2].T))
-    similarity[stretch] = _smooth(times[stretch], similarity[stretch], _OUTLIER * side)
-  valid = present & (np.abs(np.nan_to_num(yaw)) <= MAX_YAW)
-  similarity[~valid] = np.nan
-  affine = faces.affines(similarity).astype(np.float32)
-  return Track(
-    times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
-    mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width,
-    sharpness=np.array(sharp, np.float32), landmarks=landmarks)
+
+def _stays(before, seen_before, image, seen) -> bool:
+  """Whether somebody looks the same in two images and has hardly moved: so there is no cut.
+
+  However much has changed besides; an arm that is flung up can fill half of the picture.
+  """
+  for number in seen_before.keys() & seen.keys():
+    one, other = (faces.similarity(face.points) for face in (seen_before[number], seen[number]))
+    looks = [people.look(picture, faces.affines(at[None])[0])[None]
+             for picture, at in ((before, one), (image, other))]
+    if not _jumps(one, other) and people.likeness(*looks) > people.STAYS:
+      return True
+  return False
+
+
+def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
+          turns: int = 0, keep_landmarks: bool = True) -> Track:
+  """The largest face of each shot; arguments as in `follow`."""
+  seen = follow(images, times, turns=turns, keep_landmarks=keep_landmarks)
+  taken = np.zeros(len(seen.times), bool)
+  chosen = []
+  for piece in sorted(seen.pieces, key=lambda piece: -piece.area.sum()):
+    if not taken[piece.start:piece.stop].any():
+      taken[piece.start:piece.stop] = True
+      chosen.append(piece)
+  return seen.track(chosen, keep_landmarks)
 
 
 def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
@@ -218,80 +430,82 @@ def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.
   return boxes
 
 
-def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
-               keep_landmarks: bool = False, stamps: np.ndarray | None = None,
-               looked: Callable[[], object] | None = None) -> Track:
-  """`track` over frames `start` to `stop` of a video file, at the file's own times.
+def _opened(path, start, stop, times, stamps=None, looked=None):
+  """Drafts of a file's frames, decoded in a thread, ahead of the look at them.
 
-  Frames are decoded in a thread, ahead of the look at them. `looked` is called after each.
+  Their times are put in a list, and `looked` is called after each look.
   """
-  times = []
 
   def drafts():
     for frame in video.frames(path, start, stop, stamps=stamps):
       yield frame.time, frame.draft
 
-  def images(coming):
+  with ahead.Ahead(drafts(), _AHEAD) as coming:
     for moment, image in coming:
       times.append(float(moment))
       yield image
       if looked:
         looked()
 
-  with ahead.Ahead(drafts(), _AHEAD) as coming:
-    return track(images(coming), times, keep_landmarks=keep_landmarks)
+
+def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
+               keep_landmarks: bool = False) -> Track:
+  """`track` over frames `start` to `stop` of a video file, at the file's own times."""
+  times = []
+  with contextlib.closing(_opened(path, start, stop, times)) as images:
+    return track(images, times, turns=video.turns(path), keep_landmarks=keep_landmarks)
 
 
-def track_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
-                looked: Callable[[], object] | None = None) -> Track:
-  """The track of a whole video, of which only some parts are looked at.
+def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
+                 looked: Callable[[], object] | None = None) -> Seen:
+  """The faces of a whole video, of which only some parts are looked at.
 
   Args:
     info: Of the video.
-    parts: (start, stop) of frames, ascending and apart. In all others no frame is valid.
+    parts: (start, stop) of frames, ascending and apart. In all others no face is seen.
     looked: Called after each frame that was looked at.
   """
   times = np.array([float(stamp * info.time_base) for stamp in info.stamps.tolist()])
-  count = len(times)
-  empty = track((), [], keep_landmarks=False)
-  fields = {}
-  for field in dataclasses.fields(Track):
-    values = getattr(empty, field.name)
-    if values is None:
-      fields[field.name] = None
-    elif values.dtype == bool or field.name == 'score':
-      fields[field.name] = np.zeros((count, *values.shape[1:]), values.dtype)
-    else:
-      fields[field.name] = np.full((count, *values.shape[1:]), np.nan, values.dtype)
-  fields['times'] = times
+  turns = info.rotation // 90
+  shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
-    seen = track_file(info.path, start, stop, stamps=info.stamps, looked=looked)
-    for name, values in fields.items():
-      if values is not None and name != 'times':
-        values[start:start + len(seen)] = getattr(seen, name)
-  return Track(**fields)
+    when = []
+    with contextlib.closing(_opened(info.path, start, stop, when, info.stamps, looked)) as images:
+      seen = follow(images, when, turns=turns, keep_landmarks=False)
+    first, size = int(shot.max(initial=-1)) + 1, seen.size
+    shot[start:start + len(seen.times)] = first + seen.shot
+    for piece in seen.pieces:
+      piece.track.shot[:] += first
+      pieces.append(dataclasses.replace(piece, start=start + piece.start))
+  return Seen(times, shot, pieces, size, turns)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Prints in how many frames a face was found, and the tracker's speed without decoding."""
+  """Prints the faces of a video, its cuts, and the speed without decoding."""
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('video')
   path = parser.parse_args(arguments).video
   cv2.setNumThreads(1)
-  tracker, found, total, seconds = faces.Tracker(), 0, 0, 0.
+  times = []
   try:
-    for frame in video.frames(path):
-      image = frame.draft
-      began = time.thread_time()
-      face = tracker(image)
-      seconds += time.thread_time() - began
-      found += face is not None
-      total += 1
+    with contextlib.closing(_opened(path, 0, None, times)) as images:
+      began = time.thread_time()  # not that of decoding, which has a thread of its own
+      seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
+      seconds = time.thread_time() - began
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)
     return 2
-  print(f'found {found}/{total}  {total / max(seconds, 1e-9):.0f} frames per second of CPU  '
-        f'{tracker.detections} searches of the whole image')
+  total, found = len(times), np.zeros(len(times), bool)
+  for piece in seen.pieces:
+    found[piece.start:piece.stop] |= piece.track.score > 0
+  print(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second of CPU')
+  cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
+  print('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
+  for person in people.tell_apart(seen):
+    said = person.said(seen)
+    print(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in {said["share"]:.0%} of '
+          f'frames, {said["size"]:.0f} pixels wide, at '
+          + ', '.join(f'{x:.2f}' for x in said['box']))
   return 0
 
 

@@ -215,6 +215,12 @@ def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
   return np.sort(np.asarray(times, np.int64)), end
 
 
+def turns(path: str | os.PathLike) -> int:
+  """Quarter turns, clockwise, by which players turn the image: 0 to 3."""
+  first = next(frames(path), None)
+  return 0 if first is None else -first.source.rotation % 360 // 90
+
+
 def probe(path: str | os.PathLike) -> VideoInfo:
   """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
 

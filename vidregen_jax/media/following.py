@@ -1,0 +1,154 @@
+"""All faces of a video, followed from image to image; each keeps its number while it is followed.
+
+Where a face is looked for comes from its points in the image before. So newcomers are searched for
+besides: in the whole image and in one of its squares, every few images.
+"""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+
+from vidregen_jax.media import faces
+
+MAX_FACES = 8  # at once; the largest are kept
+_EVERY = 16  # images between searches while nothing is missed
+_FORGET = 75  # images after which a face that was lost is not expected back
+
+
+@dataclasses.dataclass
+class _Lost:
+  region: faces.Region
+  since: int
+
+
+class Follower:
+  """Follows the faces of a video, one image at a time.
+
+  Args:
+    turns: quarter turns, clockwise, by which players turn the image.
+  """
+
+  def __init__(self, turns: int = 0):
+    self.finder = faces.Finder()
+    self._turns = turns
+    self._regions: dict[int, faces.Region] = {}
+    self._lost: dict[int, _Lost] = {}
+    self._numbers = itertools.count()
+    self._index, self._faceless, self._searches = -1, 0, 0
+
+  def __call__(self, image: np.ndarray, again: bool = False) -> dict[int, faces.Landmarks]:
+    """The faces in the next image, by number.
+
+    Args:
+      image: uint8 [H, W, 3] RGB.
+      again: whether much has changed since the image before, so that all is to be searched.
+    """
+    self._index += 1
+    expected = self._regions
+    seen = self._read_again(image)
+    missed = [number for number in expected if number not in seen]
+    for number in missed:
+      self._lost[number] = _Lost(expected[number], self._index)
+    if again or self._index == 0 or not seen or missed:
+      found = self._search(image, again or self._index == 0, missed)
+    elif self._index % _EVERY == 0:
+      found = self._search_one(image)
+    else:
+      found = []
+    for region in sorted(found, key=lambda region: -region.side):
+      self._take(image, region, seen)
+    self._faceless = 0 if seen else self._faceless + 1
+    return seen
+
+  def _read_again(self, image):
+    """The faces where they are expected. Of two that have become one, it is the one that stayed."""
+    seen, at = {}, {}
+    for number, region in self._regions.items():
+      face = self.finder.read(image, region)
+      if face is None:
+        continue
+      now = self.finder.region_around(face.points)
+      moved = math.dist(now.centre, region.centre)
+      rival = next((n for n, (other, _) in at.items() if other.meets(now)), None)
+      if rival is not None:
+        if at[rival][1] <= moved:
+          continue
+        del seen[rival], at[rival]
+      seen[number], at[number] = face, (now, moved)
+    self._regions = {number: region for number, (region, _) in at.items()}
+    return seen
+
+  def _take(self, image, region, seen):
+    """Adds the face in a region to those seen, unless it is one of them."""
+    if len(seen) >= MAX_FACES or any(region.meets(r) for r in self._regions.values()):
+      return
+    face = self.finder.read(image, region)
+    if face is None:
+      return
+    region = self.finder.region_around(face.points)
+    if any(region.meets(r) for r in self._regions.values()):
+      return
+    number = self._number(region)
+    seen[number], self._regions[number] = face, region
+
+  def _number(self, region):
+    """That of the face which was lost nearest to here, or a new one."""
+    self._lost = {number: lost for number, lost in self._lost.items()
+                  if self._index - lost.since <= _FORGET}
+    near = {number: math.dist(lost.region.centre, region.centre)
+            for number, lost in self._lost.items()
+            if math.dist(lost.region.centre, region.centre) < .5 * region.side
+            and 1 / 1.4 < lost.region.side / region.side < 1.4}
+    if not near:
+      return next(self._numbers)
+    number = min(near, key=near.get)
+    del self._lost[number]
+    return number
+
+  def _search(self, image, thorough, missed):
+    """Regions of faces: in the whole image, around those that are missed, and in its squares.
+
+    The smaller squares take as long as ten images and are searched only where nothing is found
+    otherwise: at once when all faces are lost, and in every eighth image from then on. So are faces
+    that lie on their side though nothing says so.
+    """
+    height, width = image.shape[:2]
+    whole, squares, small = faces.views(width, height)
+    around = [_around(self._lost[number].region, width, height) for number in missed]
+    found = self._in(image, [*whole, *around, *(squares if thorough else ())])
+    if found or self._regions or self._faceless % 8:
+      return found
+    for views in ([] if thorough else squares, small):
+      found = self._in(image, views)
+      if found:
+        return found
+    for turns in range(1, 4):
+      found = self.finder.search(image, whole[0], (self._turns + turns) % 4)
+      found = [region for region in found if self.finder.read(image, region) is not None]
+      if found:
+        self._turns = (self._turns + turns) % 4
+        return found
+    return []
+
+  def _search_one(self, image):
+    """Regions of faces in one view: twice the whole image, then one of its squares."""
+    height, width = image.shape[:2]
+    whole, squares, small = faces.views(width, height)
+    parts = squares + small
+    self._searches += 1
+    part, is_part = self._searches // 3, self._searches % 3 == 0
+    return self._in(image, [parts[part % len(parts)]] if parts and is_part else whole)
+
+  def _in(self, image, views):
+    return [region for view in views for region in self.finder.search(image, view, self._turns)]
+
+
+def _around(region, width, height):
+  """A view twice as large as a region, as far as the image goes."""
+  low = np.maximum(np.floor(region.centre - region.side), 0).astype(int)
+  high = np.minimum(np.ceil(region.centre + region.side), (width, height)).astype(int)
+  low = np.minimum(low, (width - 1, height - 1))
+  high = np.maximum(high, low + 1)
+  return (*low.tolist(), *(high - low).tolist())

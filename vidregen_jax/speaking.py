@@ -1,0 +1,81 @@
+"""Who is speaking: whose lips move as the sound does."""
+
+import numpy as np
+from scipy import ndimage, signal
+
+from vidregen_jax.media import sound
+
+_RATE = 100  # of the common clock on which lips and sound are compared, per second
+_BAND = (300.0, 3500.0)  # Hz; of speech
+_QUIET = 1e-5  # of the loudest moment's energy: what is less is silence
+_CALM = (0.04, 0.06)  # seconds over which lips and energy, and the lips' speed, are averaged
+_SLOW = 0.8  # seconds; what changes more slowly says that somebody speaks, not who
+_LAG = 0.2  # seconds by which the sound may come early or late
+_STEP = 0.04
+_KNOWN = 0.1  # seconds from a frame in which the lips were seen
+_CHUNK = 30  # seconds that are filtered at once
+
+
+def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
+  """The log energy in the band of speech, by hundredths of a second.
+
+  Args:
+    samples: float32 [channels, n]; a Sound is read in pieces.
+    rate: per second.
+
+  Returns:
+    float64 [n / rate * 100].
+  """
+  band = (_BAND[0], min(_BAND[1], 0.45 * rate))
+  filters = signal.butter(4, band, 'band', fs=rate, output='sos')
+  state, energies = np.zeros((len(filters), 2)), []
+  for start in range(0, samples.shape[1], _CHUNK * rate):
+    part = samples[:, start:start + _CHUNK * rate].mean(0, dtype=np.float64)
+    heard, state = signal.sosfilt(filters, part, zi=state)
+    edges = np.arange(len(heard) * _RATE // rate) * rate // _RATE
+    if len(edges):
+      energies.append(np.add.reduceat(heard**2, edges) / rate)
+  energy = np.concatenate(energies) if energies else np.zeros(0)
+  energy = np.log(energy + max(_QUIET * energy.max(initial=0.0), 1e-12))
+  return ndimage.gaussian_filter1d(energy, _CALM[0] * _RATE)
+
+
+def agreement(times, lip_gap, mouth_width, loud, start) -> float:
+  """How well a mouth's opening and its speed correlate with loudness.
+
+  Both are taken without what is slower than a sentence's rhythm.
+
+  Args:
+    times: seconds [F], ascending.
+    lip_gap, mouth_width: [F]; nan where unknown.
+    loud: as `loudness` gives it.
+    start: seconds of its first value.
+
+  Returns:
+    The mean of the two correlations at the best lag; nan if there is less than a second of both,
+    or if one of them never changes.
+  """
+  times = np.asarray(times, np.float64)
+  known = np.isfinite(lip_gap) & np.isfinite(mouth_width)
+  if known.sum() < 3:
+    return float('nan')
+  when = times[known]
+  clock = np.arange(when[0], when[-1], 1 / _RATE)
+  place = np.clip(np.searchsorted(when, clock), 1, len(when) - 1)
+  seen = np.minimum(clock - when[place - 1], when[place] - clock) <= _KNOWN
+  calm = lambda x, seconds: ndimage.gaussian_filter1d(x, seconds * _RATE)
+  gap, width = (calm(np.interp(clock, when, np.asarray(x, np.float64)[known]), _CALM[0])
+                for x in (lip_gap, mouth_width))
+  if len(clock) < 2:
+    return float('nan')
+  speed = calm(np.hypot(np.gradient(gap), np.gradient(width)), _CALM[1])
+  brisk = lambda x: x - calm(x, _SLOW)
+  moves, loud, best = [brisk(gap), brisk(speed)], brisk(np.asarray(loud)), float('nan')
+  for lag in np.arange(-_LAG, _LAG + 1e-9, _STEP):
+    at = np.rint((clock + lag - start) * _RATE).astype(int)
+    both = seen & (at >= 0) & (at < len(loud))
+    heard = loud[at[both]]
+    if both.sum() < _RATE or heard.std() < 1e-6 or min(x[both].std() for x in moves) < 1e-9:
+      continue
+    best = np.fmax(best, np.mean([np.corrcoef(x[both], heard)[0, 1] for x in moves]))
+  return float(best)
