@@ -25,12 +25,13 @@ import numpy as np
 import tqdm
 
 from vidregen_jax import film as films
-from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
+from vidregen_jax import latents, pasting, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode, join, video
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
+_KNOWN = 10  # frames that say how the person's face varies
 _CRF = 12  # of frames that are encoded anew: some 52 dB from the source
 
 
@@ -51,6 +52,7 @@ class Edit:
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    keep_occluders: whether what is seen before the face keeps its pixels.
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
@@ -67,6 +69,7 @@ class Edit:
   patches: tuple = ()
   fit: str = ''
   fade: float = 0.2
+  keep_occluders: bool = True
   join: bool = True
   lossless: bool = False
   reconstruct: bool = False
@@ -132,8 +135,13 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   stills = (references.at(edit.references, track, in_spans, count) if edit.references
             else references.choose(track, in_spans, count))
   with clock('references', len(stills)):
-    person = encoder.stills(film.crops(stills, track, models.codec.size))
-  take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
+    known = references.known(track, in_spans, _KNOWN) if edit.keep_occluders else stills[:0]
+    seen = np.union1d(stills, known)
+    crops = film.crops(seen, track, models.codec.size)
+    person = encoder.stills(crops[np.isin(seen, stills)])
+  paster = pasting.Paster(models.codec.size, track, edit.seed, crops[np.isin(seen, known)])
+  take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, paster,
+                       clock)
 
   with (
     target as writer,
@@ -165,6 +173,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'why_all_are_encoded': planned if isinstance(planned, str) else None,
     'left_out': target.left_out,
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
+    'occluded': paster.hidden,
+    'frames_left_as_occluded': paster.left,
     'references': stills.tolist(),
     'fade': edit.fade,
     'model': machine.digests,
@@ -220,6 +230,9 @@ def parser_of(module, description):
   parser.add_argument('--fade', type=float, default=Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
                            f'(default {Edit.fade:g}; 0: at once)')
+  parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
+                      help='keep the pixels of what hides the face, such as a microphone or a cup; '
+                           'a frame whose mouth is hidden is left as it is (default: on)')
   parser.add_argument('--reencode', action='store_true',
                       help='encode every frame anew, also where the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -249,7 +262,8 @@ def asked(given, **fields) -> Edit:
   edit = Edit(
       source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
-      join=not given.reencode, lossless=given.lossless, **fields)
+      keep_occluders=given.keep_occluders, join=not given.reencode, lossless=given.lossless,
+      **fields)
   inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
   if pathlib.Path(given.out).resolve() in inputs:
     raise UserError(f'--out {given.out} would replace an input: give another name')
@@ -270,6 +284,9 @@ def carry_out(read, argv) -> int:
   for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
                'seconds'):
     print(f'{name}: {said[name]}')
+  if said['occluded']:
+    print('something is seen before the face, and kept, in frames '
+          + ', '.join(f'{start}-{stop - 1}' for start, stop, _ in said['occluded']))
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import edges, pixels, sample, soundtrack
-from vidregen_jax.media import compose, faces
+from vidregen_jax.media import faces
 from vidregen_jax.models import codec
 
 
@@ -18,13 +18,13 @@ class Retake:
   however long the video.
   """
 
-  def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
+  def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, paster,
+               clock):
     self._edit, self._machine, self._sampler, self._track = edit, machine, sampler, track
     self._film, self._sound, self._encoder = film, sound, encoder
     self._durations = np.diff(track.times, append=float(film.info.start_time + film.info.duration))
-    self._references, self._clock = references, clock
+    self._references, self._paster, self._clock = references, paster, clock
     self._size = machine.models.codec.size
-    self._mask = compose.lower_face_mask(self._size, soft=True)
 
   def frames(self, runs, regions):
     """Yields (frame, image) of every frame of the regions, in order.
@@ -74,8 +74,7 @@ class Retake:
   def _pasted(self, frame, crop, new, lacks):
     with self._clock('paste', 1):
       new = edges.mend(new, self._track.times[frame.index], lacks, self._edit.fade)
-      return frame, compose.paste(frame.image, new, self._track.affine[frame.index], self._mask,
-                                  crop)
+      return frame, self._paster(frame, crop, new)
 
   def _groups(self, run, source, behind):
     """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
@@ -115,7 +114,7 @@ class Retake:
       state, new = sample.warm(models, params, state, inputs)
     else:
       state, new = sample.step(models, self._sampler, params, state, inputs)
-    return state, pixels.to_uint8(np.asarray(new[0]))
+    return state, pixels.join_cells(pixels.to_uint8(np.asarray(new[0])), models.codec.cells)
 
   def _begin(self, run, end):
     """The sampler's state before a run, and the audio up to frame `end`."""

@@ -1,10 +1,10 @@
 """What stands before a face: a microphone or a cup keeps its pixels where it hides the mouth.
 
-No network looks for it. A few crops of the person, from frames that show the face, are a palette: a
-pixel whose colour none of them has near its place does not belong to the face. A mouth that opens
-wider than in any of them gives such pixels too, but few; so only a patch as large as a thing counts.
-What is as light and coloured as the person's own skin, like a hand in the same light, is not told
-from it, nor is a thing that is in the palette, being there most of the time.
+No network looks for it. A few crops of the person, from frames that show the face, are a palette:
+a pixel whose colour none of them has near its place does not belong to the face. A mouth that opens
+wider than in any of them gives such pixels too, but few; so only a patch as large as a thing
+counts. What is as light and coloured as the person's own skin, like a hand in the same light, is
+not told from it, nor is a thing that is in the palette, being there most of the time.
 """
 
 import cv2
@@ -18,9 +18,10 @@ _STANDS_OUT, _BELONGS = 18, 11  # grey levels from the palette: of a thing, and 
 # Shares of the crop: of a patch that is a thing, and of one that goes on being one.
 _APPEARS, _STAYS = .035, .015
 _FEWEST = 4  # crops of the person; fewer do not tell how a face varies
-_STRANGE = .15  # of the upper face that the palette does not know: a turn or light it says nothing of
+# Of the upper face that the palette does not know: a turn or a light that it says nothing of.
+_STRANGE = .15
 _RELEASE = .5  # of a matte that is left in the next frame
-_HIDDEN = .6  # of the mouth: there is nothing to be made then
+HIDDEN = .6  # of the mouth: there is nothing to be made then
 
 
 class Occluders:

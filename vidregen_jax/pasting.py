@@ -1,0 +1,68 @@
+"""Made faces put into their frames so that nobody sees it: all that pasting knows of a video."""
+
+import functools
+
+import numpy as np
+
+from vidregen_jax.media import compose, grain, occluders
+
+_NOTICED = .01  # of the lower face: less is not said
+
+
+class Paster:
+  """Pastes one frame after the other, in order; memory does not grow with the video.
+
+  Args:
+    size: S, the crop's side.
+    track: tracks.Track of the film.
+    seed: of the grain.
+    known: uint8 [N, S, S, 3], crops that show the person with nothing before the face; none of
+      them to look for nothing.
+
+  Attributes:
+    hidden: [start, stop, share] of frames in which so much of the lower face lies behind something,
+      in tenths; frames that follow each other are one row.
+    left: [start, stop] of frames that were left as they are, as the mouth is hidden.
+  """
+
+  def __init__(self, size, track, seed, known):
+    self._size, self._track = size, track
+    self._grain, self._occluders = grain.Grain(seed), occluders.Occluders(known)
+    self._next = None
+    self.hidden, self.left = [], []
+
+  def __call__(self, frame, crop, new):
+    """The frame's image with the made face.
+
+    Args:
+      frame: video.Frame of the film.
+      crop, new: uint8 [S, S, 3], the true crop and the made one.
+
+    Returns:
+      uint8 [H, W, 3], or None if the mouth is hidden: there is nothing to change.
+    """
+    index, track = frame.index, self._track
+    if index != self._next:
+      self._grain.restart()
+      self._occluders.restart()
+    self._next = index + 1
+    mask = compose.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    matte = self._occluders(crop)
+    share = float((mask * matte).sum() / mask.sum())
+    if share >= _NOTICED:
+      _note(self.hidden, index, [max(round(share, 1), .1)])
+    if occluders.hides(matte, track.mouth_box[index]) >= occluders.HIDDEN:
+      _note(self.left, index, [])
+      return None
+    new = np.rint(new + matte[..., None] * (crop.astype(np.float32) - new)).astype(np.uint8)
+    new = compose.match_rim(new, crop, mask)
+    return compose.paste(frame.image, new, track.affine[index], mask * (1 - matte), crop,
+                         functools.partial(self._grain, index))
+
+
+def _note(rows, index, what):
+  """Appends a frame to rows of [start, stop, *what]."""
+  if rows and rows[-1][1] == index and rows[-1][2:] == what:
+    rows[-1][1] = index + 1
+  else:
+    rows.append([index, index + 1, *what])
