@@ -77,12 +77,12 @@ class Occluders:
     thing = _patches(away > _STANDS_OUT, self._inside, smallest)
     if not thing.any():
       return nothing
-    # Its edges and its darker and lighter parts, as far as they hang together with it.
-    count, parts = cv2.connectedComponents((away > _BELONGS).astype(np.uint8), connectivity=4)
-    thing = np.isin(parts, np.setdiff1d(np.unique(parts[thing]), 0))
+    # Its edges, and the parts of it that look like the face.
+    near = cv2.dilate(thing.astype(np.uint8), _disc(_REACH[0])) > 0
+    thing |= near & (away > _BELONGS)
     thing = cv2.morphologyEx(thing.astype(np.uint8), cv2.MORPH_CLOSE, _disc(3))
     solid = cv2.dilate(thing, _disc(1)).astype(np.float32)
-    return np.maximum(solid, cv2.GaussianBlur(cv2.dilate(solid, _disc(1)), (0, 0), .7))
+    return np.maximum(solid, cv2.GaussianBlur(solid, (5, 5), 1))
 
   def _distance(self, planes):
     """By how much the nearest colour of the palette differs, near each pixel's place."""
@@ -121,8 +121,8 @@ def _coarse(crop):
 
 def _patches(mask, inside, smallest):
   """The connected parts of a mask, of which so many pixels lie inside."""
-  count, parts = cv2.connectedComponents((mask & inside).astype(np.uint8), connectivity=4)
-  sizes = np.bincount(parts.ravel(), minlength=count)
+  count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+  sizes = np.bincount(parts[inside], minlength=count)
   sizes[0] = 0
   return (sizes >= smallest)[parts]
 
