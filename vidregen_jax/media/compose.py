@@ -21,10 +21,9 @@ _TURNED, _FARTHEST = (.006, .003), 30.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
 # Left and top of what is face and not hair or background, in crop fractions.
 _FACE = .18, .08
-# Of colours at the rim: grey levels that count at most (more is another outline, not another
-# colour), the lowest row that counts, how far a difference reaches, and the share of the rim in
-# reach at which half of it is believed.
-_RIM_CLIP, _RIM_BOTTOM, _RIM_SPREAD, _RIM_LEAST = 30., .78, .07, .06
+# How far a difference of colour at the rim reaches inside, in sides of the crop, and the share of
+# rim among what is in reach at which half of the difference is taken off.
+_RIM_SPREAD, _RIM_LEAST = .06, .03
 
 
 def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
@@ -68,7 +67,7 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   """A regenerated crop in the colours of the old one along the mask's soft edge.
 
   By how much the two differ there, coarsely, is taken off the new one, and less and less of it
-  farther inside. Below the corners of the mouth nothing is compared: the chin moves.
+  farther inside.
 
   Args:
     crop, old_crop: uint8 [S, S, 3].
@@ -78,9 +77,8 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
     uint8 [S, S, 3].
   """
   size = crop.shape[0]
-  change = np.clip(crop.astype(np.float32) - old_crop, -_RIM_CLIP, _RIM_CLIP)
+  change = crop.astype(np.float32) - old_crop
   rim = ((mask > .02) & (mask < .9)).astype(np.float32)
-  rim[round(_RIM_BOTTOM * size):] = 0
   spread = lambda values: cv2.GaussianBlur(values, (0, 0), _RIM_SPREAD * size,
                                            borderType=cv2.BORDER_CONSTANT)
   off = spread(rim[..., None] * change) / (spread(rim) + _RIM_LEAST)[..., None]
