@@ -1,10 +1,12 @@
 """A pasted crop shows where it should and nowhere else."""
 
+import functools
+
 import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import compose, faces
+from vidregen_jax.media import compose, faces, grain
 
 
 def scene(height: int = 360, width: int = 300) -> np.ndarray:
@@ -35,6 +37,56 @@ def test_soft_mask_lies_inside_the_hard_one(size):
   assert not hard[:, 0].any()
   # Rounded at the bottom: the last rows are narrower than the middle ones.
   assert hard[np.flatnonzero(hard.any(1))[-1]].sum() < .8 * hard[int(.6 * size)].sum()
+
+
+@pytest.mark.parametrize('yaw', [10, 25])
+def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
+  ahead, right, left = (compose.lower_face_mask(96, soft=True, yaw=turn) for turn in (0, yaw, -yaw))
+  np.testing.assert_array_equal(right, left[:, ::-1])
+  np.testing.assert_array_equal(right[:, :48], ahead[:, :48])
+  columns = lambda mask: np.flatnonzero(mask[48] > 0)[-1]
+  # At that height the mesh's outline moves by .0055 of a side a degree; half a degree is a pixel.
+  assert columns(ahead) - columns(right) == pytest.approx(.0055 * yaw * 96, abs=1.5)
+
+
+def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
+  size = 96
+  mask = compose.lower_face_mask(size, soft=True)
+  old = np.full((size, size, 3), (150, 110, 90), np.uint8)
+  new = old + np.uint8((12, 0, 8))  # redder all over
+  new[60:70, 36:60] = (90, 20, 30)  # and another mouth
+  matched = compose.match_rim(new, old, mask).astype(int)
+  rim = (mask > .1) & (mask < .5)
+  rim[int(.7 * size):] = False
+  assert np.abs(matched - old)[rim].mean() < .35 * np.abs(new.astype(int) - old)[rim].mean()
+  assert np.abs(matched - new)[62:68, 40:56].max() <= 3
+  # Spread smoothly: what is taken off changes by less than a few levels from pixel to pixel.
+  taken = matched - new
+  assert max(np.abs(np.diff(taken, axis=axis)).max() for axis in (0, 1)) <= 2
+  np.testing.assert_array_equal(compose.match_rim(old, old, mask), old)
+
+
+@pytest.mark.parametrize('strength', [0., 4.])
+def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
+  rng = np.random.default_rng(0)
+  clean = np.full((300, 300, 3), 120, np.float32)
+  noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300, 1)), (0, 0), .7)[..., None]
+  image = np.uint8(np.rint(clean + strength * noise / noise.std()))
+  affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
+  mask = compose.lower_face_mask(size, soft=True)
+  crop = np.full((size, size, 3), 170, np.uint8)
+  plain = compose.paste(image, crop, affine, mask)
+  made = compose.paste(image, crop, affine, mask, grained=functools.partial(grain.Grain(0), 0))
+  middle = slice(180, 220), slice(110, 180)
+  # Rounding to whole levels is a noise of .3 by itself; calm tiles are a few percent below all.
+  assert plain[middle].std() < .5
+  assert made[middle].std() == pytest.approx(strength, rel=.2, abs=.3)
+  np.testing.assert_allclose(made[middle].mean(), 170, atol=1)
+  outside = (plain == image).all(-1)
+  assert outside.sum() > 2e4
+  far = np.ones_like(outside)
+  far[90:, 20:280] = False
+  np.testing.assert_array_equal(made[far], image[far])
 
 
 @pytest.mark.parametrize('size', [32, 64, 256])

@@ -37,6 +37,17 @@ def test_unlike_mouths_are_chosen():
   assert references.choose(seen, NOTHING, 2).tolist()[1] == 57
 
 
+def test_what_is_known_of_a_face_is_spread_over_what_is_outside_the_spans():
+  span = NOTHING.copy()
+  span[20:40] = True
+  known = references.known(track(), span, 10)
+  assert len(known) == 10 and (np.diff(known) > 0).all()
+  assert known[0] == 0 and known[-1] == 59
+  assert ((known < 16) | (known >= 44)).all()
+  assert len(references.known(track(), ~NOTHING, 10)) == 10
+  assert len(references.known(track(valid=NOTHING), NOTHING, 10)) == 0
+
+
 def test_a_whole_video_and_one_without_a_face():
   assert len(references.choose(track(), ~NOTHING, 2)) == 2
   assert len(references.choose(track(valid=NOTHING), NOTHING, 2)) == 0

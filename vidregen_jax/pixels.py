@@ -4,6 +4,7 @@ Training, encoding of datasets and regeneration must agree on these to the last 
 """
 
 import numpy as np
+from scipy import ndimage
 
 from vidregen_jax import masks
 from vidregen_jax.media import compose
@@ -19,6 +20,37 @@ def to_float(pixels):
 def to_uint8(values):
   """Undo `to_float`; values outside [-1, 1] are clipped."""
   return ((values + 1) * 127.5).round().clip(0, 255).astype('uint8')
+
+
+def join_cells(frames, cells):
+  """Takes the steps between a decoder's latent cells out of what it made.
+
+  A small decoder makes every cell apart, and what it does not know well jumps from one to the next,
+  which shows as a grid. So the step between two cells, as far as it is larger than those beside it,
+  is spread over a few pixels. On faces that it knows this changes a picture's error by hundredths
+  of a dB.
+
+  Args:
+    frames: uint8 [..., S, S, 3].
+    cells: along a side.
+
+  Returns:
+    A new array of the same shape.
+  """
+  made = frames.astype(np.float32)
+  cell = made.shape[-2] // cells
+  reach = max(cell // 8, 1)
+  share = .5 - (np.arange(reach) + .5) / (2 * reach)
+  for axis in (-2, -3):
+    lines = np.moveaxis(made, axis, 0)
+    for at in range(cell, cell * cells, cell):
+      before, left, right, after = lines[at - 2:at + 2]
+      step = right - left - ((left - before) + (after - right)) / 2
+      step = ndimage.gaussian_filter1d(step, 1, axis=-2)
+      spread = share.reshape((reach,) + (1,) * step.ndim) * step
+      lines[at:at + reach] -= spread
+      lines[at - reach:at] += spread[::-1]
+  return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
 def hide_lower_face(frames):

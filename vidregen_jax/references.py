@@ -22,11 +22,7 @@ def choose(track, wanted, count):
     At most `count` frame numbers, ascending. For a whole video, whose every frame is regenerated,
     they are taken from all of it.
   """
-  usable = track.valid & ~track.filled
-  near = ndimage.binary_dilation(wanted, iterations=_DISTANCE)
-  if (usable & ~near).any():
-    usable &= ~near
-  candidates = np.flatnonzero(usable)[::_STRIDE]
+  candidates = _usable(track, wanted)[::_STRIDE]
   if not len(candidates):
     return candidates
   sharp = track.sharpness[candidates]
@@ -38,6 +34,19 @@ def choose(track, wanted, count):
     distance = np.linalg.norm(seen[:, None] - seen[chosen][None], axis=-1).min(1)
     chosen.append(int(np.argmax(distance)))
   return np.sort(candidates[chosen])
+
+
+def known(track, wanted, count):
+  """Frames that show how the person's face varies: spread evenly over those outside the spans.
+
+  Args:
+    track, wanted, count: as in `choose`.
+
+  Returns:
+    At most `count` frame numbers, ascending; of a whole video from all of it.
+  """
+  usable = _usable(track, wanted)
+  return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
 
 
 def at(seconds, track, wanted, count):
@@ -69,6 +78,15 @@ def at(seconds, track, wanted, count):
                       'anew: choose a time outside')
     frames.append(frame)
   return np.unique(frames)
+
+
+def _usable(track, wanted):
+  """Frames with a face, outside the spans where there are any."""
+  usable = track.valid & ~track.filled
+  near = ndimage.binary_dilation(wanted, iterations=_DISTANCE)
+  if (usable & ~near).any():
+    usable &= ~near
+  return np.flatnonzero(usable)
 
 
 def parse(text):

@@ -34,6 +34,7 @@ from vidregen_jax import (
   choice,
   edit_list,
   latents,
+  pasting,
   references,
   report,
   retake,
@@ -50,6 +51,7 @@ from vidregen_jax.media import sound as recordings
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
 _BEHIND = 8  # frames that wait to be pasted and encoded while the model works
+_KNOWN = 10  # frames that say how the person's face varies
 _CRF = 12  # of frames that are encoded anew: some 52 dB from the source
 
 
@@ -71,6 +73,7 @@ class Edit:
     references: seconds of the stills that show the person; empty to choose them.
     face: whose mouth is changed, as `choice.parse` gives it.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    keep_occluders: whether what is seen before the face keeps its pixels.
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
@@ -88,6 +91,7 @@ class Edit:
   fit: str = ''
   face: str | int | tuple = 'largest'
   fade: float = 0.2
+  keep_occluders: bool = True
   join: bool = True
   lossless: bool = False
   reconstruct: bool = False
@@ -159,14 +163,21 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
                             machine.params.latent_std)
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   with clock('references', sum(map(len, stills.values()))):
-    shown = {person: encoder.stills(film.crops(frames, track, models.codec.size))
-             for person, frames in stills.items()}
+    crops = lambda frames: film.crops(frames, track, models.codec.size)
+    shown = {person: encoder.stills(crops(frames)) for person, frames in stills.items()}
+    known = {} if not edit.keep_occluders else {
+      person: crops(references.known(_of_person(track, person), in_spans, _KNOWN))
+      for person in stills}
+  paster = pasting.Paster(models.codec.size, track, edit.seed, known)
   take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
 
   def write(shot, made):
-    image = None if made is None else take.paste(shot, made)
+    image = None
+    if made is not None:
+      with clock('paste', 1):
+        image = paster(shot, made)
     with clock('write', 1):
-      if made is None:
+      if image is None:
         target.copy(shot.frame)
       else:
         target.replace(shot.frame, image, shot.at)
@@ -203,6 +214,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'skipped': choice.skipped(track, in_spans),
     'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
     'face': chosen.said,
+    'occluded': paster.hidden,
+    'frames_left_as_occluded': paster.left,
     'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
     'fade': edit.fade,
     'model': machine.digests,
@@ -242,10 +255,14 @@ def _stills(edit, track, runs, in_spans, count) -> dict:
   asked = references.at(edit.references, track, in_spans, count) if edit.references else ()
   stills = {}
   for person in np.unique(track.person[[run.start for run in runs]]).tolist():
-    of = dataclasses.replace(track, valid=track.valid & (track.person == person))
+    of = _of_person(track, person)
     own = [frame for frame in asked if of.valid[frame]]
     stills[person] = np.array(own) if own else references.choose(of, in_spans, count)
   return stills
+
+
+def _of_person(track, person):
+  return dataclasses.replace(track, valid=track.valid & (track.person == person))
 
 
 def _sounds(edit):
@@ -303,6 +320,9 @@ def parser_of(module, description):
   parser.add_argument('--fade', type=float, default=Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
                            f'(default {Edit.fade:g}; 0: at once)')
+  parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
+                      help='keep the pixels of what hides the face, such as a microphone or a cup; '
+                           'a frame whose mouth is hidden is left as it is (default: on)')
   parser.add_argument('--reencode', action='store_true',
                       help='encode every frame anew, also where the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -333,7 +353,7 @@ def asked(given, **fields) -> Edit:
   edit = Edit(
       source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
-      face=choice.parse(given.face),
+      face=choice.parse(given.face), keep_occluders=given.keep_occluders,
       join=not given.reencode, lossless=given.lossless, **fields)
   inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
   if pathlib.Path(given.out).resolve() in inputs:
@@ -360,6 +380,9 @@ def carry_out(read, argv) -> int:
     print(f'frames {first} to {stop - 1} are left as they are: {why}')
   for note in said['face']['notes']:
     print(note)
+  if said['occluded']:
+    print('something is seen before the face, and kept, in frames '
+          + ', '.join(f'{start}-{stop - 1}' for start, stop, _ in said['occluded']))
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:

@@ -13,7 +13,8 @@ from vidregen_jax.models import codec
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
-_PASTED = (compose.LEFT, compose.TOP, compose.RIGHT, compose.BOTTOM)  # of a crop
+# Of a crop: what is pasted into, and the face, whose grain it shall have.
+_PASTED = (compose.LEFT, compose.FACE[1], compose.RIGHT, compose.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,12 +25,14 @@ class Shot:
     frame: as decoded.
     at: left and top of the part of its picture that is pasted into.
     image: that part, uint8 [h, w, 3]; None where the model does not see the frame.
+    affine: [2, 3], crop fraction to pixel of `image`; None too.
     crop: uint8 [S, S, 3]; None too.
   """
 
   frame: video.Frame
   at: tuple[int, int] = (0, 0)
   image: np.ndarray | None = None
+  affine: np.ndarray | None = None
   crop: np.ndarray | None = None
 
 
@@ -47,7 +50,6 @@ class Retake:
     self._durations = np.diff(track.times, append=float(film.info.start_time + film.info.duration))
     self._references, self._clock = references, clock
     self._size = machine.models.codec.size
-    self._mask = compose.lower_face_mask(self._size, soft=True)
 
   def frames(self, runs, regions):
     """Yields every frame of the regions, in order, with what is to be pasted into it.
@@ -66,12 +68,6 @@ class Retake:
         for shot, made in self._region(within, _Peek(coming, first, self._clock), stop):
           if shot.frame.index >= start:
             yield shot, made
-
-  def paste(self, shot, made):
-    """The part of a frame's picture that its shot has, with a new crop in it."""
-    with self._clock('paste', 1):
-      affine = _moved(self._track.affine[shot.frame.index], shot.at)
-      return compose.paste(shot.image, made, affine, self._mask, shot.crop)
 
   def _shots(self, first, runs):
     frames = self._film.frames(first)
@@ -95,7 +91,8 @@ class Retake:
     crop = faces.crop(image, _moved(affine, box), self._size)
     inner = _box(affine, frame.source, _PASTED, 2 / self._size)
     image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
-    return Shot(frame, inner[:2], image.copy(), crop)  # a copy, lest the rest be held too
+    # A copy, lest the rest be held too.
+    return Shot(frame, inner[:2], image.copy(), _moved(affine, inner), crop)
 
   def _region(self, runs, source, stop):
     for run in runs:
@@ -162,7 +159,7 @@ class Retake:
       state, new = sample.warm(models, params, state, inputs)
     else:
       state, new = sample.step(models, self._sampler, params, state, inputs)
-    return state, pixels.to_uint8(np.asarray(new[0]))
+    return state, pixels.join_cells(pixels.to_uint8(np.asarray(new[0])), models.codec.cells)
 
   def _begin(self, run, end):
     """The sampler's state before a run, and what there is to hear up to frame `end`."""

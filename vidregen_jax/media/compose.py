@@ -13,18 +13,27 @@ _EDGE = .07
 # What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
 # the heights of both; what lies beside a face is the source's, whatever was made of it.
 _CHEEK, _CHIN = (.40, .36), (1., .24)
+# A turned head shows less of the cheek it turns away: so much less of the half's width a degree, at
+# those heights, and as far as that goes (measured on the mesh's outlines, up to 23 degrees).
+_TURNED, _FARTHEST = (.006, .003), 30.
 # Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
 # give way there, and to be gone: below lies a codec's error, above another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
+# Left and top of what is face and not hair or background, in crop fractions.
+FACE = .18, .08
+# How far a difference of colour at the rim reaches inside, in sides of the crop, and the share of
+# rim among what is in reach at which half of the difference is taken off.
+_RIM_SPREAD, _RIM_LEAST = .06, .03
 
 
-def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
+def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
   """The part of the crop that is regenerated.
 
   Args:
     size: S, the crop's side in pixels.
     soft: For pasting back: the edge ramps from 0 to 1 inside the hard mask's outline, so what is
       pasted was regenerated, and the room beside cheeks and chin is left out.
+    yaw: degrees by which the head is turned, positive to the image's right; for `soft`.
 
   Returns:
     float32 [S, S], 0 to 1; without `soft`, 0 or 1.
@@ -39,8 +48,12 @@ def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
               + np.minimum(np.maximum(across, down), 0) - radius)
   if not soft:
     return (distance < 0).astype(np.float32)
-  half = np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
-  beside = half - np.abs(x - (LEFT + RIGHT) / 2)
+  heights = _CHEEK[0], _CHIN[0]
+  turned = np.clip(yaw, -_FARTHEST, _FARTHEST) * np.interp(y, heights, _TURNED)
+  from_middle = x - (LEFT + RIGHT) / 2
+  half = (np.interp(y, heights, (_CHEEK[1], _CHIN[1]))
+          - np.maximum(np.where(from_middle > 0, turned, -turned), 0))
+  beside = half - np.abs(from_middle)
   return _ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)
 
 
@@ -50,8 +63,30 @@ def _ramp(x: np.ndarray) -> np.ndarray:
   return x * x * (3 - 2 * x)
 
 
+def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """A regenerated crop in the colours of the old one along the mask's soft edge.
+
+  By how much the two differ there, coarsely, is taken off the new one, and less and less of it
+  farther inside.
+
+  Args:
+    crop, old_crop: uint8 [S, S, 3].
+    mask: float32 [S, S], as for `paste`.
+
+  Returns:
+    uint8 [S, S, 3].
+  """
+  size = crop.shape[0]
+  change = crop.astype(np.float32) - old_crop
+  rim = ((mask > .02) & (mask < .9)).astype(np.float32)
+  spread = lambda values: cv2.GaussianBlur(values, (0, 0), _RIM_SPREAD * size,
+                                           borderType=cv2.BORDER_CONSTANT)
+  off = spread(rim[..., None] * change) / (spread(rim) + _RIM_LEAST)[..., None]
+  return np.clip(np.rint(crop - off), 0, 255).astype(np.uint8)
+
+
 def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndarray,
-          old_crop: np.ndarray | None = None) -> np.ndarray:
+          old_crop: np.ndarray | None = None, grained=None) -> np.ndarray:
   """Puts a regenerated crop back into its image.
 
   A crop is often much smaller than the face it came from, so pasting it would blur the skin, and
@@ -66,6 +101,9 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     affine: [2, 3], crop fraction to image pixel.
     mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
     old_crop: uint8 [S, S, 3], what `faces.crop` gives for the image; made here if None.
+    grained: function of a part's detail float32 [h, w, 3], of where it stays bool [h, w], and of
+      the face's centre in it (x, y), that gives grain float32 [h, w, 3] for where detail is faded
+      out; None for no grain.
 
   Returns:
     uint8 [H, W, 3], a new array; where the mask is 0, bit for bit `image`.
@@ -79,7 +117,10 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   if old_crop is None:
     old_crop = faces.crop(image, affine, size)
   affine = faces.pixel_affine(affine, size)
-  box = _reach(affine, mask, image.shape)
+  reached = mask.copy()
+  if grained is not None:  # grain is measured on the rest of the face too
+    reached[round(FACE[1] * size):, round(FACE[0] * size):round((1 - FACE[0]) * size)] = 1
+  box = _reach(affine, reached, image.shape)
   pasted = image.copy()
   if box is None:
     return pasted
@@ -99,6 +140,10 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   gone = to_image(gone, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)[..., None]
   detail = region - to_image(old, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
   added = to_image(change, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE) - gone * detail
+  if grained is not None:
+    # Two grains that know nothing of each other add by their squares.
+    lost = np.sqrt(1 - (1 - gone) ** 2)
+    added += lost * grained(detail, (weight * gone)[..., 0] < .02, affine @ (size / 2, size / 2, 1))
   pasted[y0:y1, x0:x1] = np.clip(np.rint(region + weight * added), 0, 255).astype(np.uint8)
   return pasted
 

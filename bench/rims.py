@@ -1,0 +1,156 @@
+"""Does a pasted mouth show: colour along its rim, and grain inside it against outside.
+
+  python -m bench.rims --checkpoint=checkpoints/talkers --clips=2
+  python -m bench.rims --video=FILE --audio=FILE --span=2-4
+
+Test clips are enlarged and given film grain, the middle of each is edited, and the written frames
+are compared with the source's. `codec` pastes the codec's frames of the true face, with no model.
+
+The colour is the CIE 1976 difference of edit and source along the mask's soft edge, with fine
+detail blurred away. Grain is the robust deviation (1.48 times the median of what differs from a
+blur) in the skin of the lower face, lips left out, over that of the upper face; of the edit and of
+the source, which need not have as much in both. Their quotient is 1 where nothing shows.
+"""
+
+import pathlib
+import tempfile
+
+import cv2
+import numpy as np
+import tqdm
+from absl import flags
+
+from vidregen_jax import commands, listening, regenerate, report, spans, system
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import audio, compose, encode, faces, tracks, video
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
+_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
+_CLIPS = flags.DEFINE_integer('clips', 2, 'How many clips at most.', lower_bound=1)
+_GRAINS = flags.DEFINE_list('grains', '0,3', 'Grain of the clips, grey levels.')
+_SCALE = flags.DEFINE_float('scale', 2.5, 'By how much the clips are enlarged.', lower_bound=1)
+_VIDEO = flags.DEFINE_string('video', None, 'A video to edit instead, as it is.')
+_AUDIO = flags.DEFINE_string('audio', None, 'Its new soundtrack.')
+_SPAN = flags.DEFINE_string('span', None, 'Its span, START-END.')
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+_WITHIN = 0.35, 0.65  # of a clip, what is edited
+_FINE = 2  # crops that are compared have this many times the model's pixels
+_SIGMA = 1.0  # pixels of the image: what is finer is grain
+
+
+def colour_at_rim(source, edited, affine, yaw, size=96):
+  """CIE 1976 differences along the soft edge, one a pixel of it.
+
+  Args:
+    source, edited: uint8 [H, W, 3].
+    affine: [2, 3], crop fraction to image pixel.
+    yaw: degrees.
+    size: S of the model's crop.
+  """
+  fine = _FINE * size
+  one, other = (_lab(cv2.GaussianBlur(faces.crop(image, affine, fine), (0, 0), .02 * fine))
+                for image in (source, edited))
+  soft = compose.lower_face_mask(fine, soft=True, yaw=yaw)
+  return np.linalg.norm(one - other, axis=-1)[(soft > .02) & (soft < .5)]
+
+
+def grain_ratio(image, affine, yaw, mouth_box):
+  """Grain of the lower face's skin over that of the upper face, no unit."""
+  luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+  fine = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), _SIGMA))
+  size = 192
+  inside = compose.lower_face_mask(size, soft=True, yaw=yaw) > .98
+  x0, y0, x1, y1 = np.clip(np.rint(mouth_box * size), 0, size).astype(int)
+  inside[y0:y1, x0:x1] = False
+  inside[round(.85 * size):] = False
+  outside = np.zeros_like(inside)
+  outside[round(.05 * size):round(.36 * size), round(.25 * size):round(.75 * size)] = True
+  pixels = faces.pixel_affine(affine, size)
+  where = [cv2.warpAffine(part.astype(np.uint8), pixels, luma.shape[::-1]) > 0
+           for part in (inside, outside)]
+  return np.median(fine[where[0]]) / max(np.median(fine[where[1]]), 1e-3)
+
+
+def measure(source, edited, span):
+  """Rows of (mean and 95th percentile of colour, edit's and source's grain ratio), one a frame."""
+  track = tracks.track_file(source)
+  inside = np.flatnonzero(spans.frames([span], track.times) & track.valid)
+  first, stop = int(inside[0]), int(inside[-1]) + 1
+  rows = []
+  for one, other in zip(video.frames(source, first, stop), video.frames(edited, first, stop),
+                        strict=True):
+    where = track.affine[one.index], track.yaw[one.index]
+    off = colour_at_rim(one.image, other.image, *where)
+    box = track.mouth_box[one.index]
+    rows.append((off.mean(), np.percentile(off, 95), grain_ratio(other.image, *where, box),
+                 grain_ratio(one.image, *where, box)))
+  return np.array(rows)
+
+
+def enlarged(clip, folder, grain):
+  """Writes a clip larger and with grain; its path."""
+  rng = np.random.default_rng(0)
+  path = folder / f'{clip.path.stem}_{grain:g}.mp4'
+  samples, rate, _ = audio.read(clip.path)
+
+  def images():
+    for frame in video.frames(clip.path):
+      image = cv2.resize(frame.image, None, fx=_SCALE.value, fy=_SCALE.value,
+                         interpolation=cv2.INTER_CUBIC)
+      height, width = (length // 2 * 2 for length in image.shape[:2])
+      noise = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), .7)
+      noise *= grain / noise.std()
+      yield np.uint8(np.clip(np.rint(image[:height, :width] + noise[..., None]), 0, 255))
+  encode.write_clip(path, images(), video.probe(clip.path).rate, samples, rate, crf=4)
+  return path
+
+
+def _lab(crop):
+  return cv2.cvtColor(crop.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+
+
+def _jobs(folder):
+  """(name, source, new sound, span) of each edit."""
+  if _VIDEO.value:
+    if not (_AUDIO.value and _SPAN.value):
+      raise UserError('--video needs --audio and --span')
+    return [(pathlib.Path(_VIDEO.value).name, _VIDEO.value, _AUDIO.value,
+             spans.parse(_SPAN.value))]
+  clips = listening.read_clips(_PACK.value, 'test')
+  pairs = [(a, b) for a, b in listening.pair(clips) if b.seconds > _WITHIN[1] * a.seconds]
+  return [(f'grain {grain:g}', enlarged(a, folder, grain), b.path,
+           tuple(share * a.seconds for share in _WITHIN))
+          for grain in map(float, _GRAINS.value) for a, b in pairs[:_CLIPS.value]]
+
+
+def run():
+  """Prints the table.
+
+  Raises:
+    UserError: something is missing.
+  """
+  machine = system.load(_CHECKPOINT.value, student=True)
+  rows = {}
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    for at, (what, source, sound, span) in enumerate(tqdm.tqdm(_jobs(folder), unit='clip')):
+      for kind in ('codec', 'student'):
+        out = folder / f'{at}_{kind}.mp4'
+        regenerate.regenerate(
+          regenerate.Edit(str(source), 'to be measured', str(out), str(sound), (span,),
+                          reconstruct=kind == 'codec'), machine, show=False)
+        rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
+  print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '
+        'quotient |')
+  print('|---|---|---|---|---|---|')
+  for name, found in rows.items():
+    mean, high, made, true = np.median(np.concatenate(found), axis=0)
+    print(f'| {name} | {mean:.2f} | {high:.2f} | {made:.2f} | {true:.2f} | {made / true:.2f} |')
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value),
+                      {name: [x.tolist() for x in found] for name, found in rows.items()})
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

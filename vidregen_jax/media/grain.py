@@ -1,0 +1,113 @@
+"""Grain of the picture's own kind, where the picture's own is gone.
+
+A made mouth is softer than the footage around it, and where it replaces the old one the footage's
+noise and pores go too: a clean patch in a grainy picture shows. So grain is made like that of the
+calm places of the same frame: as strong in each colour, as coarse, and as much of it standing still
+from frame to frame.
+"""
+
+import cv2
+import numpy as np
+
+_TILES = 7  # along a face: patches in which grain is measured
+_LEAST = 12  # pixels of a tile's side
+_KERNEL = 9  # pixels that grain hangs together
+_CALM = .4  # of the tiles; edges are in the others
+_NOISE = 512  # side of the noise that stands still, which repeats
+_MEMORY = .8  # of what earlier frames said of how much stands still
+
+
+class Grain:
+  """Makes grain for one frame after the other; memory is that of one face.
+
+  Args:
+    seed: of all noise; a frame's grain is a function of it, the frame's number and the footage.
+  """
+
+  def __init__(self, seed: int):
+    self._seed = seed
+    self._still = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
+    self.restart()
+
+  def restart(self) -> None:
+    """Forgets the frame before: the next one does not follow it."""
+    self._before, self._share = None, None
+
+  def __call__(self, index: int, detail: np.ndarray, usable: np.ndarray,
+               centre: np.ndarray) -> np.ndarray:
+    """Grain for a part of a frame.
+
+    Args:
+      index: the frame's number.
+      detail: float32 [H, W, 3], the part less what a crop can hold of it.
+      usable: bool [H, W], where the detail is the footage's and stays.
+      centre: of the face in the part, x and y in pixels: what stands still moves with it.
+
+    Returns:
+      float32 [H, W, 3], of mean 0; all 0 where too little is usable to tell.
+    """
+    tiles, energy = _tiles(detail, usable)
+    if not len(tiles):
+      return np.zeros_like(detail)
+    calm = energy <= np.quantile(energy, _CALM)
+    kernel, mix = _statistics(tiles[calm])
+    share = self._standing(detail, usable, centre, np.sqrt(energy[calm].max()))
+    height, width = detail.shape[:2]
+    fresh = np.random.default_rng((self._seed, index)).standard_normal(detail.shape, np.float32)
+    x, y = np.rint(centre).astype(int)
+    still = self._still[np.ix_((np.arange(height) - y) % _NOISE, (np.arange(width) - x) % _NOISE)]
+    white = np.sqrt(share) * still + np.sqrt(1 - share) * fresh
+    return cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT) @ mix
+
+  def _standing(self, detail, usable, centre, level):
+    """The share of the grain's variance that the frame before has at the same place of the face."""
+    now = np.where(usable, detail.mean(-1), np.nan)
+    calm = cv2.blur(np.abs(np.nan_to_num(now)), (5, 5)) < 2 * level
+    now = np.where(calm, now, np.nan)
+    here = np.rint(centre).astype(int)
+    if self._before is not None:
+      before, there = self._before
+      one, other = _overlap(now, here, before, there)
+      both = np.isfinite(one) & np.isfinite(other)
+      if both.sum() > _LEAST**2:
+        a, b = one[both], other[both]
+        alike = (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
+        seen, memory = float(np.clip(alike, 0, 1)), 0. if self._share is None else _MEMORY
+        self._share = memory * (self._share or 0.) + (1 - memory) * seen
+    self._before = now, here
+    return self._share or 0.
+
+
+def _tiles(detail, usable):
+  """Usable tiles [T, N, N, 3] of mean 0, and the mean square of each, [T]."""
+  side = max(min(detail.shape[:2]) // _TILES, _LEAST)
+  tops, lefts = (range(0, length - side + 1, side // 2) for length in usable.shape)
+  parts = [(slice(y, y + side), slice(x, x + side)) for y in tops for x in lefts]
+  tiles = np.array([detail[part] for part in parts if usable[part].all()], np.float32)
+  tiles = tiles.reshape(-1, side, side, 3)
+  tiles -= tiles.mean((1, 2), keepdims=True)
+  return tiles, (tiles * tiles).mean((1, 2, 3))
+
+
+def _statistics(tiles):
+  """The kernel [K, K] and colour mix [3, 3] that make white noise like these tiles."""
+  window = np.hanning(tiles.shape[1])
+  window = np.outer(window, window)[..., None]
+  power = (np.abs(np.fft.fft2(tiles * window, axes=(1, 2))) ** 2).mean((0, 3))
+  around = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
+  middle, reach = tiles.shape[1] // 2, _KERNEL // 2
+  kernel = around[middle - reach:middle + reach + 1, middle - reach:middle + reach + 1]
+  kernel = kernel / max(np.sqrt((kernel * kernel).sum()), 1e-9)
+  colours = tiles.reshape(-1, 3)
+  values, vectors = np.linalg.eigh(colours.T.astype(np.float64) @ colours / len(colours))
+  mix = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
+  return kernel.astype(np.float32), mix.astype(np.float32)
+
+
+def _overlap(one, at, other, there):
+  """The parts of two pictures [H, W] that show the same when their points fall together."""
+  low = np.maximum(-at, -there)
+  high = np.minimum(np.array(one.shape[::-1]) - at, np.array(other.shape[::-1]) - there)
+  cut = lambda picture, point: picture[max(low[1] + point[1], 0):max(high[1] + point[1], 0),
+                                       max(low[0] + point[0], 0):max(high[0] + point[0], 0)]
+  return cut(one, at), cut(other, there)

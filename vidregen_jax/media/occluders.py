@@ -1,0 +1,131 @@
+"""What stands before a face: a microphone or a cup keeps its pixels where it hides the mouth.
+
+No network looks for it. A few crops of the person, from frames that show the face, are a palette:
+a pixel whose colour none of them has near its place does not belong to the face. A mouth that opens
+wider than in any of them gives such pixels too, but few; so only a patch as large as a thing
+counts. What is as light and coloured as the person's own skin, like a hand in the same light, is
+not told from it, nor is a thing that is in the palette, being there most of the time.
+"""
+
+import cv2
+import numpy as np
+
+from vidregen_jax.media import compose
+
+_SIDE = 48  # of the crop as it is compared: things are large
+_REACH = 3, 2  # of these pixels, down and across, by which skin, chin and lips move
+_STANDS_OUT, _BELONGS = 18, 11  # grey levels from the palette: of a thing, and of its edges
+# Shares of the crop: of a patch that is a thing, and of one that goes on being one.
+_APPEARS, _STAYS = .035, .015
+_FEWEST = 4  # crops of the person; fewer do not tell how a face varies
+# Of the upper face that the palette does not know: a turn or a light that it says nothing of.
+_STRANGE = .15
+_RELEASE = .5  # of a matte that is left in the next frame
+HIDDEN = .6  # of the mouth: there is nothing to be made then
+
+
+class Occluders:
+  """Looks for what hides the lower face, frame after frame, in memory that does not grow.
+
+  Args:
+    crops: uint8 [N, S, S, 3] of frames that show the person, about 10. Of fewer than 4 nothing is
+      learned, and no frame is said to have an occluder.
+  """
+
+  def __init__(self, crops: np.ndarray):
+    self._palette = None
+    self._inside = cv2.resize(compose.lower_face_mask(4 * _SIDE, soft=True), (_SIDE, _SIDE),
+                              interpolation=cv2.INTER_AREA) > .5
+    y, x = (np.mgrid[:_SIDE, :_SIDE] + .5) / _SIDE
+    self._upper = (y > .2) & (y < compose.TOP) & (np.abs(x - .5) < .25)
+    self._matte = np.zeros((_SIDE, _SIDE), np.float32)
+    if len(crops) >= _FEWEST:
+      coarse = [_coarse(crop) for crop in crops]
+      self._level = np.mean([self._light(seen) for seen in coarse], axis=0)
+      down, across = _REACH
+      self._palette = np.pad(np.stack([self._planes(seen) for seen in coarse], axis=1),
+                             ((0, 0), (0, 0), (down, down), (across, across)), mode='edge')
+
+  def __call__(self, crop: np.ndarray) -> np.ndarray:
+    """The matte of the next frame.
+
+    Args:
+      crop: uint8 [S, S, 3], of the source.
+
+    Returns:
+      float32 [S, S]: 1 where something else than the face is seen, 0 where there is nothing.
+    """
+    found = self._find(crop)
+    left = _RELEASE * self._matte
+    self._matte = np.maximum(found, np.where(left < .1, 0, left))
+    size = crop.shape[0]
+    matte = cv2.resize(self._matte, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.clip(matte, 0, 1)
+
+  def restart(self) -> None:
+    """Forgets the frame before: the next one does not follow it."""
+    self._matte[...] = 0
+
+  def _find(self, crop):
+    nothing = np.zeros((_SIDE, _SIDE), np.float32)
+    if self._palette is None:
+      return nothing
+    away = self._distance(self._planes(_coarse(crop)))
+    if (away > _STANDS_OUT)[self._upper].mean() > _STRANGE:
+      return nothing
+    smallest = (_STAYS if self._matte.any() else _APPEARS) * _SIDE**2
+    thing = _patches(away > _STANDS_OUT, self._inside, smallest)
+    if not thing.any():
+      return nothing
+    # Its edges, and the parts of it that look like the face.
+    near = cv2.dilate(thing.astype(np.uint8), _disc(_REACH[0])) > 0
+    thing |= near & (away > _BELONGS)
+    thing = cv2.morphologyEx(thing.astype(np.uint8), cv2.MORPH_CLOSE, _disc(3))
+    solid = cv2.dilate(thing, _disc(1)).astype(np.float32)
+    return np.maximum(solid, cv2.GaussianBlur(solid, (5, 5), 1))
+
+  def _distance(self, planes):
+    """By how much the nearest colour of the palette differs, near each pixel's place."""
+    (down, across), best = _REACH, np.full((_SIDE, _SIDE), 255, np.uint8)
+    for y in range(2 * down + 1):
+      for x in range(2 * across + 1):
+        known = self._palette[:, :, y:y + _SIDE, x:x + _SIDE]
+        apart = np.maximum(known, planes[:, None]) - np.minimum(known, planes[:, None])
+        np.minimum(best, apart.max(0).min(0), out=best)
+    return best
+
+  def _planes(self, seen):
+    """Planes uint8 [3, side, side] in the light of the palette."""
+    lit = seen * (self._level / self._light(seen))
+    return np.moveaxis(np.clip(np.rint(lit), 0, 255).astype(np.uint8), -1, 0)
+
+  def _light(self, seen):
+    return np.maximum(np.median(seen[self._upper], axis=0), 1)
+
+
+def hides(matte: np.ndarray, mouth_box: np.ndarray) -> float:
+  """The share of the mouth that a matte [S, S] hides, 0 to 1.
+
+  Args:
+    matte: of `Occluders`.
+    mouth_box: x0, y0, x1, y1 in crop fractions.
+  """
+  x0, y0, x1, y1 = np.clip(np.rint(np.asarray(mouth_box) * len(matte)), 0, len(matte)).astype(int)
+  return float(matte[y0:y1, x0:x1].mean()) if x0 < x1 and y0 < y1 else 0.
+
+
+def _coarse(crop):
+  small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+  return cv2.GaussianBlur(small, (0, 0), .7)
+
+
+def _patches(mask, inside, smallest):
+  """The connected parts of a mask, of which so many pixels lie inside."""
+  count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
+  sizes = np.bincount(parts[inside], minlength=count)
+  sizes[0] = 0
+  return (sizes >= smallest)[parts]
+
+
+def _disc(radius):
+  return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)

@@ -1,0 +1,71 @@
+"""Made faces put into their frames so that nobody sees it: all that pasting knows of a video."""
+
+import functools
+
+import numpy as np
+
+from vidregen_jax.media import compose, grain, occluders
+
+_NOTICED = .01  # of the lower face: less is not said
+
+
+class Paster:
+  """Pastes one frame after the other, in order; memory does not grow with the video.
+
+  Args:
+    size: S, the crop's side.
+    track: tracks.Track of the film.
+    seed: of the grain.
+    known: by person of the track, crops uint8 [N, S, S, 3] that show them with nothing before the
+      face; in frames of others nothing is looked for.
+
+  Attributes:
+    hidden: [start, stop, share] of frames in which so much of the lower face lies behind something,
+      in tenths; frames that follow each other are one row.
+    left: [start, stop] of frames that were left as they are, as the mouth is hidden.
+  """
+
+  def __init__(self, size, track, seed, known):
+    self._size, self._track = size, track
+    self._grain = grain.Grain(seed)
+    self._occluders = {person: occluders.Occluders(crops) for person, crops in known.items()}
+    self._next = None
+    self.hidden, self.left = [], []
+
+  def __call__(self, shot, new):
+    """The part of a frame that its shot has, with the made face.
+
+    Args:
+      shot: retake.Shot of the film.
+      new: uint8 [S, S, 3], the made crop.
+
+    Returns:
+      uint8 [h, w, 3], or None if the mouth is hidden: there is nothing to change.
+    """
+    index, crop, track = shot.frame.index, shot.crop, self._track
+    if index != self._next:
+      self._grain.restart()
+      for each in self._occluders.values():
+        each.restart()
+    self._next = index + 1
+    mask = compose.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    look = self._occluders.get(int(track.person[index]))
+    matte = look(crop) if look else np.zeros_like(mask)
+    share = float((mask * matte).sum() / mask.sum())
+    if share >= _NOTICED:
+      _note(self.hidden, index, [max(round(share, 1), .1)])
+    if occluders.hides(matte, track.mouth_box[index]) >= occluders.HIDDEN:
+      _note(self.left, index, [])
+      return None
+    new = np.rint(new + matte[..., None] * (crop.astype(np.float32) - new)).astype(np.uint8)
+    new = compose.match_rim(new, crop, mask)
+    return compose.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
+                         functools.partial(self._grain, index))
+
+
+def _note(rows, index, what):
+  """Appends a frame to rows of [start, stop, *what]."""
+  if rows and rows[-1][1] == index and rows[-1][2:] == what:
+    rows[-1][1] = index + 1
+  else:
+    rows.append([index, index + 1, *what])
