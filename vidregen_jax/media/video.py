@@ -113,13 +113,17 @@ class Frame:
     """The picture some 15 times faster and about 1 grey level darker: for finding faces in."""
     return self._rgb(_DRAFT)
 
-  def _rgb(self, flags: Interpolation) -> np.ndarray:
+  def small(self, width: int, height: int) -> np.ndarray:
+    """The picture at another size, uint8 [height, width, 3] RGB, without a full one on the way."""
+    return self._rgb(Interpolation.AREA, width=width, height=height)
+
+  def _rgb(self, flags: Interpolation, **size: int) -> np.ndarray:
     source = self.source
     if source.format.is_rgb:
-      return source.to_ndarray(format='rgb24')
+      return source.to_ndarray(format='rgb24', **size)
     matrix = _matrix(source.colorspace, source.width, source.height)
     return source.to_ndarray(format='rgb24', src_colorspace=matrix, dst_colorspace=matrix,
-                             interpolation=flags, threads=1)
+                             interpolation=flags, threads=1, **size)
 
 
 def _matrix(color_space: int, width: int, height: int) -> int:
