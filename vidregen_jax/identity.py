@@ -75,8 +75,9 @@ def load(certificate, key) -> Identity:
     raise UserError(f'--key {key} is not the key of the first certificate in {certificate}')
   now = datetime.datetime.now(datetime.UTC)
   if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
-    raise UserError(f'--certificate {certificate} is valid from {leaf.not_valid_before_utc:%Y-%m-%d}'
-                    f' to {leaf.not_valid_after_utc:%Y-%m-%d} only: give one that is valid now')
+    begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    raise UserError(f'--certificate {certificate} is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d} '
+                    'only: give one that is valid now')
   return Identity(chain, _pem(private), _algorithm(private, key))
 
 
@@ -124,7 +125,7 @@ def _keep(path):
 def _made() -> bytes:
   """A new key, its certificate and that of the authority, PEM."""
   authority, private = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-  number = uuid.uuid4().hex[:8]  # no name of a user or a computer: it is seen by all who get a video
+  number = uuid.uuid4().hex[:8]  # no user's or computer's name: whoever gets a video sees it
   names = [f'vidregen_jax {role} {number}' for role in ('local authority', 'local signer')]
   root = _issue(names[0], names[0], authority, authority, is_authority=True)
   leaf = _issue(names[1], names[0], private, authority, is_authority=False)

@@ -114,7 +114,8 @@ class _Encoder:
   """Writes pictures and two sounds into an mp4 in memory."""
 
   def __init__(self, store, width, height, seconds, sounding):
-    self._container = av.open(store, 'w', format='mp4', options={'video_track_timescale': str(TICK)})
+    self._container = av.open(store, 'w', format='mp4',
+                              options={'video_track_timescale': str(TICK)})
     bits = min(int(8 * _BYTES / seconds), _MOST_BITS)
     self._video = self._container.add_stream('libx264', rate=25, options={
       'preset': 'veryfast', 'crf': '25', 'bf': '0', 'g': '24', 'maxrate': str(bits),

@@ -11,21 +11,23 @@ longer or shorter than its span, the picture is retimed to it, and what follows 
 
 Where the source can be joined (H.264 in mp4 or mov), only the frames from a span to the next key
 frame are encoded anew; all others are copied as they are. Beside OUT.mp4, OUT.json says what was
-changed, by which model, with whose consent, and how long each stage took.
+changed, by which model, with whose consent, and how long each stage took; OUT.html shows it. The
+same is signed in OUT.mp4 itself (Content Credentials); `python -m vidregen_jax.inspect` reads them.
 """
 
 import argparse
 import dataclasses
+import functools
 import pathlib
-import resource
 import sys
 import time
 
 import numpy as np
 import tqdm
 
+from vidregen_jax import consent as consents
 from vidregen_jax import film as films
-from vidregen_jax import latents, references, report, retake, soundtrack, spans, system
+from vidregen_jax import latents, papers, references, report, retake, soundtrack, spans, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode, join, video
 
@@ -40,7 +42,7 @@ class Edit:
 
   Attributes:
     source: the video.
-    consent: who is shown, who agreed, on what basis.
+    consent: consent.Consent, of the people who are shown.
     out: where to write.
     new_audio: the new soundtrack; '' with patches.
     spans: (start, stop) seconds; empty for the whole video.
@@ -54,10 +56,12 @@ class Edit:
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
+    signer: identity.Identity that signs what was done; None to leave it unsigned.
+    page: whether to write a page beside the video.
   """
 
   source: str
-  consent: str
+  consent: consents.Consent
   out: str
   new_audio: str = ''
   spans: tuple = ()
@@ -70,6 +74,8 @@ class Edit:
   join: bool = True
   lossless: bool = False
   reconstruct: bool = False
+  signer: papers.Identity | None = None
+  page: bool = False
 
 
 def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
@@ -136,6 +142,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
 
   with (
+    papers.Beside(edit.out) as beside,
     target as writer,
     tqdm.tqdm(total=sum(b - a for a, b in regions), unit='frame', desc='regenerate',
               disable=not show) as bar,
@@ -147,34 +154,33 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
         else:
           writer.replace(frame, image)
       bar.update()
-  said = {
-    'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
-               'frames': film.source.frame_count,
-               'size': [info.width, info.height], 'rate': str(info.rate)},
-    'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
-                        for path in _sounds(edit)],
-              'seconds_past_the_video': round(sound.cut, 3),
-              'why_all_is_encoded': sound.why_all_is_encoded},
-    'out': str(edit.out),
-    'frames': len(track),
-    'retimed': not film.is_the_source,
-    'consent': edit.consent,
-    'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
-    'regenerated_frames': touched,
-    'encoded_frames': regions,
-    'why_all_are_encoded': planned if isinstance(planned, str) else None,
-    'left_out': target.left_out,
-    'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-    'references': stills.tolist(),
-    'fade': edit.fade,
-    'model': machine.digests,
-    'sampler': sampler and dataclasses.asdict(sampler),
-    'seed': edit.seed,
-    'stages': clock.report(),
-    'seconds': round(time.perf_counter() - began, 2),
-    'peak_memory_mb': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-  }
-  report.write_json(pathlib.Path(edit.out).with_suffix('.json'), said)
+    said = {
+      'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
+                 'frames': film.source.frame_count,
+                 'size': [info.width, info.height], 'rate': str(info.rate)},
+      'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
+                          for path in _sounds(edit)],
+                'seconds_past_the_video': round(sound.cut, 3),
+                'why_all_is_encoded': sound.why_all_is_encoded},
+      'out': str(edit.out),
+      'frames': len(track),
+      'retimed': not film.is_the_source,
+      'consent': dataclasses.asdict(edit.consent),
+      'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
+      'regenerated_frames': touched,
+      'encoded_frames': regions,
+      'why_all_are_encoded': planned if isinstance(planned, str) else None,
+      'left_out': target.left_out,
+      'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
+      'references': stills.tolist(),
+      'fade': edit.fade,
+      'model': machine.digests,
+      'sampler': sampler and dataclasses.asdict(sampler),
+      'seed': edit.seed,
+    }
+    affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
+    writer.seal = functools.partial(beside.seal, edit=edit, said=said, film=film, affines=affines,
+                                    clock=clock, began=began)
   return said
 
 
@@ -211,8 +217,7 @@ def parser_of(module, description):
   parser.add_argument('source', metavar='IN.mp4', help='a video of one person talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
-  parser.add_argument('--consent', default='', metavar='TEXT',
-                      help='who is shown, who agreed, on what basis; written into the report')
+  papers.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
   parser.add_argument('--references', default='', metavar='SECONDS',
                       help='times at which the person is seen well, such as 0.5,3.2; default: '
@@ -239,20 +244,22 @@ def asked(given, **fields) -> Edit:
   """The Edit that flags ask for; `fields` are what not all edits have.
 
   Raises:
-    UserError: no consent, or an output that is an input.
+    UserError: no consent, nothing to sign with, or an output that is an input.
   """
-  if not given.consent.strip():
-    raise UserError('--consent is missing: say who is shown, who agreed and on what basis, such '
-                    'as --consent "Ann Lee, who is shown, agreed on 2026-05-01"')
+  consent = consents.given(given.consent, given.consent_file)
+  signer = papers.signer(given.certificate, given.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
   edit = Edit(
-      source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
+      source=given.source, consent=consent, out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
-      join=not given.reencode, lossless=given.lossless, **fields)
-  inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
-  if pathlib.Path(given.out).resolve() in inputs:
-    raise UserError(f'--out {given.out} would replace an input: give another name')
+      join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
+      **fields)
+  inputs = (given.source, *_sounds(edit), given.consent_file, given.certificate, given.key)
+  inputs = [pathlib.Path(path).resolve() for path in inputs if path]
+  for path in papers.paths(given.out):
+    if path.resolve() in inputs:
+      raise UserError(f'--out {given.out} would replace an input, {path}: give another name')
   return edit
 
 
@@ -279,7 +286,8 @@ def carry_out(read, argv) -> int:
           'of the video and were left out')
   if said['retimed']:
     print(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
-  print(f'wrote {given.out} and {pathlib.Path(given.out).with_suffix(".json")}')
+  print(f'wrote {", ".join(str(path) for path in papers.paths(given.out) if path.exists())}; '
+        f'signed by {edit.signer.name}')
   return 0
 
 

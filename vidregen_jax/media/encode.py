@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -48,6 +48,8 @@ class File:
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words.
+    seal: None, or a function that is called with the finished file's path, `.part` still, before
+      it gets its name.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
@@ -56,6 +58,7 @@ class File:
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
     self.left_out: list[str] = []
+    self.seal: Callable[[pathlib.Path], None] | None = None
     if self.path.suffix.lower() not in _SUFFIXES:
       raise errors.UserError(f'{path}: can write {", ".join(_SUFFIXES)} only; choose one of them')
     if not self.path.parent.is_dir():
@@ -190,6 +193,8 @@ class File:
         self._mux_beside(math.inf)
         self._container.close()
         self._check(self._part)
+        if self.seal:
+          self.seal(self._part)
         os.replace(self._part, self.path)
     except BaseException:
       self._discard()
