@@ -89,7 +89,7 @@ function outline(canvas, k, [x, y, w, h], filled) {
   const i = madeFrames.indexOf(k);
   if (i < 0) return;
   const context = canvas.getContext('2d'), scale = canvas.width / w;
-  const colour = getComputedStyle(document.documentElement).getPropertyValue('--made').trim();
+  const tint = getComputedStyle(document.documentElement).getPropertyValue('--tint').trim();
   context.save();
   context.beginPath();
   for (const point of data.outline) {
@@ -97,16 +97,22 @@ function outline(canvas, k, [x, y, w, h], filled) {
     context.lineTo((px + 0.5 - x) * scale, (py + 0.5 - y) * scale);
   }
   context.closePath();
-  context.strokeStyle = context.fillStyle = colour;
-  if (filled) { context.globalAlpha = 0.3; context.fill(); context.globalAlpha = 1; }
-  context.lineWidth = Math.max(1.5, canvas.width / 320);
-  context.stroke();
-  if (filled) context.strokeRect(0, 0, canvas.width, canvas.height);
+  context.fillStyle = tint;
+  if (filled) { context.globalAlpha = 0.25; context.fill(); context.globalAlpha = 1; }
+  // A dark line below the bright one: it is seen on any skin and any background.
+  const width = Math.max(1.5, canvas.width / 320);
+  for (const [style, wide] of [['#000a', 2 * width], [tint, width]]) {
+    context.strokeStyle = style;
+    context.lineWidth = wide;
+    context.stroke();
+    if (filled) context.strokeRect(0, 0, canvas.width, canvas.height);
+  }
   context.restore();
 }
 
 function draw() {
   const k = state.frame, seen = seenOf(k), split = $('wipe').valueAsNumber / 100;
+  document.querySelector('.stage').style.setProperty('--aspect', seen[2] / seen[3]);
   for (const [name, canvas] of Object.entries(canvases)) {
     if (canvas.parentElement.hidden) continue;
     const wide = Math.round(canvas.clientWidth * devicePixelRatio) || seen[2];
@@ -249,7 +255,6 @@ function setUp() {
   lane('faceless', shown(data.faceless));
   lane('cuts', data.parts.slice(1).map((part) => [part.first, part.first]));
   $('faceless-legend').hidden = !data.faceless.length;
-  document.querySelector('.stage').style.setProperty('--single', `${Math.max(60 * data.width / data.height, 40)}vh`);
   for (const input of document.querySelectorAll('input[name=sound]')) {
     input.checked = input.value === state.sound;
     input.disabled = input.value === 'old' && !data.sounds[0] || input.value === 'new' && !data.sounds[1];

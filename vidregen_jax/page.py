@@ -62,10 +62,10 @@ def make(film, edited, said, affines) -> bytes:
 
 def outline() -> np.ndarray:
   """The edge of what is pasted, where half of a pixel is the new one: crop fractions [n, 2]."""
-  size = 256
+  size = 512
   inside = np.uint8(compose.lower_face_mask(size, soft=True) > .5)
   (edge,), _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-  return (cv2.approxPolyDP(edge, .75, True)[:, 0] + .5) / size
+  return (cv2.approxPolyDP(edge, 1.5, True)[:, 0] + .5) / size
 
 
 def _own(name) -> str:
@@ -188,7 +188,7 @@ def _file(row) -> str:
 
 
 def _digest(value) -> str:
-  return f'<p><code>{html.escape(str(value))}</code></p>'
+  return f'<p><code>sha256 {html.escape(str(value))}</code></p>'
 
 
 def _stage(name, row) -> str:
