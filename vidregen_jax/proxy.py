@@ -66,7 +66,8 @@ def choose(touched, times, end: float) -> list[tuple[int, int]]:
   if end - times[0] <= _WHOLE:
     return [(0, len(times))]
   ends = np.r_[times[1:], end]
-  wanted = spans.around([(times[a], ends[b - 1]) for a, b in touched], _CONTEXT)
+  around = spans.around([(times[a], ends[b - 1]) for a, b in touched], _CONTEXT)
+  wanted = [(max(a, float(times[0])), min(b, end)) for a, b in around]
   most = _HEIGHTS[-1][0]
   if sum(b - a for a, b in wanted) > most:
     wanted = wanted[:int(most / (2 * _CONTEXT))]
