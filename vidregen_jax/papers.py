@@ -80,7 +80,7 @@ def paths(out: str | os.PathLike) -> list[pathlib.Path]:
 
 
 def add_flags(parser) -> None:
-  """Adds the flags of consent, of who signs, and of the page to an argparse parser."""
+  """Adds the flags of consent, signature, page and preview to an argparse parser."""
   parser.add_argument('--consent', metavar='TEXT',
                       help='who is shown, who agreed, on what basis; written into the report, the '
                            'page and the credentials')
@@ -90,6 +90,9 @@ def add_flags(parser) -> None:
                       help="to sign with, the signer's first; default: one that this computer "
                            'makes for itself on first use')
   parser.add_argument('--key', metavar='KEY.pem', help='of the certificate')
+  parser.add_argument('--preview', default='', metavar='SHEET.png',
+                      help='write no video but a sheet of stills from the first second of every '
+                           'stretch, .png or .jpg')
   parser.add_argument('--no_page', action='store_true', help='write no OUT.html')
 
 

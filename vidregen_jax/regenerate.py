@@ -27,7 +27,17 @@ import tqdm
 
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
-from vidregen_jax import latents, papers, references, report, retake, soundtrack, spans, system
+from vidregen_jax import (
+  latents,
+  papers,
+  preview,
+  references,
+  report,
+  retake,
+  soundtrack,
+  spans,
+  system,
+)
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode, join, video
 
@@ -58,6 +68,7 @@ class Edit:
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
     signer: identity.Identity that signs what was done; None to leave it unsigned.
     page: whether to write a page beside the video.
+    preview: where to write a sheet of stills, and then nothing else; '' for the video.
   """
 
   source: str
@@ -76,6 +87,7 @@ class Edit:
   reconstruct: bool = False
   signer: papers.Identity | None = None
   page: bool = False
+  preview: str = ''
 
 
 def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
@@ -87,7 +99,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     show: whether to draw progress bars.
 
   Returns:
-    The report that is also written beside the video.
+    The report that is also written beside the video; of a preview, how many 'stretches' there are.
 
   Raises:
     UserError: a mistake in what is asked for; nothing is written then.
@@ -108,6 +120,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
+  if edit.preview:
+    preview.check(edit.preview)
 
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
   with clock('track faces', max(int(spans.frames(looked_at, film.times).sum()), 1)):
@@ -140,6 +154,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   with clock('references', len(stills)):
     person = encoder.stills(film.crops(stills, track, models.codec.size))
   take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, person, clock)
+  if edit.preview:
+    return {'stretches': preview.write(edit.preview, take, runs, track, edit.fade)}
 
   with (
     papers.Beside(edit.out) as beside,
@@ -254,12 +270,14 @@ def asked(given, **fields) -> Edit:
       source=given.source, consent=consent, out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
       join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
-      **fields)
+      preview=given.preview, **fields)
   inputs = (given.source, *_sounds(edit), given.consent_file, given.certificate, given.key)
   inputs = [pathlib.Path(path).resolve() for path in inputs if path]
   for path in papers.paths(given.out):
     if path.resolve() in inputs:
       raise UserError(f'--out {given.out} would replace an input, {path}: give another name')
+  if given.preview and pathlib.Path(given.preview).resolve() in inputs:
+    raise UserError(f'--preview {given.preview} would replace an input: give another name')
   return edit
 
 
@@ -274,6 +292,9 @@ def carry_out(read, argv) -> int:
   except KeyboardInterrupt:
     print('\ninterrupted: nothing was written', file=sys.stderr)
     return 130
+  if edit.preview:
+    print(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no video')
+    return 0
   for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
                'seconds'):
     print(f'{name}: {said[name]}')
