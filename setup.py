@@ -1,6 +1,12 @@
 """Packaging. The core runs `regenerate`; training, rendering, checking, timing are extras."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
+
+PACKAGE = pathlib.Path(__file__).parent / 'vidregen_jax'
+VERSION = re.search("__version__ = '(.+)'", (PACKAGE / '__init__.py').read_text())[1]
 
 CORE = [
   'absl-py>=2.1',
@@ -45,7 +51,7 @@ TALKERS = [
 
 setup(
   name='vidregen_jax',
-  version='0.1.0',
+  version=VERSION,
   description='Lip-sync video editing and translation: a streaming flow-matching model in JAX',
   license='Apache-2.0',
   license_files=['LICENSE', 'NOTICE'],

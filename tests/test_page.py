@@ -359,6 +359,17 @@ def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
     assert abs(loudest - tone) < 5
 
 
+def test_the_film_has_a_budget(tmp_path, monkeypatch):
+  noise = np.random.default_rng(0).integers(0, 255, (COUNT, HEIGHT, WIDTH, 3), np.uint8)
+  encode.write_clip(tmp_path / 'noise.mp4', noise, 25, np.zeros(4 * 16_000, np.float32), 16_000)
+  film = films.Film.of(video.probe(tmp_path / 'noise.mp4'))
+  size = lambda: len(proxy.make(film, tmp_path / 'noise.mp4', [(30, 45)]).data)
+  free = size()
+  monkeypatch.setattr(proxy, '_BYTES', free // 4)
+  # What is in the encoder's buffer at the end counts for a second of four here.
+  assert size() < 1.25 * free // 4
+
+
 def test_the_data_is_json_whatever_is_said(files):
   text = written(files, 'page.html').read_text()
   data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1]

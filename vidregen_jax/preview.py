@@ -58,7 +58,7 @@ def write(path, take, runs, track, fade: float) -> int:
       tiles[frame.index] = [_mouth(picture, affine) for picture in (frame.image, image)]
   rows = []
   for run, moments in zip(runs, wanted, strict=False):
-    begin, end = track.times[run.start], track.times[run.stop - 1]
+    begin, end = track.times[[run.start, min(run.stop, len(track) - 1)]]
     rows.append(_text([(12, f'{begin:.2f} to {end:.2f} s: source above, edit below')], _INK))
     for pictures in zip(*(tiles[index] for index in moments), strict=True):
       rows.append(_filled(np.concatenate(pictures, 1)))

@@ -14,13 +14,12 @@ import os
 import pathlib
 import signal
 import threading
-from importlib import metadata
 
 import c2pa
 import cv2
 import numpy as np
 
-from vidregen_jax import identity
+from vidregen_jax import __version__, identity
 from vidregen_jax.errors import UserError
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
@@ -46,7 +45,7 @@ def manifest(said) -> dict:
   Args:
     said: the report of `regenerate`.
   """
-  agent = {'name': 'vidregen_jax', 'version': metadata.version('vidregen_jax')}
+  agent = {'name': 'vidregen_jax', 'version': __version__}
   regions = [{'type': 'temporal', 'time': {'type': 'npt', 'start': str(a), 'end': str(b)}}
              for a, b in said['spans']]
   changes = [{'description': what, 'region': regions} for what in (

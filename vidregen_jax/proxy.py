@@ -19,8 +19,9 @@ from vidregen_jax import spans
 from vidregen_jax.media import audio, video
 
 TICK = 10_000  # units of `Proxy.clock` in a second
-# A page is mailed and kept, so all of it takes 25 MB at most, which base64 makes of 18.
-_BYTES = 16_000_000
+# A page is mailed and kept, so all of it takes 25 MB at most, 24 of which base64 makes of these.
+_BYTES = 18_000_000
+_SOUND_BITS = 64_000  # a second
 _MOST_BITS = 8_000_000  # a second
 _WHOLE = 60.0  # seconds: a longer video is shown around its spans only
 _CONTEXT = 2.0
@@ -117,10 +118,10 @@ class _Encoder:
   def __init__(self, store, width, height, seconds, sounding):
     self._container = av.open(store, 'w', format='mp4',
                               options={'video_track_timescale': str(TICK)})
-    bits = min(int(8 * _BYTES / seconds), _MOST_BITS)
+    bits = min(int(.95 * 8 * _BYTES / seconds) - _SOUND_BITS * sounding, _MOST_BITS)
     self._video = self._container.add_stream('libx264', rate=25, options={
       'preset': 'veryfast', 'crf': '25', 'bf': '0', 'g': '24', 'maxrate': str(bits),
-      'bufsize': str(2 * bits)})
+      'bufsize': str(bits)})
     self._video.width, self._video.height, self._video.pix_fmt = 2 * width, height, 'yuv420p'
     context = self._video.codec_context
     context.time_base = self._video.time_base = Fraction(1, TICK)
@@ -129,7 +130,7 @@ class _Encoder:
     self._audio, self._heard = None, 0
     if sounding:
       self._audio = self._container.add_stream('aac', rate=_RATE, layout='stereo')
-      self._audio.bit_rate = 96_000
+      self._audio.bit_rate = _SOUND_BITS
 
   def __enter__(self):
     return self
