@@ -79,3 +79,10 @@ def test_what_c2pa_does_not_take_is_told_before_the_work(tmp_path):
   (tmp_path / 'key.pem').write_bytes(identity._pem(private))
   with pytest.raises(UserError, match='C2PA does not sign with this certificate'):
     papers.signer(str(tmp_path / 'chain.pem'), str(tmp_path / 'key.pem'))
+
+
+def test_a_folder_that_is_none_is_told(tmp_path, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'file'))
+  with pytest.raises(UserError, match='set XDG_CONFIG_HOME'):
+    identity.local()

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import cv2
 import fake_report
 import numpy as np
 import pytest
@@ -226,6 +227,10 @@ def test_the_keyboard_does_it_all(shown):
   assert shown.get_attribute('#play', 'aria-label') == 'Pause'
   press('Space')
   assert shown.get_attribute('#play', 'aria-label') == 'Play'
+  # Who speaks to the computer can do without letters.
+  shown.uncheck('#letters')
+  press('r')
+  assert shown.get_attribute('#reveal', 'aria-pressed') == 'true'
   # Space on a button is the button's, once.
   shown.focus('#reveal')
   press('Space')
@@ -357,6 +362,23 @@ def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
   for side, tone in zip(samples, (440, 880), strict=True):
     loudest = np.argmax(np.abs(np.fft.rfft(side[rate:3 * rate]))) / 2
     assert abs(loudest - tone) < 5
+
+
+@pytest.mark.parametrize('turn', [0, 90, 180, 270])
+def test_a_turned_picture_and_its_outlines_agree(turn):
+  info = video.VideoInfo('', 320, 160, 25, 1 / 25, rotation=turn, sample_aspect_ratio=1.5)
+  picture = np.zeros((160, 320, 3), np.uint8)
+  picture[30:51, 200:221] = 255  # around 210 across and 40 down
+
+  class Frame:
+    def small(self, width, height):
+      return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+  view, (width, height) = proxy._view(info, 120)
+  seen = proxy._turned(Frame(), info, width, height)
+  assert seen.shape == (height, width, 3)
+  assert sorted((width, height)) == [120, 360] if turn % 180 == 0 else [40, 120]
+  down, across = np.argwhere(seen[..., 0] > 128).mean(0)
+  np.testing.assert_allclose(view @ (210, 40, 1), (across, down), atol=.6)
 
 
 def test_the_film_has_a_budget(tmp_path, monkeypatch):

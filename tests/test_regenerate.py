@@ -1,6 +1,7 @@
 """The editor's promises, with an untrained system: what was not asked for stays."""
 
 import json
+import os
 import pathlib
 import resource
 import signal
@@ -307,7 +308,8 @@ def wrong(tmp_path_factory, clip):
     ({'fade': '9'}, '--fade 9 is not between'),
 ])
 def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, other, checkpoint,
-                                                  tmp_path, capsys):
+                                                  tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('TMPDIR', str(tmp_path))
   given = {'source': str(clip), 'audio': str(other), 'span': '0.60-1.00', 'consent': CONSENT,
            'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
   given |= {name: value and value.format(wrong=wrong) for name, value in change.items()}
@@ -334,8 +336,8 @@ def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
     system.load(folder)
 
 
-def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
-  folder = pathlib.Path(__file__).parents[1]
+def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path, tmp_path_factory):
+  folder, temporary = pathlib.Path(__file__).parents[1], tmp_path_factory.mktemp('temporary')
   # A shell's background jobs ignore Ctrl-C, and so would what they start: this one shall hear it.
   program = ('import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
              'from vidregen_jax import regenerate; sys.exit(regenerate.main(sys.argv[1:]))')
@@ -343,7 +345,8 @@ def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
       [sys.executable, '-c', program, str(clip), '--audio', str(other),
        '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4'),
        '--steps', '200'],
-      cwd=folder, stderr=subprocess.PIPE, text=True)
+      cwd=folder, stderr=subprocess.PIPE, text=True,
+      env=os.environ | {'TMPDIR': str(temporary)})
   deadline = time.monotonic() + 120
   while not list(tmp_path.iterdir()) and time.monotonic() < deadline and process.poll() is None:
     time.sleep(0.05)
@@ -351,4 +354,4 @@ def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
   _, errors = process.communicate(timeout=120)
   assert process.returncode == 130, errors
   assert 'nothing was written' in errors
-  assert not list(tmp_path.iterdir())
+  assert not list(tmp_path.iterdir()) and not list(temporary.iterdir())

@@ -95,8 +95,8 @@ def local() -> Identity:
     private = serialization.load_pem_private_key(data, None)
     chain = b''.join(c.public_bytes(_PEM) for c in x509.load_pem_x509_certificates(data))
   except OSError as error:
-    raise UserError(f'{path}: cannot be made or read ({error.strerror}); make {path.parent} yours, '
-                    'or sign with --certificate and --key') from error
+    raise UserError(f'{path}: cannot be made or read ({error.strerror}); set XDG_CONFIG_HOME to a '
+                    'folder of yours, or sign with --certificate and --key') from error
   except ValueError as error:
     raise UserError(f'{path} is damaged: delete it to have another one made') from error
   return Identity(chain, _pem(private), _algorithm(private, path), local=True)

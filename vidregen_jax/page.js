@@ -302,7 +302,8 @@ function key(event) {
   };
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   // A control's own keys are its own: Space presses a button, arrows choose among radio buttons.
-  if (!(name in keys) || name === ' ' && ['button', 'summary', 'radio'].includes(kind)) return;
+  if (/^[a-z]$/.test(name) && !$('letters').checked) return;
+  if (!(name in keys) || name === ' ' && ['button', 'summary', 'radio', 'checkbox'].includes(kind)) return;
   if (name.startsWith('Arrow') && (kind === 'radio' || on === $('wipe'))) return;
   event.preventDefault();
   keys[name]();
