@@ -1,11 +1,19 @@
 """Packaging. The core runs `regenerate`; training, rendering, checking, timing are extras."""
 
+import pathlib
+import re
+
 from setuptools import find_packages, setup
+
+PACKAGE = pathlib.Path(__file__).parent / 'vidregen_jax'
+VERSION = re.search("__version__ = '(.+)'", (PACKAGE / '__init__.py').read_text())[1]
 
 CORE = [
   'absl-py>=2.1',
   'ai-edge-litert>=2.1',
   'av>=15.0',
+  'c2pa-python>=0.38',
+  'cryptography>=44.0',
   'flax>=0.12.0',
   'huggingface_hub>=0.34',
   'jax>=0.10.1,!=0.10.2',  # 0.10.2 miscompiles some depthwise convolutions on CPU
@@ -43,13 +51,13 @@ TALKERS = [
 
 setup(
   name='vidregen_jax',
-  version='0.1.0',
+  version=VERSION,
   description='Lip-sync video editing and translation: a streaming flow-matching model in JAX',
   license='Apache-2.0',
   license_files=['LICENSE', 'NOTICE'],
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
-  package_data={'vidregen_jax.media': ['*.tflite']},
+  package_data={'vidregen_jax': ['page.*'], 'vidregen_jax.media': ['*.tflite']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,
@@ -59,6 +67,6 @@ setup(
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'transformers>=4.57'],
-    'test': [*TRAIN, *TALKERS, 'pytest>=8.3', 'ruff>=0.12'],
+    'test': [*TRAIN, *TALKERS, 'playwright>=1.50', 'pytest>=8.3', 'ruff>=0.12'],
   },
 )

@@ -32,3 +32,12 @@ def pack_folder():
 def whisper_folder():
   """The folder of the Whisper encoder that the repository carries."""
   return ROOT / 'checkpoints' / 'whisper-base'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def settings_folder(tmp_path_factory):
+  """What tests sign with is no user's."""
+  folder = tmp_path_factory.mktemp('settings')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('XDG_CONFIG_HOME', str(folder))
+    yield folder

@@ -1,17 +1,20 @@
 """The editor's promises, with an untrained system: what was not asked for stays."""
 
 import json
+import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import regenerate, system, translate
+from vidregen_jax import inspect, regenerate, system, translate
 from vidregen_jax.media import audio, encode, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
@@ -203,7 +206,7 @@ def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkp
 
 def test_the_report_says_what_was_done(edited, clip):
   report = json.loads(edited.with_suffix('.json').read_text())
-  assert report['consent'] == CONSENT
+  assert report['consent']['statement'] == CONSENT
   assert report['spans'] == [[0.6, 1.0]]
   (start, stop), = report['regenerated_frames']
   times = decode(clip)[1]
@@ -211,6 +214,49 @@ def test_the_report_says_what_was_done(edited, clip):
   assert {'track faces', 'decode', 'crop', 'encode', 'generate', 'paste', 'write'} <= set(
       report['stages'])
   assert not any(start - 4 <= i < stop + 4 for i in report['references'])
+
+
+def test_what_was_done_is_signed_and_shown(edited):
+  assert {path.suffix for path in edited.parent.iterdir()} == {'.mp4', '.json', '.html'}
+  seen = inspect.look(edited)
+  assert seen['valid'] and seen['report'] == edited.with_suffix('.json').name
+  assert seen['edit']['spans'] == [[0.6, 1.0]]
+  assert CONSENT in edited.with_suffix('.html').read_text()
+
+
+def test_a_preview_is_a_sheet_and_no_video(clip, other, checkpoint, tmp_path, capsys,
+                                           monkeypatch):
+  monkeypatch.setenv('TMPDIR', str(tmp_path))
+  sheet = tmp_path / 'sheet.png'
+  assert regenerate.main([
+      str(clip), '--audio', str(other), '--span', '0.20-0.60', '--span', '0.80-2.20',
+      '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4'),
+      '--preview', str(sheet)]) == 0
+  assert list(tmp_path.iterdir()) == [sheet]
+  assert 'beginning of 2 stretches' in capsys.readouterr().out
+  picture = cv2.imread(str(sheet)).astype(int)
+  height = (len(picture) - 4 * 36) // 4
+  (first, second), (third, fourth) = ([
+      picture[top + i * height:top + (i + 1) * height] for i in range(2)]
+      for top in (36, len(picture) // 2 + 36))
+  for source, made in ((first, second), (third, fourth)):
+    assert source.std() > 10 and np.abs(source - made).mean() > 1
+
+
+@pytest.mark.parametrize('share', [0.3, 0.99])  # it gets full while writing, and while signing
+def test_a_full_disk_leaves_nothing(share, edited, clip, other, checkpoint, tmp_path, capsys,
+                                    monkeypatch):
+  monkeypatch.setenv('TMPDIR', str(tmp_path))
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (round(share * edited.stat().st_size), limit[1]))
+  try:
+    status = regenerate.main([
+        str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+        '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4')])
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert status == 2 and 'out.mp4: cannot be written (' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_gives_the_same_video(edited, checkpoint, clip, other, tmp_path):
@@ -225,6 +271,7 @@ def wrong(tmp_path_factory, clip):
   """Files that are not what they should be."""
   folder = tmp_path_factory.mktemp('wrong')
   (folder / 'text.mp4').write_text('not a media file')
+  (folder / 'ann.json').write_text('{"who": "Ann Lee"}')
   noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
   sound = np.zeros((1, 48_000), np.float32)
   encode.write_clip(folder / 'faceless.mp4', noise, 25, sound, 16_000)
@@ -249,7 +296,14 @@ def wrong(tmp_path_factory, clip):
     ({'span': 'now'}, 'START-END'),
     ({'span': '0.6-1', 'whole': None}, '--span and --whole exclude'),
     ({'checkpoint': 'absent'}, 'no exported generator'),
-    ({'consent': ' '}, '--consent is missing'),
+    ({'consent': ' '}, '--consent is empty'),
+    ({'consent': None}, '--consent is missing'),
+    ({'consent_file': '{wrong}/text.mp4'}, 'exclude each other'),
+    ({'certificate': '{wrong}/text.mp4'}, 'belong together'),
+    ({'certificate': '{wrong}/text.mp4', 'key': '{wrong}/text.mp4'}, 'holds no certificate'),
+    ({'out': '{wrong}/ann.mp4', 'consent': None, 'consent_file': '{wrong}/ann.json'},
+     'would replace an input'),
+    ({'preview': '{wrong}/sheet.gif'}, 'choose one of them'),
     ({'out': 'absent/out.mp4'}, 'no such folder'),
     ({'out': '{wrong}/out.gif'}, 'choose one of them'),
     ({'out': '/proc/out.mp4'}, 'cannot be written'),
@@ -268,7 +322,8 @@ def wrong(tmp_path_factory, clip):
     ({'fade': '9'}, '--fade 9 is not between'),
 ])
 def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, other, checkpoint,
-                                                  tmp_path, capsys):
+                                                  tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('TMPDIR', str(tmp_path))
   given = {'source': str(clip), 'audio': str(other), 'span': '0.60-1.00', 'consent': CONSENT,
            'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
   given |= {name: value and value.format(wrong=wrong) for name, value in change.items()}
@@ -295,8 +350,8 @@ def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
     system.load(folder)
 
 
-def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
-  folder = pathlib.Path(__file__).parents[1]
+def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path, tmp_path_factory):
+  folder, temporary = pathlib.Path(__file__).parents[1], tmp_path_factory.mktemp('temporary')
   # A shell's background jobs ignore Ctrl-C, and so would what they start: this one shall hear it.
   program = ('import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
              'from vidregen_jax import regenerate; sys.exit(regenerate.main(sys.argv[1:]))')
@@ -304,7 +359,8 @@ def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
       [sys.executable, '-c', program, str(clip), '--audio', str(other),
        '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4'),
        '--steps', '200'],
-      cwd=folder, stderr=subprocess.PIPE, text=True)
+      cwd=folder, stderr=subprocess.PIPE, text=True,
+      env=os.environ | {'TMPDIR': str(temporary)})
   deadline = time.monotonic() + 120
   while not list(tmp_path.iterdir()) and time.monotonic() < deadline and process.poll() is None:
     time.sleep(0.05)
@@ -312,4 +368,4 @@ def test_ctrl_c_leaves_no_half_file(checkpoint, clip, other, tmp_path):
   _, errors = process.communicate(timeout=120)
   assert process.returncode == 130, errors
   assert 'nothing was written' in errors
-  assert not list(tmp_path.iterdir())
+  assert not list(tmp_path.iterdir()) and not list(temporary.iterdir())

@@ -1,1 +1,3 @@
 """Lip-sync video editing: a causal codec and a streaming flow-matching generator, in JAX."""
+
+__version__ = '0.1.0'

@@ -19,7 +19,7 @@ import pathlib
 import numpy as np
 import tqdm
 
-from vidregen_jax import regenerate
+from vidregen_jax import consent, regenerate
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio, tracks
@@ -106,8 +106,8 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
       edit = regenerate.Edit(
-          str(clip.path), 'rendered people', str(out), str(heard.path), spans, seed=seed,
-          overrides=overrides, reconstruct=sound == 'codec')
+          str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
+          seed=seed, overrides=overrides, reconstruct=sound == 'codec')
       said = regenerate.regenerate(edit, machine, show=False)
       seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3

@@ -14,7 +14,8 @@ says either of these in a file: see `edit_list`.
 Where the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames
 from a span to the next key frame are encoded anew; all others are copied as they are. Beside
 OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how long each stage
-took.
+took; OUT.html shows it. The same is signed in OUT.mp4 itself (Content Credentials); `python -m
+vidregen_jax.inspect` reads them.
 """
 
 import argparse
@@ -22,7 +23,6 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import resource
 import sys
 import time
 
@@ -34,7 +34,9 @@ from vidregen_jax import (
   choice,
   edit_list,
   latents,
+  papers,
   pasting,
+  preview,
   references,
   report,
   retake,
@@ -43,6 +45,7 @@ from vidregen_jax import (
   speaking,
   system,
 )
+from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, containers, encode, join, video
@@ -61,7 +64,7 @@ class Edit:
 
   Attributes:
     source: the video.
-    consent: who is shown, who agreed, on what basis.
+    consent: consent.Consent, of the people who are shown.
     out: where to write.
     new_audio: the new soundtrack; '' with patches.
     spans: (start, stop) seconds; empty for the whole video.
@@ -77,10 +80,13 @@ class Edit:
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
+    signer: identity.Identity that signs what was done; None to leave it unsigned.
+    page: whether to write a page beside the video.
+    preview: where to write a sheet of stills, and then nothing else; '' for the video.
   """
 
   source: str
-  consent: str
+  consent: consents.Consent
   out: str
   new_audio: str = ''
   spans: tuple = ()
@@ -95,6 +101,9 @@ class Edit:
   join: bool = True
   lossless: bool = False
   reconstruct: bool = False
+  signer: papers.Identity | None = None
+  page: bool = False
+  preview: str = ''
 
 
 def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
@@ -106,7 +115,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     show: whether to draw progress bars.
 
   Returns:
-    The report that is also written beside the video.
+    The report that is also written beside the video; of a preview, how many 'stretches' there are.
 
   Raises:
     UserError: a mistake in what is asked for; nothing is written then.
@@ -130,6 +139,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
+  if edit.preview:
+    preview.check(edit.preview)
 
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
   in_spans = spans.frames(wanted, film.times)
@@ -170,6 +181,8 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
       for person in stills}
   paster = pasting.Paster(models.codec.size, track, edit.seed, known)
   take = retake.Retake(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
+  if edit.preview:
+    return {'stretches': preview.write(edit.preview, take, paster, runs, track, edit.fade)}
 
   def write(shot, made):
     image = None
@@ -183,49 +196,48 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
         target.replace(shot.frame, image, shot.at)
     bar.update()
 
-  with (
-    target,
-    tqdm.tqdm(total=sum(b - a for a, b in regions), unit='frame', desc='regenerate',
-              disable=not show) as bar,
-    contextlib.closing(take.frames(runs, regions)) as frames,
-    ahead.Behind(write, _BEHIND) as writing,
-  ):
-    for shot, made in frames:
-      with clock('wait for encode', 1):
-        writing.put(shot, made)
-  said = {
-    'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
-               'frames': film.source.frame_count,
-               'size': [info.width, info.height], 'rate': str(info.rate)},
-    'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
-                        for path in _sounds(edit)],
-              'seconds_past_the_video': round(sound.cut, 3),
-              'why_all_is_encoded': sound.why_all_is_encoded},
-    'out': str(edit.out),
-    'frames': len(track),
-    'retimed': not film.is_the_source,
-    'consent': edit.consent,
-    'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
-    'regenerated_frames': touched,
-    'encoded_frames': regions,
-    'why_all_are_encoded': planned if isinstance(planned, str) else None,
-    'left_out': target.left_out,
-    'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-    'skipped': choice.skipped(track, in_spans),
-    'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
-    'face': chosen.said,
-    'occluded': paster.hidden,
-    'frames_left_as_occluded': paster.left,
-    'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
-    'fade': edit.fade,
-    'model': machine.digests,
-    'sampler': sampler and dataclasses.asdict(sampler),
-    'seed': edit.seed,
-    'stages': clock.report(),
-    'seconds': round(time.perf_counter() - began, 2),
-    'peak_memory_mb': round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-  }
-  report.write_json(pathlib.Path(edit.out).with_suffix('.json'), said)
+  with papers.Beside(edit.out) as beside, target:
+    with (
+      tqdm.tqdm(total=sum(b - a for a, b in regions), unit='frame', desc='regenerate',
+                disable=not show) as bar,
+      contextlib.closing(take.frames(runs, regions)) as frames,
+      ahead.Behind(write, _BEHIND) as writing,
+    ):
+      for shot, made in frames:
+        with clock('wait for encode', 1):
+          writing.put(shot, made)
+    said = {
+      'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
+                 'frames': film.source.frame_count,
+                 'size': [info.width, info.height], 'rate': str(info.rate)},
+      'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
+                          for path in _sounds(edit)],
+                'seconds_past_the_video': round(sound.cut, 3),
+                'why_all_is_encoded': sound.why_all_is_encoded},
+      'out': str(edit.out),
+      'frames': len(track),
+      'retimed': not film.is_the_source,
+      'consent': dataclasses.asdict(edit.consent),
+      'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
+      'regenerated_frames': touched,
+      'encoded_frames': regions,
+      'why_all_are_encoded': planned if isinstance(planned, str) else None,
+      'left_out': target.left_out,
+      'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
+      'skipped': choice.skipped(track, in_spans),
+      'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
+      'face': chosen.said,
+      'occluded': paster.hidden,
+      'frames_left_as_occluded': paster.left,
+      'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
+      'fade': edit.fade,
+      'model': machine.digests,
+      'sampler': sampler and dataclasses.asdict(sampler),
+      'seed': edit.seed,
+    }
+    affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
+    target.seal = functools.partial(beside.seal, edit=edit, said=said, film=film, affines=affines,
+                                    clock=clock, began=began)
   return said
 
 
@@ -306,8 +318,7 @@ def parser_of(module, description):
   parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
-  parser.add_argument('--consent', default='', metavar='TEXT',
-                      help='who is shown, who agreed, on what basis; written into the report')
+  papers.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
   parser.add_argument('--references', default='', metavar='SECONDS',
                       help='times at which the person is seen well, such as 0.5,3.2; default: '
@@ -343,21 +354,25 @@ def asked(given, **fields) -> Edit:
   """The Edit that flags ask for; `fields` are what not all edits have.
 
   Raises:
-    UserError: no consent, or an output that is an input.
+    UserError: no consent, nothing to sign with, or an output that is an input.
   """
-  if not given.consent.strip():
-    raise UserError('--consent is missing: say who is shown, who agreed and on what basis, such '
-                    'as --consent "Ann Lee, who is shown, agreed on 2026-05-01"')
+  consent = consents.given(given.consent, given.consent_file)
+  signer = papers.signer(given.certificate, given.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
   edit = Edit(
-      source=given.source, consent=given.consent.strip(), out=given.out, seed=given.seed,
+      source=given.source, consent=consent, out=given.out, seed=given.seed,
       overrides=overrides, references=references.parse(given.references), fade=given.fade,
       face=choice.parse(given.face), keep_occluders=given.keep_occluders,
-      join=not given.reencode, lossless=given.lossless, **fields)
-  inputs = [pathlib.Path(path).resolve() for path in (given.source, *_sounds(edit))]
-  if pathlib.Path(given.out).resolve() in inputs:
-    raise UserError(f'--out {given.out} would replace an input: give another name')
+      join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
+      preview=given.preview, **fields)
+  inputs = (given.source, *_sounds(edit), given.consent_file, given.certificate, given.key)
+  inputs = [pathlib.Path(path).resolve() for path in inputs if path]
+  for path in papers.paths(given.out):
+    if path.resolve() in inputs:
+      raise UserError(f'--out {given.out} would replace an input, {path}: give another name')
+  if given.preview and pathlib.Path(given.preview).resolve() in inputs:
+    raise UserError(f'--preview {given.preview} would replace an input: give another name')
   return edit
 
 
@@ -373,6 +388,9 @@ def carry_out(read, argv) -> int:
   except KeyboardInterrupt:
     print('\ninterrupted: nothing was written', file=sys.stderr)
     return 130
+  if edit.preview:
+    print(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no video')
+    return 0
   for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
                'seconds'):
     print(f'{name}: {said[name]}')
@@ -392,7 +410,8 @@ def carry_out(read, argv) -> int:
           'of the video and were left out')
   if said['retimed']:
     print(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
-  print(f'wrote {given.out} and {pathlib.Path(given.out).with_suffix(".json")}')
+  print(f'wrote {", ".join(str(path) for path in papers.paths(given.out) if path.exists())}; '
+        f'signed by {edit.signer.name}')
   return 0
 
 

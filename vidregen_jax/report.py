@@ -49,6 +49,11 @@ def digest(path):
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
+def as_json(value):
+  """Bytes of a JSON value, as people can read it."""
+  return (json.dumps(value, indent=2) + '\n').encode()
+
+
 def write_json(path, value, put=os.replace):
   """Writes a JSON file that appears whole or not at all.
 
@@ -63,7 +68,7 @@ def write_json(path, value, put=os.replace):
   """
   part = beside(path)
   try:
-    part.write_text(json.dumps(value, indent=2) + '\n')
+    part.write_bytes(as_json(value))
     put(part, path)
   except FileExistsError:
     raise

@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -50,6 +50,8 @@ class File:
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words.
+    seal: None, or a function that is called with the finished file's path, `.part` still, before
+      it gets its name.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
@@ -59,6 +61,7 @@ class File:
     self._time_base, self._audio, self._keep = time_base, audio, keep
     self.left_out: list[str] = []
     self._kind = containers.of(path)
+    self.seal: Callable[[pathlib.Path], None] | None = None
     if not self.path.parent.is_dir():
       raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
     self._part = self.path.with_name(f'.{self.path.stem}.{os.getpid()}.part{self.path.suffix}')
@@ -240,6 +243,8 @@ class File:
         self._mux_beside(math.inf)
         self._container.close()
         self._check(self._part)
+        if self.seal:
+          self.seal(self._part)
         os.replace(self._part, self.path)
     except BaseException:
       self._discard()

@@ -133,12 +133,16 @@ class Frame:
     """The YUV matrix in force, as of `VideoInfo`."""
     return _matrix(self.source.colorspace, self.source.width, self.source.height)
 
-  def _rgb(self, flags: Interpolation) -> np.ndarray:
+  def small(self, width: int, height: int) -> np.ndarray:
+    """The picture at another size, uint8 [height, width, 3] RGB, without a full one on the way."""
+    return self._rgb(Interpolation.AREA, width=width, height=height)
+
+  def _rgb(self, flags: Interpolation, **size: int) -> np.ndarray:
     source = self.source
     if source.format.is_rgb:
-      return source.to_ndarray(format='rgb24')
+      return source.to_ndarray(format='rgb24', **size)
     return source.to_ndarray(format='rgb24', src_colorspace=self.matrix,
-                             dst_colorspace=self.matrix, interpolation=flags, threads=1)
+                             dst_colorspace=self.matrix, interpolation=flags, threads=1, **size)
 
 
 def _matrix(color_space: int, width: int, height: int) -> int:

@@ -1,0 +1,37 @@
+"""Consent: in words or in a file, never without any."""
+
+import hashlib
+
+import pytest
+
+from vidregen_jax import consent
+from vidregen_jax.errors import UserError
+
+
+def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):
+  said = consent.given(' Ann Lee agreed ', None)
+  assert said.statement == 'Ann Lee agreed' and said.file is None
+  assert said.sha256 == hashlib.sha256(b'Ann Lee agreed').hexdigest()
+  path = tmp_path / 'ann.json'
+  path.write_text('{"who": "Ann Lee, 1 Example Street"}')
+  kept = consent.given(None, path)
+  assert kept.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+  assert 'Example Street' not in repr(kept)
+
+
+@pytest.mark.parametrize(('words', 'name', 'data', 'cause'), [
+  (None, None, b'', '--consent is missing'),
+  ('  ', None, b'', '--consent is empty'),
+  ('yes', 'a.txt', b'yes', 'exclude each other'),
+  (None, 'absent.txt', None, 'cannot be read'),
+  (None, 'a.txt', b' \n', 'is empty'),
+  (None, 'a.json', b'{}', 'is empty'),
+  (None, 'a.json', b'{"who": ', 'is not JSON'),
+  (None, 'a.txt', b'\xff\xfe\x00', 'not text in UTF-8'),
+])
+def test_what_is_no_consent_is_refused(words, name, data, cause, tmp_path):
+  path = name and tmp_path / name
+  if path and data is not None:
+    path.write_bytes(data)
+  with pytest.raises(UserError, match=cause):
+    consent.given(words, path)

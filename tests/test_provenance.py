@@ -1,0 +1,208 @@
+"""Content Credentials: signing changes no picture, and whoever changes one is found out."""
+
+import hashlib
+import http.server
+import json
+import os
+import resource
+import shutil
+import signal
+import threading
+
+import av
+import fake_report
+import pytest
+
+from vidregen_jax import identity, inspect, provenance
+
+
+@pytest.fixture(scope='session')
+def clip(pack_folder):
+  return sorted((pack_folder / 'test').glob('*.mp4'))[0]
+
+
+def sign(source, out, **changes):
+  """Signs a file as an edit of a source, with what would be written beside it."""
+  report = fake_report.said(source, out, **changes)
+  signed = provenance.sign(out, out, report, identity.local())
+  if signed.sidecar:
+    out.with_suffix('.c2pa').write_bytes(signed.sidecar)
+  report |= {'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
+  out.with_suffix('.json').write_text(json.dumps(report))
+  return report
+
+
+@pytest.fixture
+def signed(clip, tmp_path):
+  out = tmp_path / 'my out.mp4'
+  shutil.copy(clip, out)
+  sign(clip, out)
+  return out
+
+
+def packets(path):
+  with av.open(str(path)) as container:
+    return [(p.stream_index, p.pts, p.dts, p.duration, bytes(p)) for p in container.demux()]
+
+
+def test_packets_stay_and_the_file_plays(signed, clip):
+  assert packets(signed) == packets(clip)
+  with av.open(str(signed)) as one, av.open(str(clip)) as other:
+    for a, b in zip(one.decode(), other.decode(), strict=True):
+      assert a.pts == b.pts and (a.to_ndarray() == b.to_ndarray()).all()
+
+
+def test_what_was_done_is_signed(signed, clip):
+  seen = inspect.look(signed)
+  assert seen['valid'] and seen['state'] == 'Trusted' and seen['vouched_by'] == 'this computer'
+  assert seen['report'] == 'my out.json'
+  opened, edited = seen['actions']
+  assert (opened['action'], edited['action']) == ('c2pa.opened', 'c2pa.edited')
+  assert edited['digitalSourceType'].endswith('/compositeWithTrainedAlgorithmicMedia')
+  times = [region['time'] for region in edited['changes'][0]['region']]
+  assert [(float(t['start']), float(t['end'])) for t in times] == [(1.2, 1.8), (2.4, 2.8)]
+  assert seen['ingredients'] == [{'title': clip.name, 'relationship': 'parentOf'}]
+  edit = seen['edit']
+  assert edit['consent']['statement'] == 'Ann Lee, who is shown, agreed'
+  assert edit['model'] == {'codec': '5c' * 32, 'generator': '5d' * 32}
+  assert edit['source']['sha256'] == '5a' * 32
+  # What is given away with a video holds no folder of this computer.
+  assert b'some where' not in signed.read_bytes() and str(clip.parent).encode() not in (
+    signed.read_bytes())
+
+
+def test_a_consent_file_stays_private(clip, tmp_path):
+  out = tmp_path / 'out.mp4'
+  shutil.copy(clip, out)
+  sign(clip, out, consent={'statement': None, 'file': '/home/ann/ann.json', 'sha256': 'ab' * 32})
+  assert inspect.look(out)['edit']['consent'] == {'sha256': 'ab' * 32}
+  assert b'ann.json' not in out.read_bytes()
+
+
+@pytest.mark.parametrize('where', [0.3, 0.6, 0.9])
+def test_a_changed_byte_is_found(where, signed):
+  data = bytearray(signed.read_bytes())
+  pictures = data.index(b'mdat')
+  data[pictures + int(where * (len(data) - pictures))] ^= 1
+  signed.write_bytes(data)
+  seen = inspect.look(signed)
+  assert not seen['valid'] and seen['state'] == 'Invalid'
+  assert any('mismatch' in problem for problem in seen['problems'])
+  assert inspect.main([str(signed)]) == 1
+
+
+def test_another_report_is_found(signed, capsys):
+  path = signed.with_suffix('.json')
+  report = json.loads(path.read_text())
+  path.write_text(json.dumps(report | {'seed': 7, 'sha256': '0' * 64}))
+  assert inspect.main([str(signed)]) == 1
+  told = capsys.readouterr().out
+  assert 'something else of: seed' in told and 'something else of: sha256' in told
+  path.unlink()
+  assert inspect.main([str(signed), '--json']) == 0
+  assert json.loads(capsys.readouterr().out)['report'] is None
+
+
+def test_who_vouches(signed, tmp_path, monkeypatch):
+  root = tmp_path / 'root.pem'
+  root.write_bytes(identity.local().root)
+  monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'another computer'))
+  seen = inspect.look(signed)
+  assert seen['valid'] and seen['state'] == 'Valid' and seen['vouched_by'] is None
+  assert inspect.look(signed, [root])['vouched_by'] == 'an authority that --trust names'
+  assert not (tmp_path / 'another computer').exists()
+
+
+def test_an_edit_of_an_edit_remembers_the_first(signed, tmp_path):
+  out = tmp_path / 'again.mov'
+  shutil.copy(signed, out)
+  sign(signed, out)
+  seen = inspect.look(out)
+  assert seen['valid'] and seen['ingredients'][0]['title'] == signed.name
+  assert out.read_bytes().count(b'vidregen_jax.edit') > signed.read_bytes().count(
+    b'vidregen_jax.edit')
+
+
+def test_what_cannot_hold_credentials_has_them_beside_it(clip, tmp_path):
+  out = tmp_path / 'out.mkv'
+  with av.open(str(clip)) as source, av.open(str(out), 'w') as copy:
+    stream = copy.add_stream_from_template(source.streams.video[0])
+    for packet in source.demux(video=0):
+      if packet.dts is not None:
+        packet.stream = stream
+        copy.mux(packet)
+  before = out.read_bytes()
+  report = sign(out, out)
+  assert out.read_bytes() == before and report['sha256'] == hashlib.sha256(before).hexdigest()
+  assert inspect.look(out)['valid'] and inspect.look(out)['where'] == 'out.c2pa'
+  out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+  assert not inspect.look(out)['valid']
+  out.with_suffix('.c2pa').unlink()
+  assert inspect.main([str(out)]) == 1
+
+
+@pytest.mark.parametrize(('argv', 'status', 'cause'), [
+  (['{clip}'], 1, 'no Content Credentials'),
+  (['absent.mp4'], 2, 'no such file'),
+  (['{text}'], 2, 'cannot be read'),
+  (['{clip}', '--trust', '{text}'], 2, 'holds no certificate'),
+  ([], 2, '--help'),
+])
+def test_a_mistake_is_one_line(argv, status, cause, clip, tmp_path, capsys):
+  text = tmp_path / 'text.mp4'
+  text.write_text('no video')
+  assert inspect.main([part.format(clip=clip, text=text) for part in argv]) == status
+  told = capsys.readouterr()
+  assert cause in (told.out if status == 1 else told.err)
+  assert status == 1 or len(told.err.splitlines()) == 1
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(clip, tmp_path, monkeypatch):
+  monkeypatch.setenv('TMPDIR', str(tmp_path))
+  out = tmp_path / 'out.mp4'
+  shutil.copy(clip, out)
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (out.stat().st_size + 100, limit[1]))
+  try:
+    with pytest.raises(OSError, match='too large'):
+      sign(clip, out)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert out.read_bytes() == clip.read_bytes() and list(tmp_path.iterdir()) == [out]
+
+
+def test_ctrl_c_waits_for_the_signature(tmp_path, monkeypatch):
+  monkeypatch.setenv('TMPDIR', 'before')
+  done = False
+  with pytest.raises(KeyboardInterrupt), provenance._undisturbed(tmp_path):
+    os.kill(os.getpid(), signal.SIGINT)
+    assert os.environ['TMPDIR'] == str(tmp_path)
+    done = True
+  assert done and os.environ['TMPDIR'] == 'before'
+  assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_nothing_is_asked_of_the_network(clip, tmp_path):
+  asked = []
+
+  class Server(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+      asked.append(self.path)
+      self.send_error(404)
+
+  with http.server.HTTPServer(('127.0.0.1', 0), Server) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    # A file whose credentials are said to be elsewhere.
+    far, out = tmp_path / 'far.mp4', tmp_path / 'out.mp4'
+    builder = provenance._builder(provenance.manifest(fake_report.said(clip, far)) | {
+      'ingredients': [{'title': 'a', 'relationship': 'parentOf', 'label': 'source'}]})
+    builder.set_no_embed()
+    builder.set_remote_url(f'http://127.0.0.1:{server.server_port}/credentials')
+    with open(clip, 'rb') as old, open(far, 'w+b') as new:
+      builder.sign(provenance._signer(identity.local()), 'video/mp4', old, new)
+    assert b'/credentials' in far.read_bytes()
+    shutil.copy(clip, out)
+    sign(far, out)
+    assert inspect.look(out)['valid'] and inspect.main([str(far)]) != 0
+    server.shutdown()
+  assert not asked

@@ -1,0 +1,82 @@
+"""The statement that the people who are shown agreed to an edit."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+from vidregen_jax.errors import UserError
+
+_SAY = ('say who is shown, who agreed and on what basis, such as '
+        '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Consent:
+  """A statement, or the file that holds it.
+
+  Words on the command line are repeated in all that is written. Of a file only the digest is: it
+  may hold signatures and addresses, which are nobody's business who is shown the video.
+
+  Attributes:
+    sha256: of the statement's UTF-8, or of the file's bytes.
+    statement: the words; None where a file holds them.
+    file: the file's path; None where there is none.
+  """
+
+  sha256: str
+  statement: str | None = None
+  file: str | None = None
+
+
+def of(statement: str) -> Consent:
+  """Consent in words.
+
+  Raises:
+    UserError: there are none.
+  """
+  statement = statement.strip()
+  if not statement:
+    raise UserError(f'--consent is empty: {_SAY}')
+  return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
+
+
+def read(path) -> Consent:
+  """Consent in a file, text or JSON.
+
+  Raises:
+    UserError: it cannot be read, is empty, or is not what its name says.
+  """
+  try:
+    data = pathlib.Path(path).read_bytes()
+    text = data.decode()
+  except OSError as error:
+    raise UserError(f'--consent_file {path} cannot be read ({error.strerror})') from error
+  except UnicodeDecodeError as error:
+    raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
+                    ) from error
+  said = text.strip()
+  if pathlib.Path(path).suffix.lower() == '.json':
+    try:
+      said = json.loads(text)
+    except json.JSONDecodeError as error:
+      raise UserError(f'--consent_file {path} is not JSON: {error}') from error
+  if not said:
+    raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
+                    'what basis')
+  return Consent(hashlib.sha256(data).hexdigest(), file=str(path))
+
+
+def given(statement, path) -> Consent:
+  """What `--consent` and `--consent_file` say; None is for a flag that was not given.
+
+  Raises:
+    UserError: as `of` and `read`, or not one of the two.
+  """
+  if statement is not None and path is not None:
+    raise UserError('--consent and --consent_file exclude each other: give one')
+  if path is not None:
+    return read(path)
+  if statement is None:
+    raise UserError(f'--consent is missing: {_SAY}; or give a file with --consent_file')
+  return of(statement)
