@@ -76,7 +76,10 @@ def value_and_gradients(function, arrays):
   def summed(arrays):
     out = function(**arrays).astype(jnp.float32)
     return (out * by).sum(), out
-  gradients, out = jax.jit(jax.grad(summed, has_aux=True))(arrays)
+  # Compiles twice as fast, which is all that matters here.
+  quick = jax.jit(jax.grad(summed, has_aux=True),
+                  compiler_options={'xla_backend_optimization_level': 0})
+  gradients, out = quick(arrays)
   return {'out': out} | gradients
 
 
