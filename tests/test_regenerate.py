@@ -15,7 +15,7 @@ import pytest
 import tiny_system
 
 from vidregen_jax import inspect, regenerate, system, translate
-from vidregen_jax.media import audio, encode, video
+from vidregen_jax.media import aac, audio, encode, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -164,6 +164,26 @@ def test_an_edit_list_says_what_flags_say(clip, other, checkpoint, edited, tmp_p
   assert regenerate.main([str(clip), '--edits', str(edits), '--checkpoint', str(checkpoint),
                           '--consent', CONSENT, '--out', str(out)]) == 0
   np.testing.assert_array_equal(decode(out)[0], decode(edited)[0])
+
+
+def test_a_webm_is_joined_and_what_it_cannot_hold_is_encoded(clip, other, checkpoint, tmp_path):
+  source, info = tmp_path / 'source.webm', video.probe(clip)
+  sound = aac.Soundtrack(*audio.read(clip))
+  with encode.Writer(source, info, audio=sound) as writer:
+    for frame in video.frames(clip):
+      writer.copy(frame)
+  for path, out in ((source, tmp_path / 'joined.webm'), (clip, tmp_path / 'from an mp4.webm')):
+    assert regenerate.main([
+        str(path), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+        '--consent', CONSENT, '--out', str(out)]) == 0
+    said = json.loads(out.with_suffix('.json').read_text())
+    made = video.probe(out)
+    assert (made.codec, made.frame_count) == ('vp9', info.frame_count)
+    assert said['why_all_are_encoded'] == (None if path == source else '.webm does not hold h264')
+    assert said['audio']['why_all_is_encoded'] == (
+        'it is opus, not AAC LC' if path == source else f'{out} cannot hold AAC')
+    heard, rate, _ = audio.read(out)
+    assert rate == 48_000 and abs(heard.shape[1] / rate - float(made.duration)) < 0.1
 
 
 @pytest.mark.parametrize(('fit', 'seconds'), [

@@ -68,7 +68,7 @@ class File:
     self._sources: list[av.container.InputContainer] = []
 
   def _add_pictures(self) -> None:
-    """Adds the stream of pictures to `self._container`."""
+    """Adds the stream of pictures to `self._container`, as `self._stream`."""
     raise NotImplementedError
 
   def _finish_pictures(self) -> None:
@@ -125,6 +125,9 @@ class File:
     if self._kind.step and self._time_base % self._kind.step:
       self.left_out.append('frame times finer than a millisecond')
     self._add_pictures()
+    if kept is not None:
+      told = video.video_stream(kept, self._keep).metadata
+      self._stream.metadata.update({k: v for k, v in told.items() if k not in _OWN_METADATA})
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
       self._container.set_chapters(kept.chapters())
@@ -175,14 +178,22 @@ class File:
     return copy
 
   def _kept_packets(self, source) -> Iterator[av.Packet]:
-    streams = {}
-    for stream in (*source.streams.audio[1:], *source.streams.subtitles):
+    streams, watched = {}, video.video_stream(source, self._keep)
+    cover = av.stream.Disposition.attached_pic
+    for stream in (*source.streams.audio[1:], *source.streams.subtitles, *source.streams.video):
+      if stream is watched or stream.disposition & cover:
+        continue
       copy = self._copy_of(stream)
       if copy is None:
         codec = stream.codec_context.name if stream.codec_context else 'unknown'
         self.left_out.append(f'{stream.type} track {stream.index} ({codec})')
       else:
         streams[stream.index] = copy
+    for stream in source.streams.data:
+      chapters = stream.discard == av.stream.Discard.all  # they are read already
+      made_again = self._kind.muxer == 'mp4' and 'timecode' in stream.metadata
+      if not chapters and not made_again:
+        self.left_out.append(f'data track {stream.index}')
     return self._copied(source, streams)
 
   def _covers(self) -> Iterator[av.Packet]:

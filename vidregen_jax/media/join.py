@@ -37,6 +37,7 @@ from vidregen_jax.media import av1, avc, coders, containers, encode, hevc, plane
 
 _CODINGS = {'h264': avc.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
 _SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
+_ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
 _COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
@@ -223,13 +224,13 @@ class Joined(encode.File):
     self._old = (packet for packet in source.demux(stream) if packet.size)
     self._base = stream.time_base
     self._stream = self._container.add_stream_from_template(stream, opaque=True)
-    self._stream.metadata.update(stream.metadata)
     self._stream.disposition = stream.disposition
     context = self._stream.codec_context
     context.framerate = self.info.rate  # of which Matroska makes the last frame's length
     if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
-      # hvc1 promises that all parameter sets are in the header; so it is, whatever the source says.
-      context.codec_tag = 'hev1' if stream.codec_context.codec_tag == 'hev1' else 'hvc1'
+      # hvc1 promises that all parameter sets are in the header, as they are here.
+      said = stream.codec_context.codec_tag
+      context.codec_tag = said if said in _ENTRIES else _ENTRIES[0]
     if self.info.sample_aspect_ratio:
       context.sample_aspect_ratio = self._stream.sample_aspect_ratio = self.info.sample_aspect_ratio
     if self.regions:
