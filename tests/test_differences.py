@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import differences
-from vidregen_jax.media import aac, audio, encode, video
+from vidregen_jax.media import aac, audio, encode, sound, video
 
 RATE = 16_000
 
@@ -62,6 +62,13 @@ def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
   coded = audio.read(tmp_path / 'again.mp4')[0][0]
   assert differences.find(OLD, coded, RATE) == []
   check(differences.find(coded, NEW, RATE))
+
+
+def test_sound_in_pieces_gives_the_same_spans(monkeypatch):
+  whole = differences.find(OLD, NEW, RATE)
+  monkeypatch.setattr(differences, '_AT_ONCE', 7)
+  monkeypatch.setattr(sound, 'BLOCK', 1000)
+  assert differences.find(sound.Samples(OLD, RATE), sound.Samples(NEW, RATE), RATE) == whole
 
 
 @pytest.mark.parametrize('new', [-OLD, np.roll(OLD, 3000), np.zeros_like(OLD)])

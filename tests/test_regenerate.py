@@ -7,15 +7,18 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 
 import cv2
 import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import inspect, regenerate, system, translate
-from vidregen_jax.media import aac, audio, encode, video
+from vidregen_jax import ahead, errors, inspect, regenerate, system, translate
+from vidregen_jax import film as films
+from vidregen_jax.media import aac, audio, encode, planes, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -284,6 +287,91 @@ def test_the_same_seed_gives_the_same_video(edited, checkpoint, clip, other, tmp
   regenerate.main([str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
                    str(checkpoint), '--consent', CONSENT, '--out', str(out)])
   np.testing.assert_array_equal(decode(edited)[0], decode(out)[0])
+
+
+class Inline:
+  """What `ahead` does, without threads."""
+
+  def __init__(self, what, count):
+    self.put = what
+    self._items = what
+
+  def __enter__(self):
+    return self
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    return next(self._items)
+
+  def __exit__(self, *_):
+    pass
+
+
+def test_threads_change_nothing(edited, checkpoint, clip, other, tmp_path, monkeypatch):
+  monkeypatch.setattr(ahead, 'Ahead', Inline)
+  monkeypatch.setattr(ahead, 'Behind', Inline)
+  threads, out = set(threading.enumerate()), tmp_path / 'out.mp4'
+  assert regenerate.main([str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
+                          str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
+  assert out.read_bytes() == edited.read_bytes()
+  assert set(threading.enumerate()) <= threads
+
+
+def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, monkeypatch):
+  alive, most = set(), []
+  decoded = video.frames
+
+  def counted(*given, **named):
+    for frame in decoded(*given, **named):
+      alive.add(id(frame))
+      weakref.finalize(frame, alive.discard, id(frame))
+      most[-1] = max(most[-1], len(alive))
+      yield frame
+  pictures = [frame.image for frame in video.frames(clip)]
+  samples, rate, _ = audio.read(clip)
+  machine = system.load(checkpoint)
+  monkeypatch.setattr(video, 'frames', counted)
+  for rounds in (1, 4):
+    most.append(0)
+    source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
+    encode.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
+                      np.tile(samples, 2 * rounds), rate)
+    said = regenerate.regenerate(
+        regenerate.Edit(str(source), CONSENT, str(out), new_audio=str(source)), machine,
+        show=False)
+    assert said['frames'] == 2 * rounds * len(pictures) == len(said['frames_without_a_face']) + sum(
+        b - a for a, b in said['regenerated_frames'])
+  assert most[1] <= most[0] <= 40 < said['frames']
+
+
+def breaks_at_20(film, first):
+  for frame in unbroken(film, first):
+    if frame.index == 20:
+      raise errors.UserError('frame 20 cannot be decoded')
+    yield frame
+
+
+def breaks_at_once(*_):
+  raise errors.UserError('frame 13 cannot be encoded')
+
+
+unbroken = films.Film.frames
+
+
+@pytest.mark.parametrize(('room', 'name', 'breaks', 'cause'), [
+    (films.Film, 'frames', breaks_at_20, 'cannot be decoded'),
+    (planes, 'with_image', breaks_at_once, 'cannot be encoded')])
+def test_what_breaks_in_a_thread_is_one_line_and_leaves_nothing(
+    room, name, breaks, cause, checkpoint, clip, other, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(room, name, breaks)
+  threads = set(threading.enumerate())
+  arguments = [str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
+               str(checkpoint), '--consent', CONSENT, '--out', str(tmp_path / 'out.mp4')]
+  assert regenerate.main(arguments) == 2
+  assert capsys.readouterr().err.strip().splitlines()[-1].endswith(cause)
+  assert not list(tmp_path.iterdir()) and set(threading.enumerate()) <= threads
 
 
 @pytest.fixture(scope='session')

@@ -385,3 +385,25 @@ def test_frames_that_fill_no_latent_frame_are_refused():
     whisper.sample_at(_ramp(1), np.arange(6) / 25, 1 / 25)
   with pytest.raises(ValueError, match='no audio features'):
     whisper.sample_at(_ramp(0), np.arange(4) / 25, 1 / 25)
+
+
+@pytest.mark.parametrize('rate', [20, 25, 59.94])
+@pytest.mark.parametrize('sizes', [[300], [1] * 300, [7, 90, 3, 200]])
+def test_states_that_come_bit_by_bit_are_sampled_the_same(rate, sizes):
+  states = np.random.default_rng(0).normal(size=(300, 2, 3)).astype(np.float32)
+  begins = np.cumsum([0, *sizes[:-1]])
+  read = []
+
+  def coming():
+    for begin, size in zip(begins, sizes, strict=True):
+      read.append(begin)
+      yield states[begin:begin + size]
+  # From before the first state to past the last, with a frame that is shown for a second.
+  times = -0.2 + np.arange(100) / rate + (np.arange(100) > 60)
+  durations = np.diff(times, append=times[-1] + 1 / rate)
+  count = 300 * whisper.SAMPLES_PER_STATE - 5
+  made = whisper.sample_stream(coming(), count, times, durations)
+  first = next(made)
+  assert len(read) <= 10 or len(sizes) < 10  # no further than the frame listens
+  np.testing.assert_array_equal(np.stack([first, *made]),
+                                whisper.sample_at(states, times, durations))

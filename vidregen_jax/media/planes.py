@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 import av.filter
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 
@@ -132,7 +133,9 @@ def coarse(frame: av.VideoFrame, count: int) -> np.ndarray:
   luma = _arrays(frame)[0]
   count = min(count, *luma.shape)
   tops, lefts = (np.linspace(0, size, count, endpoint=False).astype(int) for size in luma.shape)
-  sums = np.add.reduceat(np.add.reduceat(luma, tops, 0, np.int64), lefts, 1)
+  rows = [cv2.reduce(luma[top:bottom], 0, cv2.REDUCE_SUM, dtype=cv2.CV_64F)
+          for top, bottom in itertools.pairwise([*tops, len(luma)])]
+  sums = np.add.reduceat(np.concatenate(rows), lefts, 1)
   heights, widths = (np.diff(np.r_[at, size]) for at, size in zip((tops, lefts), luma.shape,
                                                                   strict=True))
   return np.float32(sums / np.outer(heights, widths) * 255

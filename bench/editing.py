@@ -1,0 +1,192 @@
+"""Edits of one minute and of half an hour at 1080p: memory, and frames a second without the model.
+
+  python -m bench.editing --checkpoint=checkpoints/talkers --minutes=1,30
+
+The input is made here: a clip of the embedded dataset on a still background, forwards and
+backwards and round again, H.264 with AAC. Each edit runs in a process of its own. What is left out
+is what the networks do: faces are tracked, cropped, turned, pasted and encoded, packets are joined,
+and the result is checked, as ever. With --model nothing is left out, for the memory that takes.
+"""
+
+import concurrent.futures
+import multiprocessing
+import pathlib
+import tempfile
+import time
+
+import av
+import cv2
+import numpy as np
+from absl import flags
+
+from vidregen_jax import commands, regenerate, report, retake, system
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import aac, audio, encode, sound, video
+from vidregen_jax.models import codec
+
+_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
+_MINUTES = flags.DEFINE_list('minutes', ['1', '30'], 'How long the inputs are.')
+_SECONDS = flags.DEFINE_float('seconds', 4.0, 'How long the span is.', lower_bound=0.1)
+_WHOLE = flags.DEFINE_bool('whole', False, 'Edit all of each input instead of a span.')
+_MODEL = flags.DEFINE_bool('model', False, 'Run the networks too.')
+_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'Whose face is shown.')
+_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+_SIZE, _SIDE = (1920, 1080), 600  # of the picture, and of the clip in it: a face of some 400 pixels
+_RATE, _AUDIO_RATE = 25, 48_000
+_SPAN_AT = 20.0  # seconds
+
+
+def write_round(path, clip):
+  """Writes a clip at 1080p, forwards and backwards."""
+  rng = np.random.default_rng(0)
+  coarse = rng.integers(40, 200, (34, 60, 3), np.uint8)
+  still = cv2.resize(coarse, _SIZE, interpolation=cv2.INTER_CUBIC)
+  left, top = ((size - _SIDE) // 2 for size in _SIZE)
+
+  def pictures():
+    faces = [frame.image for frame in video.frames(clip)]
+    for face in faces + faces[::-1]:
+      picture = still.copy()
+      picture[top:top + _SIDE, left:left + _SIDE] = cv2.resize(
+        face, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
+      grain = rng.integers(-2, 3, (*picture.shape[:2], 1))
+      yield np.clip(picture + grain, 0, 255).astype(np.uint8)
+  encode.write_clip(path, pictures(), _RATE, crf=20)
+
+
+class _RoundSound(sound.Sound):
+  """A sound round and round."""
+
+  def __init__(self, samples, count):
+    super().__init__(_AUDIO_RATE, len(samples), count)
+    self._samples = samples
+
+  def _read(self, first, last):
+    return np.take(self._samples, np.arange(first, last), axis=1, mode='wrap')
+
+
+class _Rounds(encode.File):
+  """A video round and round, its packets copied."""
+
+  def __init__(self, path, source, rounds, audio):
+    self._info, self._rounds = video.probe(source), rounds
+    super().__init__(path, self._info.time_base, audio)
+
+  def _add_pictures(self):
+    self._once = self._opened(self._info.path).streams.video[0]
+    self._stream = self._container.add_stream_from_template(self._once)
+
+  def _finish_pictures(self):
+    packets = [packet for packet in self._once.container.demux(self._once) if packet.size]
+    step = int(self._info.duration / self._info.time_base)
+    for number in range(self._rounds):
+      for old in packets:
+        packet = av.Packet(bytes(old))
+        packet.pts, packet.dts = old.pts + number * step, old.dts + number * step
+        packet.duration, packet.time_base = old.duration, old.time_base
+        packet.is_keyframe, packet.stream = old.is_keyframe, self._stream
+        self._mux_beside(packet.dts * packet.time_base)
+        self._container.mux(packet)
+
+
+def write_input(folder, clip, minutes):
+  """Returns the path of an input of so many minutes."""
+  once = folder / 'once.mp4'
+  if not once.exists():
+    write_round(once, clip)
+  path = folder / f'{minutes:g}.mp4'
+  rounds = max(round(minutes * 60 / float(video.probe(once).duration)), 1)
+  samples, rate, _ = audio.read(clip)
+  samples = np.repeat(audio.resample(samples[:1], rate, _AUDIO_RATE), 2, axis=0)
+  count = round(rounds * float(video.probe(once).duration) * _AUDIO_RATE)
+  track = aac.Soundtrack(_RoundSound(samples, count), _AUDIO_RATE)
+  with _Rounds(path, once, rounds, track):
+    pass
+  return path
+
+
+class Turned(retake.Retake):
+  """A walk on which faces are turned left to right instead of made, and the processor's time taken.
+  """
+
+  cpu = 0.0
+
+  def frames(self, runs, regions):
+    began = time.process_time()
+    yield from super().frames(runs, regions)
+    Turned.cpu = time.process_time() - began
+
+  def _groups(self, run, source, behind):
+    end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
+    for start in range(run.warm, end, codec.TIME_FACTOR):
+      crops = np.stack([shot.crop for shot in source.peek(codec.TIME_FACTOR)])
+      yield start, crops, crops[:, :, ::-1]
+
+
+def edit(path, out, checkpoint, seconds, model):
+  """Carries an edit out, of all if no seconds are given; returns its report and more."""
+  spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
+  asked = regenerate.Edit(source=str(path), consent='a rendered person', out=str(out),
+                          new_audio=str(path), spans=spans)
+  said = regenerate.regenerate(asked, system.load(checkpoint), show=False,
+                               walk=retake.Retake if model else Turned)
+  return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
+
+
+def alone(function, *arguments):
+  """Calls a function in a process of its own."""
+  context = multiprocessing.get_context('spawn')
+  with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+    return pool.submit(function, *arguments).result()
+
+
+def row(minutes, said):
+  """What the table says of an edit."""
+  stages = said['stages']
+  taken = {name: stages[name]['seconds'] for name in (
+    'track faces', 'regenerate', 'write file', 'wait for decode', 'wait for encode')}
+  touched = sum(stop - start for start, stop in said['encoded_frames'])
+  copied = said['frames'] - touched
+  return {
+    'minutes': minutes, 'peak memory, MB': said['peak_memory_mb'], 'seconds': said['seconds'],
+    'frames encoded': touched,
+    'CPU ms each': round(1e3 * said['cpu'] / touched, 1),
+    'a second': round(touched / taken['regenerate'], 1),
+    'tracked too': round(touched / (taken['track faces'] + taken['regenerate']), 1),
+    'frames copied': copied,
+    'copied a second': round(copied / taken['write file']),
+    'waiting for decode, encode, s':
+      f"{taken['wait for decode']:.1f}, {taken['wait for encode']:.1f}"}
+
+
+def run():
+  """Prints the table.
+
+  Raises:
+    UserError: no checkpoint, or inputs too short for the span.
+  """
+  if not _CHECKPOINT.value:
+    raise UserError('--checkpoint is missing: it names the folder of the exported system')
+  lengths = [float(text) for text in _MINUTES.value]
+  if not _WHOLE.value and min(lengths) * 60 < _SPAN_AT + _SECONDS.value:
+    raise UserError(f'the span ends at {_SPAN_AT + _SECONDS.value:g} s: give longer --minutes')
+  said, rows = {}, []
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    for minutes in lengths:
+      path = alone(write_input, folder, _CLIP.value, minutes)
+      said[f'{minutes:g}'] = made = alone(
+        edit, path, folder / 'out.mp4', _CHECKPOINT.value, not _WHOLE.value and _SECONDS.value,
+        _MODEL.value)
+      rows.append(row(minutes, made))
+      path.unlink()
+  print(f'| {" | ".join(rows[0])} |\n{"|---" * len(rows[0])}|')
+  for each in rows:
+    print(f'| {" | ".join(map(str, each.values()))} |')
+  if _JSON.value:
+    report.write_json(pathlib.Path(_JSON.value), said)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

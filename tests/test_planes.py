@@ -1,0 +1,54 @@
+"""A part of a picture is treated as the whole would be, to the last bit."""
+
+import av
+import numpy as np
+import pytest
+
+from vidregen_jax.media import planes, video
+
+HEIGHT, WIDTH = 120, 182  # no multiples of 16
+
+
+def frames(path, pix_fmt, **tags):
+  """A noisy frame as a decoder gives it, twice: one whose picture nobody has asked for yet."""
+  noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=25, options={'crf': '4'})
+    stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+    for name, value in tags.items():
+      setattr(stream.codec_context, name, value)
+    container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, 'rgb24').reformat(
+      format=pix_fmt)))
+    container.mux(stream.encode(None))
+  return next(video.frames(path)), next(video.frames(path))
+
+
+FORMATS = pytest.mark.parametrize(('pix_fmt', 'tags'), [
+  ('yuv420p', {}), ('yuv420p', {'colorspace': 1, 'color_range': 1}),
+  ('yuvj420p', {'color_range': 2}), ('yuv422p', {}), ('yuv444p10le', {'colorspace': 9}),
+  ('yuv420p10le', {})])
+
+
+@FORMATS
+def test_a_part_is_a_part_of_the_whole_picture(pix_fmt, tags, tmp_path):
+  frame, fresh = frames(tmp_path / 'a.mp4', pix_fmt, **tags)
+  rng = np.random.default_rng(1)
+  for _ in range(20):
+    (left, right), (top, bottom) = (np.sort(rng.choice(size + 1, 2, replace=False)).tolist()
+                                    for size in (WIDTH, HEIGHT))
+    part = planes.part(fresh, (left, top, right, bottom))
+    np.testing.assert_array_equal(part, frame.image[top:bottom, left:right])
+  assert 'image' not in vars(fresh)  # or it would have been the whole's, cut
+
+
+@FORMATS
+@pytest.mark.parametrize('box', [(40, 31, 97, 88), (0, 0, 20, 20), (150, 90, 182, 120)])
+def test_a_part_is_replaced_as_in_the_whole_picture(pix_fmt, tags, box, tmp_path):
+  frame, fresh = frames(tmp_path / 'a.mp4', pix_fmt, **tags)
+  info = video.probe(tmp_path / 'a.mp4')
+  left, top, right, bottom = box
+  whole = frame.image.copy()
+  whole[top:bottom, left:right] = 255 - whole[top:bottom, left:right]
+  wanted = planes.with_image(frame, whole, info, info.pix_fmt)
+  made = planes.with_image(fresh, whole[top:bottom, left:right], info, info.pix_fmt, (left, top))
+  assert planes.same(made, wanted) and not planes.same(made, fresh.source)
