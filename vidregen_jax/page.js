@@ -12,7 +12,9 @@ const count = clock.length - 1;
 
 const video = document.createElement('video');
 const canvases = { source: $('source'), edit: $('edit') };
-const state = { frame: 0, view: 'both', reveal: false, near: false, sound: data.sounds[1] ? 'new' : 'off' };
+const state = {
+  frame: 0, view: 'both', reveal: false, near: false, sound: data.sounds[1] ? 'new' : 'off',
+};
 let seeking = false, wanted = null, listening = null;
 
 // Frames, times and spans.
@@ -46,8 +48,9 @@ function frameAt(time) {
 
 function written(time) {
   const whole = Math.round(time * 1000);
-  const rest = String(whole % 60000 / 1000 | 0).padStart(2, '0') + '.' + String(whole % 1000).padStart(3, '0');
-  return `${Math.floor(whole / 60000)}:${rest}`;
+  const padded = (number, digits) => String(Math.floor(number)).padStart(digits, '0');
+  const rest = `${padded(whole % 60000 / 1000, 2)}.${padded(whole % 1000, 3)}`;
+  return `${padded(whole / 60000, 1)}:${rest}`;
 }
 
 // Drawing.
@@ -81,7 +84,8 @@ function paint(canvas, half, [x, y, w, h], part = 1) {
   context.imageSmoothingQuality = 'high';
   const visible = part * w;
   if (visible > 0) {
-    context.drawImage(video, half * data.width + x, y, visible, h, 0, 0, part * canvas.width, canvas.height);
+    context.drawImage(video, half * data.width + x, y, visible, h,
+      0, 0, part * canvas.width, canvas.height);
   }
 }
 
@@ -117,7 +121,10 @@ function draw() {
     if (canvas.parentElement.hidden) continue;
     const wide = Math.round(canvas.clientWidth * devicePixelRatio) || seen[2];
     const high = Math.round(wide * seen[3] / seen[2]);
-    if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+    if (canvas.width !== wide || canvas.height !== high) {
+      canvas.width = wide;
+      canvas.height = high;
+    }
     paint(canvas, name === 'edit' ? 1 : 0, seen);
     if (state.reveal) outline(canvas, k, seen, name === 'edit');
     if (state.view === 'wipe') {
@@ -134,7 +141,8 @@ function tell(text) { $('status').textContent = text; }
 function describe(k) {
   const frame = inVideo(k);
   return `${written(seconds(k))}, frame ${frame}` + (within(data.made, frame) ? ', regenerated'
-    : within(data.faceless, frame) ? ', no face found' : within(data.encoded, frame) ? ', encoded anew' : '');
+    : within(data.faceless, frame) ? ', no face found'
+    : within(data.encoded, frame) ? ', encoded anew' : '');
 }
 
 function refresh() {
@@ -161,7 +169,8 @@ function go(k, say = false) {
 video.addEventListener('seeked', () => {
   seeking = false;
   const target = wanted;
-  if (Math.abs(video.currentTime * data.tick - (clock[target] + clock[target + 1]) / 2) > 1) return go(target);
+  const middle = (clock[target] + clock[target + 1]) / 2;
+  if (Math.abs(video.currentTime * data.tick - middle) > 1) return go(target);
   state.frame = target;
   wanted = null;
   refresh();
@@ -184,8 +193,9 @@ function second(direction) {
 
 function jump(direction) {
   const from = wanted ?? state.frame;
-  const there = direction > 0 ? spanStarts.find((k) => k > from) : spanStarts.findLast((k) => k < from);
-  if (there === undefined) return tell(direction > 0 ? 'No span after this one' : 'No span before this one');
+  const after = direction > 0;
+  const there = after ? spanStarts.find((k) => k > from) : spanStarts.findLast((k) => k < from);
+  if (there === undefined) return tell(`No span ${after ? 'after' : 'before'} this one`);
   video.pause();
   go(there, true);
 }
@@ -197,7 +207,7 @@ function toggle() {
   video.play();
 }
 
-// The left of the film's sound is the old one, the right the new one; either is heard on both sides.
+// The left of the film's sound is the old one, the right the new one; one is heard, on both sides.
 function hear() {
   if (!data.sounds[0] && !data.sounds[1]) return;
   if (!listening) {
@@ -245,7 +255,9 @@ function lane(id, rows) {
 }
 
 function icon(name) {
-  $('play').querySelector('path').setAttribute('d', name === 'play' ? 'M4 2l10 6-10 6z' : 'M3 2h4v12H3zM9 2h4v12H9z');
+  const paths = { play: 'M4 2l10 6-10 6z', pause: 'M3 2h4v12H3zM9 2h4v12H9z' };
+  $('play').querySelector('path').setAttribute('d', paths[name]);
+  $('play').setAttribute('aria-label', name === 'play' ? 'Play' : 'Pause');
 }
 
 function setUp() {
@@ -257,8 +269,11 @@ function setUp() {
   $('faceless-legend').hidden = !data.faceless.length;
   for (const input of document.querySelectorAll('input[name=sound]')) {
     input.checked = input.value === state.sound;
-    input.disabled = input.value === 'old' && !data.sounds[0] || input.value === 'new' && !data.sounds[1];
-    input.addEventListener('change', () => { state.sound = input.value; if (listening) hear(); });
+    input.disabled = !{ old: data.sounds[0], new: data.sounds[1], off: true }[input.value];
+    input.addEventListener('change', () => {
+      state.sound = input.value;
+      if (listening) hear();
+    });
   }
   $('sounds').hidden = !data.sounds[0] && !data.sounds[1];
   for (const input of document.querySelectorAll('input[name=view]')) {
@@ -278,9 +293,12 @@ function setUp() {
     button.hidden = there === undefined;
     button.addEventListener('click', () => { video.pause(); go(there, true); $('play').focus(); });
   }
-  video.addEventListener('play', () => { icon('pause'); $('play').setAttribute('aria-label', 'Pause'); tell('Playing'); });
+  video.addEventListener('play', () => {
+    icon('pause');
+    tell('Playing');
+  });
   video.addEventListener('pause', () => {
-    icon('play'); $('play').setAttribute('aria-label', 'Play');
+    icon('play');
     if (!seeking) tell(`Paused at ${describe(state.frame)}`);
   });
   document.addEventListener('keydown', key);
@@ -298,12 +316,16 @@ function key(event) {
     ArrowLeft: () => event.shiftKey ? second(-1) : step(-1),
     ArrowRight: () => event.shiftKey ? second(1) : step(1),
     n: () => jump(1), p: () => jump(-1), r: reveal, z: near,
-    v: () => { const view = views[(views.indexOf(state.view) + 1) % 4]; show(view); tell(`View: ${view}`); },
+    v: () => {
+      show(views[(views.indexOf(state.view) + 1) % 4]);
+      tell(`View: ${state.view}`);
+    },
   };
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   // A control's own keys are its own: Space presses a button, arrows choose among radio buttons.
   if (/^[a-z]$/.test(name) && !$('letters').checked) return;
-  if (!(name in keys) || name === ' ' && ['button', 'summary', 'radio', 'checkbox'].includes(kind)) return;
+  const takesSpace = ['button', 'summary', 'radio', 'checkbox'].includes(kind);
+  if (!(name in keys) || name === ' ' && takesSpace) return;
   if (name.startsWith('Arrow') && (kind === 'radio' || on === $('wipe'))) return;
   event.preventDefault();
   keys[name]();
@@ -312,7 +334,8 @@ function key(event) {
 video.playsInline = true;
 video.preload = 'auto';
 video.addEventListener('error', () => {
-  $('trouble').textContent = 'This browser does not play H.264, so the pictures cannot be shown. What was changed is below.';
+  $('trouble').textContent = 'This browser does not play H.264, so the pictures cannot be shown. '
+    + 'What was changed is below.';
   $('trouble').hidden = false;
 });
 video.addEventListener('loadeddata', () => {
