@@ -13,7 +13,7 @@ _TILES = 7  # along a face: patches in which grain is measured
 _LEAST = 12  # pixels of a tile's side
 _KERNEL = 9  # pixels that grain hangs together
 _CALM = .4  # of the tiles; edges are in the others
-_NOISE = 512  # side of the noise that stands still, which repeats
+_NOISE = 512  # pixels after which noise repeats
 _MEMORY = .8  # of what earlier frames said of how much stands still
 
 
@@ -26,7 +26,7 @@ class Grain:
 
   def __init__(self, seed: int):
     self._seed = seed
-    self._still = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
+    self._white = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
     self.restart()
 
   def restart(self) -> None:
@@ -52,12 +52,16 @@ class Grain:
     calm = energy <= np.quantile(energy, _CALM)
     kernel, mix = _statistics(tiles[calm])
     share = self._standing(detail, usable, centre, np.sqrt(energy[calm].max()))
-    height, width = detail.shape[:2]
-    fresh = np.random.default_rng((self._seed, index)).standard_normal(detail.shape, np.float32)
-    x, y = np.rint(centre).astype(int)
-    still = self._still[np.ix_((np.arange(height) - y) % _NOISE, (np.arange(width) - x) % _NOISE)]
-    white = np.sqrt(share) * still + np.sqrt(1 - share) * fresh
+    anywhere = np.random.default_rng((self._seed, index)).integers(_NOISE, size=2)
+    white = (np.sqrt(share) * self._noise(detail.shape, np.rint(centre).astype(int))
+             + np.sqrt(1 - share) * self._noise(detail.shape, anywhere))
     return cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT) @ mix
+
+  def _noise(self, shape, at):
+    """White noise of a shape [H, W, 3] whose own point (x, y) lies at this one."""
+    rows, columns = ((np.arange(length) - start) % _NOISE
+                     for length, start in zip(shape, at[::-1], strict=False))
+    return self._white[np.ix_(rows, columns)]
 
   def _standing(self, detail, usable, centre, level):
     """The share of the grain's variance that the frame before has at the same place of the face."""
