@@ -9,9 +9,9 @@ from frame to frame.
 import cv2
 import numpy as np
 
-_TILES = 7  # along a face: patches in which grain is measured
+_TILES = 8  # along a face: patches in which grain is measured
 _LEAST = 12  # pixels of a tile's side
-_KERNEL = 9  # pixels that grain hangs together
+_KERNEL = 7  # pixels that grain hangs together
 _CALM = .4  # of the tiles; edges are in the others
 _NOISE = 512  # pixels after which noise repeats
 _MEMORY = .8  # of what earlier frames said of how much stands still
@@ -84,11 +84,13 @@ class Grain:
 
 def _tiles(detail, usable):
   """Usable tiles [T, N, N, 3] of mean 0, and the mean square of each, [T]."""
-  side = max(min(detail.shape[:2]) // _TILES, _LEAST)
-  tops, lefts = (range(0, length - side + 1, side // 2) for length in usable.shape)
-  parts = [(slice(y, y + side), slice(x, x + side)) for y in tops for x in lefts]
-  tiles = np.array([detail[part] for part in parts if usable[part].all()], np.float32)
-  tiles = tiles.reshape(-1, side, side, 3)
+  side = max(min(usable.shape) // _TILES // 4 * 4, _LEAST)  # quick to transform
+  down, across = (length // side for length in usable.shape)
+
+  def cut(picture):
+    whole = picture[:down * side, :across * side].reshape(down, side, across, side, -1)
+    return whole.swapaxes(1, 2).reshape(down * across, side, side, -1)
+  tiles = cut(detail)[cut(usable).all((1, 2, 3))]
   tiles -= tiles.mean((1, 2), keepdims=True)
   return tiles, (tiles * tiles).mean((1, 2, 3))
 
@@ -96,8 +98,8 @@ def _tiles(detail, usable):
 def _statistics(tiles):
   """The kernel [K, K] and colour mix [3, 3] that make white noise like these tiles."""
   window = np.hanning(tiles.shape[1])
-  window = np.outer(window, window)[..., None]
-  power = (np.abs(np.fft.fft2(tiles * window, axes=(1, 2))) ** 2).mean((0, 3))
+  window = np.outer(window, window)
+  power = (np.abs(np.fft.fft2(tiles.mean(-1) * window)) ** 2).mean(0)
   around = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
   middle, reach = tiles.shape[1] // 2, _KERNEL // 2
   kernel = around[middle - reach:middle + reach + 1, middle - reach:middle + reach + 1]
