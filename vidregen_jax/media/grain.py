@@ -46,6 +46,8 @@ class Grain:
     Returns:
       float32 [H, W, 3], of mean 0; all 0 where too little is usable to tell.
     """
+    if min(usable.shape) < _LEAST:
+      return np.zeros_like(detail)
     tiles, energy = _tiles(detail, usable)
     if not len(tiles):
       return np.zeros_like(detail)
