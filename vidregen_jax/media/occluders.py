@@ -4,7 +4,7 @@ No network looks for it. A few crops of the person, from frames that show the fa
 a pixel whose colour none of them has near its place does not belong to the face. A mouth that opens
 wider than in any of them gives such pixels too, but few; so only a patch as large as a thing
 counts. What is as light and coloured as the person's own skin, like a hand in the same light, is
-not told from it, nor is a thing that is in the palette, being there most of the time.
+not told from it, nor is a thing that one of the crops shows too.
 """
 
 import cv2
