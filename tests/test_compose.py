@@ -45,8 +45,8 @@ def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
   np.testing.assert_array_equal(right, left[:, ::-1])
   np.testing.assert_array_equal(right[:, :48], ahead[:, :48])
   columns = lambda mask: np.flatnonzero(mask[48] > 0)[-1]
-  # At that height the mesh's outline moves by .0055 of a side a degree; half a degree is a pixel.
-  assert columns(ahead) - columns(right) == pytest.approx(.0055 * yaw * 96, abs=1.5)
+  # The mesh's outline moves by .006 of a side a degree there; less than two degrees are a pixel.
+  assert columns(ahead) - columns(right) == pytest.approx(.006 * yaw * 96, abs=1)
 
 
 def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():

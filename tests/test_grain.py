@@ -78,3 +78,5 @@ def test_what_stands_still_stands_still_here_too_and_goes_with_the_face():
 
 def test_where_nothing_is_usable_there_is_no_grain():
   assert not grain.Grain(0)(0, film(0), ~ALL, CENTRE).any()
+  strip = film(0)[:5]  # of a face that leaves the picture
+  assert not grain.Grain(0)(0, strip, ALL[:5], CENTRE).any()

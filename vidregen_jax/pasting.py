@@ -7,6 +7,9 @@ import numpy as np
 from vidregen_jax.media import compose, grain, occluders
 
 _NOTICED = .01  # of the lower face: less is not said
+# Of the mouth that is hidden: there is nothing to be made from the first share on, down to the
+# second, lest frames with a new mouth and with the old one take turns.
+_HIDDEN, _SEEN = .6, .4
 
 
 class Paster:
@@ -29,7 +32,7 @@ class Paster:
     self._size, self._track = size, track
     self._grain = grain.Grain(seed)
     self._occluders = {person: occluders.Occluders(crops) for person, crops in known.items()}
-    self._next = None
+    self._next, self._passing = None, False
     self.hidden, self.left = [], []
 
   def __call__(self, shot, new):
@@ -47,6 +50,7 @@ class Paster:
       self._grain.restart()
       for each in self._occluders.values():
         each.restart()
+      self._passing = False
     self._next = index + 1
     mask = compose.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
     look = self._occluders.get(int(track.person[index]))
@@ -54,7 +58,9 @@ class Paster:
     share = float((mask * matte).sum() / mask.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])
-    if occluders.hides(matte, track.mouth_box[index]) >= occluders.HIDDEN:
+    mouth = occluders.hides(matte, track.mouth_box[index])
+    self._passing = mouth >= (_SEEN if self._passing else _HIDDEN)
+    if self._passing:
       _note(self.left, index, [])
       return None
     new = np.rint(new + matte[..., None] * (crop.astype(np.float32) - new)).astype(np.uint8)

@@ -409,8 +409,10 @@ def carry_out(read, argv) -> int:
   for note in said['face']['notes']:
     print(note)
   if said['occluded']:
-    print('something is seen before the face, and kept, in frames '
-          + ', '.join(f'{start}-{stop - 1}' for start, stop, _ in said['occluded']))
+    kept, left = (sum(row[1] - row[0] for row in said[name])
+                  for name in ('occluded', 'frames_left_as_occluded'))
+    print(f'something hides part of the face in {kept} frames and was kept; in {left} of them it '
+          'hides the mouth, and they were left as they are')
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:

@@ -13,9 +13,9 @@ _EDGE = .07
 # What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
 # the heights of both; what lies beside a face is the source's, whatever was made of it.
 _CHEEK, _CHIN = (.40, .36), (1., .24)
-# A turned head shows less of the cheek it turns away: so much less of the half's width a degree, at
-# those heights, and as far as that goes (measured on the mesh's outlines, up to 23 degrees).
-_TURNED, _FARTHEST = (.006, .003), 30.
+# A turned head shows less of the cheek it turns away: so much less of the half's width a degree
+# (measured on the mesh's outlines, up to 23 degrees), and as far as that goes.
+_TURNED, _FARTHEST = .006, 30.
 # Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
 # give way there, and to be gone: below lies a codec's error, above another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
@@ -48,10 +48,9 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
               + np.minimum(np.maximum(across, down), 0) - radius)
   if not soft:
     return (distance < 0).astype(np.float32)
-  heights = _CHEEK[0], _CHIN[0]
-  turned = np.clip(yaw, -_FARTHEST, _FARTHEST) * np.interp(y, heights, _TURNED)
+  turned = _TURNED * np.clip(yaw, -_FARTHEST, _FARTHEST)
   from_middle = x - (LEFT + RIGHT) / 2
-  half = (np.interp(y, heights, (_CHEEK[1], _CHIN[1]))
+  half = (np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
           - np.maximum(np.where(from_middle > 0, turned, -turned), 0))
   beside = half - np.abs(from_middle)
   return _ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)

@@ -9,11 +9,11 @@ from frame to frame.
 import cv2
 import numpy as np
 
-_TILES = 7  # along a face: patches in which grain is measured
+_TILES = 8  # along a face: patches in which grain is measured
 _LEAST = 12  # pixels of a tile's side
-_KERNEL = 9  # pixels that grain hangs together
+_KERNEL = 7  # pixels that grain hangs together
 _CALM = .4  # of the tiles; edges are in the others
-_NOISE = 512  # side of the noise that stands still, which repeats
+_NOISE = 512  # pixels after which noise repeats
 _MEMORY = .8  # of what earlier frames said of how much stands still
 
 
@@ -26,7 +26,7 @@ class Grain:
 
   def __init__(self, seed: int):
     self._seed = seed
-    self._still = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
+    self._white = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
     self.restart()
 
   def restart(self) -> None:
@@ -46,18 +46,24 @@ class Grain:
     Returns:
       float32 [H, W, 3], of mean 0; all 0 where too little is usable to tell.
     """
+    if min(usable.shape) < _LEAST:
+      return np.zeros_like(detail)
     tiles, energy = _tiles(detail, usable)
     if not len(tiles):
       return np.zeros_like(detail)
     calm = energy <= np.quantile(energy, _CALM)
     kernel, mix = _statistics(tiles[calm])
     share = self._standing(detail, usable, centre, np.sqrt(energy[calm].max()))
-    height, width = detail.shape[:2]
-    fresh = np.random.default_rng((self._seed, index)).standard_normal(detail.shape, np.float32)
-    x, y = np.rint(centre).astype(int)
-    still = self._still[np.ix_((np.arange(height) - y) % _NOISE, (np.arange(width) - x) % _NOISE)]
-    white = np.sqrt(share) * still + np.sqrt(1 - share) * fresh
+    anywhere = np.random.default_rng((self._seed, index)).integers(_NOISE, size=2)
+    white = (np.sqrt(share) * self._noise(detail.shape, np.rint(centre).astype(int))
+             + np.sqrt(1 - share) * self._noise(detail.shape, anywhere))
     return cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT) @ mix
+
+  def _noise(self, shape, at):
+    """White noise of a shape [H, W, 3] whose own point (x, y) lies at this one."""
+    rows, columns = ((np.arange(length) - start) % _NOISE
+                     for length, start in zip(shape, at[::-1], strict=False))
+    return self._white[np.ix_(rows, columns)]
 
   def _standing(self, detail, usable, centre, level):
     """The share of the grain's variance that the frame before has at the same place of the face."""
@@ -80,11 +86,13 @@ class Grain:
 
 def _tiles(detail, usable):
   """Usable tiles [T, N, N, 3] of mean 0, and the mean square of each, [T]."""
-  side = max(min(detail.shape[:2]) // _TILES, _LEAST)
-  tops, lefts = (range(0, length - side + 1, side // 2) for length in usable.shape)
-  parts = [(slice(y, y + side), slice(x, x + side)) for y in tops for x in lefts]
-  tiles = np.array([detail[part] for part in parts if usable[part].all()], np.float32)
-  tiles = tiles.reshape(-1, side, side, 3)
+  side = max(min(usable.shape) // _TILES // 4 * 4, _LEAST)  # quick to transform
+  down, across = (length // side for length in usable.shape)
+
+  def cut(picture):
+    whole = picture[:down * side, :across * side].reshape(down, side, across, side, -1)
+    return whole.swapaxes(1, 2).reshape(down * across, side, side, -1)
+  tiles = cut(detail)[cut(usable).all((1, 2, 3))]
   tiles -= tiles.mean((1, 2), keepdims=True)
   return tiles, (tiles * tiles).mean((1, 2, 3))
 
@@ -92,8 +100,8 @@ def _tiles(detail, usable):
 def _statistics(tiles):
   """The kernel [K, K] and colour mix [3, 3] that make white noise like these tiles."""
   window = np.hanning(tiles.shape[1])
-  window = np.outer(window, window)[..., None]
-  power = (np.abs(np.fft.fft2(tiles * window, axes=(1, 2))) ** 2).mean((0, 3))
+  window = np.outer(window, window)
+  power = (np.abs(np.fft.fft2(tiles.mean(-1) * window)) ** 2).mean(0)
   around = np.fft.fftshift(np.fft.ifft2(np.sqrt(power)).real)
   middle, reach = tiles.shape[1] // 2, _KERNEL // 2
   kernel = around[middle - reach:middle + reach + 1, middle - reach:middle + reach + 1]

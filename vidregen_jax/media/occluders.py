@@ -4,7 +4,7 @@ No network looks for it. A few crops of the person, from frames that show the fa
 a pixel whose colour none of them has near its place does not belong to the face. A mouth that opens
 wider than in any of them gives such pixels too, but few; so only a patch as large as a thing
 counts. What is as light and coloured as the person's own skin, like a hand in the same light, is
-not told from it, nor is a thing that is in the palette, being there most of the time.
+not told from it, nor is a thing that one of the crops shows too.
 """
 
 import cv2
@@ -15,13 +15,13 @@ from vidregen_jax.media import compose
 _SIDE = 48  # of the crop as it is compared: things are large
 _REACH = 3, 2  # of these pixels, down and across, by which skin, chin and lips move
 _STANDS_OUT, _BELONGS = 18, 11  # grey levels from the palette: of a thing, and of its edges
-# Shares of the crop: of a patch that is a thing, and of one that goes on being one.
-_APPEARS, _STAYS = .035, .015
+# Shares of the crop: of a patch that is a thing, of one that goes on being one, and of the part of
+# either that lies on the lower face: what comes in is seen beside it first.
+_APPEARS, _STAYS, _BEFORE_IT = .035, .015, .008
 _FEWEST = 4  # crops of the person; fewer do not tell how a face varies
 # Of the upper face that the palette does not know: a turn or a light that it says nothing of.
 _STRANGE = .15
 _RELEASE = .5  # of a matte that is left in the next frame
-HIDDEN = .6  # of the mouth: there is nothing to be made then
 
 
 class Occluders:
@@ -37,6 +37,7 @@ class Occluders:
     self._inside = cv2.resize(compose.lower_face_mask(4 * _SIDE, soft=True), (_SIDE, _SIDE),
                               interpolation=cv2.INTER_AREA) > .5
     y, x = (np.mgrid[:_SIDE, :_SIDE] + .5) / _SIDE
+    self._low = y > compose.TOP
     self._upper = (y > .2) & (y < compose.TOP) & (np.abs(x - .5) < .25)
     self._matte = np.zeros((_SIDE, _SIDE), np.float32)
     if len(crops) >= _FEWEST:
@@ -74,7 +75,7 @@ class Occluders:
     if (away > _STANDS_OUT)[self._upper].mean() > _STRANGE:
       return nothing
     smallest = (_STAYS if self._matte.any() else _APPEARS) * _SIDE**2
-    thing = _patches(away > _STANDS_OUT, self._inside, smallest)
+    thing = self._patches(away > _STANDS_OUT, smallest)
     if not thing.any():
       return nothing
     # Its edges, and the parts of it that look like the face.
@@ -83,6 +84,14 @@ class Occluders:
     thing = cv2.morphologyEx(thing.astype(np.uint8), cv2.MORPH_CLOSE, _disc(3))
     solid = cv2.dilate(thing, _disc(1)).astype(np.float32)
     return np.maximum(solid, cv2.GaussianBlur(solid, (5, 5), 1))
+
+  def _patches(self, mask, smallest):
+    """The connected parts of a mask that are large enough and lie before the lower face."""
+    count, parts = cv2.connectedComponents((mask & self._low).astype(np.uint8), connectivity=4)
+    large = np.bincount(parts.ravel(), minlength=count) >= smallest
+    large &= np.bincount(parts[self._inside], minlength=count) >= _BEFORE_IT * _SIDE**2
+    large[0] = False
+    return large[parts]
 
   def _distance(self, planes):
     """By how much the nearest colour of the palette differs, near each pixel's place."""
@@ -117,14 +126,6 @@ def hides(matte: np.ndarray, mouth_box: np.ndarray) -> float:
 def _coarse(crop):
   small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
   return cv2.GaussianBlur(small, (0, 0), .7)
-
-
-def _patches(mask, inside, smallest):
-  """The connected parts of a mask, of which so many pixels lie inside."""
-  count, parts = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-  sizes = np.bincount(parts[inside], minlength=count)
-  sizes[0] = 0
-  return (sizes >= smallest)[parts]
 
 
 def _disc(radius):
