@@ -62,7 +62,8 @@ _WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0
 _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--out',
           '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
-          '--nonsense')
+          '--margin', '--face', '--no-keep_occluders', '--consent_file', '--certificate', '--key',
+          '--preview', '--no_page', '--nonsense')
 
 
 # --------------------------------------------------------------------------------------------------

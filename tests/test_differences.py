@@ -88,3 +88,12 @@ def test_two_words_are_two_spans_and_a_margin_widens_them():
   total = lambda spans: sum(stop - start for start, stop in spans)
   assert total(wide) >= total(narrow)
   assert wide[0][0] <= narrow[0][0] and wide[-1][1] >= narrow[-1][1]
+
+
+def test_a_span_is_widened_to_the_rests_within_its_margin():
+  heard = sound.Samples(OLD, RATE)  # words from .1, 1 and 1.6 s, rests between them
+  (start, stop), = differences.widen([(3.05, 3.45)], heard, 2.0, 0.12)
+  assert 2.93 <= start <= 2.99 and 3.51 <= stop <= 3.57
+  assert differences.widen([(3.2, 3.3)], heard, 2.0, 0.001) == [(3.2, 3.3)]  # nothing to look at
+  (start, stop), = differences.widen([(2.0, 5.0)], heard, 2.0, 0.1)
+  assert start == 2.0 and stop == 5.0  # before and after the sound there is none

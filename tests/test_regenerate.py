@@ -160,6 +160,17 @@ def test_a_patch_as_long_as_its_span_is_joined(clip, other, checkpoint, tmp_path
   assert said['audio']['why_all_is_encoded'] is None
 
 
+def test_a_margin_widens_the_picture_alone(clip, other, checkpoint, edited, tmp_path):
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--audio', str(other), '--span', '0.60-1.00', '--margin', '0.2',
+      '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
+  (start, stop), = json.loads(out.with_suffix('.json').read_text())['spans']
+  assert 0.4 <= start <= 0.6 and 1.0 <= stop <= 1.2 and stop - start > 0.45
+  for one, same in zip(audio.read(out), audio.read(edited), strict=True):
+    np.testing.assert_array_equal(one, same)
+
+
 def test_an_edit_list_says_what_flags_say(clip, other, checkpoint, edited, tmp_path):
   edits = tmp_path / 'edits.json'
   edits.write_text(json.dumps({'audio': str(other), 'edits': [{'start': 0.6, 'stop': 1.0}]}))
@@ -426,6 +437,8 @@ def wrong(tmp_path_factory, clip):
     ({'span': None, 'edits': '{wrong}/edits.json'}, 'names the new sound itself'),
     ({'span': None, 'audio': None, 'edits': '{wrong}/edits.json'}, '"edits" is no list'),
     ({'span': None, 'audio': None}, 'either the whole new soundtrack'),
+    ({'margin': 'nan'}, '--margin nan is not between'),
+    ({'margin': '-0.1'}, '--margin -0.1 is not between'),
     ({'fade': 'nan'}, '--fade nan is not between'),
     ({'fade': '9'}, '--fade 9 is not between'),
 ])

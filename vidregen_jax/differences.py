@@ -19,7 +19,10 @@ _CLOSE = 0.15  # seconds; differences nearer to each other are one
 _SHORT = 0.04  # seconds; differences shorter than this are clicks
 
 
-def find(old, new, rate, margin=0.12):
+MARGIN = 0.12  # seconds
+
+
+def find(old, new, rate, margin=MARGIN):
   """Spans in which a soundtrack is not what it was, however loud the whole has become.
 
   Args:
@@ -60,6 +63,31 @@ def find(old, new, rate, margin=0.12):
     else:
       spans.append((start, stop))
   return spans
+
+
+def widen(spans, heard, start, margin):
+  """Spans with both ends moved out by at most a margin, to where it is quietest.
+
+  Args:
+    spans: (start, stop) seconds.
+    heard: sound.Sound of one channel.
+    start: seconds of its first sample.
+    margin: seconds.
+  """
+  heard = sound.at_rate(heard, _RATE)
+  return [(_rest(heard, begin - start - margin, begin - start, begin - start) + start,
+           _rest(heard, stop - start, stop - start + margin, stop - start) + start)
+          for begin, stop in spans]
+
+
+def _rest(heard, first, last, otherwise):
+  """The quietest moment between two seconds of a sound; `otherwise` where there is no sound."""
+  first, last = (min(max(round(x * _RATE), 0), heard.shape[1]) for x in (first, last))
+  if last - first < _LOOK:
+    return otherwise
+  looks = np.lib.stride_tricks.sliding_window_view(heard[:, first:last][0], _LOOK)[::_STEP]
+  quietest = int((looks.astype(np.float64)**2).sum(-1).argmin())
+  return (first + quietest * _STEP + _LOOK / 2) / _RATE
 
 
 def _energies(old, new, looks):

@@ -32,6 +32,7 @@ import tqdm
 from vidregen_jax import (
   ahead,
   choice,
+  differences,
   edit_list,
   latents,
   papers,
@@ -52,6 +53,7 @@ from vidregen_jax.media import aac, containers, encode, join, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+_LONGEST_MARGIN = 1.0  # seconds
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
 _BEHIND = 8  # frames that wait to be pasted and encoded while the model works
 _KNOWN = 10  # frames that say how the person's face varies
@@ -71,6 +73,8 @@ class Edit:
     new_audio: the new soundtrack; '' with patches.
     spans: (start, stop) seconds; empty for the whole video.
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    margin: seconds by which the picture of a span may be made anew beyond it, to where it is
+      quietest.
     fit: of timeline.FITS, what the whole picture does if the new soundtrack has another length; ''
       to leave out what lies past its end.
     seed: of all noise.
@@ -96,6 +100,7 @@ class Edit:
   overrides: tuple = ()
   references: tuple = ()
   patches: tuple = ()
+  margin: float = 0.0
   fit: str = ''
   face: str | int | tuple = 'largest'
   fade: float = 0.2
@@ -134,6 +139,8 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     sampler = None
   info = video.probe(edit.source)
   sound = _compose(edit, info)
+  if edit.margin:
+    sound = soundtrack.with_margin(sound, edit.margin)
   film, wanted = sound.film, sound.spans
   info = film.info
   if isinstance(sound.written, aac.Patched) and not containers.takes_sound(edit.out, 'aac'):
@@ -439,6 +446,10 @@ def _read(argv):
                            'picture is retimed to it; can be given several times')
   parser.add_argument('--edits', default='', metavar='EDITS.json',
                       help='spans or patches from a file, which also names their sound')
+  parser.add_argument('--margin', type=float, metavar='SECONDS',
+                      help='by which a mouth may be made anew beyond a span, to where it is '
+                           f'quietest (default {differences.MARGIN:g} for spans that are found, '
+                           '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   given = parser.parse_args(argv)
   ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch,
@@ -451,10 +462,15 @@ def _read(argv):
       given.audio, tuple(map(spans.parse, given.span)), tuple(map(_patch, given.patch))))
   if bool(wanted.audio) == bool(wanted.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  edit = asked(given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches)
+  if given.margin is not None and not 0 <= given.margin <= _LONGEST_MARGIN:
+    raise UserError(f'--margin {given.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
+  found = not any(ways.values())
+  edit = asked(given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches,
+               margin=0.0 if found else given.margin or 0.0)
   info = video.probe(given.source)  # a wrong path is told before a model is loaded
-  if not any(ways.values()):
-    edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio))
+  if found:
+    margin = differences.MARGIN if given.margin is None else given.margin
+    edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio, margin))
   return given, edit
 
 
@@ -465,13 +481,13 @@ def _patch(text):
   return soundtrack.Patch(*spans.parse(span), path)
 
 
-def _found_spans(info, new_audio):
+def _found_spans(info, new_audio, margin):
   """Spans in which the sound is new, told to the user; none for the whole video.
 
   Raises:
     UserError: there are none.
   """
-  found = soundtrack.differences(info, new_audio)
+  found = soundtrack.differences(info, new_audio, margin)
   if found is None:
     return ()
   if not found:

@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 
+from vidregen_jax import differences as differing
 from vidregen_jax import film as films
+from vidregen_jax import spans as spanning
 from vidregen_jax import timeline as timelines
-from vidregen_jax.differences import find as find_differences
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, sound
 from vidregen_jax.models import whisper
@@ -14,12 +15,13 @@ from vidregen_jax.models import whisper
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 
 
-def differences(info, new_audio) -> list[tuple[float, float]] | None:
+def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
   """Spans of the video in which a new soundtrack is not the old one; see `differences.find`.
 
   Args:
     info: VideoInfo of the source.
     new_audio: path.
+    margin: seconds by which a span may be widened to where it is quietest.
 
   Returns:
     Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
@@ -33,7 +35,7 @@ def differences(info, new_audio) -> list[tuple[float, float]] | None:
               for recording in sounds)
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   found = [(max(start + first, begin), min(stop + first, end))
-           for start, stop in find_differences(old, new, old.rate)]
+           for start, stop in differing.find(old, new, old.rate, margin)]
   found = [(start, stop) for start, stop in found if start < stop]
   return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
 
@@ -193,6 +195,19 @@ def compose_patches(film, patches) -> Composed:
   if not film.is_the_source:
     return Composed(track, track, film, spans, 'what follows a patch has moved')
   return _patched(film, track, spans, samples.changed)
+
+
+def with_margin(composed, margin) -> Composed:
+  """The same with spans widened by at most so many seconds, to where it is quietest.
+
+  There the mouth rests, and old and new picture meet best. The sound stays what it is.
+  """
+  track, info = composed.track, composed.film.info
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  widened = differing.widen(composed.spans, sound.with_channels(track.samples, 1),
+                            float(track.start), margin)
+  return dataclasses.replace(composed, spans=spanning.merge(
+      (max(start, begin), min(stop, end)) for start, stop in widened))
 
 
 def _own(info):
