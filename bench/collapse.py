@@ -4,7 +4,7 @@
 
 Trains the tiny generator again and again with one thing changed at a time, all for equally many
 steps and on the same windows, and looks at how well lips follow another clip's sound in windows of
-the validation split. `short` windows have 4 latent frames, `long` ones 16; near references are
+the validation split. `short` windows have 4 latent frames, `long` ones 12; near references are
 taken from any frame but the window's own; `wide` is the size `talkers`. Results go to
 out/collapse/collapse.json after each, and what is there is not done again.
 """
@@ -26,7 +26,7 @@ _STEPS = flags.DEFINE_integer('steps', 300, 'Steps a variant.', lower_bound=2)
 _ONLY = flags.DEFINE_list('only', None, 'Variants to run; default all.')
 
 _NONE = {'drop_history': 0.0, 'drop_reference': 0.0, 'drop_each_reference': 0.0}
-_LONG = {'num_frames': 16, 'model.window': 16, 'batch_size': 2}
+_LONG = {'num_frames': 12, 'model.window': 12, 'batch_size': 3}  # as long as the shortest clip
 _SHORT = {'num_frames': 4, 'model.window': 4, 'batch_size': 8}
 _NEAR = {'reference_distance': 0}
 _CLEAN = {'history_noise': 0.0}
@@ -37,18 +37,18 @@ VARIANTS = {
   'half the dropout': {'drop_history': 0.25, 'drop_reference': 0.15, 'drop_each_reference': 0.15},
   'history dropout alone': {'drop_reference': 0.0, 'drop_each_reference': 0.0},
   'reference dropout alone': {'drop_history': 0.0},
-  'no dropout, clean history': _NONE | _CLEAN,
-  'no dropout, clean history, near references': _NONE | _CLEAN | _NEAR,
-  'no dropout, clean history, near references, long': _NONE | _CLEAN | _NEAR | _LONG,
-  'clean history, near references, long': _CLEAN | _NEAR | _LONG,
-  'no dropout, clean history, near references, short': _NONE | _CLEAN | _NEAR | _SHORT,
-  'no dropout, long': _NONE | _LONG,
+  'no dropout + clean history': _NONE | _CLEAN,
+  'no dropout + clean history + near references': _NONE | _CLEAN | _NEAR,
+  'no dropout + clean history + near references + long': _NONE | _CLEAN | _NEAR | _LONG,
+  'clean history + near references + long': _CLEAN | _NEAR | _LONG,
+  'no dropout + clean history + near references + short': _NONE | _CLEAN | _NEAR | _SHORT,
+  'no dropout + long': _NONE | _LONG,
   'long': _LONG,
-  'no dropout, clean history, near references, long, wide': _NONE | _CLEAN | _NEAR | _LONG | _WIDE,
-  'clean history, near references, long, wide': _CLEAN | _NEAR | _LONG | _WIDE,
-  'no dropout, clean history, near references, uniform loss': (
+  'no dropout + clean history + near references + long + wide': _NONE | _CLEAN | _NEAR | _LONG | _WIDE,
+  'clean history + near references + long + wide': _CLEAN | _NEAR | _LONG | _WIDE,
+  'no dropout + clean history + near references + uniform loss': (
     _NONE | _CLEAN | _NEAR | {'mouth_weight': 0.0}),
-  'clean history, near references, uniform loss': _CLEAN | _NEAR | {'mouth_weight': 0.0},
+  'clean history + near references + uniform loss': _CLEAN | _NEAR | {'mouth_weight': 0.0},
 }
 _FIGURES = ('new_audio', 'new_audio_old_truth', 'own_audio', 'truths', 'attention_audio',
             'attention_history', 'attention_reference')
@@ -66,7 +66,7 @@ def make_config(changes):
 
 def run_variant(name, folder):
   """Trains a variant, or goes on with it; returns its last figures."""
-  workdir = folder / name.replace(', ', '-').replace(' ', '_')
+  workdir = folder / name.replace(' + ', '-').replace(' ', '_')
   train_generator.train(make_config(VARIANTS[name]).lock(), workdir)
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   seen = [line for line in lines if 'validation/new_audio' in line][-1]
