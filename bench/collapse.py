@@ -44,7 +44,8 @@ VARIANTS = {
   'no dropout + clean history + near references + short': _NONE | _CLEAN | _NEAR | _SHORT,
   'no dropout + long': _NONE | _LONG,
   'long': _LONG,
-  'no dropout + clean history + near references + long + wide': _NONE | _CLEAN | _NEAR | _LONG | _WIDE,
+  'no dropout + clean history + near references + long + wide': (
+    _NONE | _CLEAN | _NEAR | _LONG | _WIDE),
   'clean history + near references + long + wide': _CLEAN | _NEAR | _LONG | _WIDE,
   'no dropout + clean history + near references + uniform loss': (
     _NONE | _CLEAN | _NEAR | {'mouth_weight': 0.0}),
