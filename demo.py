@@ -58,7 +58,8 @@ def edit(checkpoint):
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
   step('the edit', 'vidregen_jax.regenerate', str(source), '--audio', str(truth),
-       '--whole', '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(edited))
+       '--whole', '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(edited),
+       '--overwrite')
 
   frames = [[frame.image for frame in video.frames(path)] for path in (source, edited, truth)]
   rows = [np.concatenate(row, axis=1) for row in zip(*frames, strict=True)]

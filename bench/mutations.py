@@ -63,7 +63,7 @@ _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--
           '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
           '--margin', '--face', '--no-keep_occluders', '--consent_file', '--certificate', '--key',
-          '--preview', '--no_page', '--nonsense')
+          '--preview', '--no_page', '--overwrite', '--nonsense')
 
 
 # --------------------------------------------------------------------------------------------------

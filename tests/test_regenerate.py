@@ -175,8 +175,9 @@ def test_an_edit_list_says_what_flags_say(clip, other, checkpoint, edited, tmp_p
   edits = tmp_path / 'edits.json'
   edits.write_text(json.dumps({'audio': str(other), 'edits': [{'start': 0.6, 'stop': 1.0}]}))
   out = tmp_path / 'out.mp4'
+  out.write_text('an earlier one')
   assert regenerate.main([str(clip), '--edits', str(edits), '--checkpoint', str(checkpoint),
-                          '--consent', CONSENT, '--out', str(out)]) == 0
+                          '--consent', CONSENT, '--out', str(out), '--overwrite']) == 0
   np.testing.assert_array_equal(decode(out)[0], decode(edited)[0])
 
 
@@ -390,6 +391,7 @@ def wrong(tmp_path_factory, clip):
   """Files that are not what they should be."""
   folder = tmp_path_factory.mktemp('wrong')
   (folder / 'text.mp4').write_text('not a media file')
+  (folder / 'text.png').write_text('not a picture')
   (folder / 'ann.json').write_text('{"who": "Ann Lee"}')
   noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
   sound = np.zeros((1, 48_000), np.float32)
@@ -422,6 +424,10 @@ def wrong(tmp_path_factory, clip):
     ({'certificate': '{wrong}/text.mp4', 'key': '{wrong}/text.mp4'}, 'holds no certificate'),
     ({'out': '{wrong}/ann.mp4', 'consent': None, 'consent_file': '{wrong}/ann.json'},
      'would replace an input'),
+    ({'out': '{wrong}/silent.mp4'}, 'give another name, or --overwrite'),
+    ({'out': '{wrong}/ann.mp4'}, 'would replace'),  # what would lie beside it
+    ({'preview': '{wrong}/text.png', 'out': '{wrong}/silent.mp4'}, 'would replace'),
+    ({'out': '/'}, 'choose one of them'),
     ({'preview': '{wrong}/sheet.gif'}, 'choose one of them'),
     ({'out': 'absent/out.mp4'}, 'no such folder'),
     ({'out': '{wrong}/out.gif'}, 'choose one of them'),

@@ -337,6 +337,8 @@ def parser_of(module, description):
                       help="the `export` folder of the generator's training")
   papers.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
+  parser.add_argument('--overwrite', action='store_true',
+                      help='replace OUT.mp4, and what lies beside it, where they exist')
   parser.add_argument('--references', default='', metavar='SECONDS',
                       help='times at which the person is seen well, such as 0.5,3.2; default: '
                            'sharp frames of unlike mouths and poses')
@@ -385,11 +387,14 @@ def asked(given, **fields) -> Edit:
       preview=given.preview, **fields)
   inputs = (given.source, *_sounds(edit), given.consent_file, given.certificate, given.key)
   inputs = [pathlib.Path(path).resolve() for path in inputs if path]
-  for path in papers.paths(given.out):
+  containers.of(given.out)  # refuses what is no name of a video
+  flag, paths = (('--preview', [pathlib.Path(given.preview)]) if given.preview
+                 else ('--out', papers.paths(given.out)))
+  for path in paths:
     if path.resolve() in inputs:
-      raise UserError(f'--out {given.out} would replace an input, {path}: give another name')
-  if given.preview and pathlib.Path(given.preview).resolve() in inputs:
-    raise UserError(f'--preview {given.preview} would replace an input: give another name')
+      raise UserError(f'{flag} would replace an input, {path}: give another name')
+    if path.exists() and not given.overwrite:
+      raise UserError(f'{flag} would replace {path}: give another name, or --overwrite')
   return edit
 
 
