@@ -48,7 +48,7 @@ def write(path, codec, samples, rate=RATE, skip=range(0), **options):
 FILES = {
   'a.wav': ('pcm_s16le', {}), 'a.mp4': ('aac', {'aac_pns': '0'}), 'a.mkv': ('flac', {}),
   'a.ts': ('aac', {'aac_pns': '0'}), 'a.mp3': ('libmp3lame', {}), 'opus.webm': ('libopus', {}),
-  'a.mov': ('pcm_s16le', {})}
+  'a.mov': ('pcm_s16le', {}), 'mp3.mp4': ('libmp3lame', {'b': '64k'})}  # with a reservoir of bits
 
 
 @pytest.mark.parametrize('name', FILES)
