@@ -76,6 +76,19 @@ def test_silence_keeps_a_recordings_packets_in_their_places(tmp_path):
     np.testing.assert_array_equal(recording[:, part], whole[:, part])
 
 
+def test_a_file_that_is_entered_too_late_is_read_from_its_start(tmp_path, monkeypatch):
+  path, decode = write(tmp_path / 'a.wav', 'pcm_s16le', voice()), audio.decode
+  whole, _, _ = audio.read(path)
+
+  def late(container, stream, path):
+    pieces = list(decode(container, stream, path))
+    return iter(pieces[15:] if pieces[0].pts else pieces)
+  recording = sound.Recording(path)
+  monkeypatch.setattr(audio, 'decode', late)
+  np.testing.assert_array_equal(recording[:, 200_000:], whole[:, 200_000:])
+  np.testing.assert_array_equal(recording[:, :200_000], whole[:, :200_000])
+
+
 def test_what_is_read_does_not_depend_on_what_was(tmp_path):
   path = write(tmp_path / 'noisy.mp4', 'aac', voice())  # with noise that the decoder makes
   one, other = sound.Recording(path), sound.Recording(path)
