@@ -9,12 +9,12 @@ from vidregen_jax.media import planes, video
 HEIGHT, WIDTH = 120, 182  # no multiples of 16
 
 
-def frames(path, pix_fmt, **tags):
+def frames(path, pix_fmt, width=WIDTH, **tags):
   """A noisy frame as a decoder gives it, twice: one whose picture nobody has asked for yet."""
-  noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+  noise = np.random.default_rng(0).integers(0, 255, (HEIGHT, width, 3), np.uint8)
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('libx264', rate=25, options={'crf': '4'})
-    stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pix_fmt
+    stream.width, stream.height, stream.pix_fmt = width, HEIGHT, pix_fmt
     for name, value in tags.items():
       setattr(stream.codec_context, name, value)
     container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, 'rgb24').reformat(
@@ -39,6 +39,12 @@ def test_a_part_is_a_part_of_the_whole_picture(pix_fmt, tags, tmp_path):
     part = planes.part(fresh, (left, top, right, bottom))
     np.testing.assert_array_equal(part, frame.image[top:bottom, left:right])
   assert 'image' not in vars(fresh)  # or it would have been the whole's, cut
+
+
+def test_a_part_of_an_untagged_picture_has_the_matrix_of_the_wholes_size(tmp_path):
+  frame, fresh = frames(tmp_path / 'a.mp4', 'yuv420p', width=1280)
+  np.testing.assert_array_equal(planes.part(fresh, (600, 40, 700, 90)),
+                                frame.image[40:90, 600:700])
 
 
 @FORMATS

@@ -48,7 +48,7 @@ def write(path, codec, samples, rate=RATE, skip=range(0), **options):
 FILES = {
   'a.wav': ('pcm_s16le', {}), 'a.mp4': ('aac', {'aac_pns': '0'}), 'a.mkv': ('flac', {}),
   'a.ts': ('aac', {'aac_pns': '0'}), 'a.mp3': ('libmp3lame', {}), 'opus.webm': ('libopus', {}),
-  'a.mov': ('pcm_s16le', {})}
+  'a.mov': ('pcm_s16le', {}), 'mp3.mp4': ('libmp3lame', {'b': '64k'})}  # with a reservoir of bits
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -74,6 +74,19 @@ def test_silence_keeps_a_recordings_packets_in_their_places(tmp_path):
   assert recording.shape == whole.shape and not whole[:, 61_000:139_000].any()
   for part in (slice(150_000, None), slice(0, 150_000)):
     np.testing.assert_array_equal(recording[:, part], whole[:, part])
+
+
+def test_a_file_that_is_entered_too_late_is_read_from_its_start(tmp_path, monkeypatch):
+  path, decode = write(tmp_path / 'a.wav', 'pcm_s16le', voice()), audio.decode
+  whole, _, _ = audio.read(path)
+
+  def late(container, stream, path):
+    pieces = list(decode(container, stream, path))
+    return iter(pieces[15:] if pieces[0].pts else pieces)
+  recording = sound.Recording(path)
+  monkeypatch.setattr(audio, 'decode', late)
+  np.testing.assert_array_equal(recording[:, 200_000:], whole[:, 200_000:])
+  np.testing.assert_array_equal(recording[:, :200_000], whole[:, :200_000])
 
 
 def test_what_is_read_does_not_depend_on_what_was(tmp_path):

@@ -131,39 +131,47 @@ class Recording(_Blocks):
     begin = max(int(np.searchsorted(self._at, first, 'right')) - 1, 0)
     begin = max(int(np.searchsorted(self._at, self._at[begin] - _RUN_UP * self.rate)) - 1, 0)
     if self._sought and begin:
-      made = self._collect(self._from(begin), first, last)
-      if made is not None:
+      made, seen = self._collect(self._from(begin), first, last)
+      if made is not None and seen:
         return made
     if self._coming is None or self._next > first:
       self._coming, self._over = self._from_start(), []
-    made = self._collect(itertools.chain(self._over, self._coming), first, last)
+    made, self._over = self._collect(itertools.chain(self._over, self._coming), first, last)
     self._next = last
     return made
 
   def _collect(self, placed, first, last):
-    """Samples from placed pieces, silence between them; None if a piece is not where it should be.
+    """Samples from placed pieces, silence between them, and the last piece, which may reach beyond.
+
+    None instead of the samples if a piece is not where it should be.
     """
-    made = np.zeros((self.shape[0], last - first), np.float32)
+    made, over = np.zeros((self.shape[0], last - first), np.float32), []
     for at, samples in placed:
       if at is None:
-        return None
+        return None, []
       a, b = max(at, first), min(at + samples.shape[1], last)
       if a < b:
         made[:, a - first:b - first] = samples[:, a - at:b - at]
+      over = [(at, samples)]
       if at + samples.shape[1] >= last:
-        self._over = [(at, samples)]  # the next block may begin in it
         break
-    return made
+    return made, over
 
   def _from(self, packet):
-    """Yields (place, samples) from a packet on, by the packets' times; no place if it has none."""
+    """Yields (place, samples) from a packet on, by the packets' times.
+
+    The place is None where those do not tell, or the file was entered too late.
+    """
     container, stream = audio.open_sound(self.path)
     with container:
       container.seek(int(self._pts[packet]), stream=stream)
+      late = True
       for piece in audio.decode(container, stream, self.path):
         known = piece.pts is not None and piece.pts <= self._pts[-1]
         k = int(np.searchsorted(self._pts, piece.pts)) if known else 0
-        yield int(self._at[k]) if known and self._pts[k] == piece.pts else None, piece.samples
+        late = late and k > packet
+        known = known and self._pts[k] == piece.pts and not late
+        yield int(self._at[k]) if known else None, piece.samples
 
   def _from_start(self):
     """Yields (place, samples) of the whole file."""
