@@ -21,6 +21,8 @@ _TURNED, _FARTHEST = .006, 30.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
 # Left and top of what is face and not hair or background, in crop fractions.
 FACE = .18, .08
+# What a made crop holds no finer than, in sides of the crop.
+_SMOOTH = .01
 # How far a difference of colour at the rim reaches inside, in sides of the crop, and the share of
 # rim among what is in reach at which half of the difference is taken off.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
@@ -140,9 +142,13 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   detail = region - to_image(old, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
   added = to_image(change, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE) - gone * detail
   if grained is not None:
-    # Two grains that know nothing of each other add by their squares.
+    # Two grains that know nothing of each other add by their squares. Grain is also in what a crop
+    # can hold, but not in a made one.
     lost = np.sqrt(1 - (1 - gone) ** 2)
-    added += lost * grained(detail, (weight * gone)[..., 0] < .02, affine @ (size / 2, size / 2, 1))
+    smooth = cv2.GaussianBlur(old, (0, 0), _SMOOTH * size)
+    texture = region - to_image(smooth, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
+    usable = (weight * gone)[..., 0] < .02
+    added += lost * grained(texture, usable, affine @ (size / 2, size / 2, 1))
   pasted[y0:y1, x0:x1] = np.clip(np.rint(region + weight * added), 0, 255).astype(np.uint8)
   return pasted
 

@@ -1,0 +1,85 @@
+"""Are things before a face told from the face: clean frames, and frames with a thing drawn in.
+
+  python -m bench.occluders --clips=8
+  python -m bench.occluders --videos=FILE,FILE
+
+As in an edit, the middle of each clip is looked at and the rest says how the face varies. The
+things are a black microphone, a cup and a `hand`: fingers of the person's own median colour, which
+is the hardest there is. A matte on a clean frame would leave an old mouth.
+"""
+
+import pathlib
+
+import cv2
+import numpy as np
+import tqdm
+from absl import flags
+
+from vidregen_jax import commands
+from vidregen_jax.media import faces, occluders, tracks, video
+
+_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
+_CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips at most.', lower_bound=1)
+_VIDEOS = flags.DEFINE_list('videos', [], 'Videos to look at instead.')
+_STRIDE = flags.DEFINE_integer('stride', 3, 'Every so many frames are looked at.', lower_bound=1)
+
+_SIZE = 96
+_WITHIN = 0.3, 0.7
+_KNOWN = 10
+
+
+def draw(crop, thing):
+  """A crop with a thing before the mouth, and where it is, bool [S, S]."""
+  where = np.zeros((_SIZE, _SIZE), np.uint8)
+  if thing == 'cup':
+    colour = (60, 90, 140)
+    cv2.rectangle(where, (30, 54), (66, _SIZE), 1, -1)
+  elif thing == 'microphone':
+    colour = (40, 40, 42)
+    cv2.circle(where, (50, 66), 12, 1, -1)
+    cv2.rectangle(where, (45, 70), (55, _SIZE), 1, -1)
+  else:
+    colour = np.median(crop[40:56, 14:30].reshape(-1, 3), axis=0)
+    for x in range(30, 66, 9):
+      cv2.line(where, (x, 56), (x, _SIZE), 1, 7)
+  return np.where(where[..., None] > 0, np.uint8(colour), crop), where > 0
+
+
+def count(path):
+  """By what is before the face: whether a matte is seen (clean), or the share of a thing kept."""
+  track = tracks.track_file(path)
+  crops = [faces.crop(frame.image, track.affine[frame.index], _SIZE)
+           for frame in video.frames(path) if track.valid[frame.index]]
+  start, stop = (round(share * len(crops)) for share in _WITHIN)
+  rest = crops[:start] + crops[stop:]
+  known = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
+  look = occluders.Occluders(known)
+  inside = crops[start:stop:_STRIDE.value]
+  seen = {'clean': [look(crop).any() for crop in inside]}
+  for thing in ('microphone', 'cup', 'hand'):
+    seen[thing] = []
+    for crop in inside:
+      look.restart()
+      drawn, where = draw(crop, thing)
+      where &= np.arange(_SIZE)[:, None] < .9 * _SIZE  # below the chin nothing is pasted
+      seen[thing].append((look(drawn)[where] == 1).mean())
+  return seen
+
+
+def run():
+  """Prints the table."""
+  paths = _VIDEOS.value or sorted((pathlib.Path(_PACK.value) / 'test').glob('*.mp4'))
+  rows = {}
+  for path in tqdm.tqdm(paths if _VIDEOS.value else paths[:_CLIPS.value], unit='clip'):
+    for name, found in count(path).items():
+      rows.setdefault(name, []).extend(found)
+  print('| before the face | frames | seen in | share of it that is kept |')
+  print('|---|---|---|---|')
+  for name, found in rows.items():
+    seen = np.asarray(found, float)
+    kept = '' if name == 'clean' else f'{seen.mean():.2f}'
+    print(f'| {name} | {len(seen)} | {(seen > 0).sum()} | {kept} |')
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')
