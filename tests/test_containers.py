@@ -250,6 +250,12 @@ def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   assert reason is None and isinstance(planned, join.Plan) or reason in planned
 
 
+def test_what_its_encoder_would_not_make_is_not_joined(tmp_path, monkeypatch):
+  source = small_videos.make(tmp_path / 'source.mp4')
+  monkeypatch.setattr(avc, '_PROFILES', {100: 'none that x264 knows'})
+  assert 'libx264 does not encode' in join.plan(video.probe(source), 'out.mp4', [TOUCHED])
+
+
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
   ('mpg', 'mp4', dict(encoder='mpeg2video', base='1/25'), 'h264'),
   ('mp4', 'mkv', dict(encoder='mpeg4', turned=QUARTER), 'h264'),

@@ -38,6 +38,7 @@ from vidregen_jax.media import av1, avc, coders, containers, encode, hevc, plane
 _CODINGS = {'h264': avc.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
 _SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
+_CRF, _PRESET = 12, 'medium'
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
 _COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
@@ -159,6 +160,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     stream = video.video_stream(source, info.path)
     names = source.format.name.split(',')
     head = bytes(stream.codec_context.extradata or b'')
+    transparent = stream.metadata.get('alpha_mode') == '1'
   if not set(names) & set(_SOURCES):
     return f'it is no mp4, mov, mkv or webm but {names[0]}'
   if info.codec not in _CODINGS:
@@ -167,12 +169,15 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return f'{os.path.splitext(out)[1]} does not hold {info.codec}'
   if info.sample_aspect_ratio not in (None, 1) and not containers.keeps_shape(out, info.codec):
     return 'its pixels are not square'
-  if info.interlaced:
-    return 'it is interlaced'
+  if info.interlaced or transparent:
+    return 'it is interlaced' if info.interlaced else 'it is transparent'
   try:
     coding = _CODINGS[info.codec](head)
     coders.require(coding.encoder, info.pix_fmt)
+    _encoder(coding, info, _CRF, _PRESET)
     packets = read(info.path, coding)
+  except av.error.FFmpegError:
+    return f'{coding.encoder} does not encode pictures of its kind and size'
   except ValueError as error:
     return str(error)
   if len(packets.pts) - packets.hidden != info.frame_count:
@@ -181,6 +186,22 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
   if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
     return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
   return Plan(packets, coding, regions)
+
+
+def _encoder(coding, info, crf, preset) -> av.CodecContext:
+  """What makes a region's pictures, opened."""
+  encoder = av.CodecContext.create(coding.encoder, 'w')
+  encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
+  encoder.time_base, encoder.framerate = info.time_base, info.rate
+  if info.sample_aspect_ratio:
+    encoder.sample_aspect_ratio = info.sample_aspect_ratio
+  encoder.color_range, encoder.colorspace = info.color_range, info.color_space
+  encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
+  encoder.bit_rate = 0  # quality is constant instead
+  encoder.options = coders.settings(coding.encoder, crf, preset, coding.options)
+  encoder.flags |= Flags.global_header
+  encoder.open()
+  return encoder
 
 
 class Joined(encode.File):
@@ -199,7 +220,7 @@ class Joined(encode.File):
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, keep=None, crf: float = 12, preset: str = 'medium'):
+               audio=None, keep=None, crf: float = _CRF, preset: str = _PRESET):
     super().__init__(path, info.time_base, audio, keep)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
@@ -237,20 +258,7 @@ class Joined(encode.File):
       context.extradata = self._coding.head(bytes(self._new_encoder().extradata or b''))
 
   def _new_encoder(self) -> av.CodecContext:
-    info = self.info
-    encoder = av.CodecContext.create(self._coding.encoder, 'w')
-    encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
-    encoder.time_base, encoder.framerate = self._base, info.rate
-    if info.sample_aspect_ratio:
-      encoder.sample_aspect_ratio = info.sample_aspect_ratio
-    encoder.color_range, encoder.colorspace = info.color_range, info.color_space
-    encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
-    encoder.bit_rate = 0  # quality is constant instead
-    encoder.options = coders.settings(self._coding.encoder, self._crf, self._preset,
-                                      self._coding.options)
-    encoder.flags |= Flags.global_header
-    encoder.open()
-    return encoder
+    return _encoder(self._coding, self.info, self._crf, self._preset)
 
   def copy(self, frame: video.Frame) -> None:
     """Adds a frame of a region as it was decoded."""
