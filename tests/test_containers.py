@@ -437,3 +437,18 @@ def test_hevc_headers_come_back_and_numbers_fit():
   for broken in (b'', bytes(30), header.pack()[:30]):
     with pytest.raises(ValueError, match='hvcC'):
       hevc.Header.parse(broken)
+
+
+def test_an_edit_list_that_trims_the_end_shows_the_same_frames(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4')
+  data = bytearray(source.read_bytes())
+  at = data.index(b'elst') + 12  # the first segment's duration, in the movie's time scale
+  duration = int.from_bytes(data[at:at + 4], 'big')
+  data[at:at + 4] = (duration * 19 // COUNT).to_bytes(4, 'big')
+  source.write_bytes(data)
+  assert len(list(video.frames(source))) == video.probe(source).frame_count == 19
+  regions, _ = edit(source, tmp_path / 'out.mp4', [(3, 5)])
+  for old, new in zip(video.frames(source), video.frames(tmp_path / 'out.mp4'), strict=True):
+    assert old.time == new.time
+    if not regions[0][0] <= old.index < regions[0][1]:
+      assert planes.same(old.source, new.source)

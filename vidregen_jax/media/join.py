@@ -169,8 +169,10 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return f'{os.path.splitext(out)[1]} does not hold {info.codec}'
   if info.sample_aspect_ratio not in (None, 1) and not containers.keeps_shape(out, info.codec):
     return 'its pixels are not square'
-  if info.interlaced or transparent:
-    return 'it is interlaced' if info.interlaced else 'it is transparent'
+  if info.interlaced:
+    return 'it is interlaced'
+  if transparent:
+    return 'it is transparent'
   try:
     coding = _CODINGS[info.codec](head)
     coders.require(coding.encoder, info.pix_fmt)
