@@ -383,6 +383,14 @@ def test_what_is_encrypted_is_refused(tmp_path):
     video.probe(source)
 
 
+def test_regions_may_be_a_frame_apart(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', more='bframes=0')
+  touched = [(10, 12), (13, 14), (26, 27)]
+  regions, _ = edit(source, tmp_path / 'out.mp4', touched)
+  assert regions == [(10, 12), (13, 24), (26, 36)]
+  check(source, tmp_path / 'out.mp4', regions, touched)
+
+
 def test_frames_shown_before_an_open_groups_key_frame_are_found(tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', 'libx265')
   whole = list(video.frames(source))
@@ -439,16 +447,19 @@ def test_hevc_headers_come_back_and_numbers_fit():
       hevc.Header.parse(broken)
 
 
-def test_an_edit_list_that_trims_the_end_shows_the_same_frames(tmp_path):
-  source = small_videos.make(tmp_path / 'source.mp4')
+@pytest.mark.parametrize('shown', [14, 17, 19, 24])
+@pytest.mark.parametrize('encoder', ['libx264', 'libx265'])
+def test_an_edit_list_that_trims_the_end_stays(encoder, shown, tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', encoder)
   data = bytearray(source.read_bytes())
   at = data.index(b'elst') + 12  # the first segment's duration, in the movie's time scale
   duration = int.from_bytes(data[at:at + 4], 'big')
-  data[at:at + 4] = (duration * 19 // COUNT).to_bytes(4, 'big')
+  data[at:at + 4] = (duration * shown // COUNT).to_bytes(4, 'big')
   source.write_bytes(data)
-  assert len(list(video.frames(source))) == video.probe(source).frame_count == 19
+  assert len(list(video.frames(source))) == video.probe(source).frame_count == shown
   regions, _ = edit(source, tmp_path / 'out.mp4', [(3, 5)])
-  for old, new in zip(video.frames(source), video.frames(tmp_path / 'out.mp4'), strict=True):
-    assert old.time == new.time
-    if not regions[0][0] <= old.index < regions[0][1]:
-      assert planes.same(old.source, new.source)
+  assert regions[0][0] <= 3 and 5 <= regions[0][1] <= 12
+  assert all(start > shown - 8 for start, _ in regions[1:])
+  check(source, tmp_path / 'out.mp4', regions, [(3, 5)])
+
+

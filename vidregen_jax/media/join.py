@@ -51,7 +51,8 @@ class Packets:
   Attributes:
     pts, dts, duration: in units of the stream's time base.
     entry: whether a decoder can begin here; what is decoded later and shown earlier is then lost.
-    hidden: how many are never shown, as an edit list begins after them; they are the earliest.
+    hidden, surplus: how many of the earliest and of the latest are never shown, as an edit list
+      begins after them or ends before them.
   """
 
   pts: np.ndarray
@@ -59,6 +60,7 @@ class Packets:
   duration: np.ndarray
   entry: np.ndarray
   hidden: int = 0
+  surplus: int = 0
 
   @property
   def rank(self) -> np.ndarray:
@@ -70,17 +72,22 @@ class Packets:
 
     Frames are counted as they are shown, packets as they are decoded. At a place where all packets
     before are shown before all packets after, the two counts agree, and a region may begin. It may
-    end at an entry that is shown after all packets before it.
+    end at an entry that is shown after all packets before it. Surplus packets are left out, so the
+    last frames that may be made of them are encoded too.
 
     Args:
       touched: (start, stop) of frames, ascending.
     """
-    count, hidden = len(self.pts), self.hidden
+    count, hidden, rank = len(self.pts) - self.surplus, self.hidden, self.rank
     latest = np.maximum.accumulate(self.pts)
     earliest = np.minimum.accumulate(self.pts[::-1])[::-1]
     starts = np.flatnonzero(np.r_[True, latest[:-1] < earliest[1:], True])
     starts = np.unique(np.maximum(starts, hidden))
-    stops = np.r_[np.sort(self.rank[self.entry & (latest == self.pts)]), count]
+    stops = np.sort(rank[self.entry & (latest == self.pts) & (rank < count)])
+    stops = np.r_[stops, count]
+    if self.surplus:
+      last = int(starts[starts <= np.argmax(rank >= count)].max())
+      touched = sorted([*touched, (last - hidden, count - hidden)])
     regions = []
     for start, stop in touched:
       if start >= stop:
@@ -122,14 +129,15 @@ def read(path: str | os.PathLike, coding) -> Packets:
   pts, dts, duration, entry, discard = (np.array(column) for column in zip(*rows, strict=True))
   if len(np.unique(pts)) < len(pts):
     raise ValueError('two of its packets have the same time')
-  hidden = int(discard.sum())
-  if not discard[np.argsort(pts)[:hidden]].all():
-    raise ValueError('its edit list leaves frames out that are not the first')
+  shown = np.flatnonzero(~discard[np.argsort(pts)])
+  if not len(shown) or (np.diff(shown) > 1).any():
+    raise ValueError('its edit list leaves frames out between others')
   if (np.diff(dts) <= 0).any() or (dts > pts).any():
     # Matroska has no decoding times; these are the latest that are early enough.
-    shown = np.sort(pts)
-    dts = shown - (shown - pts).max()
-  return Packets(pts, dts, duration, entry.astype(bool), hidden)
+    ascending = np.sort(pts)
+    dts = ascending - (ascending - pts).max()
+  return Packets(pts, dts, duration, entry.astype(bool), int(shown[0]),
+                 len(pts) - 1 - int(shown[-1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +190,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return f'{coding.encoder} does not encode pictures of its kind and size'
   except ValueError as error:
     return str(error)
-  if len(packets.pts) - packets.hidden != info.frame_count:
+  if len(packets.pts) - packets.hidden - packets.surplus != info.frame_count:
     return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
   regions = packets.regions(touched)
   if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
@@ -227,7 +235,8 @@ class Joined(encode.File):
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
-    order = np.argsort(self._packets.pts)[self._packets.hidden:]
+    end = len(self._packets.pts) - self._packets.surplus
+    order = np.argsort(self._packets.pts)[self._packets.hidden:end]
     self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
     self._lengths = dict(zip(self._times, lengths, strict=True))
     # With the first shown frame made anew, nothing needs what is hidden before it.
@@ -313,7 +322,8 @@ class Joined(encode.File):
     kept = self._coding.kept(bytes(packet))
     if packet.pts in self._made_times:
       self._kept[packet.pts] = kept
-    elif packet.pts >= self._times[0] or not self._bares:
+    elif self._times[0] <= packet.pts <= self._times[-1] or (
+        packet.pts < self._times[0] and not self._bares):
       self._old_ones.append(packet)
     return True
 
@@ -347,8 +357,10 @@ class Joined(encode.File):
     count, step = len(self._times), containers.of(path).step
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
-    for start, stop in self.regions:
-      first, last = max(start - _CHECKED, 0), min(stop + _CHECKED, count)
+    ends = [0, *(stop for _, stop in self.regions[:-1])]
+    begins = [*(start for start, _ in self.regions[1:]), count]
+    for (start, stop), end, begin in zip(self.regions, ends, begins, strict=True):
+      first, last = max(start - _CHECKED, end), min(stop + _CHECKED, begin)
       old_ones = (old for part in ((first, start), (stop, last)) if part[0] < part[1]
                   for old in video.frames(self.info.path, *part))
       index = first
