@@ -383,6 +383,12 @@ def test_what_is_encrypted_is_refused(tmp_path):
     video.probe(source)
 
 
+def test_a_matroska_that_does_not_say_its_rate_has_that_of_its_frames(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', stamps=VFR)
+  info = video.probe(small_videos.remade(source, tmp_path / 'out.mkv'))
+  assert abs(info.rate * info.duration / COUNT - 1) < .1
+
+
 def test_regions_may_be_a_frame_apart(tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', more='bframes=0')
   touched = [(10, 12), (13, 14), (26, 27)]
