@@ -61,8 +61,12 @@ CASES = {
     'mkv', 'mp4', dict(encoder='libsvtav1', sound=[OPUS, AAC], tags=PQ, pix_fmt=TEN)),
 }
 KEPT = ('width', 'height', 'pix_fmt', 'frame_count', 'rotation', 'display_matrix', 'interlaced',
-        'color_range', 'color_space', 'color_primaries', 'color_trc', 'mastering', 'light_level',
-        'has_audio')
+        'color_range', 'color_space', 'color_primaries', 'color_trc', 'light_level', 'has_audio')
+
+
+def display(info):
+  """Of what HDR was mastered on; AV1 counts otherwise than HEVC."""
+  return info.mastering and pytest.approx([float(x) for x in info.mastering], abs=1e-4)
 
 
 def changed(frame):
@@ -104,10 +108,12 @@ def check(source, out, regions, touched=(TOUCHED,), near=40.0, step=Fraction(0))
   before, after = video.probe(source), video.probe(out)
   for name in KEPT:
     assert getattr(before, name) == getattr(after, name), name
+  assert display(before) == (after.mastering and [float(x) for x in after.mastering])
   assert (before.sample_aspect_ratio or 1) == (after.sample_aspect_ratio or 1)
   assert abs(before.duration - after.duration) <= step
   for old, new in zip(video.frames(source), video.frames(out), strict=True):
     assert abs(old.time - new.time) <= step / 2
+    assert (video._mastering(old.source) is None) == (video._mastering(new.source) is None)
     if not any(start <= old.index < stop for start, stop in regions):
       assert planes.same(old.source, new.source), old.index
     elif not any(start <= old.index < stop for start, stop in touched):
@@ -115,6 +121,11 @@ def check(source, out, regions, touched=(TOUCHED,), near=40.0, step=Fraction(0))
     else:
       corner = new.image[18:30, 18:30].astype(int) + old.image[18:30, 18:30]
       assert np.abs(corner - 255).mean() < 8
+
+
+def decoding_times(path):
+  with av.open(str(path)) as container:
+    return [p.dts for p in container.demux(container.streams.video[0]) if p.size]
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -128,8 +139,13 @@ def test_a_joined_file_is_the_source_outside_its_regions(name, tmp_path):
   exact = go in ('mp4', 'm4v', 'mov') or come in ('mkv', 'webm')
   check(source, out, [region], step=Fraction(0 if exact else 1, 1000))
   assert ('frame times finer than a millisecond' in left_out) == (not exact)
+  if 'tag' in traits:
+    with av.open(str(out)) as container:
+      assert container.streams.video[0].codec_context.codec_tag == traits['tag']
   old, new = ([data for _, data in small_videos.packets(path)] for path in (source, out))
   assert old[:region[0]] == new[:region[0]]
+  if come in ('mp4', 'mov') and go != 'mkv':
+    assert decoding_times(source) == decoding_times(out)
   assert old[30:] == new[30:]  # the key frame at 24, and what may be decoded after and shown before
   for track in range(len(traits.get('sound', ()))):
     of = [small_videos.packets(path, 'audio', track) for path in (source, out)]
@@ -184,6 +200,24 @@ def test_what_is_said_beside_a_picture_goes_with_it(encoder, length, said, tmp_p
   assert before == after and all(len(units) == len(said) for units in before.values())
 
 
+def test_each_region_says_again_on_what_display_hdr_was_mastered(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', 'libx265', pix_fmt=TEN, tags=PQ, more=HDR)
+  ((start, _), ), _ = edit(source, tmp_path / 'out.mp4')
+  said = lambda path, at: [unit for unit in nal.units(small_videos.packets(path)[at][1], 4)
+                           if unit[2:3] in (b'\x89', b'\x90') and unit[:1] == b'\x4e']
+  assert sorted(said(tmp_path / 'out.mp4', start)) == sorted(said(source, 0))
+  assert len(said(source, 0)) == 2
+
+
+def test_an_hevc_key_frame_behind_a_region_says_that_it_follows_something_else(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', 'libx265')
+  edit(source, tmp_path / 'out.mp4')
+  old, new = (dict(small_videos.packets(path)) for path in (source, tmp_path / 'out.mp4'))
+  kinds = lambda data: [unit[0] >> 1 for unit in nal.units(data, 4)]
+  assert kinds(old[24 * 512]) == [21] and kinds(new[24 * 512]) == [18]  # a CRA; a broken link
+  assert old[24 * 512][6:] == new[24 * 512][6:]
+
+
 @pytest.mark.parametrize(('encoder', 'coding', 'kind'), [
   ('libx264', avc, lambda unit: unit[0] & 31 == 8), ('libx265', hevc, lambda unit: unit[0] == 68)])
 def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, tmp_path):
@@ -216,6 +250,12 @@ def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   assert reason is None and isinstance(planned, join.Plan) or reason in planned
 
 
+def test_what_its_encoder_would_not_make_is_not_joined(tmp_path, monkeypatch):
+  source = small_videos.make(tmp_path / 'source.mp4')
+  monkeypatch.setattr(avc, '_PROFILES', {100: 'none that x264 knows'})
+  assert 'libx264 does not encode' in join.plan(video.probe(source), 'out.mp4', [TOUCHED])
+
+
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
   ('mpg', 'mp4', dict(encoder='mpeg2video', base='1/25'), 'h264'),
   ('mp4', 'mkv', dict(encoder='mpeg4', turned=QUARTER), 'h264'),
@@ -223,6 +263,8 @@ def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   ('mp4', 'webm', dict(encoder='libx265', pix_fmt=TEN, tags=HLG), 'av1'),
   ('mkv', 'mp4', dict(encoder='ffv1', pix_fmt='yuv422p10le', tags=PQ), 'hevc'),
   ('mkv', 'mov', dict(encoder='ffv1', pix_fmt='yuv420p12le', stamps=VFR), 'hevc'),
+  ('mp4', 'mp4', dict(encoder='libx265', pix_fmt=TEN, tags=PQ, more=HDR), 'hevc'),
+  ('mp4', 'webm', dict(encoder='libx265', pix_fmt=TEN, tags=PQ, more=HDR), 'av1'),
 ])
 def test_what_is_not_joined_keeps_depth_times_and_tags(come, go, traits, codec, tmp_path):
   source, out = small_videos.make(tmp_path / f'source.{come}', **traits), tmp_path / f'out.{go}'
@@ -341,6 +383,20 @@ def test_what_is_encrypted_is_refused(tmp_path):
     video.probe(source)
 
 
+def test_a_matroska_that_does_not_say_its_rate_has_that_of_its_frames(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', stamps=VFR)
+  info = video.probe(small_videos.remade(source, tmp_path / 'out.mkv'))
+  assert abs(info.rate * info.duration / COUNT - 1) < .1
+
+
+def test_regions_may_be_a_frame_apart(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', more='bframes=0')
+  touched = [(10, 12), (13, 14), (26, 27)]
+  regions, _ = edit(source, tmp_path / 'out.mp4', touched)
+  assert regions == [(10, 12), (13, 24), (26, 36)]
+  check(source, tmp_path / 'out.mp4', regions, touched)
+
+
 def test_frames_shown_before_an_open_groups_key_frame_are_found(tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', 'libx265')
   whole = list(video.frames(source))
@@ -359,8 +415,24 @@ def test_regions_end_at_a_key_frame_though_earlier_pictures_are_decoded_after_it
   assert packets.regions([(1, 2), (5, 6)]) == [(1, 4), (5, 7)]
   hiding = dataclasses.replace(packets, hidden=1)
   assert hiding.regions([(0, 1)]) == [(0, 3)]
+
+
+def test_vp9_packets_are_taken_apart():
+  key, later, again = (bytes([0b10000000 | x]) for x in (0b010, 0b110, 0b1000))
+  coding = vp9.Coding(b'')
+  assert coding.entry(key) and not coding.entry(later) and not coding.entry(again)
+  hidden = bytes([0b10000100])
+  assert list(vp9.frames(hidden + later + b'\xc1\x01\x01\xc1')) == [hidden, later]
   with pytest.raises(ValueError, match='no frame or several'):
     vp9.Coding(b'').entry(bytes([0b10000110] * 2) + b'\xc1\x01\x01\xc1')
+
+
+def test_no_start_code_is_left_in_a_unit():
+  assert nal.escape(b'\0\0\1\0\0\0\0\4') == b'\0\0\3\1\0\0\3\0\0\4'
+  raw = np.random.default_rng(0).integers(0, 5, 4000).astype(np.uint8).tobytes() + b'\x80'
+  escaped = nal.escape(raw)
+  assert nal.unescape(escaped) == raw
+  assert not any(bytes([0, 0, x]) in escaped for x in range(3))
 
 
 def test_hevc_headers_come_back_and_numbers_fit():
@@ -379,3 +451,21 @@ def test_hevc_headers_come_back_and_numbers_fit():
   for broken in (b'', bytes(30), header.pack()[:30]):
     with pytest.raises(ValueError, match='hvcC'):
       hevc.Header.parse(broken)
+
+
+@pytest.mark.parametrize('shown', [14, 17, 19, 24])
+@pytest.mark.parametrize('encoder', ['libx264', 'libx265'])
+def test_an_edit_list_that_trims_the_end_stays(encoder, shown, tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', encoder)
+  data = bytearray(source.read_bytes())
+  at = data.index(b'elst') + 12  # the first segment's duration, in the movie's time scale
+  duration = int.from_bytes(data[at:at + 4], 'big')
+  data[at:at + 4] = (duration * shown // COUNT).to_bytes(4, 'big')
+  source.write_bytes(data)
+  assert len(list(video.frames(source))) == video.probe(source).frame_count == shown
+  regions, _ = edit(source, tmp_path / 'out.mp4', [(3, 5)])
+  assert regions[0][0] <= 3 and 5 <= regions[0][1] <= 12
+  assert all(start > shown - 8 for start, _ in regions[1:])
+  check(source, tmp_path / 'out.mp4', regions, [(3, 5)])
+
+

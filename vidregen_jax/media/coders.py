@@ -17,7 +17,7 @@ _LOSSLESS = {'libx264': {'qp': '0'}, 'libx265': {'x265-params': 'lossless=1'},
 _ALWAYS = {
   'libx264': {},
   'libx265': {'preset': 'veryfast', 'x265-params': 'log-level=none'},
-  'libvpx-vp9': {'deadline': 'good', 'cpu-used': '4', 'row-mt': '1'},
+  'libvpx-vp9': {'deadline': 'good', 'cpu-used': '5', 'row-mt': '1'},
   'libsvtav1': {'preset': '8'},
   'ffv1': {'level': '3', 'slicecrc': '1', 'g': '1'},
 }

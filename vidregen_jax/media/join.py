@@ -38,6 +38,7 @@ from vidregen_jax.media import av1, avc, coders, containers, encode, hevc, plane
 _CODINGS = {'h264': avc.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
 _SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
+_CRF, _PRESET = 12, 'medium'
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
 _COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
@@ -50,7 +51,8 @@ class Packets:
   Attributes:
     pts, dts, duration: in units of the stream's time base.
     entry: whether a decoder can begin here; what is decoded later and shown earlier is then lost.
-    hidden: how many are never shown, as an edit list begins after them; they are the earliest.
+    hidden, surplus: how many of the earliest and of the latest are never shown, as an edit list
+      begins after them or ends before them.
   """
 
   pts: np.ndarray
@@ -58,6 +60,7 @@ class Packets:
   duration: np.ndarray
   entry: np.ndarray
   hidden: int = 0
+  surplus: int = 0
 
   @property
   def rank(self) -> np.ndarray:
@@ -69,17 +72,22 @@ class Packets:
 
     Frames are counted as they are shown, packets as they are decoded. At a place where all packets
     before are shown before all packets after, the two counts agree, and a region may begin. It may
-    end at an entry that is shown after all packets before it.
+    end at an entry that is shown after all packets before it. Surplus packets are left out, so the
+    last frames that may be made of them are encoded too.
 
     Args:
       touched: (start, stop) of frames, ascending.
     """
-    count, hidden = len(self.pts), self.hidden
+    count, hidden, rank = len(self.pts) - self.surplus, self.hidden, self.rank
     latest = np.maximum.accumulate(self.pts)
     earliest = np.minimum.accumulate(self.pts[::-1])[::-1]
     starts = np.flatnonzero(np.r_[True, latest[:-1] < earliest[1:], True])
     starts = np.unique(np.maximum(starts, hidden))
-    stops = np.r_[np.sort(self.rank[self.entry & (latest == self.pts)]), count]
+    stops = np.sort(rank[self.entry & (latest == self.pts) & (rank < count)])
+    stops = np.r_[stops, count]
+    if self.surplus:
+      last = int(starts[starts <= np.argmax(rank >= count)].max())
+      touched = sorted([*touched, (last - hidden, count - hidden)])
     regions = []
     for start, stop in touched:
       if start >= stop:
@@ -121,14 +129,15 @@ def read(path: str | os.PathLike, coding) -> Packets:
   pts, dts, duration, entry, discard = (np.array(column) for column in zip(*rows, strict=True))
   if len(np.unique(pts)) < len(pts):
     raise ValueError('two of its packets have the same time')
-  hidden = int(discard.sum())
-  if not discard[np.argsort(pts)[:hidden]].all():
-    raise ValueError('its edit list leaves frames out that are not the first')
+  shown = np.flatnonzero(~discard[np.argsort(pts)])
+  if not len(shown) or (np.diff(shown) > 1).any():
+    raise ValueError('its edit list leaves frames out between others')
   if (np.diff(dts) <= 0).any() or (dts > pts).any():
     # Matroska has no decoding times; these are the latest that are early enough.
-    shown = np.sort(pts)
-    dts = shown - (shown - pts).max()
-  return Packets(pts, dts, duration, entry.astype(bool), hidden)
+    ascending = np.sort(pts)
+    dts = ascending - (ascending - pts).max()
+  return Packets(pts, dts, duration, entry.astype(bool), int(shown[0]),
+                 len(pts) - 1 - int(shown[-1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +168,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     stream = video.video_stream(source, info.path)
     names = source.format.name.split(',')
     head = bytes(stream.codec_context.extradata or b'')
+    transparent = stream.metadata.get('alpha_mode') == '1'
   if not set(names) & set(_SOURCES):
     return f'it is no mp4, mov, mkv or webm but {names[0]}'
   if info.codec not in _CODINGS:
@@ -169,18 +179,39 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return 'its pixels are not square'
   if info.interlaced:
     return 'it is interlaced'
+  if transparent:
+    return 'it is transparent'
   try:
     coding = _CODINGS[info.codec](head)
     coders.require(coding.encoder, info.pix_fmt)
+    _encoder(coding, info, _CRF, _PRESET)
     packets = read(info.path, coding)
+  except av.error.FFmpegError:
+    return f'{coding.encoder} does not encode pictures of its kind and size'
   except ValueError as error:
     return str(error)
-  if len(packets.pts) - packets.hidden != info.frame_count:
+  if len(packets.pts) - packets.hidden - packets.surplus != info.frame_count:
     return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
   regions = packets.regions(touched)
   if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
     return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
   return Plan(packets, coding, regions)
+
+
+def _encoder(coding, info, crf, preset) -> av.CodecContext:
+  """What makes a region's pictures, opened."""
+  encoder = av.CodecContext.create(coding.encoder, 'w')
+  encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
+  encoder.time_base, encoder.framerate = info.time_base, info.rate
+  if info.sample_aspect_ratio:
+    encoder.sample_aspect_ratio = info.sample_aspect_ratio
+  encoder.color_range, encoder.colorspace = info.color_range, info.color_space
+  encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
+  encoder.bit_rate = 0  # quality is constant instead
+  encoder.options = coders.settings(coding.encoder, crf, preset, coding.options)
+  encoder.flags |= Flags.global_header
+  encoder.open()
+  return encoder
 
 
 class Joined(encode.File):
@@ -199,12 +230,13 @@ class Joined(encode.File):
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, keep=None, crf: float = 12, preset: str = 'medium'):
+               audio=None, keep=None, crf: float = _CRF, preset: str = _PRESET):
     super().__init__(path, info.time_base, audio, keep)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
-    order = np.argsort(self._packets.pts)[self._packets.hidden:]
+    end = len(self._packets.pts) - self._packets.surplus
+    order = np.argsort(self._packets.pts)[self._packets.hidden:end]
     self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
     self._lengths = dict(zip(self._times, lengths, strict=True))
     # With the first shown frame made anew, nothing needs what is hidden before it.
@@ -237,20 +269,7 @@ class Joined(encode.File):
       context.extradata = self._coding.head(bytes(self._new_encoder().extradata or b''))
 
   def _new_encoder(self) -> av.CodecContext:
-    info = self.info
-    encoder = av.CodecContext.create(self._coding.encoder, 'w')
-    encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
-    encoder.time_base, encoder.framerate = self._base, info.rate
-    if info.sample_aspect_ratio:
-      encoder.sample_aspect_ratio = info.sample_aspect_ratio
-    encoder.color_range, encoder.colorspace = info.color_range, info.color_space
-    encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
-    encoder.bit_rate = 0  # quality is constant instead
-    encoder.options = coders.settings(self._coding.encoder, self._crf, self._preset,
-                                      self._coding.options)
-    encoder.flags |= Flags.global_header
-    encoder.open()
-    return encoder
+    return _encoder(self._coding, self.info, self._crf, self._preset)
 
   def copy(self, frame: video.Frame) -> None:
     """Adds a frame of a region as it was decoded."""
@@ -303,7 +322,8 @@ class Joined(encode.File):
     kept = self._coding.kept(bytes(packet))
     if packet.pts in self._made_times:
       self._kept[packet.pts] = kept
-    elif packet.pts >= self._times[0] or not self._bares:
+    elif self._times[0] <= packet.pts <= self._times[-1] or (
+        packet.pts < self._times[0] and not self._bares):
       self._old_ones.append(packet)
     return True
 
@@ -337,8 +357,10 @@ class Joined(encode.File):
     count, step = len(self._times), containers.of(path).step
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
-    for start, stop in self.regions:
-      first, last = max(start - _CHECKED, 0), min(stop + _CHECKED, count)
+    ends = [0, *(stop for _, stop in self.regions[:-1])]
+    begins = [*(start for start, _ in self.regions[1:]), count]
+    for (start, stop), end, begin in zip(self.regions, ends, begins, strict=True):
+      first, last = max(start - _CHECKED, end), min(stop + _CHECKED, begin)
       old_ones = (old for part in ((first, start), (stop, last)) if part[0] < part[1]
                   for old in video.frames(self.info.path, *part, stamps=self._times))
       index = first
