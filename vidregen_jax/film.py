@@ -9,6 +9,7 @@ from vidregen_jax import spans
 from vidregen_jax import timeline as timelines
 from vidregen_jax.media import faces, tracks, video
 
+_LEFT_OUT = 25  # frames that may be left out between two that are shown
 _BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
 
 
@@ -91,7 +92,10 @@ class Film:
     wanted = np.zeros(self.source.frame_count, bool)
     for begin, end in parts:
       wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    return tracks.follow_parts(self.source.path, spans.stretches(wanted))
+    # Frames that a faster film leaves out are looked at all the same: nothing is followed in jumps.
+    parts = spans.merge([(start, stop + _LEFT_OUT) for start, stop in spans.stretches(wanted)])
+    return tracks.follow_parts(self.source.path,
+                               [(start, stop - _LEFT_OUT) for start, stop in parts])
 
   def along(self, track) -> tracks.Track:
     """A track of the source, along the film."""

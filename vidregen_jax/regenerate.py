@@ -179,7 +179,7 @@ def regenerate(edit: Edit, machine: system.System, show=True) -> dict:
     'left_out': target.left_out,
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'skipped': choice.skipped(track, in_spans),
-    'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
+    'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
     'face': chosen.said,
     'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
     'fade': edit.fade,

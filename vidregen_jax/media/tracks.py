@@ -124,7 +124,7 @@ class Piece:
     track: what was seen from there on.
     box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
       about the face; nan where it was not found.
-    looks: [K, C], see `people.look`; of at most 8 frames.
+    looks: [K, C], see `people.look`, of a few frames.
   """
 
   start: int
@@ -250,10 +250,11 @@ class _Notes:
   """What is noted of one face, image by image."""
 
   def __init__(self):
-    self.frames, self.rows, self.points, self.looks = [], [], [], []
-    self._seldom = _LOOK_EVERY
+    self.frames, self.rows, self.points = [], [], []
+    self._looks, self._first_looks, self._seldom = [], [], _LOOK_EVERY
 
-  def add(self, index, image, face, keep_landmarks):
+  def add(self, index, image, face, keep_landmarks, may_be_cut):
+    fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
     self.frames.append(index)
     self.rows.append(np.float32([
@@ -262,11 +263,12 @@ class _Notes:
       *face.points[list(faces.LIPS), :2].ravel()]))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
-    if (len(self.frames) - 1) % self._seldom == 0:
-      self.looks.append((index, people.look(image, faces.affines(similarity[None])[0])))
-      if len(self.looks) > _LOOKS:
+    if fresh or len(self.frames) % self._seldom == 0:
+      look = index, people.look(image, faces.affines(similarity[None])[0])
+      (self._first_looks if fresh else self._looks).append(look)
+      if len(self._looks) > _LOOKS:
         self._seldom *= 2
-        self.looks = self.looks[::2]
+        self._looks = self._looks[::2]
 
   def pieces(self, times, shot, empty, size, keep_landmarks):
     """A Piece of each shot."""
@@ -276,7 +278,7 @@ class _Notes:
       yield _piece(
         frames[inside], np.stack(self.rows)[inside], times, shot, empty, size,
         np.stack(self.points)[inside] if keep_landmarks else None,
-        [look for index, look in self.looks if shot[index] == number])
+        [look for index, look in self._first_looks + self._looks if shot[index] == number])
 
 
 def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
@@ -358,7 +360,8 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
     if may_be_cut and _stays(*before, image, seen):
       watch.take_back()
     for number, face in seen.items():
-      notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks)
+      notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks,
+                                                   may_be_cut)
     before, count = (image, seen), count + 1
   times = np.arange(count) / 25 if times is None else np.asarray(times, np.float64)
   if len(times) != count:
