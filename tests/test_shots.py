@@ -1,4 +1,4 @@
-"""Cuts and cross-fades are found; flashes, pans, jerks and black frames in between are told apart."""
+"""Cuts and cross-fades are found; flashes, pans and jerks are told apart from them."""
 
 import cv2
 import numpy as np
