@@ -52,7 +52,7 @@ def test_the_largest_is_that_of_the_spans():
 def test_a_face_by_number_and_by_place():
   assert (of(choose(2, [LEFT, RIGHT]))[:40] == 300).all()
   assert (of(choose((.2, .5), [LEFT, RIGHT])) == 80).all()
-  with pytest.raises(UserError, match='only 2 faces were found'):
+  with pytest.raises(UserError, match='there is only face 1 at 0.20,0.50; face 2'):
     choose(3, [LEFT, RIGHT])
   with pytest.raises(UserError, match='no face is there at 0.00 s, but face 1 at 0.20,0.50'):
     choose((.5, .9), [LEFT, RIGHT])

@@ -289,7 +289,7 @@ def wrong(tmp_path_factory, clip):
     ({'span': '0.6-99'}, 'does not lie in'),
     ({'span': 'now'}, 'START-END'),
     ({'face': 'left'}, 'is not largest, speaking, the number'),
-    ({'face': '2'}, 'only 1 face was found'),
+    ({'face': '2'}, 'near the spans there is only face 1 at'),
     ({'span': '0.6-1', 'whole': None}, '--span and --whole exclude'),
     ({'checkpoint': 'absent'}, 'no exported generator'),
     ({'consent': ' '}, '--consent is missing'),
