@@ -13,7 +13,7 @@ import numpy as np
 from vidregen_jax.media import faces
 
 MAX_FACES = 8  # at once; the largest are kept
-_EVERY = 16  # images between searches while nothing is missed
+_EVERY = 20  # images between searches while nothing is missed
 _LEAD = .02  # of the detector's score, by which another turn must be better than the told one
 _FORGET = 75  # images after which a face that was lost is not expected back
 
@@ -44,7 +44,7 @@ class Follower:
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      again: whether much has changed since the image before, so that all is to be searched.
+      again: whether much has changed since the image before, so that others may have come.
     """
     self._index += 1
     expected = self._regions
@@ -53,7 +53,7 @@ class Follower:
     for number in missed:
       self._lost[number] = _Lost(expected[number], self._index)
     if again or self._index == 0 or not seen or missed:
-      found = self._search(image, again or self._index == 0, missed)
+      found = self._search(image, self._index == 0 or (again and bool(missed)), missed)
     elif self._index % _EVERY == 0:
       found = self._search_one(image)
     else:
@@ -118,24 +118,24 @@ class Follower:
     whole, squares, small = faces.views(width, height)
     around = [_around(self._lost[number].region, width, height) for number in missed]
     anew = not self._regions and self._faceless % 8 == 0
-    if anew and not missed:
-      self._turns = self._upright(image, whole[0])
-    found = self._in(image, [*whole, *around, *(squares if thorough else ())])
+    found = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
+    found += self._in(image, [*around, *(squares if thorough else ())])
     for views in ([] if thorough else squares, small):
       if anew and not found:
         found = self._in(image, views)
     return found
 
   def _upright(self, image, view):
-    """The quarter turns by which the detector is surest of a face, or those that it is told.
+    """Regions of faces, by the quarter turns of which the detector is surest, or which it is told.
 
     It also finds faces that lie on their side or stand on their head, and takes these for upright
     ones, but it is never as sure of them.
     """
-    best = {turns: max((region.score for region in self.finder.search(image, view, turns)),
-                       default=0.) for turns in range(4)}
+    found = [self.finder.search(image, view, turns) for turns in range(4)]
+    best = [max((region.score for region in regions), default=0.) for regions in found]
     best[self._turns] += _LEAD
-    return max(best, key=best.get)
+    self._turns = int(np.argmax(best))
+    return found[self._turns]
 
   def _search_one(self, image):
     """Regions of faces in one view: twice the whole image, then one of its squares."""

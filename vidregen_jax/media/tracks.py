@@ -257,10 +257,10 @@ class _Notes:
     fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
     self.frames.append(index)
-    self.rows.append(np.float32([
-      *similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
+    self.rows.append(np.r_[
+      similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
       faces.mouth_width(face.points), _sharpness_at(image, similarity),
-      *face.points[list(faces.LIPS), :2].ravel()]))
+      face.points[list(faces.LIPS), :2].ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._seldom == 0:
@@ -405,8 +405,16 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
 
 
 def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
-  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], _SHARPNESS_SIDE)
-  luma = cv2.cvtColor(faces.warp(image, affine, _SHARPNESS_SIDE), cv2.COLOR_RGB2GRAY)
+  size = _SHARPNESS_SIDE
+  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], size)
+  # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
+  corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
+  limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
+  x0, y0 = np.clip(corners.min(1) - step, 0, np.array(limit) - 1).astype(int)
+  x1, y1 = np.clip(corners.max(1) + step, (x0 + 1, y0 + 1), limit).astype(int)
+  near = cv2.cvtColor(np.ascontiguousarray(image[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+  affine[:, 2] -= x0, y0
+  luma = faces.warp(near, affine, size)
   return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())
 
 
