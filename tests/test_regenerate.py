@@ -239,6 +239,57 @@ def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkp
   assert times == new_times and (np.abs(after - before).mean((1, 2, 3)) > 1).all()
 
 
+@pytest.fixture(scope='session')
+def two_people(pack_folder, tmp_path_factory):
+  """One person beside another, and after a cut the other one alone on the left."""
+  one, other = ([frame.image for frame in video.frames(path, 0, 34)]
+                for path in (pack_folder / 'test' / f'test_0000{i}.mp4' for i in (0, 3)))
+  path = tmp_path_factory.mktemp('people') / 'two.mp4'
+  beside = [np.concatenate(pair, 1) for pair in zip(one[:24], other, strict=False)]
+  alone = [np.concatenate([image, np.full_like(image, 200)], 1) for image in other[24:]]
+  samples, rate, _ = audio.read(pack_folder / 'test' / 'test_00000.mp4')
+  encode.write_clip(path, beside + alone, 25, samples[:, :rate * 34 // 25], rate)
+  return path
+
+
+def test_of_two_faces_the_chosen_one_changes(two_people, other, checkpoint, tmp_path, capsys):
+  changes = {}
+  for face in ('1', '0.75,0.4'):
+    out = tmp_path / 'out.mp4'
+    assert regenerate.main([
+        str(two_people), '--audio', str(other), '--span', '0.20-0.60', '--face', face,
+        '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
+    (before, _), (after, _) = decode(two_people), decode(out)
+    change = np.abs(after - before)[5:15].mean((0, 1, 3))
+    changes[face] = change[:256].max(), change[256:].max()
+    said = json.loads(out.with_suffix('.json').read_text())
+    assert [face['id'] for face in said['face']['faces']][:2] == [1, 2]
+    assert len(said['confidence'][0]) == 10 and min(said['confidence'][0]) > 0.5
+  assert changes['1'][0] > 4 * changes['1'][1] and changes['0.75,0.4'][1] > 4 * changes[
+      '0.75,0.4'][0]
+  assert regenerate.main([
+      str(two_people), '--audio', str(other), '--span', '0.20-0.60', '--face', '0.5,0.95',
+      '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 2
+  assert 'no face is there at 0.20 s, but face 1 at' in capsys.readouterr().err
+
+
+def test_what_is_made_after_a_cut_does_not_depend_on_what_is_before_it(
+    two_people, other, checkpoint, tmp_path):
+  made = []
+  for start in ('0.60', '0.96'):
+    out = tmp_path / f'{start}.mp4'
+    assert regenerate.main([
+        str(two_people), '--audio', str(other), '--span', f'{start}-1.20', '--face', '2',
+        '--references', '1.3', '--checkpoint', str(checkpoint), '--consent', CONSENT,
+        '--reencode', '--out', str(out)]) == 0
+    made.append(decode(out)[0])
+    said = json.loads(out.with_suffix('.json').read_text())
+    assert said['regenerated_frames'][-1] == [24, 30]
+  assert np.abs(made[0][24:30] - made[1][24:30]).mean() < 0.5
+  before = decode(two_people)[0]
+  assert np.abs(made[1][:24] - before[:24]).mean() < 1  # and none of it reaches back over the cut
+
+
 def test_the_report_says_what_was_done(edited, clip):
   report = json.loads(edited.with_suffix('.json').read_text())
   assert report['consent']['statement'] == CONSENT
@@ -415,6 +466,8 @@ def wrong(tmp_path_factory, clip):
     ({'span': '1.0-0.6'}, 'reversed'),
     ({'span': '0.6-99'}, 'does not lie in'),
     ({'span': 'now'}, 'START-END'),
+    ({'face': 'left'}, 'is not largest, speaking, the number'),
+    ({'face': '2'}, 'near the spans there is only face 1 at'),
     ({'span': '0.6-1', 'whole': None}, '--span and --whole exclude'),
     ({'checkpoint': 'absent'}, 'no exported generator'),
     ({'consent': ' '}, '--consent is empty'),

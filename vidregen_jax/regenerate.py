@@ -236,7 +236,7 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
       'left_out': target.left_out,
       'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
       'skipped': choice.skipped(track, in_spans),
-      'confidence': [track.confidence[a:b].round(2).tolist() for a, b in touched],
+      'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
       'face': chosen.said,
       'occluded': paster.hidden,
       'frames_left_as_occluded': paster.left,

@@ -6,7 +6,7 @@ from scipy import ndimage, signal
 from vidregen_jax.media import sound
 
 _RATE = 100  # of the common clock on which lips and sound are compared, per second
-_BAND = (300.0, 3500.0)  # Hz; of speech
+_BAND = (500.0, 2500.0)  # Hz: of vowels; a hiss is as loud behind closed teeth
 _QUIET = 1e-5  # of the loudest moment's energy: what is less is silence
 _CALM = (0.04, 0.06)  # seconds over which lips and energy, and the lips' speed, are averaged
 _SLOW = 0.8  # seconds; what changes more slowly says that somebody speaks, not who
@@ -17,7 +17,7 @@ _CHUNK = 30  # seconds that are filtered at once
 
 
 def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
-  """The log energy in the band of speech, by hundredths of a second.
+  """The log energy in the band of open mouths, by hundredths of a second.
 
   Args:
     samples: float32 [channels, n]; a Sound is read in pieces.

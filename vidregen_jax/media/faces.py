@@ -107,11 +107,13 @@ class Region(NamedTuple):
     centre: float64 [2], x and y in image pixels.
     side: in pixels.
     angle: of the line from the right eye to the left one, radians, clockwise.
+    score: how sure the detector is that this is a face, 0 to 1; 1 where it was not asked.
   """
 
   centre: np.ndarray
   side: float
   angle: float
+  score: float = 1.
 
   def meets(self, other: 'Region') -> bool:
     """Whether both are of one face, rather than of two side by side."""
@@ -172,13 +174,13 @@ class Finder:
       regions.append(Region(
         centre * side - np.array([x, y]) / scale + (left, top),
         float(weights @ sides[same]) * side * self._REGION_SCALE,
-        float(np.arctan2(turn[1], turn[0]))))
+        float(np.arctan2(turn[1], turn[0])), float(scores[best])))
       scores, centres, sides, eyes = (a[~same] for a in (scores, centres, sides, eyes))
     return regions
 
   def read(self, image: np.ndarray, region: Region) -> Landmarks | None:
     """The face in a region of an image, uint8 [H, W, 3]; None if there is none."""
-    centre, side, angle = region
+    centre, side, angle, _ = region
     size = self._MESH_SIZE
     scale = side / size
     rotation = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])

@@ -13,7 +13,8 @@ import numpy as np
 from vidregen_jax.media import faces
 
 MAX_FACES = 8  # at once; the largest are kept
-_EVERY = 16  # images between searches while nothing is missed
+_EVERY = 20  # images between searches while nothing is missed
+_LEAD = .02  # of the detector's score, by which another turn must be better than the told one
 _FORGET = 75  # images after which a face that was lost is not expected back
 
 
@@ -43,7 +44,7 @@ class Follower:
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      again: whether much has changed since the image before, so that all is to be searched.
+      again: whether much has changed since the image before, so that others may have come.
     """
     self._index += 1
     expected = self._regions
@@ -52,7 +53,7 @@ class Follower:
     for number in missed:
       self._lost[number] = _Lost(expected[number], self._index)
     if again or self._index == 0 or not seen or missed:
-      found = self._search(image, again or self._index == 0, missed)
+      found = self._search(image, self._index == 0 or (again and bool(missed)), missed)
     elif self._index % _EVERY == 0:
       found = self._search_one(image)
     else:
@@ -111,26 +112,30 @@ class Follower:
     """Regions of faces: in the whole image, around those that are missed, and in its squares.
 
     The smaller squares take as long as ten images and are searched only where nothing is found
-    otherwise: at once when all faces are lost, and in every eighth image from then on. So are faces
-    that lie on their side though nothing says so.
+    otherwise: at once when all faces are lost, and in every eighth image from then on.
     """
     height, width = image.shape[:2]
     whole, squares, small = faces.views(width, height)
     around = [_around(self._lost[number].region, width, height) for number in missed]
-    found = self._in(image, [*whole, *around, *(squares if thorough else ())])
-    if found or self._regions or self._faceless % 8:
-      return found
+    anew = not self._regions and self._faceless % 8 == 0
+    found = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
+    found += self._in(image, [*around, *(squares if thorough else ())])
     for views in ([] if thorough else squares, small):
-      found = self._in(image, views)
-      if found:
-        return found
-    for turns in range(1, 4):
-      found = self.finder.search(image, whole[0], (self._turns + turns) % 4)
-      found = [region for region in found if self.finder.read(image, region) is not None]
-      if found:
-        self._turns = (self._turns + turns) % 4
-        return found
-    return []
+      if anew and not found:
+        found = self._in(image, views)
+    return found
+
+  def _upright(self, image, view):
+    """Regions of faces, by the quarter turns of which the detector is surest, or which it is told.
+
+    It also finds faces that lie on their side or stand on their head, and takes these for upright
+    ones, but it is never as sure of them.
+    """
+    found = [self.finder.search(image, view, turns) for turns in range(4)]
+    best = [max((region.score for region in regions), default=0.) for regions in found]
+    best[self._turns] += _LEAD
+    self._turns = int(np.argmax(best))
+    return found[self._turns]
 
   def _search_one(self, image):
     """Regions of faces in one view: twice the whole image, then one of its squares."""

@@ -18,7 +18,7 @@ _ROWS, _COLUMNS = slice(2, 17), slice(4, 28)  # no mouth, and little of what is 
 _PER_COLOUR = .02  # likeness that is lost by a unit of CIE Lab's a and b
 SAME, SAME_PLACE, DIFFERENT, STAYS = .95, .85, .7, .9  # likeness
 _NEAR_SECONDS = 2.0
-_AT_ONCE = 1.0  # seconds within which faces count as seen together, and go from left to right
+_AT_ONCE = 1.0  # seconds of a shot within which faces count as come together
 
 
 def look(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
@@ -139,14 +139,16 @@ def _follows(before, after, times) -> bool:
 
 
 def _numbered(people, seen):
-  starts = [float(seen.times[person.pieces[0].start]) for person in people]
-  order = sorted(range(len(people)), key=starts.__getitem__)
-  left = [float(person.boxes(seen.size, seen.turns)[0, 0]) for person in people]
-  numbered, together = [], []
-  for at in [*order, None]:
-    if together and (at is None or starts[at] - starts[together[0]] > _AT_ONCE):
-      numbered += sorted(together, key=left.__getitem__)
-      together = []
-    together.append(at)
-  return [Person(number, people[at].pieces) for number, at in enumerate(numbered, start=1)]
+  """The same people, numbered; they come in the order of their first pieces."""
+  together: list[list[Person]] = []
+  for person in people:
+    piece, first = person.pieces[0], together[-1][0].pieces[0] if together else None
+    if (first and piece.shot == first.shot
+        and seen.times[piece.start] - seen.times[first.start] <= _AT_ONCE):
+      together[-1].append(person)
+    else:
+      together.append([person])
+  left = lambda person: float(person.boxes(seen.size, seen.turns)[0, 0])
+  order = [person for group in together for person in sorted(group, key=left)]
+  return [Person(number, person.pieces) for number, person in enumerate(order, start=1)]
 

@@ -70,7 +70,7 @@ class Watch:
       return 0.0
     for share in (.25, .5, .75):
       mixed = cv2.addWeighted(first, 1 - share, last, share, 0)
-      if _difference(self._recent[round(2 * share * _HALF_FADE)], mixed) > .2 * apart:
+      if _difference(self._recent[round(2 * share * _HALF_FADE)], mixed) > .3 * apart:
         return 0.0
     return apart if _unmoved(first, last) > apart / 2 else 0.0
 

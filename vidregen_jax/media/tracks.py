@@ -126,7 +126,7 @@ class Piece:
     track: what was seen from there on.
     box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
       about the face; nan where it was not found.
-    looks: [K, C], see `people.look`; of at most 8 frames.
+    looks: [K, C], see `people.look`, of a few frames.
   """
 
   start: int
@@ -252,23 +252,25 @@ class _Notes:
   """What is noted of one face, image by image."""
 
   def __init__(self):
-    self.frames, self.rows, self.points, self.looks = [], [], [], []
-    self._seldom = _LOOK_EVERY
+    self.frames, self.rows, self.points = [], [], []
+    self._looks, self._first_looks, self._seldom = [], [], _LOOK_EVERY
 
-  def add(self, index, image, face, keep_landmarks):
+  def add(self, index, image, face, keep_landmarks, may_be_cut):
+    fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
     self.frames.append(index)
-    self.rows.append(np.float32([
-      *similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
+    self.rows.append(np.r_[
+      similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
       faces.mouth_width(face.points), _sharpness_at(image, similarity),
-      *face.points[list(faces.LIPS), :2].ravel()]))
+      face.points[list(faces.LIPS), :2].ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
-    if (len(self.frames) - 1) % self._seldom == 0:
-      self.looks.append((index, people.look(image, faces.affines(similarity[None])[0])))
-      if len(self.looks) > _LOOKS:
+    if fresh or len(self.frames) % self._seldom == 0:
+      look = index, people.look(image, faces.affines(similarity[None])[0])
+      (self._first_looks if fresh else self._looks).append(look)
+      if len(self._looks) > _LOOKS:
         self._seldom *= 2
-        self.looks = self.looks[::2]
+        self._looks = self._looks[::2]
 
   def pieces(self, times, shot, empty, size, keep_landmarks):
     """A Piece of each shot."""
@@ -278,7 +280,7 @@ class _Notes:
       yield _piece(
         frames[inside], np.stack(self.rows)[inside], times, shot, empty, size,
         np.stack(self.points)[inside] if keep_landmarks else None,
-        [look for index, look in self.looks if shot[index] == number])
+        [look for index, look in self._first_looks + self._looks if shot[index] == number])
 
 
 def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
@@ -360,7 +362,8 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
     if may_be_cut and _stays(*before, image, seen):
       watch.take_back()
     for number, face in seen.items():
-      notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks)
+      notes.setdefault(number, _Notes()).add(count, image, face, keep_landmarks,
+                                                   may_be_cut)
     before, count = (image, seen), count + 1
   times = np.arange(count) / 25 if times is None else np.asarray(times, np.float64)
   if len(times) != count:
@@ -404,8 +407,16 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
 
 
 def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
-  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], _SHARPNESS_SIDE)
-  luma = cv2.cvtColor(faces.warp(image, affine, _SHARPNESS_SIDE), cv2.COLOR_RGB2GRAY)
+  size = _SHARPNESS_SIDE
+  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], size)
+  # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
+  corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
+  limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
+  x0, y0 = np.clip(corners.min(1) - step, 0, np.array(limit) - 1).astype(int)
+  x1, y1 = np.clip(corners.max(1) + step, (x0 + 1, y0 + 1), limit).astype(int)
+  near = cv2.cvtColor(np.ascontiguousarray(image[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+  affine[:, 2] -= x0, y0
+  luma = faces.warp(near, affine, size)
   return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())
 
 
