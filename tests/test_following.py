@@ -79,7 +79,7 @@ def test_a_turned_file_says_how_its_picture_is_shown(talkers, tmp_path):
     for i, image in enumerate(stored):
       writer.write(image, i * 512)
   assert video.turns(path) == 1
-  seen = tracks.follow_parts(path, [(0, 8)])
+  seen = tracks.follow_parts(video.probe(path), [(0, 8)])
   left, right = people.tell_apart(seen)
   assert left.boxes(seen.size, seen.turns)[:, 2].max() < .5
   assert right.boxes(seen.size, seen.turns)[:, 0].min() > .5
