@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, consent, regenerate, report, retake, system
+from vidregen_jax import commands, consent, editing, report, retake, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio, encode, sound, video
 from vidregen_jax.models import codec
@@ -127,9 +127,9 @@ class Turned(retake.Retake):
 def edit(path, out, checkpoint, seconds, model):
   """Carries an edit out, of all if no seconds are given; returns its report and more."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = regenerate.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
+  asked = editing.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
                           new_audio=str(path), spans=spans)
-  said = regenerate.regenerate(asked, system.load(checkpoint), show=False,
+  said = editing.regenerate(asked, system.load(checkpoint), show=False,
                                walk=retake.Retake if model else Turned)
   return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
 

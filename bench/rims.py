@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, listening, regenerate, report, spans, system
+from vidregen_jax import commands, consent, editing, listening, report, spans, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import audio, compose, encode, faces, tracks, video
 
@@ -137,8 +137,8 @@ def run():
     for at, (what, source, sound, span) in enumerate(tqdm.tqdm(_jobs(folder), unit='clip')):
       for kind in ('codec', 'student'):
         out = folder / f'{at}_{kind}.mp4'
-        regenerate.regenerate(
-          regenerate.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
+        editing.regenerate(
+          editing.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
                           reconstruct=kind == 'codec'), machine, show=False)
         rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
   print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, likeness, listening, regenerate, report, system
+from vidregen_jax import commands, consent, editing, likeness, listening, report, system
 from vidregen_jax.media import faces, tracks, video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
@@ -48,8 +48,8 @@ def measure(machine, clip, other, folder):
           'source, at the edges': jump(clip.path, at=edges)}
   for fade in _FADES:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
-    regenerate.regenerate(
-      regenerate.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
+    editing.regenerate(
+      editing.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
                       (span,), fade=fade), machine, show=False)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows

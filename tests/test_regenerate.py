@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import ahead, errors, inspect, regenerate, system, translate
+from vidregen_jax import ahead, editing, errors, inspect, regenerate, system, translate
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.media import aac, audio, encode, planes, video
@@ -412,8 +412,8 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
     source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
     encode.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
                       np.tile(samples, 2 * rounds), rate)
-    said = regenerate.regenerate(
-        regenerate.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
+    said = editing.regenerate(
+        editing.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
     assert said['frames'] == 2 * rounds * len(pictures) == len(said['frames_without_a_face']) + sum(
         b - a for a, b in said['regenerated_frames'])

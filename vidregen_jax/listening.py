@@ -19,7 +19,7 @@ import pathlib
 import numpy as np
 import tqdm
 
-from vidregen_jax import consent, regenerate
+from vidregen_jax import consent, editing
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio, tracks
@@ -105,10 +105,10 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       stop = min(clip.seconds, heard.seconds)
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = regenerate.Edit(
+      edit = editing.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
-      said = regenerate.regenerate(edit, machine, show=False)
+      said = editing.regenerate(edit, machine, show=False)
       seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3
       gap = seen.lip_gap[inside]

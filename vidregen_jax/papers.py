@@ -32,6 +32,9 @@ class Beside:
       if kind is None:
         for path, part in self._parts.items():
           os.replace(part, path)
+        for path in paths(self._out)[1:]:
+          if path not in self._parts:
+            path.unlink(missing_ok=True)  # of an earlier edit, of which it would tell
     finally:
       for part in self._parts.values():
         part.unlink(missing_ok=True)
@@ -41,7 +44,7 @@ class Beside:
 
     Args:
       part: the video, before it gets its name.
-      edit: regenerate.Edit.
+      edit: editing.Edit.
       said: the report.
       film, affines: as `page.make` takes them.
       clock, began: what took how long, and since when.

@@ -9,12 +9,12 @@ made to fit as --fit says; nothing of the dub is left out unless that is asked f
 
 import sys
 
-from vidregen_jax import regenerate, timeline
+from vidregen_jax import editing_flags, timeline
 from vidregen_jax.media import video
 
 
 def _read(argv):
-  parser = regenerate.parser_of('translate', __doc__)
+  parser = editing_flags.parser_of('translate', __doc__)
   parser.add_argument('--audio', required=True, metavar='DUB.wav',
                       help='the whole new soundtrack: any audio or video file')
   parser.add_argument('--fit', choices=timeline.FITS, default='trim',
@@ -22,13 +22,13 @@ def _read(argv):
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
   given = parser.parse_args(argv)
-  edit = regenerate.asked(given, new_audio=given.audio, fit=given.fit)
+  edit = editing_flags.asked(given, new_audio=given.audio, fit=given.fit)
   video.probe(given.source)  # a wrong path is told before a model is loaded
   return given, edit
 
 
 def main(argv=None) -> int:
-  return regenerate.carry_out(_read, argv)
+  return editing_flags.carry_out(_read, argv)
 
 
 if __name__ == '__main__':
