@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import signal
 
 import pytest
 from absl import flags
@@ -12,6 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Read by JAX at its first import, which comes later, in the test modules. There is no persistent
 # compilation cache: on a CPU its loader warns of a foreign machine at every hit.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+
+# A shell's background jobs ignore Ctrl-C; tests that press it need it heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Programs have flags of the same names; each runs alone, but here several are imported.
 for _kind in ('string', 'integer', 'float', 'list', 'bool'):
