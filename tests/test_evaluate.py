@@ -77,7 +77,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
     width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
-  monkeypatch.setattr(listening.regenerate, 'regenerate', regenerate)
+  monkeypatch.setattr(listening.editing, 'regenerate', regenerate)
   monkeypatch.setattr(listening.tracks, 'track_file', track)
   rows = listening.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, listening.SOUNDS)
   said = listening.medians(rows)
