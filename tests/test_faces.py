@@ -260,3 +260,9 @@ def test_clips_have_sound_as_long_as_their_picture(talker):
   samples, rate, start = audio.read(talker)
   info = video.probe(talker)
   assert abs(start + samples.shape[1] / rate - float(info.duration)) < .1
+
+
+def test_frames_at_one_time_are_smoothed_all_the_same():
+  times = np.array([0., 0., 0., .04, .08, .08])
+  values = np.arange(24.).reshape(6, 4)
+  assert np.isfinite(tracks._smooth(times, values, 5.)).all()

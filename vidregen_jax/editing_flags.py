@@ -1,6 +1,7 @@
 """The command line that all edits have in common: its flags, what they ask for, what is printed."""
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -90,7 +91,7 @@ def asked(given, **fields) -> editing.Edit:
   for path in paths:
     if path.resolve() in inputs:
       raise UserError(f'{flag} would replace an input, {path}: give another name')
-    if path.exists() and not given.overwrite:
+    if os.path.exists(path) and not given.overwrite:
       raise UserError(f'{flag} would replace {path}: give another name, or --overwrite')
   return edit
 

@@ -228,8 +228,9 @@ def _smooth(times: np.ndarray, values: np.ndarray, tolerance: float) -> np.ndarr
       continue
     when = (times[near] - now) / _SIGMA_SECONDS
     powers = when[:, None] ** np.arange(1 + min(2, (len(near) - 1) // 2))
-    weighted = powers * np.exp(-.5 * when**2)[:, None]
-    smoothed[i] = np.linalg.solve(weighted.T @ powers, weighted.T @ values[near])[0]
+    weight = np.exp(-.25 * when**2)[:, None]  # squared by the fit
+    # Frames at one and the same time, as broken files have them, leave the fit undetermined.
+    smoothed[i] = np.linalg.lstsq(weight * powers, weight * values[near])[0][0]
   return smoothed
 
 
@@ -242,7 +243,8 @@ def _standing_out(times: np.ndarray, values: np.ndarray) -> np.ndarray:
   least = np.full(count, np.inf)
   for step in range(1, min(3, (count - 1) // 2) + 1):
     before, at, after = (slice(k, count - 2 * step + k) for k in (0, step, 2 * step))
-    share = ((times[at] - times[before]) / (times[after] - times[before]))[:, None]
+    apart = np.maximum(times[after] - times[before], 1e-9)  # more than nothing in broken files too
+    share = ((times[at] - times[before]) / apart)[:, None]
     line = (1 - share) * values[before] + share * values[after]
     least[at] = np.minimum(least[at], np.abs(values[at] - line).max(1))
   return np.where(np.isfinite(least), least, 0)
