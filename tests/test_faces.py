@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.media import audio, encode, faces, following, tracks, video
+from vidregen_jax.media import audio, encode, faces, following, smoothing, tracks, video
 
 
 def head() -> np.ndarray:
@@ -94,12 +94,12 @@ def test_one_wrong_frame_does_not_shake_its_neighbours(monkeypatch):
 
 def test_short_gaps_are_filled_and_long_ones_pass(monkeypatch):
   story = [moved(x=float(i)) for i in range(60)]
-  story[10:10 + tracks.MAX_GAP] = [None] * tracks.MAX_GAP
-  story[30:31 + tracks.MAX_GAP] = [None] * (tracks.MAX_GAP + 1)
+  story[10:10 + smoothing.MAX_GAP] = [None] * smoothing.MAX_GAP
+  story[30:31 + smoothing.MAX_GAP] = [None] * (smoothing.MAX_GAP + 1)
   story[-2:] = [None] * 2
   track = follow(monkeypatch, story)
-  assert np.flatnonzero(track.filled).tolist() == list(range(10, 10 + tracks.MAX_GAP))
-  missing = [*range(30, 31 + tracks.MAX_GAP), 58, 59]
+  assert np.flatnonzero(track.filled).tolist() == list(range(10, 10 + smoothing.MAX_GAP))
+  missing = [*range(30, 31 + smoothing.MAX_GAP), 58, 59]
   assert np.flatnonzero(~track.valid).tolist() == missing
   np.testing.assert_allclose(centre(track.affine)[track.valid, 0],
                              (50. + np.arange(60))[track.valid], atol=.05)
@@ -265,4 +265,4 @@ def test_clips_have_sound_as_long_as_their_picture(talker):
 def test_frames_at_one_time_are_smoothed_all_the_same():
   times = np.array([0., 0., 0., .04, .08, .08])
   values = np.arange(24.).reshape(6, 4)
-  assert np.isfinite(tracks._smooth(times, values, 5.)).all()
+  assert np.isfinite(smoothing.smooth(times, values, 5.)).all()

@@ -19,18 +19,14 @@ import cv2
 import numpy as np
 
 from vidregen_jax import ahead, errors
-from vidregen_jax.media import faces, following, people, shots, video
+from vidregen_jax.media import faces, following, people, shots, smoothing, video
 
-MAX_GAP = 8
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
 _AHEAD = 4  # frames that are decoded ahead
 _SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
 _MOUTH_PADDING = .15
-# Smoothing: the kernel's standard deviation, 2 frames at 25 per second, and how far, as a share of
-# the crop's side, a single frame may stand out before it is taken for a mistake.
-_SIGMA_SECONDS = .08
-_OUTLIER = .05
+_OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a mistake
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
 _LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
 _FEW = 4  # frames; a face seen in fewer, beside others, is none
@@ -177,79 +173,6 @@ class Seen:
     return whole
 
 
-def _jumps(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-  """Whether a face cannot have moved so far from one frame to the next: a cut, or another face."""
-  side, other = np.hypot(*before[..., :2].T), np.hypot(*after[..., :2].T)
-  moved = np.hypot(*(after - before)[..., 2:].T)
-  return (moved > .35 * side) | (other > 1.3 * side) | (side > 1.3 * other)
-
-
-def _fill_gaps(present: np.ndarray, empty: np.ndarray, times: np.ndarray, similarity: np.ndarray,
-               values: Sequence[np.ndarray]) -> np.ndarray:
-  """Interpolates short gaps in place, in `similarity` and `values` alike; returns which, bool [F].
-
-  A gap is left alone if the face is somewhere else after it, or if an image in it is empty.
-  """
-  filled = np.zeros_like(present)
-  known = np.flatnonzero(present)
-  for before, after in zip(known[:-1], known[1:], strict=True):
-    if not 1 < after - before <= MAX_GAP + 1 or _jumps(similarity[before], similarity[after]):
-      continue
-    gap = np.arange(before + 1, after)
-    if empty[gap].any():
-      continue
-    share = (times[gap] - times[before]) / (times[after] - times[before])
-    for array in (similarity, *values):
-      weight = share.reshape(-1, *[1] * (array.ndim - 1))
-      array[gap] = (1 - weight) * array[before] + weight * array[after]
-    filled[gap] = True
-  return filled
-
-
-def _smooth(times: np.ndarray, values: np.ndarray, tolerance: float) -> np.ndarray:
-  """Smooths one unbroken stretch, symmetrically in time and so without lag.
-
-  A parabola is fitted around every moment with Gaussian weights in seconds (Savitzky and Golay's
-  filter for uneven times). Frames that stand out from their neighbours have no weight.
-
-  Args:
-    times: [N] seconds.
-    values: [N, K].
-    tolerance: By how much a frame must at least stand out, in the values' unit.
-  """
-  out = _standing_out(times, values)
-  trusted = out <= max(tolerance, 4 * 1.4826 * float(np.median(out)))
-  smoothed = np.empty_like(values)
-  for i, now in enumerate(times):
-    low, high = np.searchsorted(times, (now - 3 * _SIGMA_SECONDS, now + 3 * _SIGMA_SECONDS))
-    near = np.arange(low, high)[trusted[low:high]]
-    if not len(near):
-      smoothed[i] = values[i]
-      continue
-    when = (times[near] - now) / _SIGMA_SECONDS
-    powers = when[:, None] ** np.arange(1 + min(2, (len(near) - 1) // 2))
-    weight = np.exp(-.25 * when**2)[:, None]  # squared by the fit
-    # Frames at one and the same time, as broken files have them, leave the fit undetermined.
-    smoothed[i] = np.linalg.lstsq(weight * powers, weight * values[near])[0][0]
-  return smoothed
-
-
-def _standing_out(times: np.ndarray, values: np.ndarray) -> np.ndarray:
-  """How far each frame lies off the lines through its neighbours at 1, 2 and 3 frames, float [N].
-
-  The least of the three counts: next to a wrong frame, one line is wrong and two are right.
-  """
-  count = len(times)
-  least = np.full(count, np.inf)
-  for step in range(1, min(3, (count - 1) // 2) + 1):
-    before, at, after = (slice(k, count - 2 * step + k) for k in (0, step, 2 * step))
-    apart = np.maximum(times[after] - times[before], 1e-9)  # more than nothing in broken files too
-    share = ((times[at] - times[before]) / apart)[:, None]
-    line = (1 - share) * values[before] + share * values[after]
-    least[at] = np.minimum(least[at], np.abs(values[at] - line).max(1))
-  return np.where(np.isfinite(least), least, 0)
-
-
 class _Notes:
   """What is noted of one face, image by image."""
 
@@ -303,11 +226,11 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
   present = score > 0
   raw = similarity.copy()
   kept = [trust, yaw, gap, width, lips, *([] if landmarks is None else [landmarks])]
-  filled = _fill_gaps(present, empty[start:stop], times, similarity, kept)
+  filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, kept)
   present |= filled
-  for stretch in _stretches(present, similarity):
+  for stretch in smoothing.stretches(present, similarity):
     side = np.median(np.hypot(*similarity[stretch, :2].T))
-    similarity[stretch] = _smooth(times[stretch], similarity[stretch], _OUTLIER * side)
+    similarity[stretch] = smoothing.smooth(times[stretch], similarity[stretch], _OUTLIER * side)
   side = np.hypot(*similarity[:, :2].T)
   outside = ((lips < 0) | (lips > np.array(size) - 1)).any(-1).mean(-1)
   reason = np.select(
@@ -390,7 +313,7 @@ def _stays(before, seen_before, image, seen) -> bool:
     one, other = (faces.similarity(face.points) for face in (seen_before[number], seen[number]))
     looks = [people.look(picture, faces.affines(at[None])[0])[None]
              for picture, at in ((before, one), (image, other))]
-    if not _jumps(one, other) and people.likeness(*looks) > people.STAYS:
+    if not smoothing.jumps(one, other) and people.likeness(*looks) > people.STAYS:
       return True
   return False
 
@@ -420,16 +343,6 @@ def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
   affine[:, 2] -= x0, y0
   luma = faces.warp(near, affine, size)
   return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())
-
-
-def _stretches(present: np.ndarray, similarity: np.ndarray) -> list[slice]:
-  """Runs of frames with a face that nowhere jumps."""
-  known = np.flatnonzero(present)
-  if not len(known):
-    return []
-  breaks = (np.diff(known) > 1) | _jumps(similarity[known[:-1]], similarity[known[1:]])
-  runs = np.split(known, np.flatnonzero(breaks) + 1)
-  return [slice(int(run[0]), int(run[-1]) + 1) for run in runs]
 
 
 def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.ndarray:
