@@ -80,8 +80,12 @@ def edit(checkpoint):
   print('\nlip gap in the edited video, correlation over its frames:')
   for name, value in report['lip_gap_correlation'].items():
     print(f'  {value:6.3f}  {name}')
-  print(f'\n{edited}               the edit\n{OUT}/side_by_side.mp4         source | edited | '
-        f'truth\n{OUT}/report.json             what was done and measured')
+  print()
+  for path, what in ((edited, 'the edit'),
+                     (edited.with_suffix('.html'), 'plays both and reveals what was made'),
+                     (OUT / 'side_by_side.mp4', 'source | edited | truth'),
+                     (OUT / 'report.json', 'what was done and measured')):
+    print(f'{path!s:24}{what}')
 
 
 def main():
