@@ -270,7 +270,8 @@ def test_what_is_not_joined_keeps_depth_times_and_tags(come, go, traits, codec, 
   source, out = small_videos.make(tmp_path / f'source.{come}', **traits), tmp_path / f'out.{go}'
   regions, _ = edit(source, out, planned='as if it could not be')
   assert video.probe(out).codec == codec
-  check(source, out, regions, near=46, step=Fraction(0 if go in ('mp4', 'mov') else 1, 1000))
+  # SVT-AV1 is the farthest off, by its version 44 or 47.
+  check(source, out, regions, near=44, step=Fraction(0 if go in ('mp4', 'mov') else 1, 1000))
 
 
 def test_what_would_lose_depth_or_shape_is_refused(tmp_path):

@@ -120,7 +120,7 @@ class File:
       options = dict(movflags=flags, video_track_timescale=str(scale),
                      movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale))
     self._container = av.open(os.fspath(self._part), 'w', format=self._kind.muxer, options=options,
-                              metadata_errors=video.METADATA_ERRORS)
+                              **video.OPENING)
     self._container.metadata.update(metadata)
     if self._kind.step and self._time_base % self._kind.step:
       self.left_out.append('frame times finer than a millisecond')

@@ -185,7 +185,8 @@ def _by_packets(path, first):
   """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
   container, stream = audio.open_sound(path)
   with container:
-    if stream.time_base != Fraction(1, first.rate):
+    # How much of an MP3's last packet is sound, only its decoder says.
+    if stream.time_base != Fraction(1, first.rate) or stream.codec_context.name.startswith('mp3'):
       return None
     rows = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
   if any(None in row for row in rows):

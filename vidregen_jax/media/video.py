@@ -32,8 +32,8 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BACK = (0, 2, 10, 50, math.inf)  # seconds by which a seek is tried earlier
 _RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
-# Titles in an old encoding, or broken, go through as the bytes they are.
-METADATA_ERRORS = 'surrogateescape'
+# Titles in an old encoding, or broken, go through as the bytes they are; PyAV 19 sees to it itself.
+OPENING = ({'metadata_errors': 'surrogateescape'} if int(av.__version__.split('.')[0]) < 19 else {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
   if not os.path.exists(path):
     raise errors.UserError(f'{path}: no such file')
   try:
-    return av.open(os.fspath(path), metadata_errors=METADATA_ERRORS)
+    return av.open(os.fspath(path), **OPENING)
   except (av.error.FFmpegError, OSError) as error:
     raise errors.UserError(f'{path}: not a media file that FFmpeg can open ({error.strerror})'
                            ) from error
@@ -244,14 +244,15 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     duration = (end - int(times[0])) * base
     counted = Fraction(len(times)) / duration
     rate = stream.average_rate or stream.guessed_rate or counted
+    shape = stream.sample_aspect_ratio  # None, or 0 in PyAV 19, where the file does not say
     if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
       rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
       path=os.fspath(path), width=source.width, height=source.height, rate=Fraction(rate),
-      time_base=base, codec=stream.codec_context.codec.canonical_name, pix_fmt=source.format.name,
-      frame_count=len(times), duration=duration, start_time=first.time,
+      time_base=Fraction(base), codec=stream.codec_context.codec.canonical_name,
+      pix_fmt=source.format.name, frame_count=len(times), duration=duration, start_time=first.time,
       rotation=-source.rotation % 360, display_matrix=matrix,
-      sample_aspect_ratio=stream.sample_aspect_ratio,
+      sample_aspect_ratio=Fraction(shape) if shape else None,
       color_range=int(source.color_range), color_space=int(source.colorspace),
       color_primaries=int(source.color_primaries), color_trc=int(source.color_trc),
       interlaced=source.interlaced_frame, mastering=_mastering(source),
