@@ -183,7 +183,8 @@ def test_the_video_distance_is_between_all_windows(export, monkeypatch):
                for one in clips for i in range(0, len(one['frames']) - 15, 16)]
     x = 100 * np.array(colours)
     gaussians += [x.mean(0), np.cov(x, rowvar=False)]
-  np.testing.assert_allclose(scores['fvd'], i3d.frechet_distance(*gaussians), atol=0.02)
+  # The root of a nearly singular matrix: SciPy's versions differ by .02.
+  np.testing.assert_allclose(scores['fvd'], i3d.frechet_distance(*gaussians), atol=0.05)
   assert 'fvd' not in codec_quality.measure(export, clips)[0]
 
 

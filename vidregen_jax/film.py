@@ -124,6 +124,8 @@ class Film:
                                 stamps=self.source.stamps):
         if frame.index in wanted:
           seen[frame.index] = frame.image
+    if missing := wanted - set(seen):
+      raise self._too_few(min(missing))
     cut = [faces.crop(seen[source], track.affine[index], size)
            for index, source in zip(indices.tolist(), of.tolist(), strict=True)]
     return np.array(cut, np.uint8).reshape(-1, size, size, 3)
