@@ -91,3 +91,5 @@ def test_packets_without_a_frame_are_told(info):
                                 pts=np.arange(len(order)), end=len(order))
     with pytest.raises(UserError, match=f'frame {len(more) - 1} of them cannot be decoded'):
       list(dataclasses.replace(film, timeline=shown).frames())
+    with pytest.raises(UserError, match=f'frame {len(more) - 1} of them cannot be decoded'):
+      dataclasses.replace(film, timeline=shown).crops([order.index(len(more) - 1)], None, 8)
