@@ -4,6 +4,7 @@ The mesh axes are Auto: the compiler places the collectives, and the models neve
 """
 
 import jax
+import numpy as np
 
 from vidregen_jax.errors import UserError
 
@@ -55,8 +56,8 @@ def attention(run):
                        out_specs=tokens, check_vma=False)
 
 
-def process_batch_size(batch_size, mesh):
-  """How many examples of a global batch this process loads.
+def process_rows(batch_size, mesh):
+  """Which rows of a global batch the devices of this process hold: ints, in order.
 
   Raises:
     UserError: the batch does not divide by the devices that share it.
@@ -67,12 +68,15 @@ def process_batch_size(batch_size, mesh):
       f'batch_size {batch_size} is not divisible by the {shards} devices on the data and fsdp '
       f'axes: try --config.batch_size={max(1, batch_size // shards) * shards}'
     )
-  return batch_size // jax.process_count()
+  held = batch(mesh).addressable_devices_indices_map((batch_size,)).values()
+  return np.unique([np.arange(batch_size)[rows] for rows in held])
 
 
-def put_batch(arrays, mesh):
-  """Turn this process's part of a batch (a tree of NumPy arrays) into global device arrays."""
-  put = lambda x: jax.make_array_from_process_local_data(batch(mesh), x)
+def put_batch(arrays, mesh, batch_size):
+  """Turn this process's rows of a batch (a tree of NumPy arrays) into global device arrays."""
+  def put(x):
+    return jax.make_array_from_process_local_data(batch(mesh), x, (batch_size, *x.shape[1:]))
+
   # Building a global array from host memory is the one transfer that a training loop is for.
   with jax.transfer_guard('allow'):
     return jax.tree.map(put, arrays)
