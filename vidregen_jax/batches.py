@@ -1,9 +1,9 @@
 """Batches for training: one sequence that a seed fixes, the same for any number of processes.
 
-Row r of batch n is example g = n * batch_size + r. Its clip comes from the shuffle of the epoch that
-g lies in, its window from random numbers that (seed, g) begin; so a process reads the rows of its
-own devices, wherever the run began, and the place in the sequence is a count of batches. A record
-that cannot be read gives way to the next one that can, which no more depends on who reads it.
+Row r of batch n is example g = n * batch_size + r. Its clip comes from the shuffle of the epoch
+that g is in, its window from random numbers that (seed, g) begins; so a process reads the rows of
+its own devices, wherever the run began, and the place in the sequence is a count of batches. A
+record that cannot be read gives way to the next one that can, whoever reads it.
 """
 
 import sys
@@ -65,6 +65,11 @@ class Batches:
     self.learn(bad)
     self._batches += 1
     return batch
+
+  @property
+  def bad_records(self):
+    """Indices of the records that are known to be bad."""
+    return frozenset(self._bad)
 
   @property
   def place(self):

@@ -1,14 +1,19 @@
 """Checkpoints of a training run: the state and the place in its data, together. Knows Orbax v1."""
 
+import contextlib
 import json
+import os
 import pathlib
+import re
 import shutil
 import sys
+import warnings
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from vidregen_jax import hosts, weights
@@ -26,6 +31,9 @@ class Checkpoints:
 
   def __init__(self, folder):
     self._folder = pathlib.Path(folder).absolute()
+    # What Orbax logs as an error it raises too, and that is told in one line.
+    logging.get_absl_logger().addFilter(_not_of_orbax)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
     self._checkpointer = self._open()
 
   def _context(self):
@@ -49,7 +57,13 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_):
-    self._checkpointer.close()
+    try:
+      with _as_the_system_says():
+        self._checkpointer.close()
+    finally:
+      if hosts.lead():
+        for left in self._folder.glob('*.orbax-checkpoint-tmp'):
+          shutil.rmtree(left, ignore_errors=True)
 
   @property
   def latest(self):
@@ -64,10 +78,14 @@ class Checkpoints:
       step: int, the number of updates made.
       state: tree of arrays.
       place: plain values, where the batch for the next step stands in the data.
+
+    Raises:
+      OSError: this save or the one before could not be written.
     """
     kept = {'place': place, 'arrays': _inventory(state)}
     note = {'kept': kept, 'crc': _crc(kept)}
-    self._checkpointer.save_checkpointables_async(step, {'state': state, 'note': note})
+    with _as_the_system_says():
+      self._checkpointer.save_checkpointables_async(step, {'state': state, 'note': note})
 
   def restore(self, abstract):
     """Read the newest whole checkpoint, exactly as it was saved, onto any mesh.
@@ -94,8 +112,8 @@ class Checkpoints:
         self._set_aside(damage, step)
         return step, state, place
     raise UserError(
-      f'no checkpoint in {self._folder} can be read (step {steps[0]}: {damage[steps[0]]}): put back '
-      'a copy of one, or choose another --workdir to begin anew')
+      f'no checkpoint in {self._folder} can be read (step {steps[0]}: {damage[steps[0]]}): put a '
+      'copy of one in its place, or choose another --workdir to begin anew')
 
   def _read(self, step, abstract):
     """(state, place) of one checkpoint.
@@ -153,6 +171,22 @@ class Checkpoints:
 
 class _Damage(Exception):
   """A checkpoint is not what was saved."""
+
+
+def _not_of_orbax(record):
+  return f'{os.sep}orbax{os.sep}' not in record.pathname
+
+
+@contextlib.contextmanager
+def _as_the_system_says():
+  """A failed write as the OSError that it was, of which Orbax makes a ValueError."""
+  try:
+    yield
+  except ValueError as error:
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code is None:
+      raise
+    raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
 
 def _crc(kept):

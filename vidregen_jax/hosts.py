@@ -98,9 +98,9 @@ def whole(tree, mesh):
 
 @contextlib.contextmanager
 def ending_together():
-  """A process that fails in the `with` block ends at once: the others, which wait for it, then do too.
+  """A process that fails in the `with` block ends at once, and then those that wait for it do.
 
-  JAX would have it wait for the others first, which wait for it.
+  JAX would have it wait for the others first.
   """
   status = 1
   try:
