@@ -24,12 +24,13 @@ def init(key):
 
 def fresh(**changes):
   optimizer = state.make_optimizer(config(**changes))
-  return optimizer, state.create(init, optimizer, sharding.make_mesh(), seed=0)
+  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
+  return optimizer, state.create(init, optimizer, abstract, seed=0)
 
 
 def test_every_array_of_a_fresh_state_has_the_sharding_that_the_rule_gives():
   optimizer, created = fresh()
-  abstract = state.abstract(init, optimizer, sharding.make_mesh())
+  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
   assert jax.tree.structure(created) == jax.tree.structure(abstract)
   for made, promised in zip(jax.tree.leaves(created), jax.tree.leaves(abstract), strict=True):
     assert made.shape == promised.shape and made.dtype == promised.dtype
@@ -75,6 +76,6 @@ def test_schedule_warms_up_to_the_rate_and_ends_at_a_hundredth():
 
 def test_a_batch_that_does_not_divide_is_refused_with_a_way_out():
   mesh = sharding.make_mesh()
-  assert sharding.process_batch_size(6 * mesh.size, mesh) == 6 * mesh.size
+  assert len(sharding.process_rows(6 * mesh.size, mesh)) == 6 * mesh.size
   with pytest.raises(UserError, match='devices cannot be split into fsdp 7 x tensor 11'):
     sharding.make_mesh(fsdp=7, tensor=11)
