@@ -94,17 +94,9 @@ def attention(run):
                        out_specs=tokens, check_vma=False)
 
 
-def process_rows(batch_size, mesh, accumulate=1, axis='batch'):
-  """Which rows of a global batch the devices of this process hold: ints, in order.
-
-  Args:
-    batch_size: of all processes.
-    mesh: of `make_mesh`.
-    accumulate: parts that a batch is taken in.
-    axis: as in `batch`.
-
-  Raises:
-    UserError: the batch does not divide by the devices that share it, in its parts.
+def check_batch(batch_size, mesh, accumulate=1, axis='batch'):
+  """Raises:
+    UserError: a batch does not divide by the devices that share it, in its parts.
   """
   shards = math.prod(mesh.shape[name] for name in RULES[axis])
   if accumulate < 1:
@@ -116,6 +108,21 @@ def process_rows(batch_size, mesh, accumulate=1, axis='batch'):
       f'batch_size {batch_size} is not divisible by the {shards} devices that share it{parts}: '
       f'try --config.batch_size={max(1, batch_size // least) * least}'
     )
+
+
+def process_rows(batch_size, mesh, accumulate=1, axis='batch'):
+  """Which rows of a global batch the devices of this process hold: ints, in order.
+
+  Args:
+    batch_size: of all processes.
+    mesh: of `make_mesh`.
+    accumulate: parts that a batch is taken in.
+    axis: as in `batch`.
+
+  Raises:
+    UserError: see `check_batch`.
+  """
+  check_batch(batch_size, mesh, accumulate, axis)
   held = batch(mesh, axis).addressable_devices_indices_map((batch_size,)).values()
   return np.unique([np.arange(batch_size)[rows] for rows in held])
 
