@@ -5,6 +5,7 @@ vidregen_jax.train` runs. Importing it takes longer than running it: a server th
 everything, and touched no device, forks the processes.
 """
 
+import importlib
 import json
 import os
 import pathlib
@@ -43,8 +44,21 @@ class Server:
     print(json.dumps(order), file=self._process.stdin, flush=True)
     return json.loads(self._process.stdout.readline())
 
-  def start(self, dataset, workdir, hosts=1, devices=1, flags=(), **changes):
-    """Starts a run of so many hosts, of so many devices each; returns its processes."""
+  def start(self, dataset, workdir, hosts=1, devices=1, hold=0, flags=(), patch=None, **changes):
+    """Starts a run.
+
+    Args:
+      dataset: its folder.
+      workdir: pathlib.Path.
+      hosts, devices: so many processes, of so many devices each.
+      hold: step that it logs, and then waits until there is a file `go` in the workdir.
+      flags: further ones.
+      patch: 'module:function' that each process calls first, with its workdir.
+      **changes: of SETTINGS.
+
+    Returns:
+      list of Process, one a host.
+    """
     workdir.mkdir(exist_ok=True)
     arguments = [f'--config={ROOT}/configs/codec.py:tiny', f'--workdir={workdir}',
                  f'--config.dataset={dataset}', '--config.model.size=16', *flags]
@@ -52,10 +66,9 @@ class Server:
     if hosts > 1:
       arguments += ['--multihost', f'--coordinator=localhost:{_free_port()}',
                     f'--num_processes={hosts}']
-    env = {'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}'}
-    return [Process(self, workdir / f'stderr_{host}', env,
-                    arguments + ([f'--process_id={host}'] if hosts > 1 else []))
-            for host in range(hosts)]
+    order = dict(workdir=str(workdir), hold=hold, patch=patch, devices=devices)
+    return [Process(self, workdir / f'stderr_{host}', start=arguments + (
+      [f'--process_id={host}'] if hosts > 1 else []), **order) for host in range(hosts)]
 
   def run(self, *args, **options):
     """`start`, to the end, which must be a good one."""
@@ -67,9 +80,9 @@ class Server:
 class Process:
   """One host of a run."""
 
-  def __init__(self, server, errors, env, arguments):
+  def __init__(self, server, errors, **order):
     self._server, self._errors = server, errors
-    self.pid = server.ask(start=arguments, env=env, errors=str(errors))
+    self.pid = server.ask(errors=str(errors), **order)
 
   def status(self):
     """Its exit status, minus the signal that ended it; None while it runs."""
@@ -93,7 +106,7 @@ def wait_for(what, seconds=120):
   deadline = time.monotonic() + seconds
   while not (found := what()):
     assert time.monotonic() < deadline, 'waited in vain'
-    time.sleep(0.01)
+    time.sleep(0.05)
   return found
 
 
@@ -128,17 +141,34 @@ def _serve():
     else:
       answer = os.fork()
       if not answer:
-        os.environ.update(order['env'])
+        os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={order["devices"]}'
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(order['errors'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
         os.dup2(2, 1)
         sys.argv = ['train', *order['start']]
+        _hold(order['hold'], pathlib.Path(order['workdir'], 'go'))
+        if order['patch']:
+          module, _, function = order['patch'].partition(':')
+          getattr(importlib.import_module(module), function)(order['workdir'])
         commands.run(train.run, 'go on')
         return  # not to serve
       started.add(answer)
     print(json.dumps(answer), flush=True)
   for pid in started - ended.keys():
     os.kill(pid, signal.SIGKILL)
+
+
+def _hold(step, go):
+  from vidregen_jax import metrics
+
+  write = metrics.MetricWriter.write
+
+  def hold(self, at, values):
+    write(self, at, values)
+    if at == step and self._active and 'train/loss' in values:
+      wait_for(go.exists)
+
+  metrics.MetricWriter.write = hold
 
 
 if __name__ == '__main__':

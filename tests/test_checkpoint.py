@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +127,16 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
     weights.export(tmp_path / 'x', 'codec', {'new': object()}, model())
   assert weights.load_export(tmp_path / 'x', 'codec').config == {'old': 1}
   assert [p.name for p in tmp_path.iterdir()] == ['x']
+
+
+def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
+  gone = subprocess.Popen(['true'])
+  gone.wait()
+  for pid in (gone.pid, os.getppid()):
+    (tmp_path / f'x.part.{pid}').mkdir()
+  (tmp_path / f'x.part.{gone.pid}.old').mkdir()
+  weights.export(tmp_path / 'x', 'codec', {}, model())
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['x', f'x.part.{os.getppid()}']
 
 
 def test_what_is_not_an_export_is_refused_in_one_line(tmp_path):

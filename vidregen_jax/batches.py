@@ -17,7 +17,11 @@ START = {'batches': 0, 'bad_records': []}  # the place before the first batch
 
 
 class Batches:
-  """An iterator without end over put(batch), from a place on; `close` ends its threads."""
+  """An iterator without end over put(batch), from a place on; `close` ends its threads.
+
+  Attributes:
+    seed: what fixes the sequence.
+  """
 
   def __init__(self, clips, window, seed, batch_size, rows, put, num_workers=0, max_bad_records=0,
                place=START, tell=lambda line: print(line, file=sys.stderr)):
@@ -35,6 +39,7 @@ class Batches:
       place: what `place` was.
       tell: function of a line about a bad record, called once a record.
     """
+    self.seed = seed
     self._batches, self._bad = place['batches'], set(place['bad_records'])
     self._limit, self._tell = max_bad_records, tell
     examples = grain.MapDataset.source(_Mended(clips, max_bad_records))
