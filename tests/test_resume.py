@@ -9,7 +9,14 @@ from ml_collections import ConfigDict
 from training_runs import losses, stopped_at
 
 from configs import codec as codec_config
-from vidregen_jax import codec_objective, input_pipeline, pixels, train_codec, weights
+from vidregen_jax import (
+  codec_objective,
+  input_pipeline,
+  pixels,
+  preemption,
+  train_codec,
+  weights,
+)
 from vidregen_jax.errors import UserError
 
 
@@ -111,3 +118,16 @@ def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path)
       config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38), tmp_path
     )
   assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
+
+
+def test_what_is_lost_is_not_saved_in_haste_either(dataset, tmp_path, monkeypatch):
+  monkeypatch.setattr(preemption.Notice, 'given', lambda self, step: step == 2)
+  rarely = dict(log_every=100, checkpoint_every=100, gan_weight=0.0)
+  with pytest.raises(UserError, match='step 1: l2_params became inf'):
+    train_codec.train(
+      config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38, **rarely), tmp_path)
+  assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
+
+  train_codec.train(config(dataset, **rarely), tmp_path)
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
+  assert not (tmp_path / 'export').exists()

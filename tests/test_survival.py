@@ -1,5 +1,6 @@
 """Real processes of one run: what survives a kill, a preemption, another machine, a full disk."""
 
+import json
 import resource
 import shutil
 import signal
@@ -112,13 +113,28 @@ def test_preempted_on_one_mesh_and_resumed_on_another(server, dataset, whole, tm
   assert_close(tmp_path, whole)
 
 
-def test_a_mistake_that_one_host_sees_ends_both(server, dataset, tmp_path):
-  folder = tmp_path / 'data'
+@pytest.fixture(scope='module')
+def damaged(dataset, tmp_path_factory):
+  """The dataset with a record that cannot be read."""
+  folder = tmp_path_factory.mktemp('damaged') / 'data'
   shutil.copytree(dataset, folder)
   shard = next(folder.glob('*-train.array_record-*'))
   data = shard.read_bytes()
   shard.write_bytes(data[:1000] + bytes(40) + data[1040:])
-  processes = server.start(folder, tmp_path / 'run', hosts=2, batch_size=2)
+  return folder
+
+
+def test_bad_records_are_counted_over_all_hosts(server, damaged, tmp_path):
+  processes = server.start(damaged, tmp_path, hosts=2, max_bad_records=1)
+  assert [process.wait() for process in processes] == [0, 0], processes[0].said()
+  lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['train/bad_records'] for line in lines if 'train/loss' in line][-1] == 1
+  told = ''.join(process.said() for process in processes).count('left out: record')
+  assert 1 <= told <= 2, 'a host tells once of a record, unless it has heard of it'
+
+
+def test_a_mistake_that_one_host_sees_ends_both(server, damaged, tmp_path):
+  processes = server.start(damaged, tmp_path / 'run', hosts=2, batch_size=2)
   statuses = [process.wait() for process in processes]
   said = ''.join(process.said() for process in processes)
   assert 0 not in statuses and 2 in statuses

@@ -51,6 +51,9 @@ def run():
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
   # Explicit, not guessed: a pod that fails to connect would train N models into one workdir.
+  if not _MULTIHOST.value and (_COORDINATOR.value or _NUM_PROCESSES.value or _PROCESS_ID.value):
+    raise UserError('--coordinator, --num_processes and --process_id are of a run on several '
+                    'hosts: give --multihost too')
   if _MULTIHOST.value:
     hosts.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   with hosts.ending_together(), _room():

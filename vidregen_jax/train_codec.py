@@ -181,7 +181,8 @@ def train(config, workdir, watchdog_seconds=0):
     # --------------------------------------------------------------------------------------------
     # Export: the averaged parameters, with the latents' statistics over plain training windows
     # --------------------------------------------------------------------------------------------
-    plain = open_batches(seed=config.seed + 1, augment=False)
+    known = batches.START | {'bad_records': data.place['bad_records']}
+    plain = open_batches(seed=config.seed + 1, augment=False, place=known, tell=writer.warn)
     with contextlib.closing(plain):
       sums = [
         jax.device_get(moments(train_state.ema, next(plain))) for _ in range(config.stats_batches)
