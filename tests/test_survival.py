@@ -1,6 +1,7 @@
 """Real processes of one run: what survives a kill, a preemption, another machine, a full disk."""
 
 import json
+import pathlib
 import resource
 import shutil
 import signal
@@ -57,6 +58,13 @@ def killed(server, dataset, tmp_path_factory):
 def logged(workdir):
   return max(training_runs.losses(workdir), default=0) if (
     workdir / 'metrics.jsonl').exists() else 0
+
+
+def running(pid):
+  try:
+    return pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+  except FileNotFoundError:
+    return False
 
 
 def exported(workdir):
@@ -131,6 +139,17 @@ def test_bad_records_are_counted_over_all_hosts(server, damaged, tmp_path):
   assert [line['train/bad_records'] for line in lines if 'train/loss' in line][-1] == 1
   told = ''.join(process.said() for process in processes).count('left out: record')
   assert 1 <= told <= 2, 'a host tells once of a record, unless it has heard of it'
+
+
+def test_what_reads_for_a_killed_process_ends_too(server, dataset, tmp_path):
+  process, = server.start(dataset, tmp_path, num_workers=1, hold=1)
+  runs.wait_for(lambda: logged(tmp_path) == 1)
+  tasks = pathlib.Path(f'/proc/{process.pid}/task').glob('*/children')
+  workers = [int(pid) for task in tasks for pid in task.read_text().split()]
+  assert workers
+  process.kill(signal.SIGKILL)
+  process.wait()
+  runs.wait_for(lambda: not any(map(running, workers)))
 
 
 def test_a_mistake_that_one_host_sees_ends_both(server, damaged, tmp_path):

@@ -6,7 +6,11 @@ its own devices, wherever the run began, and the place in the sequence is a coun
 record that cannot be read gives way to the next one that can, whoever reads it.
 """
 
+import functools
+import os
 import sys
+import threading
+import time
 
 import grain
 import numpy as np
@@ -50,7 +54,8 @@ class Batches:
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if num_workers:
       dataset = dataset.mp_prefetch(
-        grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2))
+        grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2),
+        functools.partial(_end_with, os.getpid()))
     dataset = dataset.map(lambda found: (put(found[0]), found[1]))
     self._ahead = iter(grain.experimental.ThreadPrefetchIterDataset(
       dataset, prefetch_buffer_size=2))
@@ -97,6 +102,16 @@ class Batches:
   def close(self):
     """End the threads and processes that read ahead."""
     self._ahead.close()
+
+
+def _end_with(parent, *_):
+  """Has a worker end with the process that reads from it, which may be killed."""
+  def watch():
+    while os.getppid() == parent:
+      time.sleep(1)
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 def mended(clips, max_bad_records):

@@ -132,7 +132,6 @@ def train(config, workdir, watchdog_seconds=0):
     data = stack.enter_context(contextlib.closing(
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    watch = stack.enter_context(watchdog.Watchdog(watchdog_seconds, workdir))
     writer.say(state.describe('codec', train_state, mesh))
     if first:
       writer.say(f'resuming from step {first}')
@@ -143,7 +142,8 @@ def train(config, workdir, watchdog_seconds=0):
     # at the batch of the step that comes next. All processes do the same, in the same order.
     # --------------------------------------------------------------------------------------------
     unseen = []  # terms of the steps since the last look: fetched together, so that nothing waits
-    with jax.transfer_guard('disallow'):
+    watching = watchdog.Watchdog(watchdog_seconds, workdir)
+    with jax.transfer_guard('disallow'), watching as watch:
       for step in range(first + 1, last + 1):
         adversarial = objective.discriminators is not None and step > config.gan_start
         watch.begin(step, compiles=step in (first + 1, config.gan_start + 1))

@@ -186,7 +186,6 @@ def train(config, workdir, watchdog_seconds=0):
       clips, window, config.seed, config.batch_size, rows, put, config.num_workers,
       config.max_bad_records, place, writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    watch = stack.enter_context(watchdog.Watchdog(watchdog_seconds, workdir))
     writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
@@ -196,40 +195,41 @@ def train(config, workdir, watchdog_seconds=0):
     # at the batch of the step that comes next. All processes do the same, in the same order.
     # --------------------------------------------------------------------------------------------
     unseen = []  # of the steps since the last look: fetched together, so that nothing waits
-    for step in range(first + 1, last + 1):
-      watch.begin(step, compiles=step == first + 1)
-      with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
-        train_state, measured = advance(train_state, frozen, next(data))
-      watch.given(step, measured)
-      unseen.append(measured)
-      stopping = notice.given(step)
-      saving = stopping or metrics.due(step, config.checkpoint_every, last)
-      if saving or metrics.due(step, config.log_every, last):
-        fetched = jax.device_get(unseen)
-        times = sum(measured.pop('times') for measured in fetched)
-        metrics.check_finite(fetched, step)
-        unseen = []
-        data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
-        values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
-        values['bad_records'] = len(data.bad_records)
-        writer.write(step, {f'train/{name}': x for name, x in values.items()})
-        writer.progress(step, values['loss'])
-      if metrics.due(step, config.eval_every, last) and not stopping:
-        with watch.paused():
-          params = hosts.whole(train_state.ema, mesh)
-          if hosts.lead():
-            measured, pictures = look(params)
-            writer.save_grid(step, 'samples', pictures)
-            writer.write(step, measured)
-            writer.say(f'step {step}  ' + '  '.join(
-              f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
-          hosts.wait('looked')
-      if saving:
-        with watch.paused():
-          checkpoints.save(step, train_state, data.place)
-      if stopping:
-        writer.say(preemption.going_on(step, workdir))
-        return
+    with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
+      for step in range(first + 1, last + 1):
+        watch.begin(step, compiles=step == first + 1)
+        with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
+          train_state, measured = advance(train_state, frozen, next(data))
+        watch.given(step, measured)
+        unseen.append(measured)
+        stopping = notice.given(step)
+        saving = stopping or metrics.due(step, config.checkpoint_every, last)
+        if saving or metrics.due(step, config.log_every, last):
+          fetched = jax.device_get(unseen)
+          times = sum(measured.pop('times') for measured in fetched)
+          metrics.check_finite(fetched, step)
+          unseen = []
+          data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
+          values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
+          values['bad_records'] = len(data.bad_records)
+          writer.write(step, {f'train/{name}': x for name, x in values.items()})
+          writer.progress(step, values['loss'])
+        if metrics.due(step, config.eval_every, last) and not stopping:
+          with watch.paused():
+            params = hosts.whole(train_state.ema, mesh)
+            if hosts.lead():
+              measured, pictures = look(params)
+              writer.save_grid(step, 'samples', pictures)
+              writer.write(step, measured)
+              writer.say(f'step {step}  ' + '  '.join(
+                f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
+            hosts.wait('looked')
+        if saving:
+          with watch.paused():
+            checkpoints.save(step, train_state, data.place)
+        if stopping:
+          writer.say(preemption.going_on(step, workdir))
+          return
 
     # --------------------------------------------------------------------------------------------
     # Export: one folder that `regenerate` and `evaluate` run from
