@@ -328,9 +328,12 @@ class Joined(encode.File):
     return True
 
   def _copy_until(self, pts: int | None) -> None:
-    """Copies old packets up to the place of one that is left out, or all."""
+    """Copies old packets up to the place of one that is left out, or all, each as it is read."""
+    self._copy_read()
     while pts not in self._kept and self._read():
-      pass
+      self._copy_read()
+
+  def _copy_read(self) -> None:
     while self._old_ones:
       packet = self._old_ones.popleft()
       if self._resumes and (data := self._coding.resumed(bytes(packet))) != bytes(packet):
