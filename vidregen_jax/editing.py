@@ -26,7 +26,7 @@ from vidregen_jax import (
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, containers, encode, join, video
+from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
@@ -119,9 +119,10 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     sound = soundtrack.with_margin(sound, edit.margin)
   film, wanted = sound.film, sound.spans
   info = film.info
-  if isinstance(sound.written, aac.Patched) and not containers.takes_sound(edit.out, 'aac'):
+  if isinstance(sound.written, patches.Patched) and not containers.takes_sound(
+      edit.out, sound.written.codec):
     sound = dataclasses.replace(sound, written=sound.track,
-                                why_all_is_encoded=f'{edit.out} cannot hold AAC')
+                                why_all_is_encoded=f'{edit.out} cannot hold {sound.written.codec}')
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf, preset=_PRESET)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already

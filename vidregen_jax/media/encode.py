@@ -21,9 +21,9 @@ import numpy as np
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, coders, containers, planes, video
+from vidregen_jax.media import aac, coders, containers, patches, planes, video
 
-Sound = str | os.PathLike | aac.Soundtrack | aac.Patched | None
+Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
 
 _MAX_TIMESCALE = 2**31 - 1
 _RUN_UP = 'the run-up of the sound before its start'
@@ -44,7 +44,7 @@ class File:
     path: Where to write; of the kinds in `containers`.
     time_base: Seconds per unit of the pictures' times.
     audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
-      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `aac.Patched`.
+      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `patches.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
 
@@ -101,7 +101,7 @@ class File:
     if isinstance(self._audio, aac.Soundtrack):
       rates = [self._audio.rate]
     elif self._audio is not None:
-      patched = isinstance(self._audio, aac.Patched)
+      patched = isinstance(self._audio, patches.Patched)
       sounding = self._opened(self._audio.path if patched else self._audio)
       rates = [stream.rate for stream in sounding.streams.audio]
     if self._keep is not None:
@@ -153,7 +153,7 @@ class File:
                                                      self._kind.sound))
     if source is None:
       return iter(())
-    patched, streams = isinstance(self._audio, aac.Patched), {}
+    patched, streams = isinstance(self._audio, patches.Patched), {}
     for stream in source.streams.audio[:1 if patched or self._keep is not None else None]:
       copy = self._copy_of(stream)
       if copy is None:
@@ -162,7 +162,8 @@ class File:
           f'{self.path.suffix}; give its samples to have them encoded')
       streams[stream.index] = copy
     if patched:
-      return self._heard(self._audio.packets(source, *streams.values()))
+      exact = not self._kind.step
+      return self._heard(self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
