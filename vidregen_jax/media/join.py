@@ -380,7 +380,7 @@ class Joined(encode.File):
 
 
 def _coarse(picture):
-  """Means of luma over blocks, uint8 [_COARSE, _COARSE]; 0 where a picture is too small for them."""
+  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture is too small for so many."""
   means = np.zeros((_COARSE, _COARSE), np.uint8)
   found = planes.coarse(picture, _COARSE)
   means[:found.shape[0], :found.shape[1]] = np.clip(np.rint(found), 0, 255)
