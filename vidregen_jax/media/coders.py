@@ -24,6 +24,8 @@ _ALWAYS = {
 }
 # What this preset of x264 leaves out, though it halves the bytes of a calm picture in no time.
 _PRESETS = {'superfast': {'x264-params': 'mbtree=1:rc-lookahead=10'}}
+# By encoder, the option that takes what display HDR was mastered on.
+_HDR = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
 _EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
 # What FFmpeg decodes to 4:2:0, though it is grey.
 _READ_AS_COLOUR = (('libx264', 'gray'), ('libx264', 'gray10le'))
@@ -126,10 +128,14 @@ def _is_full(pix_fmt):
   return not any(x in pix_fmt for x in ('420', '422', '440', '411', '410'))
 
 
+def says_hdr(encoder: str) -> bool:
+  """Whether what an encoder makes can say what display HDR was mastered on."""
+  return encoder in _HDR
+
+
 def _static_hdr(info, encoder):
   """Options that say what display a video was mastered on, and how light it is."""
-  kind = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
-  if encoder not in kind:
+  if not says_hdr(encoder):
     return {}
   said = []
   if info.mastering:
@@ -143,4 +149,4 @@ def _static_hdr(info, encoder):
   if info.light_level:
     name = {'libx264': 'cll', 'libx265': 'max-cll', 'libsvtav1': 'content-light'}[encoder]
     said.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
-  return {kind[encoder]: ':'.join(said)} if said else {}
+  return {_HDR[encoder]: ':'.join(said)} if said else {}

@@ -60,17 +60,7 @@ def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
   if 'image' in vars(frame) or source.format.is_rgb or source.width % 2 or source.height % 2:
     return frame.image[top:bottom, left:right]
   x0, y0, x1, y1 = room = _grown(box, _MARGIN, source.width, source.height)
-  # FFmpeg's own crop keeps what it knows of a frame, such as where its chroma lies.
-  graph = av.filter.Graph()
-  graph.threads = 1  # starting more takes longer than all the rest
-  way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
-                          time_base=Fraction(1)),
-         graph.add('crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1'), graph.add('buffersink')]
-  for before, after in itertools.pairwise(way):
-    before.link_to(after)
-  graph.configure()
-  graph.push(source)
-  small = graph.pull()
+  small = _through(source, 'crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1')
   small.colorspace = frame.matrix  # where it is not tagged it goes by the whole picture's size
   return _inside(dataclasses.replace(frame, source=small).image, room, box)
 
@@ -97,10 +87,8 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     whole = frame.image.copy()
     whole[box[1]:box[3], box[0]:box[2]] = image
     return from_image(whole, info, pixel_format)
-  out = av.VideoFrame(source.width, source.height, pixel_format)
-  for to, plane in zip(_arrays(out), _arrays(source), strict=True):
-    to[...] = plane
-  out.color_range, out.colorspace = source.color_range, source.colorspace
+  out = _through(source, 'null')
+  out.make_writable()  # a copy
   room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change in it can reach
   old = part(frame, room)
   new = old.copy()
@@ -121,6 +109,23 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     inside = plane[changed[1] // down:, changed[0] // across:][:before.shape[0], :before.shape[1]]
     inside[...] = np.clip(inside.astype(np.int32) + after - before, 0, deepest)
   return out
+
+
+def _through(source, name, arguments=None):
+  """A frame after one of FFmpeg's filters, with all that it knows of the frame besides its pixels.
+
+  That is where chroma lies, and captions.
+  """
+  graph = av.filter.Graph()
+  graph.threads = 1  # starting more takes longer than all the rest
+  way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
+                          time_base=Fraction(1)),
+         graph.add(name, arguments), graph.add('buffersink')]
+  for before, after in itertools.pairwise(way):
+    before.link_to(after)
+  graph.configure()
+  graph.push(source)
+  return graph.pull()
 
 
 def same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
