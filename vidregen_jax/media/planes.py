@@ -32,6 +32,9 @@ def from_image(image: np.ndarray, info: video.VideoInfo, pixel_format: str) -> a
 def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> av.VideoFrame:
   """A decoded frame in a pixel format: the very planes where it is the frame's own.
 
+  Of a broken file, samples can be above what their depth has; they are brought down to it, as x264
+  ends the process at them.
+
   Raises:
     ValueError: a frame of another size than the file's.
   """
@@ -42,6 +45,14 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
   if source.format.is_rgb:
     return from_image(frame.image, info, pixel_format)
   if source.format.name == pixel_format:
+    bits = source.format.components[0].bits
+    deepest = (1 << bits) - 1
+    if bits % 8 == 0 or max(int(plane.max()) for plane in _arrays(source)) <= deepest:
+      return source
+    source = _through(source, 'null')
+    source.make_writable()  # a copy
+    for plane in _arrays(source):
+      np.minimum(plane, deepest, out=plane)
     return source
   return source.reformat(
     format=pixel_format, src_colorspace=info.matrix, dst_colorspace=info.matrix,
