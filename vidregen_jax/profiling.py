@@ -1,11 +1,11 @@
 """Where a training's time goes: seconds a step by what the loop waits for, and a trace of a few.
 
 JAX computes behind the loop's back: a step returns before it is done. So nothing here blocks, and
-seconds are of the loop, not of the device. What the loop does not spend on naming batches, looking
-or saving it spends on compiling, on launching steps and on waiting for their results: that rest is
-called compute, and over some steps it is right, though not for one. A batch that is waited for while
-the device still works costs nothing; the wait is counted as data all the same, so data is the most
-that better reading could save.
+seconds are of the loop, not of the device. What the loop does not spend on waiting for batches, on
+looking and on saving it spends on launching steps and on waiting for their results: that rest is
+called compute, and over some steps it is right, though not for one. A batch that is waited for
+while the device still works costs nothing; the wait is counted as data all the same, so data is
+the most that better reading could save.
 """
 
 import contextlib
