@@ -82,6 +82,7 @@ def _whole(size):
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
+  config.accumulate = 1  # parts of a batch that are taken one after the other
 
   # What is trained: 'encoder', 'decoder' or both; from an exported codec, or '' for anew.
   config.parts = ('encoder', 'decoder')
@@ -144,6 +145,7 @@ def _whole(size):
   config.model.norm = 'rms'
   config.model.conv = 'auto'
   config.model.dtype = 'auto'
+  config.model.remat = True
 
   if size == '512':
     return config
@@ -171,6 +173,7 @@ def _whole(size):
   config.gan_widths = (32, 64, 128)
   config.gan_mouth_size = 32
   config.model.aligned = True
+  config.model.remat = False
   config.map_groups = 1_200
   config.num_frames = 8
   config.warmup_steps = 20

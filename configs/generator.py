@@ -49,6 +49,7 @@ def get_config(size='large'):
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
+  config.accumulate = 1  # parts of a batch that are taken one after the other
   config.attention = 'auto'  # in training: splash on a TPU, else xla; cudnn must be asked for
 
   # Flow matching. A cell in the mouth weighs 1 + mouth_weight.
@@ -101,6 +102,7 @@ def get_config(size='large'):
   config.model.aligned = False
   config.model.unroll = False
   config.model.dtype = 'bfloat16'
+  config.model.remat = 'full'
 
   # The fields of vidregen_jax.sample.SamplerConfig that `regenerate` starts from.
   config.sampler = config_dict.ConfigDict()
@@ -134,6 +136,7 @@ def get_config(size='large'):
   config.num_workers = 0
   config.needs_accelerator = False
   config.model.dtype = 'float32'
+  config.model.remat = 'none'
   config.model.aligned = True
   config.model.unroll = True
   config.model.references = 2

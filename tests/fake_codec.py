@@ -21,6 +21,10 @@ def init(config, key):
   return {'encoder': {'w': a}, 'decoder': {'w': b.T}}
 
 
+def axes(config):
+  return {('encoder', 'w'): (None, None), ('decoder', 'w'): (None, None)}
+
+
 def init_encoder_cache(config, batch):
   return jnp.zeros((batch, 1, config.cells, config.cells, 3))
 

@@ -24,12 +24,13 @@ def init(key):
 
 def fresh(**changes):
   optimizer = state.make_optimizer(config(**changes))
-  return optimizer, state.create(init, optimizer, sharding.make_mesh(), seed=0)
+  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
+  return optimizer, state.create(init, optimizer, abstract, seed=0)
 
 
 def test_every_array_of_a_fresh_state_has_the_sharding_that_the_rule_gives():
   optimizer, created = fresh()
-  abstract = state.abstract(init, optimizer, sharding.make_mesh())
+  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
   assert jax.tree.structure(created) == jax.tree.structure(abstract)
   for made, promised in zip(jax.tree.leaves(created), jax.tree.leaves(abstract), strict=True):
     assert made.shape == promised.shape and made.dtype == promised.dtype

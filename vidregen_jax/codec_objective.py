@@ -83,6 +83,17 @@ def init(objective: Objective, key) -> dict:
   return params
 
 
+def axes(objective: Objective) -> dict:
+  """Names of the axes of the kernels of `init`, by path; see `layers.Definition.axes`."""
+  named = codec.axes(objective.model)
+  if objective.teacher is not None:
+    named |= {('align', *path): names for path, names in _head(objective).axes().items()}
+  if objective.discriminators is not None:
+    judges = discriminators.axes(objective.discriminators)
+    named |= {('discriminators', *path): names for path, names in judges.items()}
+  return named
+
+
 @functools.cache
 def _head(objective):
   """A 1x1 convolution without bias from latents to the teacher's channels."""

@@ -18,6 +18,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, teacher_forcing
 
 TIMES = 4  # parts of the flow time whose losses are told apart
+_DRAWS = 6  # kinds of random numbers in a loss
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
@@ -55,7 +56,6 @@ class Objective:
       of reference, all is audio and appearance together.
     voice_shift, voice_stretch: standard deviations, and voice_drop: a probability, see
       `other_voice`.
-    seed: of every draw.
   """
 
   model: generator.GeneratorConfig
@@ -74,7 +74,6 @@ class Objective:
   voice_shift: float
   voice_stretch: float
   voice_drop: float
-  seed: int
 
   def __post_init__(self):
     if not 0 <= self.voice_drop < 1:
@@ -97,10 +96,10 @@ def make(config, model, teacher=None) -> Objective:
     drop_reference=config.drop_reference, drop_each_reference=config.drop_each_reference,
     drop_anchor=config.drop_anchor, drop_audio=config.drop_audio, drop_all=config.drop_all,
     voice_shift=config.voice_shift, voice_stretch=config.voice_stretch,
-    voice_drop=config.voice_drop, seed=config.seed)
+    voice_drop=config.voice_drop)
 
 
-def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, step):
+def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
   """The loss of a batch.
 
   Args:
@@ -108,12 +107,12 @@ def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, step):
     params: the generator's.
     frozen: what else it takes.
     batch: windows (`windows.cut`), stacked.
-    step: int32 [], for the draws.
+    key: of all draws.
 
   Returns:
     (scalar, sums of `losses.by_flow_time`).
   """
-  keys = _keys(objective, step)
+  keys = jax.random.split(key, _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   keep = draw_keep(objective, keys[2], (len(clean), objective.copies))
   keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
@@ -135,17 +134,13 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
   Returns:
     [7], a mean over layers, in the order of `masks.STREAMS`.
   """
-  keys = _keys(objective, 0)
+  keys = jax.random.split(jax.random.key(0), _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   noisy, _, t = _noised(objective, clean, keys)
   keep = generator.keep_all(objective.model, (len(clean), objective.copies))
   keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
   return teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep,
                                  shares=True)[1].mean(0)
-
-
-def _keys(objective, step):
-  return jax.random.split(jax.random.fold_in(jax.random.key(objective.seed), step), 6)
 
 
 def _clip(objective, frozen, batch, keys):

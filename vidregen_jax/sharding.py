@@ -1,7 +1,17 @@
-"""Where arrays live: the device mesh, and one rule that gives every long-lived array its sharding.
+"""Where arrays live: the device mesh, and the rules that say which axis of what it splits.
 
-The mesh axes are Auto: the compiler places the collectives, and the models never see the mesh.
+  data     splits the batch; each of its shares holds all parameters
+  fsdp     splits the batch too, and the parameters: each is gathered where it is used
+  tensor   splits the tokens of a clip between layers, the heads in attention, and the parameters
+           with fsdp: for clips too long for one device. The codec has no tokens, and splits the
+           batch once more: over rows of pixels XLA's gradients of convolutions came out wrong, by
+           a tenth and more, where a device had fewer rows than a kernel.
+
+The mesh axes are Auto: the compiler places the collectives. Models name the axes of their kernels
+and of what flows between their blocks (`constrain`); they never see the mesh.
 """
+
+import math
 
 import jax
 
@@ -9,22 +19,36 @@ from vidregen_jax.errors import UserError
 
 DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 
+# What each named axis is split over. Of a kernel at most one axis is named: it is gathered whole
+# before it is used, so which axis is split does not matter to the sums.
+RULES = {
+  'batch': (DATA, FSDP),
+  'crops': (DATA, FSDP, TENSOR),  # the codec's batch
+  'tokens': (TENSOR,),
+  'heads': (TENSOR,),
+  'features': (FSDP, TENSOR),
+}
 
-def make_mesh(fsdp=1, tensor=1):
+
+def make_mesh(fsdp=1, tensor=1, devices=None):
   """Lay all devices out as (data, fsdp, tensor); what fsdp and tensor leave over is data.
+
+  Args:
+    fsdp, tensor: sizes of these axes.
+    devices: list of devices; default all of this run's.
 
   Raises:
     UserError: the device count is not divisible by fsdp * tensor.
   """
-  devices = jax.device_count()
-  if devices % (fsdp * tensor):
+  count = jax.device_count() if devices is None else len(devices)
+  if count % (fsdp * tensor):
     raise UserError(
-      f'{devices} devices cannot be split into fsdp {fsdp} x tensor {tensor}: '
+      f'{count} devices cannot be split into fsdp {fsdp} x tensor {tensor}: '
       'choose config.fsdp and config.tensor whose product divides the device count'
     )
-  shape = (devices // (fsdp * tensor), fsdp, tensor)
+  shape = (count // (fsdp * tensor), fsdp, tensor)
   axis_types = (jax.sharding.AxisType.Auto,) * 3
-  return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types)
+  return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
 
 
 def replicated(mesh):
@@ -32,9 +56,22 @@ def replicated(mesh):
   return jax.NamedSharding(mesh, jax.P())
 
 
-def batch(mesh):
-  """The sharding of an array whose leading axis is the batch."""
-  return jax.NamedSharding(mesh, jax.P((DATA, FSDP)))
+def batch(mesh, axis='batch'):
+  """The sharding of an array whose leading axis is the batch, of one of RULES."""
+  return jax.NamedSharding(mesh, jax.P(RULES[axis]))
+
+
+def constrain(x, *axes):
+  """`x`, split as the rules say over the mesh that is set (`jax.set_mesh`); with none, as it was.
+
+  Args:
+    x: array.
+    *axes: a name of RULES or None for each axis of x.
+  """
+  if jax.sharding.get_abstract_mesh().empty:
+    return x
+  return jax.lax.with_sharding_constraint(
+    x, jax.P(*(None if name is None else RULES[name] for name in axes)))
 
 
 def attention(run):
@@ -49,45 +86,82 @@ def attention(run):
   """
   if jax.sharding.get_abstract_mesh().empty:
     return run
-  tokens, heads = jax.P((DATA, FSDP), None, None, TENSOR), jax.P(TENSOR)
+  clips, heads = RULES['batch'], RULES['heads']
+  tokens = jax.P(clips, None, None, heads)
   # A kernel does not say over which axes its output varies: there is nothing to check.
-  return jax.shard_map(run, in_specs=(tokens, tokens, tokens, jax.P((DATA, FSDP)), heads),
+  return jax.shard_map(run, in_specs=(tokens, tokens, tokens, jax.P(clips), jax.P(heads)),
                        out_specs=tokens, check_vma=False)
 
 
-def process_batch_size(batch_size, mesh):
+def process_batch_size(batch_size, mesh, accumulate=1, axis='batch'):
   """How many examples of a global batch this process loads.
 
+  Args:
+    batch_size: of all processes.
+    mesh: of `make_mesh`.
+    accumulate: parts that a batch is taken in.
+    axis: as in `batch`.
+
   Raises:
-    UserError: the batch does not divide by the devices that share it.
+    UserError: the batch does not divide by the devices that share it, in its parts.
   """
-  shards = mesh.shape[DATA] * mesh.shape[FSDP]
-  if batch_size % shards:
+  shards = math.prod(mesh.shape[name] for name in RULES[axis])
+  if accumulate < 1:
+    raise UserError(f'config.accumulate is {accumulate}: give 1 or more')
+  if batch_size % (shards * accumulate):
+    parts = f' in {accumulate} parts' if accumulate > 1 else ''
+    least = shards * accumulate
     raise UserError(
-      f'batch_size {batch_size} is not divisible by the {shards} devices on the data and fsdp '
-      f'axes: try --config.batch_size={max(1, batch_size // shards) * shards}'
+      f'batch_size {batch_size} is not divisible by the {shards} devices that share it{parts}: '
+      f'try --config.batch_size={max(1, batch_size // least) * least}'
     )
   return batch_size // jax.process_count()
 
 
-def put_batch(arrays, mesh):
+def put_batch(arrays, mesh, axis='batch'):
   """Turn this process's part of a batch (a tree of NumPy arrays) into global device arrays."""
-  put = lambda x: jax.make_array_from_process_local_data(batch(mesh), x)
+  put = lambda x: jax.make_array_from_process_local_data(batch(mesh, axis), x)
   # Building a global array from host memory is the one transfer that a training loop is for.
   with jax.transfer_guard('allow'):
     return jax.tree.map(put, arrays)
 
 
-def state_sharding(abstract, mesh):
-  """Give every array of a state its sharding: parameters, EMA and optimizer moments alike.
+def place(tree, mesh, axes):
+  """The sharding of every array of a tree that holds parameters: a state, a teacher.
 
-  The rule looks at one leaf at a time. A moment has the shape of its parameter and its path ends
-  in the parameter's path, so one rule places them together.
+  The rule looks at one leaf at a time. An average or a moment has the shape of its parameter and
+  its path ends in the parameter's, so one rule places them together. All else is replicated.
 
   Args:
-    abstract: tree of jax.ShapeDtypeStruct, from jax.eval_shape.
+    tree: of jax.ShapeDtypeStruct or arrays.
+    mesh: of `make_mesh`.
+    axes: {path of a parameter, a tuple of names: names of its axes}, as `generator.axes`.
 
   Returns:
     The same tree of NamedShardings.
   """
-  return jax.tree.map(lambda _: replicated(mesh), abstract)
+  def leaf(path, x):
+    names = tuple(_name(entry) for entry in path)
+    for start in range(len(names)):
+      found = axes.get(names[start:])
+      if found is not None and len(found) == len(x.shape):
+        return jax.NamedSharding(mesh, jax.P(*(
+          name and _divisors(RULES[name], size, mesh)
+          for name, size in zip(found, x.shape, strict=True))))
+    return replicated(mesh)
+
+  return jax.tree_util.tree_map_with_path(leaf, tree)
+
+
+def _name(entry):
+  """An entry of a path as the name that it has in a parameter's path."""
+  return entry.key if isinstance(entry, jax.tree_util.DictKey) else None
+
+
+def _divisors(over, size, mesh):
+  """As many of the mesh axes `over` as divide `size`: an axis that is too small stays whole."""
+  kept, shares = (), 1
+  for axis in over:
+    if size % (shares * mesh.shape[axis]) == 0:
+      kept, shares = (*kept, axis), shares * mesh.shape[axis]
+  return kept or None

@@ -60,6 +60,25 @@ def make_optimizer(config):
   )
 
 
+def make_codec_optimizer(config):
+  """AdamW for the parts that are trained and the head, Adam for the discriminators.
+
+  The discriminators' rate is constant and their first moment short (b1 0.5, b2 0.9, as VA-VAE).
+  """
+  kinds = {
+    'trained': make_optimizer(config),
+    'discriminators': optax.adam(config.gan_learning_rate, b1=0.5, b2=0.9),
+    'frozen': optax.set_to_zero(),
+  }
+
+  def kind(part):
+    if part == 'discriminators':
+      return part
+    return 'trained' if part == 'align' or part in config.parts else 'frozen'
+
+  return optax.partition(kinds, lambda params: {part: kind(part) for part in params})
+
+
 def _first(init_params, optimizer, key):
   params = init_params(key)
   # A copy: the step donates its state, and one buffer cannot be given away twice.
@@ -67,11 +86,14 @@ def _first(init_params, optimizer, key):
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
 
 
-def abstract(init_params, optimizer, mesh):
+def abstract(init_params, optimizer, mesh, axes):
   """The state as shapes, types and shardings, without its memory: what a checkpoint is read into.
 
   Args:
     init_params: function of a key, returns the parameters.
+    optimizer: of `make_optimizer` or `make_codec_optimizer`.
+    mesh: of `sharding.make_mesh`.
+    axes: names of the parameters' axes, see `sharding.place`.
   """
   shapes = jax.eval_shape(
     functools.partial(_first, init_params, optimizer), jax.eval_shape(jax.random.key, 0)
@@ -79,15 +101,19 @@ def abstract(init_params, optimizer, mesh):
   return jax.tree.map(
     lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
     shapes,
-    sharding.state_sharding(shapes, mesh),
+    sharding.place(shapes, mesh, axes),
   )
 
 
-def create(init_params, optimizer, mesh, seed):
-  """A fresh state, each array born on its own devices."""
-  shardings = jax.tree.map(lambda x: x.sharding, abstract(init_params, optimizer, mesh))
+def shardings(abstract):
+  """The shardings alone of what `abstract` gives."""
+  return jax.tree.map(lambda x: x.sharding, abstract)
+
+
+def create(init_params, optimizer, abstract, seed):
+  """A fresh state as `abstract` says, each array born on its own devices."""
   first = functools.partial(_first, init_params, optimizer)
-  return jax.jit(first, out_shardings=shardings)(jax.random.key(seed))
+  return jax.jit(first, out_shardings=shardings(abstract))(jax.random.key(seed))
 
 
 def with_parts(train_state, new):

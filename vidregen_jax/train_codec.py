@@ -8,7 +8,6 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from vidregen_jax import (
   checkpoint,
@@ -20,6 +19,7 @@ from vidregen_jax import (
   sharding,
   sheets,
   state,
+  train_step,
   weights,
 )
 from vidregen_jax.errors import UserError
@@ -56,10 +56,9 @@ def train(config, workdir):
   # Mesh and data
   # ----------------------------------------------------------------------------------------------
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
-  process = (
-    jax.process_index(), jax.process_count(), sharding.process_batch_size(config.batch_size, mesh)
-  )
-  put = functools.partial(sharding.put_batch, mesh=mesh)
+  share = sharding.process_batch_size(config.batch_size, mesh, config.accumulate, 'crops')
+  process = (jax.process_index(), jax.process_count(), share)
+  put = functools.partial(sharding.put_batch, mesh=mesh, axis='crops')
   open_batches = functools.partial(
     input_pipeline.codec_batches, config, 'train', process=process, put=put
   )
@@ -73,25 +72,14 @@ def train(config, workdir):
   # Read before anything is written; a run that is resumed need not have it any more.
   anew = not (workdir / 'checkpoints').exists()
   start = load_start(config.start_from, model) if config.start_from and anew else None
-  optimizer = make_optimizer(config)
-  schedule = state.learning_rate(config)
+  optimizer = state.make_codec_optimizer(config)
   init = functools.partial(codec_objective.init, objective)
-  abstract = state.abstract(init, optimizer, mesh)
-  shardings = jax.tree.map(lambda x: x.sharding, abstract)
+  abstract = state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
+  advance = train_step.of_codec(objective, config, state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
-  # The step, and what is measured between steps
+  # What is measured between steps
   # ----------------------------------------------------------------------------------------------
-  @functools.partial(
-    jax.jit, static_argnums=3, donate_argnums=0, out_shardings=(shardings, None))
-  def train_step(train_state, frozen, batch, adversarial):
-    key = jax.random.fold_in(jax.random.key(config.seed), train_state.step)
-    grads, terms = codec_objective.gradients(
-      objective, train_state.params, frozen, batch, key, train_state.step, adversarial)
-    lr = schedule(train_state.step)
-    train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
-    return train_state, terms | {'lr': lr} | state.norms(train_state.params, grads, updates)
-
   @jax.jit
   def evaluate(params, examples):
     params = only_codec(params)
@@ -119,7 +107,7 @@ def train(config, workdir):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     data = stack.enter_context(contextlib.closing(open_batches(seed=config.seed)))
     if checkpoints.latest is None:
-      train_state = state.create(init, optimizer, mesh, config.seed)
+      train_state = state.create(init, optimizer, abstract, config.seed)
       if config.start_from:
         train_state = state.with_parts(train_state, start or load_start(config.start_from, model))
       elif model.aligned:
@@ -141,7 +129,8 @@ def train(config, workdir):
     with jax.transfer_guard('disallow'):
       for step in range(first + 1, last + 1):
         adversarial = objective.discriminators is not None and step > config.gan_start
-        train_state, measured = train_step(train_state, frozen, next(data), adversarial)
+        with jax.set_mesh(mesh):
+          train_state, measured = advance(train_state, frozen, next(data), adversarial)
         unseen.append(measured)
         saving = metrics.due(step, config.checkpoint_every, last)
         if saving or metrics.due(step, config.log_every, last):
@@ -240,25 +229,6 @@ def make_objective(config, model):
     penalty_weight=config.penalty_weight,
   )
   return made, frozen
-
-
-def make_optimizer(config):
-  """AdamW for the parts that are trained and the head, Adam for the discriminators.
-
-  The discriminators' rate is constant and their first moment short (b1 0.5, b2 0.9, as VA-VAE).
-  """
-  kinds = {
-    'trained': state.make_optimizer(config),
-    'discriminators': optax.adam(config.gan_learning_rate, b1=0.5, b2=0.9),
-    'frozen': optax.set_to_zero(),
-  }
-
-  def kind(part):
-    if part == 'discriminators':
-      return part
-    return 'trained' if part == 'align' or part in config.parts else 'frozen'
-
-  return optax.partition(kinds, lambda params: {part: kind(part) for part in params})
 
 
 def principal_maps(model, config):

@@ -23,6 +23,7 @@ from vidregen_jax import (
   sharding,
   state,
   system,
+  train_step,
   weights,
   windows,
 )
@@ -59,7 +60,7 @@ def load_teacher(config, model, codec_digest):
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')
   taught = generator.GeneratorConfig(**teacher.config['model'])
-  how_it_runs = ('unroll', 'dtype')
+  how_it_runs = ('unroll', 'dtype', 'remat')
   for name, value in dataclasses.asdict(model).items():
     if name not in how_it_runs and getattr(taught, name) != value:
       raise UserError(f"the student's {name} is {value} and the teacher's, in {config.teacher}, is "
@@ -119,13 +120,13 @@ def train(config, workdir):
       guess = expectation.fit(clips, shape, config.expectation_draws, config.expectation_ridge)
 
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
-  process = (
-    jax.process_index(), jax.process_count(), sharding.process_batch_size(config.batch_size, mesh)
-  )
+  share = sharding.process_batch_size(config.batch_size, mesh, config.accumulate)
+  process = (jax.process_index(), jax.process_count(), share)
   put = functools.partial(sharding.put_batch, mesh=mesh)
-  frozen = jax.device_put(
-    generator_objective.Frozen(guess, audio_mean, audio_std, teacher.params if teacher else {}),
-    sharding.replicated(mesh))
+  axes = generator.axes(model)
+  frozen = generator_objective.Frozen(guess, audio_mean, audio_std,
+                                      teacher.params if teacher else {})
+  frozen = jax.device_put(frozen, sharding.place(frozen, mesh, axes))
 
   def window(record, rng):
     last = max(len(record['target']) - shape.frames, 0)
@@ -135,24 +136,9 @@ def train(config, workdir):
   # Model, optimizer, state
   # ----------------------------------------------------------------------------------------------
   optimizer = state.make_optimizer(config)
-  schedule = state.learning_rate(config)
   init = functools.partial(generator.init, model)
-  abstract = state.abstract(init, optimizer, mesh)
-  shardings = jax.tree.map(lambda x: x.sharding, abstract)
-
-  # ----------------------------------------------------------------------------------------------
-  # The step
-  # ----------------------------------------------------------------------------------------------
-  loss = functools.partial(generator_objective.loss, objective)
-
-  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None))
-  def train_step(train_state, frozen, batch):
-    (value, times), grads = jax.value_and_grad(loss, has_aux=True)(
-      train_state.params, frozen, batch, train_state.step)
-    lr = schedule(train_state.step)
-    train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
-    measured = {'loss': value, 'lr': lr} | state.norms(train_state.params, grads, updates)
-    return train_state, (measured, times)
+  abstract = state.abstract(init, optimizer, mesh, axes)
+  advance = train_step.of_generator(objective, config, state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
   # Looking
@@ -180,7 +166,7 @@ def train(config, workdir):
       clips, window, config.seed, process, put, config.num_workers
     )))
     if checkpoints.latest is None:
-      train_state = state.create(init, optimizer, mesh, config.seed)
+      train_state = state.create(init, optimizer, abstract, config.seed)
       if teacher:
         train_state = state.with_parts(train_state, teacher.params)
     else:
@@ -198,14 +184,15 @@ def train(config, workdir):
     unseen = []  # of the steps since the last look: fetched together, so that nothing waits
     for step in range(first + 1, last + 1):
       with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
-        train_state, measured = train_step(train_state, frozen, next(data))
+        train_state, measured = advance(train_state, frozen, next(data))
       unseen.append(measured)
       saving = metrics.due(step, config.checkpoint_every, last)
       if saving or metrics.due(step, config.log_every, last):
-        fetched, times = zip(*jax.device_get(unseen), strict=True)
+        fetched = jax.device_get(unseen)
+        times = sum(measured.pop('times') for measured in fetched)
         metrics.check_finite(fetched, step)
         unseen = []
-        values = {name: float(x) for name, x in fetched[-1].items()} | name_times(sum(times))
+        values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
         writer.write(step, {f'train/{name}': x for name, x in values.items()})
         writer.progress(step, values['loss'])
       if lead and metrics.due(step, config.eval_every, last):

@@ -18,6 +18,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
+from vidregen_jax import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import layers
 
@@ -55,6 +56,8 @@ class CodecConfig:
       runs it (`python -m bench.convolutions`): sum2d on a CPU, else native.
     dtype: of activations, 'float32' or 'bfloat16'; 'auto' is float32 on a CPU, which has to emulate
       the other, and bfloat16 elsewhere. Parameters stay float32.
+    remat: whether training works a block's insides out again in the backward pass: less memory for
+      more work.
   """
   size: int
   widths: tuple[int, ...]
@@ -69,6 +72,7 @@ class CodecConfig:
   norm: str = 'rms'
   conv: str = 'auto'
   dtype: str = 'auto'
+  remat: bool = False
 
   def __post_init__(self):
     stages = len(self.widths)
@@ -132,8 +136,13 @@ class Block(nnx.Module):
     # The small initial weight keeps the variance of the residual stream near one at depth.
     norm = layers.RMSNorm if config.norm == 'rms' else layers.GroupNorm
     self.norm = norm(channels, scale=0.3)
+    self.remat = config.remat
 
   def __call__(self, x, cache):
+    x, cache = jax.checkpoint(self._run)(x, cache) if self.remat else self._run(x, cache)
+    return sharding.constrain(x, 'crops', *(None,) * 4), cache
+
+  def _run(self, x, cache):
     h, cache = self.conv1(x, cache)
     h, _ = self.conv2(jax.nn.silu(h), h[:, :0])
     return x + self.norm(h), cache
@@ -155,7 +164,8 @@ class CellMaps(nnx.Module):
 
   def __init__(self, config: CodecConfig, c_in: int, c_out: int, bias: int):
     cells = config.cells
-    self.kernel = nnx.Param(jnp.zeros((cells, cells, c_in, c_out)))
+    self.kernel = nnx.Param(jnp.zeros((cells, cells, c_in, c_out)),
+                            axes=(None, None, None, 'features'))
     self.bias = nnx.Param(jnp.zeros((cells, cells, bias)))
     self.scale = config.patch_values**-0.5
 
@@ -321,6 +331,11 @@ def _shapes(config: CodecConfig):
 def init(config: CodecConfig, key) -> dict:
   """Parameters {'encoder': ..., 'decoder': ...}, float32."""
   return _definition(config).init(key)
+
+
+def axes(config: CodecConfig) -> dict:
+  """Names of the axes of the kernels, by path; see `layers.Definition.axes`."""
+  return _definition(config).axes()
 
 
 def init_encoder_cache(config: CodecConfig, batch: int) -> dict:

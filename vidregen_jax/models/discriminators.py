@@ -57,7 +57,8 @@ class Patches(nnx.Module):
 
 class _Conv(nnx.Module):
   def __init__(self, c_in, c_out, kernel, stride, draws):
-    self.kernel = nnx.Param(draws.weights((kernel, kernel, c_in, c_out), kernel**2 * c_in))
+    self.kernel = nnx.Param(draws.weights((kernel, kernel, c_in, c_out), kernel**2 * c_in),
+                            axes=(None, None, None, 'features'))
     self.bias = nnx.Param(jnp.zeros(c_out))
     self.stride = stride
 
@@ -82,6 +83,11 @@ def _definition(config: DiscriminatorConfig) -> layers.Definition:
 def init(config: DiscriminatorConfig, key) -> dict:
   """Parameters {'whole': ..., 'mouth': ...}, float32."""
   return _definition(config).init(key)
+
+
+def axes(config: DiscriminatorConfig) -> dict:
+  """Names of the axes of the kernels, by path; see `layers.Definition.axes`."""
+  return _definition(config).axes()
 
 
 def judge(config: DiscriminatorConfig, params: dict, whole, mouth):

@@ -20,13 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidregen_jax import masks
+from vidregen_jax import masks, sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, layers
 
 AUDIO_TOKENS = 4  # a latent frame's audio
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
+
+
+# What a layer keeps of its forward pass for the backward one; the rest is worked out again.
+_REMAT = {
+  'none': None,  # all of it
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with weights
+  'full': jax.checkpoint_policies.nothing_saveable,  # what it was given
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +59,7 @@ class GeneratorConfig:
       program for all compiles faster and needs less memory.
     dtype: of activations; parameters, norms and softmax stay float32.
     attention: one of `attention.IMPLEMENTATIONS`.
+    remat: one of _REMAT, for training: less memory for more work.
   """
   cells: int
   latent_channels: int
@@ -71,8 +80,11 @@ class GeneratorConfig:
   unroll: bool = False
   dtype: str = 'float32'
   attention: str = 'xla'
+  remat: str = 'none'
 
   def __post_init__(self):
+    if self.remat not in _REMAT:
+      raise UserError(f'remat {self.remat!r} does not exist: use one of {", ".join(_REMAT)}')
     if self.attention not in attention.IMPLEMENTATIONS:
       raise UserError(f'attention {self.attention!r} does not exist: use one of '
                       f'{", ".join(attention.IMPLEMENTATIONS)}')
@@ -133,6 +145,12 @@ def select(tokens: Tokens, which) -> Tokens:
 # ------------------------------------------------------------------------------------------ modules
 
 
+def _spread(x):
+  """What flows between layers, [B, L, E] or [B, K, T, M, E], split by clip and by token."""
+  between = ('tokens',) if x.ndim == 3 else (None, 'tokens', None)
+  return sharding.constrain(x, 'batch', *between, None)
+
+
 class Layer(nnx.Module):
   """A pre-norm transformer layer; the two norms are scaled and shifted by the condition."""
 
@@ -158,12 +176,14 @@ class Layer(nnx.Module):
     """[..., E] -> queries, keys, values [..., N, D]."""
     h = self.norm_attention(x) * (1 + scale) + shift
     h = self.qkv(h).reshape(*x.shape[:-1], 3, self.heads, -1)
+    # All of a head's tokens meet in one place.
+    h = sharding.constrain(h, 'batch', *(None,) * (h.ndim - 3), 'heads', None)
     return h[..., 0, :, :], h[..., 1, :, :], h[..., 2, :, :]
 
   def finish(self, x, attended, scale, shift):
-    x = x + self.out(attended.reshape(x.shape))
+    x = x + _spread(self.out(_spread(attended.reshape(x.shape))))
     gate, value = jnp.split(self.up(self.norm_mlp(x) * (1 + scale) + shift), 2, axis=-1)
-    return x + self.down(jax.nn.silu(gate) * value)
+    return _spread(x + self.down(jax.nn.silu(gate) * value))
 
   def sink_logit(self):
     return None if self.sink is None else self.sink[...]
@@ -196,6 +216,14 @@ class _Generator(nnx.Module):
     self.layers = layers.stack(functools.partial(Layer, config), config.layers, draws)
 
 
+def _remembering(config: GeneratorConfig, layer):
+  """A scan's body that keeps for its backward pass what `config.remat` says."""
+  if config.remat == 'none':
+    return layer
+  # Unless unrolled, a scan keeps forward and backward pass apart by itself.
+  return jax.checkpoint(layer, policy=_REMAT[config.remat], prevent_cse=config.unroll)
+
+
 @functools.cache
 def _definition(config: GeneratorConfig) -> layers.Definition:
   return layers.Definition(lambda draws: _Generator(config, draws))
@@ -204,6 +232,11 @@ def _definition(config: GeneratorConfig) -> layers.Definition:
 def init(config: GeneratorConfig, key) -> dict:
   """Parameters, float32; those of the layers are stacked along a first axis."""
   return _definition(config).init(key)
+
+
+def axes(config: GeneratorConfig) -> dict:
+  """Names of the axes of the kernels, by path; see `layers.Definition.axes`."""
+  return _definition(config).axes()
 
 
 # --------------------------------------------------------------------------------------- embeddings
@@ -352,7 +385,8 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
     new = Keys(k[:, :statics], v[:, :statics], k[:, statics:], v[:, statics:])
     return weights.finish(x, out, scale2, shift2), new
 
-  return jax.lax.scan(layer, x, (model.layers, past), unroll=config.unroll)[1]
+  return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
+                      unroll=config.unroll)[1]
 
 
 def rotate_keys(keys: Keys, times) -> Keys:
@@ -443,7 +477,8 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
                                np.concatenate([streams, np.full(cells, masks.NOISY)]))
     return weights.finish(x, out.reshape(x.shape), scale2, shift2), share
 
-  x, shares = jax.lax.scan(layer, x, (model.layers, keys), unroll=config.unroll)
+  x, shares = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, keys),
+                           unroll=config.unroll)
   scale, shift = jnp.split(model.modulation_out(jax.nn.silu(vector)), 2, axis=-1)
   v = model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
   return v if streams is None else (v, shares)

@@ -1,5 +1,7 @@
 """Building blocks that both models share, and the bridge from NNX modules to pure functions.
 
+A kernel names the axes that a pod may split it along; `sharding` says over which devices.
+
 Arrays are [B, T, H, W, C] with channels last. A causal layer is called as `layer(x, cache)` and
 returns `(y, cache)`; the cache is the layer's last `k_t - 1` inputs, of fixed shape, zeros at the
 start of a video. A layer that looks at one frame only has a cache with zero frames, so that full,
@@ -49,13 +51,13 @@ class Definition:
   """An NNX module as a definition without arrays; parameters are a nested dict of arrays.
 
   `make` builds the module from `Draws`. `init(key)` draws parameters, `bind(params)` gives back a
-  callable module inside any jax transform.
+  callable module inside any jax transform; `axes()` are the names that kernels give their axes.
   """
 
   def __init__(self, make: Callable[[Draws], nnx.Module]):
     draws = Draws()
     self._make = make
-    self._graph, _ = nnx.split(nnx.eval_shape(lambda: make(draws)))
+    self._graph, self._state = nnx.split(nnx.eval_shape(lambda: make(draws)))
     self._size = draws.used
 
   def init(self, key) -> dict:
@@ -65,12 +67,21 @@ class Definition:
   def bind(self, params: dict) -> nnx.Module:
     return nnx.merge(self._graph, params)
 
+  def axes(self) -> dict:
+    """Names of the axes of each kernel that has some, by its path; None for an axis without."""
+    found = {}
+    for path, param in nnx.to_flat_state(self._state):
+      names = param.get_metadata().get('axes')
+      if names is not None:  # of a stack: its first axis is the layers'
+        found[path] = (None,) * (len(param.shape) - len(names)) + names
+    return found
+
 
 class Linear(nnx.Module):
   """y = x w + b over the last axis."""
 
   def __init__(self, c_in: int, c_out: int, draws: Draws, scale: float = 1.0, bias: bool = True):
-    self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale))
+    self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale), axes=(None, 'features'))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
 
   def __call__(self, x):
@@ -82,7 +93,8 @@ class CellLinear(nnx.Module):
   """A linear map of its own for each cell of an aligned crop: [..., L, C] -> [..., L, C']."""
 
   def __init__(self, cells: int, c_in: int, c_out: int, draws: Draws, scale: float = 1.0):
-    self.kernel = nnx.Param(draws.weights((cells, c_in, c_out), c_in, scale))
+    self.kernel = nnx.Param(draws.weights((cells, c_in, c_out), c_in, scale),
+                            axes=(None, None, 'features'))
     self.bias = nnx.Param(jnp.zeros((cells, c_out)))
 
   def __call__(self, x):
@@ -135,7 +147,8 @@ class CausalConv(nnx.Module):
   def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], draws: Draws,
                scale: float = 1.0, bias: bool = True, conv: str = 'sum2d'):
     fan_in = math.prod(kernel) * c_in
-    self.kernel = nnx.Param(draws.weights((*kernel, c_in, c_out), fan_in, scale))
+    self.kernel = nnx.Param(draws.weights((*kernel, c_in, c_out), fan_in, scale),
+                            axes=(None,) * 4 + ('features',))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
     self.conv = conv
     self.frames_kept = kernel[0] - 1

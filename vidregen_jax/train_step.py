@@ -1,0 +1,99 @@
+"""One step of training, of either stage: gradients, optimizer, average, and what is measured.
+
+The loops run it, and `plan` compiles it for machines that are not there.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from vidregen_jax import codec_objective, generator_objective, sharding, state
+
+
+def of_codec(objective, config, shardings):
+  """The step of stage 1.
+
+  Args:
+    objective: codec_objective.Objective.
+    config: with seed, ema, accumulate and what the optimizer asks for.
+    shardings: the state's, TrainState of NamedSharding.
+
+  Returns:
+    Jitted function from (TrainState, frozen networks, batch, whether discriminators take part) to
+    the next TrainState and a dict of scalars; the state that it is given is donated.
+  """
+  def gradients(params, frozen, batch, key, step, adversarial):
+    return codec_objective.gradients(objective, params, frozen, batch, key, step, adversarial)
+
+  return _make(gradients, state.make_codec_optimizer(config), config, shardings, 'crops',
+               static_argnums=3)
+
+
+def of_generator(objective, config, shardings):
+  """The step of stages 2 and 3.
+
+  Args:
+    objective: generator_objective.Objective.
+    config, shardings: as in `of_codec`.
+
+  Returns:
+    Jitted function from (TrainState, generator_objective.Frozen, batch) to the next TrainState and
+    a dict of scalars, with 'times': sums of `losses.by_flow_time`; the state is donated.
+  """
+  loss = functools.partial(generator_objective.loss, objective)
+
+  def gradients(params, frozen, batch, key, step):
+    (value, times), grads = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch, key)
+    return grads, {'loss': value, 'times': times}
+
+  return _make(gradients, state.make_optimizer(config), config, shardings, 'batch')
+
+
+def _make(gradients, optimizer, config, shardings, axis, **jit):
+  schedule = state.learning_rate(config)
+
+  @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None), **jit)
+  def train_step(train_state, frozen, batch, *options):
+    key = jax.random.fold_in(jax.random.key(config.seed), train_state.step)
+    grads, measured = accumulated(
+      lambda part, key: gradients(train_state.params, frozen, part, key, train_state.step,
+                                  *options),
+      batch, key, config.accumulate, axis)
+    lr = schedule(train_state.step)
+    train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
+    return train_state, measured | {'lr': lr} | state.norms(train_state.params, grads, updates)
+
+  return train_step
+
+
+def accumulated(gradients, batch, key, parts, axis='batch'):
+  """Gradients and measurements of a batch, taken part after part for want of memory.
+
+  Args:
+    gradients: function of (batch, key) to two trees.
+    batch: tree of arrays [B, ...].
+    key: of the batch's draws; each part has its own, made from it.
+    parts: how many; B is a multiple.
+    axis: of sharding.RULES, what the batch is split over.
+
+  Returns:
+    The means of both trees over the parts.
+  """
+  if parts == 1:
+    return gradients(batch, key)
+  # Every so-manieth example: each device takes its own examples' parts, and nothing moves.
+  split = jax.tree.map(
+    lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
+  split = jax.tree.map(
+    lambda x: sharding.constrain(x, None, axis, *(None,) * (x.ndim - 2)), split)
+
+  def add(total, part):
+    found = gradients(*part)
+    return jax.tree.map(jnp.add, total, found), None
+
+  keys = jax.random.split(key, parts)
+  zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(
+    gradients, *jax.tree.map(lambda x: x[0], (split, keys))))
+  total, _ = jax.lax.scan(add, zeros, (split, keys))
+  return jax.tree.map(lambda x: x / parts, total)
