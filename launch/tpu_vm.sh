@@ -79,10 +79,11 @@ run_training() {
   run mkdir -p out/launch
   run git archive --format=tar.gz --output=out/launch/tree.tar.gz HEAD
   run gcloud compute tpus tpu-vm scp out/launch/tree.tar.gz "$NAME:" "${WHERE[@]}" --worker=all
-  # A host that trains holds train.lock: nothing is changed under it, and none trains twice.
+  # A host that trains holds train.lock: nothing is changed under it, and none trains twice. Setting
+  # up leaves gcsfuse running, which must not inherit the lock.
   ssh_to all "(flock --nonblock 9 || { echo 'error: a training runs here: stop it first' >&2; exit 2; }; \
 rm -rf tree && mkdir tree && tar -xzf tree.tar.gz -C tree && bash tree/launch/setup.sh \
---bucket=$(quoted "$BUCKET")) 9> train.lock"
+--bucket=$(quoted "$BUCKET") 9>&-) 9> train.lock"
   flags=$(quoted "${TRAIN_FLAGS[@]}")
   ssh_to all "MAX_RESTARTS=$restarts PYTHON=\$HOME/venv/bin/python nohup setsid flock --nonblock \
 --close train.lock bash tree/launch/train.sh $flags > train.log 2>&1 < /dev/null &"

@@ -291,6 +291,57 @@ def test_setting_up_brings_an_interpreter_and_the_package(desk):
 # --------------------------------------------------------------------------------- on every host
 
 
+def remote(desk, verb):
+  """What a command would run on all TPU VMs, in order."""
+  desk.launch('tpu_vm.sh', verb)
+  words = [word for call in desk.calls() for word in call[:-1]]
+  return [word.removeprefix('--command=') for word in words if word.startswith('--command=')]
+
+
+def test_a_host_is_set_up_and_trains_once(desk, tmp_path_factory):
+  """Also when setting it up leaves something running, as mounting a bucket does."""
+  host = tmp_path_factory.mktemp('host')
+  (host / 'launch').mkdir()
+  (host / 'launch' / 'setup.sh').write_text(
+    'echo "$@" > set_up; sleep 60 > /dev/null 2>&1 & echo $! > left')
+  (host / 'launch' / 'train.sh').write_text('echo "$@" >> seen; read -r _ < gate')
+  os.mkfifo(host / 'gate')
+  subprocess.run(['tar', '-czf', 'tree.tar.gz', 'launch'], cwd=host, check=True)
+  on_host = lambda command: subprocess.run(
+    ['bash', '-c', command], cwd=host, capture_output=True, text=True, timeout=60,
+    env={'PATH': os.environ['PATH'], 'HOME': str(host)})
+  set_up, train = remote(desk, 'run')
+  assert on_host(set_up).returncode == 0
+  os.kill(int((host / 'left').read_text()), signal.SIGCONT)  # still there
+  assert (host / 'set_up').read_text() == '--bucket=tapes\n'
+  assert on_host(train).returncode == 0  # and goes on in the background
+  wait_for(host / 'seen')
+  refused = on_host(set_up)
+  assert refused.returncode == 2 and refused.stderr == (
+    'error: a training runs here: stop it first\n')
+  on_host(train)
+  (host / 'gate').write_text('done\n')
+  os.kill(int((host / 'left').read_text()), signal.SIGTERM)
+  flags = '--config=configs/codec.py:256 --workdir=/bucket/runs/talk\n'
+  assert (host / 'seen').read_text() == flags
+
+
+def test_stopping_finds_the_training_and_nothing_else(desk):
+  (stop,) = remote(desk, 'stop')
+  pattern = stop.split("'")[1]
+  assert re.search(pattern, 'bash tree/launch/train.sh --config=configs/codec.py:256')
+  for other in (stop, f'bash -c {stop}', 'flock --close train.lock bash tree/launch/train.sh'):
+    assert not re.search(pattern, other)
+
+
+def wait_for(path):
+  for _ in range(300):
+    if path.exists() and path.read_text():
+      return
+    time.sleep(0.1)
+  pytest.fail(f'{path} did not come')
+
+
 class Host:
   """Runs train.sh with a training that ends as it is told to."""
 
@@ -305,7 +356,7 @@ with (home / 'runs').open('a') as runs:
 ends = (home / 'ends').read_text().split()
 if ends[0] == 'wait':
   signal.signal(signal.SIGTERM, lambda *_: ((home / 'saved').touch(), sys.exit(0)))
-  (home / 'ready').touch()
+  (home / 'ready').write_text('now')
   time.sleep(60)
 (home / 'ends').write_text(' '.join(ends[1:]))
 sys.exit(int(ends[0]))
@@ -338,10 +389,7 @@ def test_a_training_is_tried_again_until_it_is_done_or_refused(desk, ends, statu
 def test_a_host_that_is_told_to_stop_saves_and_is_not_done(desk):
   host = Host(desk)
   process = host.start('wait')
-  for _ in range(300):
-    if (desk.folder / 'ready').exists():
-      break
-    time.sleep(0.1)
+  wait_for(desk.folder / 'ready')
   process.send_signal(signal.SIGTERM)
   process.communicate(timeout=30)
   assert process.returncode == 143 and (desk.folder / 'saved').exists()
