@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from training_runs import traced
 
 from vidregen_jax import profiling
 
@@ -47,14 +48,6 @@ def test_time_is_counted_when_what_took_it_fails():
     clock.seconds += 2.0
     raise OSError
   assert timer.read(1)['seconds_saving'] == 2.0
-
-
-def traced(folder):
-  """Numbers of the steps in a folder's only trace."""
-  (path,) = folder.rglob('*.xplane.pb')
-  planes = jax.profiler.ProfileData.from_file(str(path)).planes
-  return [dict(event.stats)['step_num'] for plane in planes for line in plane.lines
-          for event in line.events if event.name == 'train']
 
 
 @pytest.mark.parametrize(('begun', 'stop', 'steps'), [(0, 9, [2, 3, 4]), (7, 16, [9, 10, 11]),
