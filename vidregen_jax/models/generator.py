@@ -53,6 +53,8 @@ class GeneratorConfig:
     sink_logit: also a learned logit per head that takes attention and gives nothing.
     audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
     audio_hidden: channels that a feature is first reduced to.
+    audio_modulates: whether a frame's audio modulates its noisy tokens too (False: a variant for
+      proof, in which audio is heard through attention alone).
     aligned: latent channels mean something else in each cell (a codec with cell maps), so each cell
       has its own projections into and out of the stream.
     unroll: whether each layer is compiled by itself: a sixth faster on a CPU; on accelerators one
@@ -76,6 +78,7 @@ class GeneratorConfig:
   audio_layers: int
   audio_channels: int
   audio_hidden: int
+  audio_modulates: bool = True
   aligned: bool = False
   unroll: bool = False
   dtype: str = 'float32'
@@ -259,8 +262,9 @@ def embed_audio(config: GeneratorConfig, params: dict, features):
   # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h)
-  return tokens.reshape(*h.shape[:2], AUDIO_TOKENS, config.width), model.audio_frame(h)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], AUDIO_TOKENS, config.width)
+  vector = model.audio_frame(h)
+  return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
 
 
 def _duration(model, config: GeneratorConfig, seconds):
