@@ -21,6 +21,9 @@ _WORKDIR = flags.DEFINE_string(
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several hosts that run the same command on a pod.'
 )
+_PROFILE = flags.DEFINE_bool(
+  'profile', False, 'Trace a few steps after the first, for xprof, to WORKDIR/profile.'
+)
 
 
 def run():
@@ -52,11 +55,11 @@ def run():
   if stage == 'codec':
     from vidregen_jax import train_codec
 
-    train_codec.train(config, _WORKDIR.value)
+    train_codec.train(config, _WORKDIR.value, _PROFILE.value)
   elif stage in ('generator', 'student'):
     from vidregen_jax import train_generator
 
-    train_generator.train(config, _WORKDIR.value)
+    train_generator.train(config, _WORKDIR.value, _PROFILE.value)
   else:
     raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator' or 'student'")
 

@@ -16,6 +16,7 @@ from vidregen_jax import (
   losses,
   metrics,
   pixels,
+  profiling,
   sharding,
   sheets,
   state,
@@ -41,8 +42,10 @@ def reconstruct(model, params, frames):
   return codec.decode(model, params, mean, codec.init_decoder_cache(model, batch))[0]
 
 
-def train(config, workdir):
+def train(config, workdir, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
+
+  With `profile` a few steps are traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, a missing dataset, or a loss that became non-finite.
@@ -120,6 +123,9 @@ def train(config, workdir):
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
+    traces = workdir / 'profile' if profile and lead else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
@@ -129,19 +135,23 @@ def train(config, workdir):
     with jax.transfer_guard('disallow'):
       for step in range(first + 1, last + 1):
         adversarial = objective.discriminators is not None and step > config.gan_start
-        with jax.set_mesh(mesh):
-          train_state, measured = advance(train_state, frozen, next(data), adversarial)
+        with jax.set_mesh(mesh), trace.step(step) as traced:
+          with timer('data'):
+            batch = next(data)
+          train_state, measured = advance(train_state, frozen, batch, adversarial)
+          traced.append(measured)
         unseen.append(measured)
         saving = metrics.due(step, config.checkpoint_every, last)
         if saving or metrics.due(step, config.log_every, last):
           fetched = jax.device_get(unseen)
           metrics.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
-          values = {name: float(x) for name, x in fetched[-1].items()}
+          values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
         if metrics.due(step, config.eval_every, last):
-          made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
+          with timer('looking'):
+            made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
             f'step {step}: validation PSNR {scores["psnr"]:.2f} dB, '
@@ -149,7 +159,8 @@ def train(config, workdir):
           )
           writer.save_grid(step, 'reconstructions', sheet(examples['frames'], made))
         if saving:
-          checkpoints.save(step, train_state, data)
+          with timer('saving'):
+            checkpoints.save(step, train_state, data)
 
     # --------------------------------------------------------------------------------------------
     # Export: the averaged parameters, with the latents' statistics over plain training windows

@@ -18,6 +18,7 @@ from vidregen_jax import (
   masks,
   metrics,
   pixels,
+  profiling,
   rehearsal,
   sample,
   sharding,
@@ -76,11 +77,12 @@ def feature_statistics(clips, count):
   return states.mean(0).astype(np.float32), states.std(0).astype(np.float32)
 
 
-def train(config, workdir):
+def train(config, workdir, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
   A config that names a teacher trains a student of that generator: it starts from the teacher's
-  weights, and its export is the teacher's with the student in it.
+  weights, and its export is the teacher's with the student in it. With `profile` a few steps are
+  traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, latents of another codec, or a non-finite loss.
@@ -176,6 +178,9 @@ def train(config, workdir):
     writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
+    traces = workdir / 'profile' if profile and lead else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
@@ -183,8 +188,11 @@ def train(config, workdir):
     # --------------------------------------------------------------------------------------------
     unseen = []  # of the steps since the last look: fetched together, so that nothing waits
     for step in range(first + 1, last + 1):
-      with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
-        train_state, measured = advance(train_state, frozen, next(data))
+      with jax.set_mesh(mesh), jax.transfer_guard('disallow'), trace.step(step) as traced:
+        with timer('data'):
+          batch = next(data)
+        train_state, measured = advance(train_state, frozen, batch)
+        traced.append(measured)
       unseen.append(measured)
       saving = metrics.due(step, config.checkpoint_every, last)
       if saving or metrics.due(step, config.log_every, last):
@@ -193,16 +201,19 @@ def train(config, workdir):
         metrics.check_finite(fetched, step)
         unseen = []
         values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
+        values |= timer.read(step)
         writer.write(step, {f'train/{name}': x for name, x in values.items()})
         writer.progress(step, values['loss'])
       if lead and metrics.due(step, config.eval_every, last):
-        measured, pictures = look(jax.device_get(train_state.ema))
+        with timer('looking'):
+          measured, pictures = look(jax.device_get(train_state.ema))
         writer.save_grid(step, 'samples', pictures)
         writer.write(step, measured)
         writer.say(f'step {step}  ' + '  '.join(
           f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
       if saving:
-        checkpoints.save(step, train_state, data)
+        with timer('saving'):
+          checkpoints.save(step, train_state, data)
 
     # --------------------------------------------------------------------------------------------
     # Export: one folder that `regenerate` and `evaluate` run from

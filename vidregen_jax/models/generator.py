@@ -344,6 +344,7 @@ def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
 
+@jax.named_scope('condition')
 def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, durations, frame_of,
               past: Keys, past_times, rule, shown, statics: int):
   """Runs new conditioning tokens through the layers, over themselves and the past.
@@ -433,6 +434,7 @@ def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
+@jax.named_scope('velocity')
 def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
              audio, query_times, rule, shown, streams=None):
   """The velocity of noisy lower faces, over conditioning keys.
