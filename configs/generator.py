@@ -35,6 +35,7 @@ def get_config(size='large'):
   config.dataset = 'out/latents/256'
   config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
   config.num_workers = 8
+  config.max_bad_records = 100  # clips that cannot be read or used are passed over
   config.batch_size = 512
   config.num_frames = 12
   config.teacher = ''  # of a student, see configs/student.py
@@ -135,6 +136,7 @@ def get_config(size='large'):
     return config
 
   config.num_workers = 0
+  config.max_bad_records = 0
   config.needs_accelerator = False
   config.model.dtype = 'float32'
   config.model.remat = 'none'

@@ -85,6 +85,12 @@ def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
     'no finished dataset of latents in .*: encode it with `python -m vidregen_jax.encode_la': [
       '--config=configs/generator.py:tiny', f'--config.dataset={tmp_path}/none', workdir
     ],
+    '--multihost: coordinator_address should be defined: JAX finds .* --coordinator=HOST:PORT': [
+      config + 'tiny', '--multihost', workdir
+    ],
+    'are of a run on several hosts: give --multihost too': [
+      config + 'tiny', '--process_id=1', workdir
+    ],
     'No such file or directory: .configs/none.py': ['--config=configs/none.py', workdir],
   }
   runs = {

@@ -5,6 +5,7 @@ Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -78,9 +79,13 @@ def split(flat):
 def whole_folder(folder):
   """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
 
-  Otherwise what was there stays. Yields the path to fill.
+  Otherwise what was there stays. Yields the path to fill. What a process left that was killed here
+  is removed.
   """
   folder = pathlib.Path(folder)
+  for left in folder.parent.glob(f'{glob.escape(folder.name)}.part.*'):
+    if not _runs(int(left.name.removesuffix('.old').rpartition('.')[2])):
+      shutil.rmtree(left, ignore_errors=True)
   part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
   old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
   part.mkdir(parents=True)
@@ -92,6 +97,16 @@ def whole_folder(folder):
   finally:
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _runs(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # it is another user's
+  return True
 
 
 def export(folder, kind, config, params, **arrays):
