@@ -100,6 +100,7 @@ def get_config(size='large'):
   config.model.sinks = 4
   config.model.sink_logit = True
   config.model.audio_hidden = 128
+  config.model.audio_modulates = True
   config.model.aligned = False
   config.model.unroll = False
   config.model.dtype = 'bfloat16'

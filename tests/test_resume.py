@@ -1,12 +1,14 @@
 """A run that was stopped and resumed is the run that was not, to the last bit."""
 
+import time
+
 import fake_codec
 import fake_talkers
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from training_runs import losses, stopped_at
+from training_runs import logged, losses, stopped_at, traced
 
 from configs import codec as codec_config
 from vidregen_jax import (
@@ -50,7 +52,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
   train_codec.train(config(dataset), tmp_path / 'whole')
 
   with stopped_at(5, monkeypatch):
-    train_codec.train(config(dataset), tmp_path / 'stopped')
+    train_codec.train(config(dataset), tmp_path / 'stopped', profile=True)
   assert not (tmp_path / 'stopped' / 'export').exists()
   assert sorted(losses(tmp_path / 'stopped')) == [1, 2, 3, 4, 5]
   train_codec.train(config(dataset), tmp_path / 'stopped')
@@ -60,9 +62,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
     weights.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
   )
   assert whole.digest == resumed.digest
+  assert traced(tmp_path / 'stopped' / 'profile') == [2, 3, 4]  # which changed nothing
+  assert not (tmp_path / 'whole' / 'profile').exists()
   # And the run did learn something that could have differed.
   first, *others = losses(tmp_path / 'whole').values()
   assert min(others) < first and len(set(others)) == 6
+
+
+def test_a_log_says_where_its_seconds_went(dataset, tmp_path):
+  """The kinds are all there, and together less than the run took."""
+  begun = time.monotonic()
+  train_codec.train(config(dataset, num_steps=6, log_every=3, checkpoint_every=6), tmp_path)
+  took = time.monotonic() - begun
+  lines = [{name.removeprefix('train/seconds_'): x for name, x in line.items()
+            if 'seconds' in name} for line in logged(tmp_path)]
+  assert [set(line) for line in lines] == 2 * [{'data', 'looking', 'saving', 'compute'}]
+  assert 0 < 3 * sum(sum(line.values()) for line in lines) < took
+  assert all(line['data'] > 0 and line['compute'] > 0 for line in lines)
+  # The look at step 3 comes after its log, and is told with step 6; nothing was saved by then.
+  assert lines[0]['looking'] == lines[0]['saving'] == lines[1]['saving'] == 0 < lines[1]['looking']
 
 
 def test_the_export_has_the_latents_statistics(dataset, tmp_path):

@@ -33,6 +33,9 @@ _WATCHDOG_SECONDS = flags.DEFINE_float(
   'watchdog_seconds', 900, 'End a run of which a step takes longer, with status 70; a step that '
   'compiles may take six times as long. 0 waits for ever.'
 )
+_PROFILE = flags.DEFINE_bool(
+  'profile', False, 'Trace a few steps after the first, for xprof, to WORKDIR/profile.'
+)
 
 
 def run():
@@ -89,11 +92,11 @@ def _train(config, stage):
   if stage == 'codec':
     from vidregen_jax import train_codec
 
-    train_codec.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value)
+    train_codec.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   elif stage in ('generator', 'student'):
     from vidregen_jax import train_generator
 
-    train_generator.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value)
+    train_generator.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   else:
     raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator' or 'student'")
 

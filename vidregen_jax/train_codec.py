@@ -19,6 +19,7 @@ from vidregen_jax import (
   metrics,
   pixels,
   preemption,
+  profiling,
   sharding,
   sheets,
   state,
@@ -45,7 +46,7 @@ def reconstruct(model, params, frames):
   return codec.decode(model, params, mean, codec.init_decoder_cache(model, batch))[0]
 
 
-def train(config, workdir, watchdog_seconds=0):
+def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
   Returns early, with a checkpoint and without an export, when the machine is to be taken away.
@@ -54,6 +55,7 @@ def train(config, workdir, watchdog_seconds=0):
     config: see configs/codec.py.
     workdir: folder of the run.
     watchdog_seconds: how long a step may take, 0 for no limit.
+    profile: whether a few steps are traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, a missing dataset, or a loss that became non-finite.
@@ -136,6 +138,9 @@ def train(config, workdir, watchdog_seconds=0):
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
+    traces = workdir / 'profile' if profile and hosts.lead() else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
@@ -147,8 +152,11 @@ def train(config, workdir, watchdog_seconds=0):
       for step in range(first + 1, last + 1):
         adversarial = objective.discriminators is not None and step > config.gan_start
         watch.begin(step, compiles=step in (first + 1, config.gan_start + 1))
-        with jax.set_mesh(mesh):
-          train_state, measured = advance(train_state, frozen, next(data), adversarial)
+        with jax.set_mesh(mesh), trace.step(step) as traced:
+          with timer('data'):
+            batch = next(data)
+          train_state, measured = advance(train_state, frozen, batch, adversarial)
+          traced.append(measured)
         watch.given(step, measured)
         unseen.append(measured)
         stopping = notice.given(step)
@@ -158,12 +166,12 @@ def train(config, workdir, watchdog_seconds=0):
           metrics.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
           data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
-          values = {name: float(x) for name, x in fetched[-1].items()}
+          values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
           values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
         if metrics.due(step, config.eval_every, last) and not stopping:
-          with watch.paused():
+          with watch.paused(), timer('looking'):
             made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
@@ -172,7 +180,7 @@ def train(config, workdir, watchdog_seconds=0):
           )
           writer.save_grid(step, 'reconstructions', sheet(examples['frames'], made))
         if saving:
-          with watch.paused():
+          with watch.paused(), timer('saving'):
             checkpoints.save(step, train_state, data.place)
         if stopping:
           writer.say(preemption.going_on(step, workdir))

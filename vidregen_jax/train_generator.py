@@ -21,6 +21,7 @@ from vidregen_jax import (
   metrics,
   pixels,
   preemption,
+  profiling,
   rehearsal,
   sample,
   sharding,
@@ -80,7 +81,7 @@ def feature_statistics(clips, count):
   return states.mean(0).astype(np.float32), states.std(0).astype(np.float32)
 
 
-def train(config, workdir, watchdog_seconds=0):
+def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
   A config that names a teacher trains a student of that generator: it starts from the teacher's
@@ -91,6 +92,7 @@ def train(config, workdir, watchdog_seconds=0):
     config: see configs/generator.py and configs/student.py.
     workdir: folder of the run.
     watchdog_seconds: how long a step may take, 0 for no limit.
+    profile: whether a few steps are traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, latents of another codec, or a non-finite loss.
@@ -189,6 +191,9 @@ def train(config, workdir, watchdog_seconds=0):
     writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
+    traces = workdir / 'profile' if profile and hosts.lead() else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
@@ -198,8 +203,11 @@ def train(config, workdir, watchdog_seconds=0):
     with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
       for step in range(first + 1, last + 1):
         watch.begin(step, compiles=step == first + 1)
-        with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
-          train_state, measured = advance(train_state, frozen, next(data))
+        with jax.set_mesh(mesh), jax.transfer_guard('disallow'), trace.step(step) as traced:
+          with timer('data'):
+            batch = next(data)
+          train_state, measured = advance(train_state, frozen, batch)
+          traced.append(measured)
         watch.given(step, measured)
         unseen.append(measured)
         stopping = notice.given(step)
@@ -211,11 +219,11 @@ def train(config, workdir, watchdog_seconds=0):
           unseen = []
           data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
           values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
-          values['bad_records'] = len(data.bad_records)
+          values |= timer.read(step) | {'bad_records': len(data.bad_records)}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
         if metrics.due(step, config.eval_every, last) and not stopping:
-          with watch.paused():
+          with watch.paused(), timer('looking'):
             params = hosts.whole(train_state.ema, mesh)
             if hosts.lead():
               measured, pictures = look(params)
@@ -225,7 +233,7 @@ def train(config, workdir, watchdog_seconds=0):
                 f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
             hosts.wait('looked')
         if saving:
-          with watch.paused():
+          with watch.paused(), timer('saving'):
             checkpoints.save(step, train_state, data.place)
         if stopping:
           writer.say(preemption.going_on(step, workdir))
