@@ -27,7 +27,7 @@ from vidregen_jax import batches, commands, weights
 _KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
 _SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
 
-_STEPS, _EVERY = 60, 5  # steps of a run, and between checkpoints
+_STEPS, _EVERY = 120, 5  # steps of a run, and between checkpoints
 _SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
 _LATE = 1.1  # the last moment to kill at, in durations of the last process that came to its end
 
@@ -74,6 +74,7 @@ def kills(count, seed):
     seen['runs'] = 1
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
+      drawn = len(_lines(workdir / 'batches.jsonl'))
       process, began = begin(workdir), time.monotonic()
       deadline = began + rng.uniform(0, _LATE * lasts)
       while (status := process.status()) is None and time.monotonic() < deadline:
@@ -87,7 +88,7 @@ def kills(count, seed):
         differences.append(f'{workdir.name}: a damaged checkpoint: {said}')
       if status == -signal.SIGKILL:
         seen['kills'] += 1
-        seen[f'killed {_moment(workdir, process.pid)}'] += 1
+        seen[f'killed {_moment(workdir, process.pid, drawn)}'] += 1
       elif status == 0:
         differences += _compare(workdir, alone)
         seen['runs'] += 1
@@ -104,16 +105,16 @@ def kills(count, seed):
     'differences': differences}
 
 
-def _moment(workdir, pid):
-  """In the midst of what a run was killed."""
+def _moment(workdir, pid, before):
+  """In the midst of what a process was killed; so many batches were drawn before it."""
   if list(workdir.glob('checkpoints/*tmp*')):
     return 'while saving'
   if list(workdir.glob(f'export.part.{pid}*')):
     return 'while exporting'
-  drawn = _lines(workdir / 'batches.jsonl')
+  drawn = _lines(workdir / 'batches.jsonl')[before:]
   if not drawn:
     return 'before its first batch'
-  return 'while it counts what the export says' if drawn[-1]['seed'] else 'between batches'
+  return 'in the statistics of the export' if drawn[-1]['seed'] else 'between batches'
 
 
 def _compare(workdir, alone):
