@@ -32,12 +32,14 @@ def get_config(size='large'):
 
   # Data: latents, and the codec that made them. num_frames counts latent frames.
   config.codec = 'out/codec_256/export'
+  config.codec_config = 'configs/codec.py:256'  # what it was trained with: `plan` has no export
   config.dataset = 'out/latents/256'
   config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
   config.num_workers = 8
   config.batch_size = 512
   config.num_frames = 12
   config.teacher = ''  # of a student, see configs/student.py
+  config.teacher_config = ''  # what it was trained with
   config.copies = 1  # noise draws that share one pass over a clip's conditioning
   config.reference_distance = 16  # video frames
   config.region_grow = 1  # cells around the mask that are made anew too
@@ -120,6 +122,7 @@ def get_config(size='large'):
 
   if size == 'xl':
     config.codec = 'out/codec_512/export'
+    config.codec_config = 'configs/codec.py:512'
     config.dataset = 'out/latents/512'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
     config.model.width = 1152
@@ -161,6 +164,7 @@ def get_config(size='large'):
 
   if size == 'talkers':
     config.codec = 'out/codec_talkers/export'
+    config.codec_config = 'configs/codec.py:talkers'
     config.dataset = 'out/latents/96'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
     config.model.width = 192
@@ -175,6 +179,7 @@ def get_config(size='large'):
 
   if size == 'tiny':
     config.codec = 'out/codec/export'
+    config.codec_config = 'configs/codec.py:tiny'
     config.dataset = 'out/latents/64'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
     config.model.width = 128
