@@ -114,7 +114,7 @@ def collectives(module: Module) -> list[Collective]:
   """All collectives of a program. One that is taken in steps, beside other work, is one."""
   found = {}
   for name, runs in module.runs.items():
-    for at in module.computations[name]:
+    for at in _within(module, name):
       kind = at.opcode.removesuffix('-start')
       if kind not in COLLECTIVES:
         continue
@@ -195,8 +195,7 @@ def _runs(computations, entry):
       if at.opcode == 'while':
         turns = _turns(computations, at)
         ahead += [(body, times * turns) for body in at.called('body')]
-      elif at.opcode in ('call', 'conditional', 'async-start') or _is_collective_fusion(
-          computations, at):
+      elif at.opcode in ('call', 'conditional'):
         ahead += [(inner, times) for inner in at.called(
           'calls', 'to_apply', 'branch_computations')]
   return runs
@@ -212,10 +211,13 @@ def _turns(computations, loop):
   return max(limits, default=1)
 
 
-def _is_collective_fusion(computations, at):
-  return at.opcode == 'fusion' and any(
-    inner.opcode.removesuffix('-start') in COLLECTIVES
-    for name in at.called('calls') for inner in computations[name])
+def _within(module, computation):
+  """A computation's instructions, and those that one of them is made of."""
+  for at in module.computations[computation]:
+    yield at
+    if at.opcode in ('fusion', 'async-start'):
+      for name in at.called('calls'):
+        yield from _within(module, name)
 
 
 def _group(rest):
