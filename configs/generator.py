@@ -16,6 +16,8 @@ xl        your own footage, 512 px     a pod, `--multihost`   not measured
 
 from ml_collections import config_dict
 
+from configs import pods
+
 _HELP = (
   'encode it with `python -m vidregen_jax.encode_latents --codec={codec} --dataset=DATASET '
   '--out={out}`'
@@ -24,7 +26,21 @@ _SMALL = '; with the bundled clips alone use --config=configs/generator.py:tiny'
 
 
 def get_config(size='large'):
-  """Args: size: 'tiny', 'talkers', 'base', 'large' or 'xl'. Returns: ConfigDict of plain values."""
+  """A training.
+
+  Args:
+    size: 'tiny', 'talkers', 'base', 'large' or 'xl'; with a pod of configs/pods.py behind it, as in
+      'large-v5e-256', laid out for that.
+
+  Returns:
+    ConfigDict of plain values.
+  """
+  size, dash, pod = size.partition('-')
+  config = _whole(size)
+  return pods.lay_out(config, pod) if dash else config
+
+
+def _whole(size):
   config = config_dict.ConfigDict()
   config.stage = 'generator'
   config.size = size

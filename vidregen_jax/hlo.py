@@ -12,6 +12,7 @@ import re
 COLLECTIVES = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all', 'collective-permute')
 _BITS = {'pred': 8, 's4': 4, 'u4': 4, 's8': 8, 'u8': 8, 's16': 16, 'u16': 16, 'bf16': 16, 'f16': 16,
          's32': 32, 'u32': 32, 'f32': 32, 's64': 64, 'u64': 64, 'f64': 64, 'c64': 64}
+_SMALL = 2**20  # bytes; losses, lengths and the gradients of what is not split are less
 _ARRAY = re.compile(r'(\w+)\[([\d,]*)\](\{[^}]*\})?')
 _ON_CHIP = re.compile(r'S\([1-9]\)')  # a memory space other than the main one
 _CALLED = re.compile(r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%[\w.-]+)')
@@ -96,7 +97,7 @@ def parse(text: str) -> Module:
         head := re.match(r'(ENTRY )?%?([\w.-]+) \(', line)):
       body = computations.setdefault(head[2], [])
       entry = head[2] if head[1] else entry
-    elif line.startswith('}'):
+    elif line == '}':  # a kernel's metadata have brackets of their own, on lines of their own
       body = None
     elif body is not None and ' = ' in line:
       body.append(_instruction(line.strip()))
@@ -135,15 +136,24 @@ def purpose(collective: Collective, kernels) -> str:
     collective: of `collectives`.
     kernels: set of parameters' sides, ascending, without ones: compilers turn and split kernels.
   """
-  arrays = [tuple(sorted(int(n) for n in dims.split(',') if n and int(n) > 1))
-            for _, dims, _ in _ARRAY.findall(collective.type)]
-  if collective.kind == 'all-gather' and arrays[0] in kernels:
+  sides = sorted(int(n) for n in _ARRAY.search(collective.type)[2].split(',') if n and int(n) > 1)
+  if collective.kind == 'all-gather' and tuple(sides) in kernels:
     return 'weights again' if collective.backward else 'weights'
+  if collective.kind == 'all-reduce' and collective.bytes < _SMALL:
+    return 'sums'
   if collective.kind in ('all-reduce', 'reduce-scatter'):
-    if collective.bytes < 2**20 and collective.kind == 'all-reduce':
-      return 'sums'
     return 'gradients'
+  # A product that is split into turns hands parts of a kernel, or of its gradient, round a ring.
+  if collective.kind == 'collective-permute' and any(_is_part(sides, whole) for whole in kernels):
+    return 'gradients' if collective.backward else 'weights'
   return 'activations'
+
+
+def _is_part(sides, whole):
+  """Whether sides are those of an array of which one is divided."""
+  return any(sorted((*rest, side // n)) == sides for i, side in enumerate(whole)
+             for rest in [whole[:i] + whole[i + 1:]]
+             for n in range(2, side + 1) if side % n == 0)
 
 
 def traffic(module: Module) -> float:
@@ -206,7 +216,7 @@ def _turns(computations, loop):
   if known := re.search(r'known_trip_count\W+n\W+(\d+)', loop.rest):
     return int(known[1])
   limits = [int(n) for name in loop.called('condition') for at in computations[name]
-            if at.opcode == 'constant' and at.type.startswith('s32[]')
+            if at.opcode == 'constant' and at.type.startswith(('s32[]', 'u32[]'))
             for n in re.findall(r'^-?\d+', at.literal)]
   return max(limits, default=1)
 
@@ -254,14 +264,16 @@ def _frames(text):
   files, functions, places, frames = map(table, (
     'FileNames', 'FunctionNames', 'FileLocations', 'StackFrames'))
   number = lambda line, field: re.search(rf'{field}=(\d+)', line)[1]
+  # Parents are written one too high: the first frame, which has none, names itself.
+  off = int(number(frames['1'], 'parent_frame_id')) if frames else 0
 
   @functools.cache
   def stack(frame):
-    place, parent = places[number(frames[frame], 'file_location_id')], number(
-      frames[frame], 'parent_frame_id')
+    place = places[number(frames[frame], 'file_location_id')]
+    parent = str(int(number(frames[frame], 'parent_frame_id')) - off)
     here = (files[number(place, 'file_name_id')].strip('"'),
             functions[number(place, 'function_name_id')].strip('"'))
-    return (here, *(stack(parent) if parent != frame and parent in frames else ()))
+    return (here, *(stack(parent) if parent in frames else ()))
 
   return {frame: stack(frame) for frame in frames}
 
@@ -272,6 +284,10 @@ def _frames(text):
 def _moved(module, computation, at):
   if at.opcode in _STILL:
     return 0
+  if at.opcode in ('copy-start', 'slice-start'):  # results: what is made, what it is made from
+    made = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'slice-start']
+    source = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'copy-start']
+    return size(made, False) + (size(made) if size(source, False) else 0)
   types = _types(module, computation)
   operands = [types.get(name, '') for name in at.operands]
   inner = at.called('calls') if at.opcode == 'fusion' else []

@@ -3,18 +3,19 @@
   python -m vidregen_jax.plan --config=configs/generator.py:large --topology=v5e:16x16
   python -m vidregen_jax.plan --config=configs/generator.py:large --topology=v5e:4x4 --search
 
-The very step that training runs is compiled by the real TPU compiler (the `tpu` extra; no TPU), with
-no data and no weights. Printed are the memory that a chip needs, what is computed and moved, and
+The very step that training runs is compiled by the real TPU compiler (the `tpu` extra; no TPU),
+with no data and no weights. Printed are the memory that a chip needs, what is computed and moved, and
 the time that a step takes at least: the longest of computing, reading memory and talking to other
 chips, each at the maker's figure. Nothing is taken off for what real programs lose: waiting,
 norms and softmax (which matrix units do not do), kernels' rereading, the host. Exit status 1 says
 that it does not fit.
 
-`--topology=here` plans for this machine's own devices. For GPUs that are not here (`h100:8`) there is
-no compiler: only what the arguments take and the operations are counted.
+`--topology=here` plans for this machine's own devices. For GPUs that are not here (`h100:8`) there
+is no compiler: only what the arguments take and the operations are counted.
 """
 
 import dataclasses
+import functools
 import importlib.util
 import os
 import pathlib
@@ -166,7 +167,8 @@ def figures(program: programs.Program, aim: Target) -> dict:
   step = found['seconds']['step']
   if step:
     peak = step * program.mesh.size * aim.chip.flops
-    found |= {'mfu': needed / peak, 'hfu': done / peak, 'examples_a_second': program.examples / step}
+    found |= {'mfu': needed / peak, 'hfu': done / peak,
+              'examples_a_second': program.examples / step}
     if program.seconds:
       found['times_real_time'] = program.seconds / step
   return found
@@ -286,10 +288,11 @@ def run():
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:
     if _WHAT.value != 'train' or aim.devices is None or aim.chip is None:
-      raise UserError('--search is for training, on chips that there are a compiler and figures for')
-    config = plan_search.best(config, aim.count, lambda tried: figures(
-      make_program(tried, 'train', aim, audio), aim), lambda tried: make_program(
-        tried, 'train', aim, audio), aim.memory, print)
+      raise UserError('--search is for training, on chips with a compiler and known figures')
+    make = lambda tried: make_program(tried, 'train', aim, audio)
+    say = functools.partial(print, file=sys.stderr)
+    config = plan_search.best(config, aim.count, lambda tried: figures(make(tried), aim), make,
+                              aim.memory, say)
   found = figures(make_program(config, _WHAT.value, aim, audio), aim)
   found = {'stage': stage, 'size': config.size, 'what': _WHAT.value,
            'topology': _TOPOLOGY.value} | found

@@ -44,8 +44,8 @@ class Program:
     held: {kind: tree} of the arguments, by what they are.
     examples: clips of a batch, or videos, that a step takes.
     seconds: of video that a step makes, of each; None in training.
-    work: function to the operations of a step on all devices, counted: (those that the result needs,
-      those that are done; repeated work and a kernel's padding are only in the second).
+    work: function to the operations of a step on all devices: (those that the result needs, those
+      that are done; repeated work and a kernel's padding are only in the second).
   """
 
   step: Callable
@@ -130,8 +130,8 @@ def _of_generator(config, mesh, backend, audio):
       counted.append(config.batch_size * flops.count(jaxpr, kernels.splash_flops(rules, useful)))
     return tuple(counted)
 
-  return Program(step, (abstract, placed, batch), mesh,
-                 _held(abstract) | {'frozen': placed, 'batch': batch}, config.batch_size, None, work)
+  held = _held(abstract) | {'frozen': placed, 'batch': batch}
+  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work)
 
 
 def _of_codec(config, mesh, backend):
@@ -161,8 +161,9 @@ def _of_codec(config, mesh, backend):
       counted.append(config.batch_size * flops.count(jaxpr))
     return tuple(counted)
 
-  return Program(step, (abstract, placed, batch, adversarial), mesh,
-                 _held(abstract) | {'frozen': placed, 'batch': batch}, config.batch_size, None, work)
+  held = _held(abstract) | {'frozen': placed, 'batch': batch}
+  return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
+                 work)
 
 
 def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:

@@ -102,7 +102,8 @@ def shapes(shape, cells, channels, audio_layers, audio_channels):
   f16, f32, flag = (functools.partial(_shape, dtype) for dtype in (np.float16, np.float32, bool))
   return {
     'target': f16(shape.frames, flat, channels), 'context': f16(shape.frames, flat, channels),
-    'audio': f16(heard, whisper.WINDOW_SAMPLES, audio_layers, audio_channels), 'audio_valid': flag(heard),
+    'audio': f16(heard, whisper.WINDOW_SAMPLES, audio_layers, audio_channels),
+    'audio_valid': flag(heard),
     'durations': f32(heard), 'references': f16(shape.references, flat, channels),
     'reference_valid': flag(shape.references), 'anchor': f16(region, channels),
     'anchor_context': f16(flat, channels), 'anchor_valid': flag(), 'anchor_distance': f32(),

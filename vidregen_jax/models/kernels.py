@@ -55,7 +55,7 @@ def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
 
 
 def of_tokens(rule, cells, own):
-  """A rule of frames [T, L] as one of their tokens [T M, L, + T M where they see their own frame]."""
+  """A rule of frames [T, L] as one of their tokens [T M, L], or [T M, L + T M] with own keys."""
   spread = np.repeat(rule, cells, 0)
   if not own:
     return spread
@@ -159,7 +159,8 @@ def _splash(rule, q, k, v, shown, sink, interpret=False):
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[2], k.shape[2]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
-    interpret=interpret, residual_checkpoint_name=SAVED, block_sizes=splash.splash_attention_kernel.BlockSizes(
+    interpret=interpret, residual_checkpoint_name=SAVED,
+    block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
       block_q_dq=block_q, block_kv_dq=block_k))
   q, k, v = (jnp.moveaxis(x, 3, 2) for x in (q, k, v))  # heads before tokens

@@ -104,7 +104,7 @@ def read_tensors(folder, kind, rename):
 
 
 class Absent:
-  """Zeros in place of `Tensors`, which take no memory: for the shapes of a model that is not here."""
+  """Zeros in place of `Tensors` that take no memory: for the shapes of a model that is not here."""
 
   def take(self, _, *shape):
     return np.broadcast_to(np.float32(0), shape)

@@ -51,7 +51,7 @@ def load(source, cells: int):
 
 
 def shapes(source, cells: int):
-  """What `load` returns, with shapes and types instead of arrays; a source without a config is VGG16.
+  """What `load` returns, with shapes and types instead of arrays.
 
   Raises:
     UserError: the shape of the teacher is not known.
