@@ -4,9 +4,9 @@
   python -m vidregen_jax.plan --config=configs/generator.py:large --topology=v5e:4x4 --search
 
 The very step that training runs is compiled by the real TPU compiler (the `tpu` extra; no TPU),
-with no data and no weights. Printed are the memory that a chip needs, what is computed and moved, and
-the time that a step takes at least: the longest of computing, reading memory and talking to other
-chips, each at the maker's figure. Nothing is taken off for what real programs lose: waiting,
+with no data and no weights. Printed are the memory that a chip needs, what is computed and moved,
+and the time that a step takes at least: the longest of computing, reading memory and talking to
+other chips, each at the maker's figure. Nothing is taken off for what real programs lose: waiting,
 norms and softmax (which matrix units do not do), kernels' rereading, the host. Exit status 1 says
 that it does not fit.
 
