@@ -12,7 +12,7 @@ import re
 COLLECTIVES = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all', 'collective-permute')
 _BITS = {'pred': 8, 's4': 4, 'u4': 4, 's8': 8, 'u8': 8, 's16': 16, 'u16': 16, 'bf16': 16, 'f16': 16,
          's32': 32, 'u32': 32, 'f32': 32, 's64': 64, 'u64': 64, 'f64': 64, 'c64': 64}
-_SMALL = 2**20  # bytes; losses, lengths and the gradients of what is not split are less
+_SMALL = 2**16  # bytes; losses and lengths are less
 _ARRAY = re.compile(r'(\w+)\[([\d,]*)\](\{[^}]*\})?')
 _ON_CHIP = re.compile(r'S\([1-9]\)')  # a memory space other than the main one
 _CALLED = re.compile(r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%[\w.-]+)')
