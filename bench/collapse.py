@@ -5,7 +5,8 @@
 Trains the tiny generator again and again with one thing changed at a time, all for equally many
 steps and on the same windows, and looks at how well lips follow another clip's sound in windows of
 the validation split. `short` windows have 4 latent frames, `long` ones 12; near references are
-taken from any frame but the window's own; `wide` is the size `talkers`. Results go to
+taken from any frame but the window's own; `wide` is the size `talkers`; with `tokens alone` audio
+does not modulate the frame it belongs to; a `uniform loss` does not weigh the mouth. Results go to
 out/collapse/collapse.json after each, and what is there is not done again.
 """
 
@@ -31,6 +32,8 @@ _SHORT = {'num_frames': 4, 'model.window': 4, 'batch_size': 8}
 _NEAR = {'reference_distance': 0}
 _CLEAN = {'history_noise': 0.0}
 _WIDE = {'model.width': 192, 'model.heads': 3}
+_UNIFORM = {'mouth_weight': 0.0}
+_TOKENS = {'model.audio_modulates': False}
 VARIANTS = {
   'as configured': {},
   'no dropout': _NONE,
@@ -48,8 +51,14 @@ VARIANTS = {
     _NONE | _CLEAN | _NEAR | _LONG | _WIDE),
   'clean history + near references + long + wide': _CLEAN | _NEAR | _LONG | _WIDE,
   'no dropout + clean history + near references + uniform loss': (
-    _NONE | _CLEAN | _NEAR | {'mouth_weight': 0.0}),
-  'clean history + near references + uniform loss': _CLEAN | _NEAR | {'mouth_weight': 0.0},
+    _NONE | _CLEAN | _NEAR | _UNIFORM),
+  'clean history + near references + uniform loss': _CLEAN | _NEAR | _UNIFORM,
+  'tokens alone': _TOKENS,
+  'no dropout + tokens alone': _NONE | _TOKENS,
+  'tokens alone + uniform loss': _TOKENS | _UNIFORM,
+  'no dropout + tokens alone + uniform loss': _NONE | _TOKENS | _UNIFORM,
+  'no dropout + clean history + near references + tokens alone + uniform loss': (
+    _NONE | _CLEAN | _NEAR | _TOKENS | _UNIFORM),
 }
 _FIGURES = ('new_audio', 'new_audio_old_truth', 'own_audio', 'truths', 'attention_audio',
             'attention_history', 'attention_reference')

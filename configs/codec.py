@@ -77,6 +77,7 @@ def _whole(size):
   config.dataset = f'out/talking_faces/{size}'
   config.dataset_help = _FOOTAGE
   config.num_workers = 8
+  config.max_bad_records = 100  # clips that cannot be read or used are passed over
   config.batch_size = 256
   config.num_frames = 16
   config.p_flip = 0.5
@@ -165,6 +166,7 @@ def _whole(size):
     return config
 
   config.num_workers = 0
+  config.max_bad_records = 0
   config.needs_accelerator = False
   # Minutes on a CPU: too short for what VGG16, a teacher and discriminators give.
   config.perceptual = ''

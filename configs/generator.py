@@ -52,6 +52,7 @@ def _whole(size):
   config.dataset = 'out/latents/256'
   config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
   config.num_workers = 8
+  config.max_bad_records = 100  # clips that cannot be read or used are passed over
   config.batch_size = 512
   config.num_frames = 12
   config.teacher = ''  # of a student, see configs/student.py
@@ -117,6 +118,7 @@ def _whole(size):
   config.model.sinks = 4
   config.model.sink_logit = True
   config.model.audio_hidden = 128
+  config.model.audio_modulates = True
   config.model.aligned = False
   config.model.unroll = False
   config.model.dtype = 'bfloat16'
@@ -153,6 +155,7 @@ def _whole(size):
     return config
 
   config.num_workers = 0
+  config.max_bad_records = 0
   config.needs_accelerator = False
   config.model.dtype = 'float32'
   config.model.remat = 'none'

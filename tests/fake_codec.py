@@ -22,7 +22,7 @@ def init(config, key):
 
 
 def axes(config):
-  return {('encoder', 'w'): (None, None), ('decoder', 'w'): (None, None)}
+  return {('encoder', 'w'): (None, 'features'), ('decoder', 'w'): ('features', None)}
 
 
 def init_encoder_cache(config, batch):

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from bench import sizes, streaming
+from bench import kills, sizes, streaming
 from vidregen_jax import latents
 from vidregen_jax.models import codec
 
@@ -31,3 +31,9 @@ def test_a_stream_that_comes_round_again_is_the_same_to_the_bit():
   found = streaming.stream(*sides, streaming.loop(clip, 16), minutes=0.1)
   assert found['frames'] == 144
   assert found['largest_change'] == 0.0
+
+
+def test_a_training_that_is_killed_thrice_is_the_one_that_was_not():
+  found = kills.kills(3, seed=1)
+  assert found['kills'] == 3 and found['batches drawn'] > 0
+  assert found['differences'] == []

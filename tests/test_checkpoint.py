@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -8,44 +10,88 @@ import pytest
 from vidregen_jax import checkpoint, sharding, weights
 from vidregen_jax.errors import UserError
 
-grain = pytest.importorskip('grain')
 
-
-def numbers():
-  return iter(grain.MapDataset.range(50).seed(1).shuffle().repeat().batch(2).to_iter_dataset())
-
-
-def abstract_params(**shapes):
+def abstract(**shapes):
   where = sharding.replicated(sharding.make_mesh())
   return {k: jax.ShapeDtypeStruct(s, jnp.float32, sharding=where) for k, s in shapes.items()}
 
 
+def save(folder, *steps, state=None):
+  with checkpoint.Checkpoints(folder) as checkpoints:
+    for step in steps:
+      checkpoints.save(step, state or {'x': jnp.full(300, float(step))}, {'batches': step})
+
+
 def test_saves_in_quick_succession_are_all_kept_to_the_last_two(tmp_path):
-  data = numbers()
-  with checkpoint.Checkpoints(tmp_path) as checkpoints:
-    assert checkpoints.latest is None
-    for step in range(1, 6):
-      next(data)
-      checkpoints.save(step, {'x': jnp.full(3, float(step))}, data)
+  save(tmp_path, 1, 2, 3, 4, 5)
   assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ['4', '5']
   with checkpoint.Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest == 5
-    abstract = abstract_params(x=(3,))
-    again = numbers()
-    restored = checkpoints.restore(abstract, again)
+    step, restored, place = checkpoints.restore(abstract(x=(300,)))
+  assert (step, place) == (5, {'batches': 5})
   np.testing.assert_array_equal(restored['x'], 5)
-  np.testing.assert_array_equal(next(again), next(data))
 
 
 def test_a_checkpoint_of_another_shape_is_refused_by_name_with_both_shapes(tmp_path):
-  with checkpoint.Checkpoints(tmp_path) as checkpoints:
-    checkpoints.save(3, {'a': {'w': jnp.zeros((4, 2))}}, numbers())
+  save(tmp_path, 3, state={'a': {'w': jnp.zeros((4, 2))}})
   with (
     checkpoint.Checkpoints(tmp_path) as checkpoints,
     pytest.raises(UserError, match=r'a/w is \[4, 2\] there and \[4, 5\] .* choose another') as info,
   ):
-    checkpoints.restore({'a': abstract_params(w=(4, 5))}, numbers())
+    checkpoints.restore({'a': abstract(w=(4, 5))})
   assert '\n' not in str(info.value)
+
+
+def damaged(path, how):
+  """Damages a file; returns what it was."""
+  data = path.read_bytes()
+  middle = len(data) // 2
+  if how == 'gone':
+    path.unlink()
+  else:
+    flipped = data[:middle] + bytes([data[middle] ^ 8]) + data[middle + 1:]
+    path.write_bytes({'short': data[:middle], 'zero': bytes(len(data)), 'flipped': flipped}[how])
+  return data
+
+
+# Orbax drops what it was about to read.
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning', 'ignore:coroutine')
+@pytest.mark.parametrize('how', ['gone', 'short', 'zero', 'flipped'])
+def test_damage_to_any_file_is_seen_and_the_checkpoint_before_is_read(tmp_path, how, capsys):
+  """Or it does no harm: some files say again what others say."""
+  save(tmp_path, 1, 2)
+  seen = set()
+  for path in sorted(tmp_path.glob('2/**/*')):
+    if path.is_dir():
+      continue
+    kept = damaged(path, how)
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+      step, state, place = checkpoints.restore(abstract(x=(300,)))
+      assert checkpoints.latest == step
+    np.testing.assert_array_equal(state['x'], step)
+    assert place == {'batches': step}
+    if step == 1:
+      seen.add(path.relative_to(tmp_path).parts[1])
+      told = capsys.readouterr().err
+      assert 'step 2 is damaged' in told and told.endswith('going on from step 1\n')
+      assert told.count('\n') == 1
+      (tmp_path / 'damaged_2').rename(tmp_path / '2')
+    path.write_bytes(kept)
+  assert seen == {'state', 'note'}
+
+
+def test_where_nothing_can_be_read_nothing_is_begun_anew(tmp_path):
+  save(tmp_path, 1, 2)
+  for step in (1, 2):
+    damaged(tmp_path / f'{step}/note/data.json', 'short')
+  before = sorted(tmp_path.rglob('*'))
+  with (
+    checkpoint.Checkpoints(tmp_path) as checkpoints,
+    pytest.raises(UserError, match=r'no checkpoint in .* be read \(step 2: .*--workdir') as info,
+  ):
+    checkpoints.restore(abstract(x=(300,)))
+  assert '\n' not in str(info.value)
+  assert sorted(tmp_path.rglob('*')) == before
 
 
 # ------------------------------------------------------------------------------------- exports
@@ -81,6 +127,16 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
     weights.export(tmp_path / 'x', 'codec', {'new': object()}, model())
   assert weights.load_export(tmp_path / 'x', 'codec').config == {'old': 1}
   assert [p.name for p in tmp_path.iterdir()] == ['x']
+
+
+def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
+  gone = subprocess.Popen(['true'])
+  gone.wait()
+  for pid in (gone.pid, os.getppid()):
+    (tmp_path / f'x.part.{pid}').mkdir()
+  (tmp_path / f'x.part.{gone.pid}.old').mkdir()
+  weights.export(tmp_path / 'x', 'codec', {}, model())
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['x', f'x.part.{os.getppid()}']
 
 
 def test_what_is_not_an_export_is_refused_in_one_line(tmp_path):

@@ -470,3 +470,47 @@ def test_an_edit_list_that_trims_the_end_stays(encoder, shown, tmp_path):
   check(source, tmp_path / 'out.mp4', regions, [(3, 5)])
 
 
+
+
+def _beside(payload, encoder):
+  """A message beside a picture (SEI), of a registered kind (ITU-T T.35)."""
+  head = b'\x06' if encoder == 'libx264' else b'\x4e\x01'
+  return nal.sample([nal.escape(head + bytes([4, len(payload)]) + payload + b'\x80')], 4)
+
+
+CAPTIONS = b'\xb5\0\x31GA94\x03\x41\xff\xfc\x94\x2c\xff'
+# Of one window of which nothing more is said.
+HDR10_PLUS = b'\xb5\0\x3c\0\x01\x04' + nal.whole_bytes(f'{1:08b}{1:02b}' + '0' * 113)
+LOST = 'captions in the pictures (CEA-608, CEA-708)'
+
+
+@pytest.mark.parametrize(('encoder', 'pix_fmt', 'said', 'suffix', 'left_out'), [
+  ('libx264', 'yuv420p', CAPTIONS, 'mp4', []),
+  ('libx264', 'yuv420p', CAPTIONS, 'webm', [LOST, 'frame times finer than a millisecond']),
+  ('libx264', 'yuv420p', b'', 'mp4', []),
+  ('libx265', TEN, CAPTIONS, 'mp4', [LOST]),
+  ('libx265', TEN, HDR10_PLUS, 'mp4', ['HDR10+'])])
+def test_what_is_said_beside_pictures_and_lost_is_told(encoder, pix_fmt, said, suffix, left_out,
+                                                       tmp_path):
+  def speaking(data, pts):
+    return (_beside(said, encoder) if said else b'') + data
+
+  silent = small_videos.make(tmp_path / 'silent.mp4', encoder, pix_fmt=pix_fmt)
+  source = small_videos.remade(silent, tmp_path / 'source.mp4', speaking)
+  out = tmp_path / f'out.{suffix}'
+  assert sorted(edit(source, out, planned='asked for')[1]) == sorted(left_out)
+  if said == CAPTIONS and not left_out:
+    heard = [bytes(frame.source.side_data['A53_CC']) for frame in video.frames(out)]
+    assert heard == [b'\xfc\x94\x2c'] * small_videos.COUNT
+
+
+def test_hdr_that_an_encoder_cannot_say_and_transparency_are_told(tmp_path):
+  source = small_videos.make(tmp_path / 'source.mp4', 'libx265', pix_fmt=TEN, tags=PQ, more=HDR)
+  _, left_out = edit(source, tmp_path / 'out.mkv', crf=0, planned='asked for')
+  assert 'what display HDR was mastered on' in left_out
+  source = small_videos.make(tmp_path / 'clear.webm', 'libvpx-vp9', base='1/1000',
+                             pix_fmt='yuva420p')
+  _, left_out = edit(source, tmp_path / 'out.webm', planned='it is transparent')
+  assert left_out == ['transparency']
+  with av.open(str(tmp_path / 'out.webm')) as made:
+    assert 'alpha_mode' not in made.streams.video[0].metadata

@@ -1,36 +1,45 @@
-"""What is given away runs, is half as large, and says what it is."""
+"""What is given away runs, is half as large, says what it is, and shows what was changed."""
 
-import dataclasses
+import shutil
 
 import jax
 import numpy as np
 import pytest
 import tiny_system
+from absl.testing import flagsaver
 
-from vidregen_jax import export, system, weights
+from vidregen_jax import evaluate, export, manifest, system, weights
 from vidregen_jax.errors import UserError
 
 
 @pytest.fixture(scope='module')
 def student(tmp_path_factory, whisper_folder):
-  folder = tmp_path_factory.mktemp('student')
-  teacher = system.load(tiny_system.write(folder, whisper_folder))
-  params = jax.tree.map(lambda x: np.asarray(x) + 1 / 3, teacher.params.generator)
-  sampler = dataclasses.asdict(dataclasses.replace(teacher.sampler, steps=2))
-  system.export_student(folder / 'student', folder / 'export', {'sampler': sampler}, params)
-  return folder / 'student'
+  return tiny_system.write_student(tmp_path_factory.mktemp('student'), whisper_folder)
+
+
+@pytest.fixture
+def card(tmp_path):
+  path = tmp_path / 'card.md'
+  path.write_text('# A model of nobody\n\nIts data are random numbers, whose consent nobody asked.')
+  return path
+
+
+@pytest.fixture
+def licence(tmp_path):
+  path = tmp_path / 'licence'
+  path.write_text('For tests.')
+  return path
 
 
 def weight(folder):
   return sum(path.stat().st_size for path in folder.rglob('*.safetensors'))
 
 
-def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folder):
-  card = tmp_path / 'card.md'
-  card.write_text('# A model of nobody')
+def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folder, card, licence):
   (tmp_path / 'near').symlink_to(whisper_folder)
-  export.repack(student, tmp_path / 'pack', card, '../near')
-  assert (tmp_path / 'pack' / 'README.md').read_text() == '# A model of nobody'
+  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  assert (tmp_path / 'pack' / 'README.md').read_text() == card.read_text()
+  assert (tmp_path / 'pack' / 'LICENSE').read_text() == 'For tests.'
   assert not (tmp_path / 'pack' / 'audio_encoder').exists()
   for part in ('.', 'codec', 'student'):
     assert 0.49 < weight(tmp_path / 'pack' / part) / (
@@ -43,27 +52,98 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
       np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-7)  # 11 bits
   samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
   np.testing.assert_array_equal(whole.listen(samples), packed.listen(samples))
-  export.repack(student, tmp_path / 'whole', card)  # with its own copy
+  export.repack(student, tmp_path / 'whole', card, licence)  # with its own copy
+  assert (tmp_path / 'whole' / 'audio_encoder' / 'LICENSE').read_text() == (
+    whisper_folder / 'LICENSE').read_text()
   np.testing.assert_array_equal(whole.listen(samples), system.load(tmp_path / 'whole').listen(
     samples))
 
 
-def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path):
-  card, out = tmp_path / 'card.md', tmp_path / 'pack'
+def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card, licence):
+  out = tmp_path / 'pack'
   out.mkdir()
   (out / 'README.md').write_text('kept')
-  with pytest.raises(UserError, match='is no file: say there what the model is'):
-    export.repack(student, out, card)
-  card.write_text('# A model')
-  with pytest.raises(UserError, match='--audio_encoder is seen from --out'):
-    export.repack(student, out, card, '../nowhere')
+
+  def refused(cause, source=student, card=card, licence=licence, encoder=None):
+    with pytest.raises(UserError, match=cause):
+      export.repack(source, out, card, licence, encoder)
+
+  refused('is no file: say there what the model is', card=tmp_path / 'none.md')
+  refused('--licence .*none is no file', licence=tmp_path / 'none')
+  for word in ('data', 'consent'):
+    mute = tmp_path / 'mute.md'
+    mute.write_text(card.read_text().replace(word, ''))
+    refused(f'does not say a word of {word}', card=mute)
+  refused('--audio_encoder is seen from --out', encoder='../nowhere')
   taught, large = weights.load_export(student / 'student', 'student'), tmp_path / 'large'
   taught.params['sinks'] += 1e6
   system.export_student(large, student, taught.config, taught.params)
-  with pytest.raises(UserError, match='beyond 65504, which half precision cannot hold'):
-    export.repack(large, out, card)
+  refused('beyond 65504, which half precision cannot hold', source=large)
+  for name in ('LICENSE', 'README.md'):
+    (large / 'audio_encoder' / name).unlink()
+  refused('has neither LICENSE nor README', source=large)
   assert (out / 'README.md').read_text() == 'kept' and len(list(out.iterdir())) == 1
   (out / 'mine').write_text('not a pack')
-  with pytest.raises(UserError, match='holds other things, which would be lost'):
-    export.repack(student, out, card)
+  refused('holds other things, which would be lost')
   assert (out / 'mine').exists()
+
+
+@pytest.fixture
+def pack(student, tmp_path, card, licence):
+  export.repack(student, tmp_path / 'pack', card, licence)
+  return tmp_path / 'pack'
+
+
+def test_every_file_is_in_the_manifest_and_a_change_to_any_shows(pack, tmp_path):
+  files = [path for path in pack.rglob('*') if path.is_file() and path.name != 'manifest.json']
+  assert manifest.check(pack) == len(files) > 8
+  for path in files:
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + b'?')
+    with pytest.raises(UserError, match=f'{path} is not the file that was packed'):
+      manifest.check(pack)
+    path.unlink()
+    with pytest.raises(UserError, match=f'{path} is missing'):
+      manifest.check(pack)
+    path.write_bytes(before)
+  assert manifest.check(pack) == len(files)
+  (pack / 'student' / 'more.py').write_text('')
+  with pytest.raises(UserError, match='more.py was not packed with the rest'):
+    manifest.check(pack)
+
+
+def test_weights_that_were_changed_are_not_run(pack):
+  """A number that fell over is no other model, to all that a model's shape can say."""
+  for name, student in (('generator', False), ('student/student', True)):
+    path = pack / f'{name}.safetensors'
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(UserError, match=f'{name}.safetensors is not the file that was packed'):
+      system.load(pack, student)
+    path.write_bytes(before)
+  system.load(pack, student=True)
+
+
+def test_a_manifest_names_an_encoder_that_lies_elsewhere(student, tmp_path, whisper_folder, card,
+                                                         licence):
+  shutil.copytree(whisper_folder, tmp_path / 'near')
+  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  manifest.check(tmp_path / 'pack')
+  (tmp_path / 'near' / 'config.json').write_text('{}')
+  with pytest.raises(UserError, match=r'\.\./near/config.json is not the file'):
+    manifest.check(tmp_path / 'pack')
+
+
+def test_what_has_no_manifest_or_a_damaged_one_is_not_verified(student, pack):
+  with pytest.raises(UserError, match='was not packed by vidregen_jax.export'):
+    manifest.check(student)
+  (pack / 'manifest.json').write_text('{}')
+  with pytest.raises(UserError, match='manifest.json is damaged'):
+    system.load(pack)
+
+
+def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
+  with flagsaver.flagsaver(checkpoint=str(pack), pack=str(pack_folder), student=False, clips=1,
+                           split='test', sounds=['new']):
+    evaluate.run('listening')
+  assert '"clips": 1' in capsys.readouterr().out

@@ -112,6 +112,18 @@ def test_gradients_reach_every_parameter(params):
     assert np.abs(g).max() > 0, jax.tree_util.keystr(path)
 
 
+def test_audio_can_be_heard_through_attention_alone(params):
+  clip, noisy, t = example()
+  other = {**params, 'audio_frame': jax.tree.map(lambda x: x + 1, params['audio_frame'])}
+  louder = dataclasses.replace(clip, audio=clip.audio + 1)
+  alone = dataclasses.replace(CONFIG, audio_modulates=False)
+  for config, modulates in ((CONFIG, True), (alone, False)):
+    first = velocity(config, params, clip, noisy, t, keep())
+    assert (np.abs(velocity(config, other, clip, noisy, t, keep()) - first).max() > 1e-4) == (
+      modulates)
+    assert np.abs(velocity(config, params, louder, noisy, t, keep()) - first).max() > 1e-4
+
+
 @pytest.mark.parametrize('size', ['tiny', 'talkers', 'base', 'large', 'xl'])
 def test_every_size_can_be_built(size):
   config = generator_config.get_config(size)

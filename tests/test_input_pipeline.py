@@ -1,4 +1,6 @@
+import contextlib
 import json
+import pathlib
 import types
 
 import fake_talkers
@@ -19,16 +21,16 @@ def dataset(tmp_path_factory):
 def config(dataset, **changes):
   fields = dict(
     dataset=str(dataset), dataset_help='make it', num_frames=8, p_flip=0.5, p_masked=0.3,
-    p_still=0.3, num_workers=0, model=dict(size=16),
+    p_still=0.3, num_workers=0, batch_size=4, max_bad_records=0, model=dict(size=16),
   )
   return ConfigDict(fields | changes)
 
 
-def batches(config, seed=0, process=(0, 1, 4), count=6, **options):
-  data = input_pipeline.codec_batches(config, 'train', seed, process, lambda x: x, **options)
-  out = [next(data) for _ in range(count)]
-  data.close()
-  return out
+def batches(config, seed=0, rows=None, count=6, **options):
+  rows = range(config.batch_size) if rows is None else rows
+  data = input_pipeline.codec_batches(config, 'train', seed, rows, lambda x: x, **options)
+  with contextlib.closing(data):
+    return [next(data) for _ in range(count)]
 
 
 def equal(a, b):
@@ -43,20 +45,30 @@ def test_a_seed_fixes_the_batches_and_another_changes_them(dataset):
   assert first[0]['mouth_box'].shape == (4, 8, 4)
 
 
-def test_reading_goes_on_where_it_stopped(dataset):
-  make = lambda: input_pipeline.codec_batches(
-    config(dataset), 'train', 0, (0, 1, 4), lambda x: x
-  )
-  data = make()
-  for _ in range(3):
-    next(data)
-  place = data.get_state()
-  expected = [next(data) for _ in range(4)]
-  again = make()
-  again.set_state(place)
-  assert equal(expected, [next(again) for _ in range(4)])
-  data.close()
-  again.close()
+@pytest.mark.parametrize('workers', [0, 2])
+def test_beginning_at_a_place_equals_reading_on(dataset, workers):
+  expected = batches(config(dataset), count=7)
+  data = input_pipeline.codec_batches(config(dataset), 'train', 0, range(4), lambda x: x)
+  with contextlib.closing(data):
+    for _ in range(3):
+      next(data)
+    place = json.loads(json.dumps(data.place))
+  assert place == {'batches': 3, 'bad_records': []}
+  later = batches(config(dataset, num_workers=workers), place=place, count=4)
+  assert equal(expected[3:], later)
+
+
+@pytest.mark.parametrize('parts', [
+  [[0, 1], [2, 3]],
+  [[0, 2], [1, 3]],  # devices of a process need not be neighbours in the mesh
+  [[3], [0, 1, 2]],
+  [[0], [1], [2], [3]],
+])
+def test_what_several_processes_read_is_the_batch_that_one_reads(dataset, parts):
+  whole = batches(config(dataset))
+  for rows in parts:
+    read = batches(config(dataset), rows=rows)
+    assert equal([{name: x[rows] for name, x in batch.items()} for batch in whole], read)
 
 
 def test_the_flags_say_what_was_done_to_the_frames(dataset):
@@ -98,23 +110,18 @@ def test_pixels_survive_the_way_to_floats_and_back():
   np.testing.assert_array_equal(pixels.to_uint8(pixels.to_float(values)), values)
 
 
-def test_processes_see_different_clips(dataset):
-  plain = config(dataset, p_flip=0, p_masked=0, p_still=0)
+def test_an_epoch_has_every_clip_once_and_the_next_one_another_order(dataset):
+  plain = config(dataset, p_flip=0, p_masked=0, p_still=0, batch_size=5)
   clips = input_pipeline.talker_clips(dataset, 'train', 16)
   starts = [tuple(clips[i]['frames'][:, 0, 0, 0]) for i in range(len(clips))]
 
   def clip_of(window):
     values = tuple(window[:, 0, 0, 0])
-    return next(
-      i for i, s in enumerate(starts) for j in range(len(s)) if s[j : j + 8] == values
-    )
+    return next(i for i, s in enumerate(starts) for j in range(len(s)) if s[j : j + 8] == values)
 
-  # One epoch of 5 clips: process 0 has three of them and process 1 two.
-  seen = [
-    {clip_of(w) for b in batches(plain, process=(p, 2, 1), count=n) for w in b['frames']}
-    for p, n in ((0, 3), (1, 2))
-  ]
-  assert seen[0] | seen[1] == set(range(5)) and not seen[0] & seen[1]
+  epochs = [tuple(clip_of(window) for window in batch['frames']) for batch in batches(plain)]
+  assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+  assert len(set(epochs)) > 3
 
 
 def test_mistakes_name_the_way_out(dataset, tmp_path):
@@ -124,8 +131,6 @@ def test_mistakes_name_the_way_out(dataset, tmp_path):
     batches(config(dataset, model=dict(size=64)))
   with pytest.raises(UserError, match="no split 'dev'"):
     input_pipeline.talker_clips(dataset, 'dev', 16)
-  with pytest.raises(UserError, match='5 clips cannot be shared by 6 processes'):
-    batches(config(dataset), process=(0, 6, 1))
   with pytest.raises(UserError, match='but num_frames is 80: use --config.num_frames='):
     batches(config(dataset, num_frames=80))
 
@@ -181,6 +186,63 @@ def test_clips_that_would_spoil_a_training_are_named(dataset, spoil, change, tol
   ):
     with pytest.raises(UserError, match=f'^clip {name}: .*{told}.*: mend it or leave it out'):
       read()
+
+
+def test_a_bad_record_gives_way_to_the_next_good_one_for_whoever_reads_it(dataset, spoil):
+  good = config(dataset)
+  before = batches(good, count=10, seed=3)
+  name = spoil(mouth_box=lambda boxes: np.nan * boxes)
+  allowed = config(dataset, max_bad_records=1)
+  told = []
+  after = batches(allowed, count=10, seed=3, tell=told.append)
+  changed = [[row for row in range(4) if not equal([{'f': a['frames'][row]}],
+                                                   [{'f': b['frames'][row]}])]
+             for a, b in zip(before, after, strict=True)]
+  assert 0 < sum(map(len, changed)) < 20, 'one clip of five is another now, and no other moved'
+  assert len(told) == 1 and f'left out: clip {name}: the mouth_box' in told[0]
+  for rows in ([0, 1], [2, 3]):
+    read = batches(allowed, rows=rows, count=10, seed=3, tell=told.append)
+    assert equal([{k: x[rows] for k, x in batch.items()} for batch in after], read)
+  # The fits and the pictures go without it too.
+  assert len(input_pipeline.codec_examples(allowed, 'train', 5)['frames']) == 5
+  assert len(input_pipeline.codec_groups(allowed, 'train', 8, seed=0)) >= 8
+
+
+def test_bad_records_are_counted_once_and_too_many_end_the_training(dataset, spoil):
+  spoil(mouth_box=lambda boxes: np.nan * boxes)
+  allowed = config(dataset, max_bad_records=1)
+  read = lambda **options: input_pipeline.codec_batches(
+    allowed, 'train', 0, range(4), lambda x: x, **options)
+  told = []
+  with contextlib.closing(read(tell=told.append)) as data:
+    for _ in range(10):
+      next(data)
+    place = data.place
+    assert place == {'batches': 10, 'bad_records': [1]} and len(told) == 1
+    data.learn([1])
+    with pytest.raises(UserError, match='2 records .* config.max_bad_records is 1: build'):
+      data.learn([4])  # another process found one more
+  # After a resumption it is known.
+  with contextlib.closing(read(tell=told.append, place=place)) as data:
+    for _ in range(10):
+      next(data)
+  assert len(told) == 1
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_damage_to_a_shard_costs_the_records_that_it_hit(tmp_path, workers):
+  dataset = fake_talkers.build(tmp_path)
+  shard = next(pathlib.Path(dataset).glob('*-train.array_record-*'))
+  whole = shard.read_bytes()
+  shard.write_bytes(whole[:1000] + bytes(40) + whole[1040:])
+  with pytest.raises(UserError, match=r'record \d of train in .* cannot be read \(Corrupted'):
+    batches(config(dataset, num_workers=workers), count=10)
+  told = []
+  batches(config(dataset, num_workers=workers, max_bad_records=2), count=10, tell=told.append)
+  assert len(told) == 1
+  shard.unlink()
+  with pytest.raises(UserError, match=r'3 records cannot be trained on'):
+    batches(config(dataset, max_bad_records=2))
 
 
 def test_boxes_that_the_edge_cuts_or_that_stand_out_a_little_are_read(dataset, spoil):

@@ -283,3 +283,18 @@ def test_a_writer_changes_only_what_differs_in_its_planes(tmp_path):
   back = video.Frame(0, 0, Fraction(0), 0, made).image
   error = np.abs(back[20:28, 20:28].astype(int) - (200, 30, 90))
   assert error.mean() < 2  # the old picture was no exact YUV, so neither is the sum
+
+
+def test_packets_that_are_copied_do_not_wait_for_each_other(tmp_path, monkeypatch):
+  source = make(tmp_path / 'source.mp4')
+  read, mux, waiting = join.Joined._read, join.Joined._mux, [0]
+
+  def counted(self, step, act, *args):
+    waiting.append(waiting[-1] + step)
+    return act(self, *args)
+
+  monkeypatch.setattr(join.Joined, '_read', lambda self: counted(self, 1, read))
+  monkeypatch.setattr(join.Joined, '_mux', lambda self, packet: counted(self, -1, mux, packet))
+  edit(source, tmp_path / 'out.mp4', touched=((36, 38),))
+  edit(source, tmp_path / 'out.mp4', touched=((1, 2),))
+  assert max(waiting) <= 12 + 4  # a region's, and a few before pictures that are shown earlier

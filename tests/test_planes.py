@@ -58,3 +58,16 @@ def test_a_part_is_replaced_as_in_the_whole_picture(pix_fmt, tags, box, tmp_path
   wanted = planes.with_image(frame, whole, info, info.pix_fmt)
   made = planes.with_image(fresh, whole[top:bottom, left:right], info, info.pix_fmt, (left, top))
   assert planes.same(made, wanted) and not planes.same(made, fresh.source)
+
+
+def test_samples_above_their_depth_are_brought_down_to_it(tmp_path):
+  *_, frame = frames(tmp_path / 'a.mkv', 'yuv420p10le')
+  info = video.VideoInfo('', frame.source.width, frame.source.height, rate=25, time_base=1,
+                         pix_fmt='yuv420p10le')
+  assert planes.as_format(frame, info, info.pix_fmt) is frame.source
+  broken = av.VideoFrame(info.width, info.height, info.pix_fmt)
+  for plane, value in zip(planes._arrays(broken), (5000, 700, 1024), strict=True):
+    plane[...] = value
+  made = planes.as_format(video.Frame(0, 0, 0, 0, broken), info, info.pix_fmt)
+  assert [int(plane.max()) for plane in planes._arrays(made)] == [1023, 700, 1023]
+  assert int(planes._arrays(broken)[0].max()) == 5000

@@ -1,15 +1,24 @@
 """A run that was stopped and resumed is the run that was not, to the last bit."""
 
+import time
+
 import fake_codec
 import fake_talkers
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from training_runs import losses, stopped_at
+from training_runs import logged, losses, stopped_at, traced
 
 from configs import codec as codec_config
-from vidregen_jax import codec_objective, input_pipeline, pixels, train_codec, weights
+from vidregen_jax import (
+  codec_objective,
+  input_pipeline,
+  pixels,
+  preemption,
+  train_codec,
+  weights,
+)
 from vidregen_jax.errors import UserError
 
 
@@ -43,7 +52,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
   train_codec.train(config(dataset), tmp_path / 'whole')
 
   with stopped_at(5, monkeypatch):
-    train_codec.train(config(dataset), tmp_path / 'stopped')
+    train_codec.train(config(dataset), tmp_path / 'stopped', profile=True)
   assert not (tmp_path / 'stopped' / 'export').exists()
   assert sorted(losses(tmp_path / 'stopped')) == [1, 2, 3, 4, 5]
   train_codec.train(config(dataset), tmp_path / 'stopped')
@@ -53,9 +62,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
     weights.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
   )
   assert whole.digest == resumed.digest
+  assert traced(tmp_path / 'stopped' / 'profile') == [2, 3, 4]  # which changed nothing
+  assert not (tmp_path / 'whole' / 'profile').exists()
   # And the run did learn something that could have differed.
-  first, *_, last = losses(tmp_path / 'whole').values()
-  assert last < first
+  first, *others = losses(tmp_path / 'whole').values()
+  assert min(others) < first and len(set(others)) == 6
+
+
+def test_a_log_says_where_its_seconds_went(dataset, tmp_path):
+  """The kinds are all there, and together less than the run took."""
+  begun = time.monotonic()
+  train_codec.train(config(dataset, num_steps=6, log_every=3, checkpoint_every=6), tmp_path)
+  took = time.monotonic() - begun
+  lines = [{name.removeprefix('train/seconds_'): x for name, x in line.items()
+            if 'seconds' in name} for line in logged(tmp_path)]
+  assert [set(line) for line in lines] == 2 * [{'data', 'looking', 'saving', 'compute'}]
+  assert 0 < 3 * sum(sum(line.values()) for line in lines) < took
+  assert all(line['data'] > 0 and line['compute'] > 0 for line in lines)
+  # The look at step 3 comes after its log, and is told with step 6; nothing was saved by then.
+  assert lines[0]['looking'] == lines[0]['saving'] == lines[1]['saving'] == 0 < lines[1]['looking']
 
 
 def test_the_export_has_the_latents_statistics(dataset, tmp_path):
@@ -111,3 +136,16 @@ def test_a_loss_that_is_lost_stops_the_run_and_is_never_saved(dataset, tmp_path)
       config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38), tmp_path
     )
   assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
+
+
+def test_what_is_lost_is_not_saved_in_haste_either(dataset, tmp_path, monkeypatch):
+  monkeypatch.setattr(preemption.Notice, 'given', lambda self, step: step == 2)
+  rarely = dict(log_every=100, checkpoint_every=100, gan_weight=0.0)
+  with pytest.raises(UserError, match='step 1: l2_params became inf'):
+    train_codec.train(
+      config(dataset, learning_rate=1e38, warmup_steps=0, clip_norm=1e38, **rarely), tmp_path)
+  assert not [p for p in (tmp_path / 'checkpoints').iterdir() if p.name.isdigit()]
+
+  train_codec.train(config(dataset, **rarely), tmp_path)
+  assert [p.name for p in (tmp_path / 'checkpoints').iterdir()] == ['2']
+  assert not (tmp_path / 'export').exists()

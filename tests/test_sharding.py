@@ -84,11 +84,11 @@ def test_a_batch_in_parts_gives_the_mean_of_its_parts():
 
 def test_a_batch_that_cannot_be_shared_out_in_parts_is_refused():
   mesh = jax.sharding.AbstractMesh((2, 2, 2), ('data', 'fsdp', 'tensor'))
-  assert sharding.process_batch_size(24, mesh, 3) == 24
+  sharding.check_batch(24, mesh, 3)
   with pytest.raises(UserError, match='batch_size 20 .* 4 devices that share it in 3 parts: try '
                                       '--config.batch_size=12'):
-    sharding.process_batch_size(20, mesh, 3)
+    sharding.check_batch(20, mesh, 3)
   with pytest.raises(UserError, match='batch_size 20 .* 8 devices that share it: try .*=16'):
-    sharding.process_batch_size(20, mesh, axis='crops')
+    sharding.check_batch(20, mesh, axis='crops')
   with pytest.raises(UserError, match='accumulate is 0'):
-    sharding.process_batch_size(24, mesh, 0)
+    sharding.check_batch(24, mesh, 0)

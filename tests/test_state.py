@@ -76,6 +76,6 @@ def test_schedule_warms_up_to_the_rate_and_ends_at_a_hundredth():
 
 def test_a_batch_that_does_not_divide_is_refused_with_a_way_out():
   mesh = sharding.make_mesh()
-  assert sharding.process_batch_size(6 * mesh.size, mesh) == 6 * mesh.size
+  assert len(sharding.process_rows(6 * mesh.size, mesh)) == 6 * mesh.size
   with pytest.raises(UserError, match='devices cannot be split into fsdp 7 x tensor 11'):
     sharding.make_mesh(fsdp=7, tensor=11)

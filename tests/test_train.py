@@ -86,6 +86,12 @@ def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
     'no finished dataset of latents in .*: encode it with `python -m vidregen_jax.encode_la': [
       '--config=configs/generator.py:tiny', f'--config.dataset={tmp_path}/none', workdir
     ],
+    '--multihost: coordinator_address should be defined: JAX finds .* --coordinator=HOST:PORT': [
+      config + 'tiny', '--multihost', workdir
+    ],
+    'are of a run on several hosts: give --multihost too': [
+      config + 'tiny', '--process_id=1', workdir
+    ],
     'No such file or directory: .configs/none.py': ['--config=configs/none.py', workdir],
   }
   runs = {
@@ -127,7 +133,7 @@ def test_every_pod_shares_out_its_batch(stage, size, pod):
   assert mesh.size == count
   axis = 'crops' if stage == 'codec' else 'batch'
   whole = {'codec': codec_config, 'generator': generator_config}[stage].get_config(size)
-  assert sharding.process_batch_size(config.batch_size, mesh, config.accumulate, axis)
+  sharding.check_batch(config.batch_size, mesh, config.accumulate, axis)
   assert config.batch_size == whole.batch_size  # a pod changes how, not what, is trained
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_runs import losses, stopped_at
+from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
 from configs import student as student_config
@@ -74,7 +74,9 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_pa
   train_generator.train(config(data), tmp_path / 'whole')
 
   with stopped_at(3, monkeypatch):
-    train_generator.train(config(data), tmp_path / 'stopped')
+    train_generator.train(config(data), tmp_path / 'stopped', profile=True)
+  assert traced(tmp_path / 'stopped' / 'profile') == [2, 3]
+  assert 'train/seconds_data' in logged(tmp_path / 'stopped')[-1]
   train_generator.train(config(data), tmp_path / 'stopped')
   assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
   assert len(set(losses(tmp_path / 'whole').values())) == 5

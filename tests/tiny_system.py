@@ -31,3 +31,12 @@ def write(folder, whisper_folder):
       jax.device_get(generator.init(config, jax.random.key(1))), expectation.none(config.region),
       audio_mean=np.zeros((1, 512), np.float32), audio_std=np.ones((1, 512), np.float32))
   return folder / 'export'
+
+
+def write_student(folder, whisper_folder):
+  """Returns the folder of such a system with a student in it, in `folder`."""
+  teacher = system.load(write(folder, whisper_folder))
+  params = jax.tree.map(lambda x: np.asarray(x) + 0.01, teacher.params.generator)
+  sampler = dataclasses.asdict(dataclasses.replace(teacher.sampler, steps=2))
+  system.export_student(folder / 'student', folder / 'export', {'sampler': sampler}, params)
+  return folder / 'student'

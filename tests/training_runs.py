@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import jax
 import pytest
 
 from vidregen_jax import metrics
@@ -21,7 +22,20 @@ def stopped_at(step, monkeypatch):
       yield
 
 
+def logged(workdir):
+  """What was measured in training, dicts in the order of steps."""
+  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  return [line for line in lines if 'train/loss' in line]
+
+
 def losses(workdir):
   """Training losses by step."""
-  lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-  return {line['step']: line['train/loss'] for line in lines if 'train/loss' in line}
+  return {line['step']: line['train/loss'] for line in logged(workdir)}
+
+
+def traced(folder):
+  """Numbers of the steps in a folder's only trace."""
+  (path,) = folder.rglob('*.xplane.pb')
+  planes = jax.profiler.ProfileData.from_file(str(path)).planes
+  return [dict(event.stats)['step_num'] for plane in planes for line in plane.lines
+          for event in line.events if event.name == 'train']

@@ -1,11 +1,23 @@
 """Checkpoints of a training run: the state and the place in its data, together. Knows Orbax v1."""
 
+import contextlib
+import json
+import os
 import pathlib
+import re
+import shutil
+import sys
+import warnings
+import zlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from vidregen_jax import weights
+from vidregen_jax import hosts, weights
+from vidregen_jax.errors import UserError
 
 _KEPT = 2
 
@@ -13,13 +25,28 @@ _KEPT = 2
 class Checkpoints:
   """The checkpoints in a folder; a context manager, because saving goes on in the background.
 
-  Each is written aside and committed whole, so a run that dies leaves the last whole one.
+  Each is written aside and committed whole, so a run that dies leaves the last whole one. All
+  processes of a run call every method together.
   """
 
   def __init__(self, folder):
     self._folder = pathlib.Path(folder).absolute()
-    self._checkpointer = ocp.training.Checkpointer(
+    # What Orbax logs as an error it raises too, and that is told in one line.
+    logging.get_absl_logger().addFilter(_not_of_orbax)
+    warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
+    self._checkpointer = self._open()
+
+  def _context(self):
+    registry = ocp.handlers.local_registry()
+    registry.add(ocp.handlers.JsonHandler, checkpointable_name='note')
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    return context
+
+  def _open(self):
+    return ocp.training.Checkpointer(
       self._folder,
+      context=self._context(),
       # The training loop decides. The default policy skips a save while another is under way.
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
       preservation_policy=ocp.training.preservation_policies.LatestN(_KEPT),
@@ -30,46 +57,158 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_):
-    self._checkpointer.close()
+    try:
+      with _as_the_system_says():
+        self._checkpointer.close()
+    finally:
+      if hosts.lead():
+        for left in self._folder.glob('*.orbax-checkpoint-tmp'):
+          shutil.rmtree(left, ignore_errors=True)
 
   @property
   def latest(self):
-    """The step of the newest whole checkpoint, or None."""
+    """The step of the newest checkpoint, or None."""
     latest = self._checkpointer.latest
     return None if latest is None else latest.step
 
-  def save(self, step, state, data):
-    """Save in the background; the state may be donated and the data moved on right away.
+  def save(self, step, state, place):
+    """Save in the background; the state may be donated right away.
 
     Args:
       step: int, the number of updates made.
       state: tree of arrays.
-      data: the Grain iterator whose next batch is the one for this step.
-    """
-    self._checkpointer.save_checkpointables_async(step, {'state': state, 'data': data})
+      place: plain values, where the batch for the next step stands in the data.
 
-  def restore(self, abstract, data):
-    """Read the newest checkpoint, exactly as it was saved.
+    Raises:
+      OSError: this save or the one before could not be written.
+    """
+    kept = {'place': place, 'arrays': _inventory(state)}
+    note = {'kept': kept, 'crc': _crc(kept)}
+    with _as_the_system_says():
+      self._checkpointer.save_checkpointables_async(step, {'state': state, 'note': note})
+
+  def restore(self, abstract):
+    """Read the newest whole checkpoint, exactly as it was saved, onto any mesh.
+
+    Damaged ones that are newer are told, and set aside in folders of other names.
 
     Args:
       abstract: tree of jax.ShapeDtypeStruct with shardings.
-      data: a Grain iterator of the same pipeline; it is set to the place that was saved.
 
     Returns:
-      The state, its arrays placed as `abstract` says.
+      (step, the state with its arrays placed as `abstract` says, place).
 
     Raises:
-      UserError: the checkpoint is of a model of another shape.
+      UserError: the checkpoint is of a model of another shape, or none is whole.
     """
-    metadata = ocp.metadata(self._folder / str(self.latest), checkpointable_name='state').metadata
+    steps = [found.step for found in reversed(self._checkpointer.checkpoints)]
+    damage = {}
+    for step in steps:
+      try:
+        state, place = self._read(step, abstract)
+      except _Damage as error:
+        damage[step] = error
+      else:
+        self._set_aside(damage, step)
+        return step, state, place
+    raise UserError(
+      f'no checkpoint in {self._folder} can be read (step {steps[0]}: {damage[steps[0]]}): put a '
+      'copy of one in its place, or choose another --workdir to begin anew')
+
+  def _read(self, step, abstract):
+    """(state, place) of one checkpoint.
+
+    Raises:
+      _Damage: in all processes alike.
+      UserError: it is of a model of another shape.
+    """
+    note = self._load(step, {'note': None})['note']
+    kept = note['kept']
+    if note['crc'] != _crc(kept):
+      raise _Damage('its note is not what was written')
     weights.check_shapes(
-      _named(metadata),
+      {name: np.empty(shape, bool) for name, (shape, _) in kept['arrays'].items()},
       _named(abstract),
-      f'the checkpoint at step {self.latest} in {self._folder}',
+      f'the checkpoint at step {step} in {self._folder}',
       'choose another --workdir, or the config that the run was started with',
     )
-    target = {'state': abstract, 'data': data}
-    return self._checkpointer.load_checkpointables(self.latest, target)['state']
+    state = self._load(step, {'state': abstract})['state']
+    if _inventory(state) != kept['arrays']:
+      raise _Damage('its numbers are not those that were saved')
+    return state, kept['place']
+
+  def _load(self, step, wanted):
+    # Each process reads its part without waiting for the others: one that finds damage would leave
+    # them waiting for minutes.
+    alone = self._context()
+    alone.multiprocessing.primary_host = jax.process_index()
+    alone.multiprocessing.active_processes = {jax.process_index()}
+    found, fault = None, None
+    with alone:
+      try:
+        found = ocp.load_checkpointables(self._folder / str(step), wanted)
+      except (KeyError, OSError, ValueError) as error:  # Orbax's, for whatever it cannot read
+        fault = error
+    if not hosts.all_of(found is not None):
+      raise _Damage('a file is short, changed or gone') from fault
+    return found
+
+  def _set_aside(self, damage, whole):
+    """Make room for the steps that come again."""
+    if not damage:
+      return
+    self._checkpointer.close()
+    if hosts.lead():
+      for step, reason in damage.items():
+        folder = self._folder / f'damaged_{step}'
+        shutil.rmtree(folder, ignore_errors=True)
+        (self._folder / str(step)).rename(folder)
+        print(f'the checkpoint at step {step} is damaged ({reason}) and is now {folder}: going on '
+              f'from step {whole}', file=sys.stderr)
+    hosts.wait('checkpoints set aside')
+    self._checkpointer = self._open()
+
+
+class _Damage(Exception):
+  """A checkpoint is not what was saved."""
+
+
+def _not_of_orbax(record):
+  return f'{os.sep}orbax{os.sep}' not in record.pathname
+
+
+@contextlib.contextmanager
+def _as_the_system_says():
+  """A failed write as the OSError that it was, of which Orbax makes a ValueError."""
+  try:
+    yield
+  except ValueError as error:
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    if code is None:
+      raise
+    raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+
+
+def _crc(kept):
+  return zlib.crc32(json.dumps(kept, sort_keys=True).encode())
+
+
+def _inventory(state):
+  """Of each array, by name, its shape and the sum of its bits modulo 2^32.
+
+  Sums of integers do not depend on how an array is laid over devices.
+  """
+  named = _named(state)
+  sums = jax.device_get(_sums(named))
+  return {name: [list(x.shape), int(sums[name])] for name, x in named.items()}
+
+
+@jax.jit
+def _sums(arrays):
+  def bits(x):
+    return jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * x.dtype.itemsize}'))
+
+  return {name: jnp.sum(bits(x), dtype=jnp.uint32) for name, x in arrays.items()}
 
 
 def _named(tree):

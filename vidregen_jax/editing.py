@@ -26,7 +26,7 @@ from vidregen_jax import (
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, containers, encode, join, video
+from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
@@ -34,8 +34,8 @@ _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm u
 _BEHIND = 8  # frames that wait to be pasted and encoded while the model works
 _KNOWN = 10  # frames that say how the person's face varies
 # Of frames that are encoded anew: some 51 dB from the source. x264's `medium` at crf 12 is as near
-# in luma, and takes three times as long for nine tenths of the bytes.
-_CRF, _PRESET = 11, 'veryfast'
+# in luma, and takes five times as long for three quarters of the bytes.
+_CRF, _PRESET = 10.5, 'superfast'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +119,10 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     sound = soundtrack.with_margin(sound, edit.margin)
   film, wanted = sound.film, sound.spans
   info = film.info
-  if isinstance(sound.written, aac.Patched) and not containers.takes_sound(edit.out, 'aac'):
+  if isinstance(sound.written, patches.Patched) and not containers.takes_sound(
+      edit.out, sound.written.codec):
     sound = dataclasses.replace(sound, written=sound.track,
-                                why_all_is_encoded=f'{edit.out} cannot hold AAC')
+                                why_all_is_encoded=f'{edit.out} cannot hold {sound.written.codec}')
   crf = 0 if edit.lossless else _CRF
   kept = dict(audio=sound.written, keep=edit.source, crf=crf, preset=_PRESET)
   target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already

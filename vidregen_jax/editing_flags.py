@@ -126,7 +126,7 @@ def carry_out(read, argv) -> int:
   if said['why_all_are_encoded']:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:
-    print(f'left out, as {given.out} cannot hold them: {", ".join(said["left_out"])}')
+    print(f'left out of {given.out}: {", ".join(said["left_out"])}')
   if said['audio']['seconds_past_the_video']:
     print(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past the end '
           'of the video and were left out')

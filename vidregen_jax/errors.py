@@ -1,5 +1,9 @@
-"""The one exception for mistakes that a user can mend."""
+"""The exceptions for mistakes that a user can mend."""
 
 
 class UserError(ValueError):
   """A cause and a way out, in one line. Programs print it and exit with status 2."""
+
+
+class BadRecord(UserError):
+  """One clip of a dataset cannot be trained on; the others can."""

@@ -1,9 +1,14 @@
 """Pack a trained system to give away: half the size, one folder, a card that says what it is.
 
-  python -m vidregen_jax.export --checkpoint=out/student/export --card=CARD.md --out=DIR
+  python -m vidregen_jax.export --checkpoint=out/student/export --card=CARD.md --licence=LICENSE \
+    --out=DIR
+  python -m vidregen_jax.export --verify=DIR
 
-Numbers are kept as float16 and computed with as float32. `--audio_encoder=../whisper-base` names an
-encoder that lies elsewhere, as seen from DIR, instead of one more copy of it.
+DIR holds the averaged weights (EMA) of codec, generator and student, the audio encoder, what
+latents and sound are normalised with, card and licences, and a manifest with the sha256 of every
+file. It runs on one device, whatever the training ran on. Numbers are kept as float16 and computed
+with as float32. `--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen
+from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package.
 """
 
 import pathlib
@@ -12,28 +17,37 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, system, weights
+from vidregen_jax import commands, manifest, sample, stablehlo, system, weights
 from vidregen_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.')
-_CARD = flags.DEFINE_string('card', None, 'Markdown file that becomes its README.md.')
+_CARD = flags.DEFINE_string(
+  'card', None, 'Markdown file that becomes its README.md: what it is, on which data it was '
+  'trained, and who consented.')
+_LICENCE = flags.DEFINE_string(
+  'licence', None, 'File that becomes its LICENSE: under what the weights may be used.')
 _AUDIO_ENCODER = flags.DEFINE_string(
   'audio_encoder', None, 'Where its audio encoder is, seen from --out; default: a copy in it.')
+_STABLEHLO = flags.DEFINE_bool('stablehlo', False, 'Also write functions that need JAX alone.')
+_VERIFY = flags.DEFINE_string(
+  'verify', None, 'Folder to compare with its manifest; writes nothing.')
 
-_OURS = {'README.md', 'config.json', 'generator.safetensors', 'codec', 'student',
-         system.AUDIO_ENCODER}
+_OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
+         system.AUDIO_ENCODER, manifest.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def repack(source, folder, card, audio_encoder=None):
+def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False):
   """Writes a system in half precision; whole or not at all, over what was there.
 
   Args:
     source: folder of an exported system.
     folder: where to.
-    card: path of its README.md.
+    card: path of its README.md, which speaks of data and consent.
+    licence: path of its LICENSE.
     audio_encoder: folder of the encoder as seen from `folder`, or None for a copy.
+    with_stablehlo: whether to add `stablehlo`.
 
   Raises:
     UserError: something is missing or does not fit into half precision, or `folder` holds more
@@ -44,25 +58,49 @@ def repack(source, folder, card, audio_encoder=None):
       not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
   system.load(source)  # what does not run is not given away
-  if not pathlib.Path(card).is_file():
-    raise UserError(f'--card {card} is no file: say there what the model is, what it was trained '
-                    'on, who consented, and how it was measured')
+  _check_papers(card, licence)
   if audio_encoder and not (folder / audio_encoder).resolve().is_dir():
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
                     '--out')
+  if with_stablehlo:
+    stablehlo.check()
   made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
+  encoder = source / made.config['audio_encoder']
+  if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
+    raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
+                    'encoder may be passed on')
   taught = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
   with weights.whole_folder(folder) as part:
     digest = weights.export(part / 'codec', 'codec', packed.config, packed.params, **packed.arrays)
     where = audio_encoder or system.AUDIO_ENCODER
     if not audio_encoder:
-      shutil.copytree(source / made.config['audio_encoder'], part / where)
+      shutil.copytree(encoder, part / where)
     config = made.config | {'codec': digest, 'audio_encoder': where}
     digest = weights.fill(part, 'generator', config, made.params, **made.arrays)
     if taught:
       weights.export(part / 'student', 'student', taught.config | {'teacher': digest},
                      taught.params)
     shutil.copyfile(card, part / 'README.md')
+    shutil.copyfile(licence, part / 'LICENSE')
+    if with_stablehlo:
+      samplers = [sample.SamplerConfig(**export.config['sampler'])
+                  for export in (made, taught) if export]
+      stablehlo.write(part, system.load(part), *samplers)
+    manifest.write(part, *([where] if audio_encoder else []))
+
+
+def _check_papers(card, licence):
+  for flag, path, wanted in (
+    ('--card', card, 'say there what the model is, what it was trained on, who consented, and how '
+     'it was measured'),
+    ('--licence', licence, 'say there under what the weights may be used')):
+    if not pathlib.Path(path).is_file():
+      raise UserError(f'{flag} {path} is no file: {wanted}')
+  text = pathlib.Path(card).read_text().lower()
+  for word in ('data', 'consent'):
+    if word not in text:
+      raise UserError(f'--card {card} does not say a word of {word}: say what the model was '
+                      'trained on, and that whoever is seen and heard there agreed, or is nobody')
 
 
 def _half(folder, kind):
@@ -84,11 +122,15 @@ def run():
   """Does what the flags say.
 
   Raises:
-    UserError: see `repack`.
+    UserError: see `repack` and `manifest.check`.
   """
-  if not (_CHECKPOINT.value and _OUT.value and _CARD.value):
-    raise UserError('give --checkpoint, --card and --out')
-  repack(_CHECKPOINT.value, _OUT.value, _CARD.value, _AUDIO_ENCODER.value)
+  if _VERIFY.value:
+    print(f'all {manifest.check(_VERIFY.value)} files of {_VERIFY.value} are as they were packed')
+    return
+  if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):
+    raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
+  repack(_CHECKPOINT.value, _OUT.value, _CARD.value, _LICENCE.value, _AUDIO_ENCODER.value,
+         _STABLEHLO.value)
   size = sum(path.stat().st_size for path in pathlib.Path(_OUT.value).rglob('*') if path.is_file())
   print(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
 

@@ -1,9 +1,6 @@
-"""Batches for training, in an order that a seed fixes and a checkpoint resumes.
+"""Clips of frames and of latents as they are on disk, and what the codec is trained on.
 
-The one file that knows Grain and TFDS.
-
-A Grain iterator's random choices come from (seed, index of the example), so its whole state is a
-few counters: they go into the checkpoint beside the model.
+The one file that knows TFDS and ArrayRecord; `batches` makes an order of what is read here.
 """
 
 import functools
@@ -17,8 +14,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from vidregen_jax import pixels
-from vidregen_jax.errors import UserError
+from vidregen_jax import batches, pixels
+from vidregen_jax.errors import BadRecord, UserError
 
 _INFO = 'dataset_info.json'
 _BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
@@ -43,8 +40,8 @@ def talker_clips(folder, split, size, way_out='build it first'):
     [n] at 16 kHz, mouth_box float32 [F, 4] crop fractions x0 y0 x1 y1, and the clip's truths.
 
   Raises:
-    UserError: no dataset there, no such split, or crops of another size; on reading a clip, what
-      `check_clip` refuses.
+    UserError: no dataset there, no such split, or crops of another size; on reading a clip,
+      BadRecord: damage, or what `check_clip` refuses.
   """
   info = pathlib.Path(folder) / _INFO
   if info.is_file() and 'latent_shape' in json.loads(info.read_text()):
@@ -59,7 +56,25 @@ def talker_clips(folder, split, size, way_out='build it first'):
       f'{folder} holds {stored} px crops, but the model takes {size} px: choose a dataset or a '
       'config of the same size'
     )
-  return grain.MapDataset.source(builder.as_data_source(split)).map(check_clip)
+  records = _Records(builder.as_data_source(split), f'{split} in {folder}')
+  return grain.MapDataset.source(records).map(check_clip)
+
+
+class _Records:
+  """Records that are read when asked for; one that is damaged is told from the others."""
+
+  def __init__(self, source, where):
+    self._source, self._where = source, where
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, index):
+    try:
+      return self._source[index]
+    except RuntimeError as error:  # ArrayRecord's: a wrong checksum, a file that is short or gone
+      raise BadRecord(f'record {index} of {self._where} cannot be read '
+                      f'({str(error).partition(";")[0]}): build the dataset again') from error
 
 
 def check_clip(clip):
@@ -69,7 +84,7 @@ def check_clip(clip):
   not meet the crop, or lies far out, is of another unit or another face.
 
   Raises:
-    UserError: frames that are not uint8, boxes of another number, or a box that is not finite,
+    BadRecord: frames that are not uint8, boxes of another number, or a box that is not finite,
       empty within the crop, or far outside it.
   """
   frames, boxes = clip['frames'], clip['mouth_box']
@@ -90,7 +105,7 @@ def check_clip(clip):
 
 
 def _bad_clip(clip, fault):
-  return UserError(f'clip {clip["clip_id"].decode()}: {fault}: mend it or leave it out, and build '
+  return BadRecord(f'clip {clip["clip_id"].decode()}: {fault}: mend it or leave it out, and build '
                    'the dataset again')
 
 
@@ -143,19 +158,21 @@ def codec_shapes(num_frames, size):
   }
 
 
-def codec_batches(config, split, seed, process, put, augment=True):
+def codec_batches(config, split, seed, rows, put, augment=True, **options):
   """Random windows of the clips, for ever.
 
   Args:
-    config: fields dataset, dataset_help, num_frames, p_flip, p_masked, p_still, num_workers, model.
+    config: fields dataset, dataset_help, batch_size, num_frames, p_flip, p_masked, p_still,
+      num_workers, max_bad_records, model.
     split: which part of the dataset.
     seed: int; it fixes every choice.
-    process: (index, count, batch size of this process).
-    put: function from a batch of NumPy arrays to device arrays.
+    rows: of a batch that this process reads.
+    put: function from these rows as NumPy arrays to device arrays.
     augment: False for the plain windows only: no flips, masks or stills.
+    **options: of `batches.Batches`: the place to begin at, and who is told of bad records.
 
   Returns:
-    Grain iterator of put(batch), batch = dict of frames uint8 [B, F, S, S, 3], mouth_box float32
+    batches.Batches of put(part), part = dict of frames uint8 [B, F, S, S, 3], mouth_box float32
     [B, F, 4], and masked and still, bool [B]: what was done to the frames.
   """
   clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
@@ -167,7 +184,13 @@ def codec_batches(config, split, seed, process, put, augment=True):
     p_masked=on * config.p_masked,
     p_still=on * config.p_still,
   )
-  return batches(clips, window, seed, process, put, config.num_workers)
+  return batches.Batches(clips, window, seed, config.batch_size, rows, put, config.num_workers,
+                         config.max_bad_records, **options)
+
+
+def _clips(config, split):
+  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  return batches.mended(clips, config.max_bad_records)
 
 
 def codec_examples(config, split, count):
@@ -177,7 +200,7 @@ def codec_examples(config, split, count):
     Dict of frames uint8 [N, F, S, S, 3] and mouth_box float32 [N, F, 4]; N is `count`, or fewer
     where the split has fewer clips.
   """
-  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  clips = _clips(config, split)
   windows = []
   for i in range(min(count, len(clips))):
     middle = max(len(clips[i]['frames']) - config.num_frames, 0) // 2
@@ -188,7 +211,7 @@ def codec_examples(config, split, count):
 
 def codec_groups(config, split, count, seed):
   """Groups of 4 frames from all over a split, half of them mirrored: uint8 [N, 4, S, S, 3]."""
-  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  clips = _clips(config, split)
   rng, groups = np.random.default_rng(seed), []
   each = -(-count // len(clips))
   for i in range(len(clips)):
@@ -197,43 +220,6 @@ def codec_groups(config, split, count, seed):
       group = frames[start : start + 4]
       groups.append(group[:, :, ::-1] if rng.random() < config.p_flip else group)
   return np.stack(groups)
-
-
-# ------------------------------------------------------------------------------------------------
-# Batches
-# ------------------------------------------------------------------------------------------------
-
-
-def batches(clips, window, seed, process, put, num_workers):
-  """Shuffle the clips anew each epoch, cut one random window from each, batch, and put on devices.
-
-  Args:
-    clips: grain.MapDataset of clips.
-    window: function (clip, numpy Generator) -> dict of equally shaped arrays.
-    seed: int.
-    process: (index, count, batch size of this process); processes see disjoint clips.
-    put: function from a batch of NumPy arrays to device arrays; runs ahead in a thread.
-    num_workers: processes that read and cut; 0 for threads of this one.
-
-  Returns:
-    Grain iterator without end; a checkpoint can hold its place.
-
-  Raises:
-    UserError: fewer clips than processes.
-  """
-  index, count, batch_size = process
-  if len(clips) < count:
-    raise UserError(f'{len(clips)} clips cannot be shared by {count} processes: use fewer')
-  dataset = clips.seed(seed).shuffle()[index::count].repeat().random_map(window)
-  dataset = dataset.batch(batch_size, drop_remainder=True)
-  # A batch is large: read few ahead.
-  dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
-  if num_workers:
-    dataset = dataset.mp_prefetch(
-      grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
-    )
-  dataset = dataset.map(put)
-  return iter(grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -261,11 +247,11 @@ def check_latents(record):
   """Returns a record of which every number is finite.
 
   Raises:
-    UserError: something in it is not; float16 ends at 65504.
+    BadRecord: something in it is not; float16 ends at 65504.
   """
   for name, x in record.items():
     if isinstance(x, np.ndarray) and not (finite := np.isfinite(x)).all():
-      raise UserError(
+      raise BadRecord(
         f'clip {record["clip_id"]}: {x.size - finite.sum()} of {x.size} numbers of its {name} are '
         f'not finite in {x.dtype}: mend the codec or the clip, and encode the dataset again'
       )
@@ -295,7 +281,7 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
 
   Raises:
     UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,
-      numbers that are not finite.
+      BadRecord: damage, or numbers that are not finite.
   """
   info = latent_info(folder, way_out)
   if split not in info['splits']:
@@ -311,4 +297,5 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
           '`python -m vidregen_jax.encode_latents` again, which keeps the other shards'
         ) from error
     raise
-  return grain.MapDataset.source(source).map(lambda x: check_latents(decode_record(x)))
+  records = _Records(source, f'{split} in {folder}')
+  return grain.MapDataset.source(records).map(lambda x: check_latents(decode_record(x)))

@@ -7,7 +7,8 @@ import sys
 import time
 
 import numpy as np
-import tensorboardX
+from tensorboardX import event_file_writer, summary
+from tensorboardX.proto import event_pb2
 
 from vidregen_jax import sheets
 from vidregen_jax.errors import UserError
@@ -57,8 +58,10 @@ class MetricWriter:
     if active:
       self._folder = pathlib.Path(workdir)
       self._folder.mkdir(parents=True, exist_ok=True)
-      self._lines = (self._folder / 'metrics.jsonl').open('a')
-      self._board = tensorboardX.SummaryWriter(str(self._folder / 'tensorboard'))
+      self._lines = _whole_lines(self._folder / 'metrics.jsonl')
+      (self._folder / 'tensorboard').mkdir(exist_ok=True)
+      # Not its usual writer, whose thread dies of a full disk in silence and then blocks this one.
+      self._board = event_file_writer.EventsWriter(str(self._folder / 'tensorboard' / 'events'))
 
   def __enter__(self):
     return self
@@ -74,10 +77,14 @@ class MetricWriter:
     """Record a dict of floats, by names such as 'train/loss', at a step."""
     if not self._active:
       return
-    self._lines.write(json.dumps({'step': step} | values) + '\n')
+    self._lines.write((json.dumps({'step': step} | values) + '\n').encode())
     self._lines.flush()
-    for name, value in values.items():
-      self._board.add_scalar(name, value, step)
+    self._show(step, *(summary.scalar(name, value) for name, value in values.items()))
+
+  def _show(self, step, *summaries):
+    for shown in summaries:
+      self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=shown))
+    self._board.flush()
 
   def progress(self, step, loss):
     """Show where the run is: step, loss, steps a second, time left."""
@@ -104,7 +111,11 @@ class MetricWriter:
   def say(self, line):
     """Print a line of its own, above the line of progress."""
     if self._active:
-      print(f'\r\033[K{line}' if self._live else line, file=sys.stderr, flush=True)
+      self.warn(line)
+
+  def warn(self, line):
+    """Print a line that only this process knows of."""
+    print(f'\r\033[K{line}' if self._live else line, file=sys.stderr, flush=True)
 
   def save_grid(self, step, name, rows):
     """Save rows of pictures as one PNG, workdir/samples/<name>_<step>.png.
@@ -120,7 +131,15 @@ class MetricWriter:
     folder.mkdir(exist_ok=True)
     sheet = sheets.join(rows)
     sheets.write(folder / f'{name}_{step:08d}.png', sheet)
-    self._board.add_image(f'samples/{name}', sheet, step, dataformats='HWC')
+    self._show(step, summary.image(f'samples/{name}', sheet, dataformats='HWC'))
+
+
+def _whole_lines(path):
+  """A file of lines, open to be written on: without the one that a run died in."""
+  lines = path.open('a+b')
+  lines.seek(0)
+  lines.truncate(lines.read().rfind(b'\n') + 1)
+  return lines
 
 
 def duration(seconds):

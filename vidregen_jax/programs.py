@@ -109,7 +109,7 @@ def _of_generator(config, mesh, backend, audio):
     jax.eval_shape(init, jax.random.key(0)) if config.teacher else {})
   optimizer = state.make_optimizer(config)
   abstract = state.abstract(init, optimizer, mesh, axes)
-  sharding.process_batch_size(config.batch_size, mesh, config.accumulate)
+  sharding.check_batch(config.batch_size, mesh, config.accumulate)
   batch = _stacked(example, config.batch_size, mesh, 'batch')
   step = train_step.of_generator(objective, config, state.shardings(abstract))
   placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
@@ -143,7 +143,7 @@ def _of_codec(config, mesh, backend):
   abstract = state.abstract(init, state.make_codec_optimizer(config), mesh,
                             codec_objective.axes(objective))
   example = input_pipeline.codec_shapes(config.num_frames, model.size)
-  sharding.process_batch_size(config.batch_size, mesh, config.accumulate, 'crops')
+  sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
   batch = _stacked(example, config.batch_size, mesh, 'crops')
   adversarial = objective.discriminators is not None
   step = train_step.of_codec(objective, config, state.shardings(abstract))

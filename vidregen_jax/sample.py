@@ -18,6 +18,8 @@ from vidregen_jax import expectation, flow, masks
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
 
+_MOST_STEPS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
@@ -44,8 +46,8 @@ class SamplerConfig:
   noise: float = 1.0
 
   def __post_init__(self):
-    if self.steps < 1:
-      raise UserError(f'steps {self.steps} is too few: give 1 or more')
+    if not 1 <= self.steps <= _MOST_STEPS:
+      raise UserError(f'steps {self.steps} is not between 1 and {_MOST_STEPS}')
     if self.solver not in ('euler', 'heun'):
       raise UserError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
     for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):

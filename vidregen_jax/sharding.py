@@ -15,6 +15,7 @@ import functools
 import math
 
 import jax
+import numpy as np
 
 from vidregen_jax.errors import UserError
 
@@ -120,17 +121,9 @@ def attention(run):
                        out_specs=tokens, check_vma=False)
 
 
-def process_batch_size(batch_size, mesh, accumulate=1, axis='batch'):
-  """How many examples of a global batch this process loads.
-
-  Args:
-    batch_size: of all processes.
-    mesh: of `make_mesh`.
-    accumulate: parts that a batch is taken in.
-    axis: as in `batch`.
-
-  Raises:
-    UserError: the batch does not divide by the devices that share it, in its parts.
+def check_batch(batch_size, mesh, accumulate=1, axis='batch'):
+  """Raises:
+    UserError: a batch does not divide by the devices that share it, in its parts.
   """
   shards = math.prod(mesh.shape[name] for name in RULES[axis])
   if accumulate < 1:
@@ -142,12 +135,38 @@ def process_batch_size(batch_size, mesh, accumulate=1, axis='batch'):
       f'batch_size {batch_size} is not divisible by the {shards} devices that share it{parts}: '
       f'try --config.batch_size={max(1, batch_size // least) * least}'
     )
-  return batch_size // jax.process_count()
 
 
-def put_batch(arrays, mesh, axis='batch'):
-  """Turn this process's part of a batch (a tree of NumPy arrays) into global device arrays."""
-  put = lambda x: jax.make_array_from_process_local_data(batch(mesh, axis), x)
+def process_rows(batch_size, mesh, accumulate=1, axis='batch'):
+  """Which rows of a global batch the devices of this process hold: ints, in order.
+
+  Args:
+    batch_size: of all processes.
+    mesh: of `make_mesh`.
+    accumulate: parts that a batch is taken in.
+    axis: as in `batch`.
+
+  Raises:
+    UserError: see `check_batch`.
+  """
+  check_batch(batch_size, mesh, accumulate, axis)
+  held = batch(mesh, axis).addressable_devices_indices_map((batch_size,)).values()
+  return np.unique([np.arange(batch_size)[rows] for rows in held])
+
+
+def put_batch(arrays, mesh, axis='batch', batch_size=None):
+  """Turn this process's rows of a batch (a tree of NumPy arrays) into global device arrays.
+
+  Args:
+    arrays: the tree.
+    mesh: of `make_mesh`.
+    axis: as in `batch`.
+    batch_size: of all processes; None where one process has all rows.
+  """
+  def put(x):
+    shape = None if batch_size is None else (batch_size, *x.shape[1:])
+    return jax.make_array_from_process_local_data(batch(mesh, axis), x, shape)
+
   # Building a global array from host memory is the one transfer that a training loop is for.
   with jax.transfer_guard('allow'):
     return jax.tree.map(put, arrays)

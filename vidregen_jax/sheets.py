@@ -45,5 +45,5 @@ def join(rows):
 
 def write(path, picture):
   """Write an RGB picture, uint8 [H, W, 3], in the format that the path's ending names."""
-  if not cv2.imwrite(str(path), picture[:, :, ::-1]):
-    raise OSError(f'{path} could not be written')
+  _, data = cv2.imencode(path.suffix, picture[:, :, ::-1])
+  path.write_bytes(data)

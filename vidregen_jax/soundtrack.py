@@ -9,7 +9,7 @@ from vidregen_jax import film as films
 from vidregen_jax import spans as spanning
 from vidregen_jax import timeline as timelines
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, sound
+from vidregen_jax.media import aac, patches, sound
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -69,7 +69,7 @@ class Composed:
   """
 
   track: aac.Soundtrack
-  written: aac.Soundtrack | aac.Patched
+  written: aac.Soundtrack | patches.Patched
   film: films.Film
   spans: list[tuple[float, float]]
   why_all_is_encoded: str | None = None
@@ -224,7 +224,7 @@ def _bit_rate(info):
 
 
 def _patched(film, track, wanted, changed):
-  written = aac.patch(film.source.path, track, changed)
+  written = patches.patch(film.source.path, track, changed)
   if isinstance(written, str):
     return Composed(track, track, film, wanted, written)
   return Composed(track, written, film, wanted)

@@ -132,6 +132,7 @@ def with_parts(train_state, new):
     train_state, params=place(train_state.params, new), ema=place(train_state.ema, new))
 
 
+@jax.named_scope('optimizer')
 def apply_gradients(state, grads, optimizer, ema_decay):
   """Move the state one step on.
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, sample, weights
+from vidregen_jax import expectation, manifest, sample, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator, pretrained, whisper
 
@@ -96,11 +96,15 @@ def export_student(folder, teacher_folder, config, params):
     weights.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
 
+def expected(arrays):
+  """The expectation.Expectation among a generator's further arrays."""
+  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
+  return expectation.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
+
+
 def statistics(export: weights.Export):
   """What a generator's export knows of data: (expectation.Expectation, audio mean, audio std)."""
-  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
-  guess = expectation.Expectation(**{name: export.arrays[f'expected_{name}'] for name in fields})
-  return guess, export.arrays['audio_mean'], export.arrays['audio_std']
+  return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
 
 def load(folder, student: bool = False) -> System:
@@ -122,6 +126,9 @@ def load(folder, student: bool = False) -> System:
   models = sample.Models(codec.CodecConfig(**packed.config),
                          generator.GeneratorConfig(**made.config['model']))
   sampling = _load_student(folder, made) if student else made
+  manifest.check_known(folder, {
+    'generator.safetensors': made.digest, 'codec/codec.safetensors': packed.digest}
+    | ({'student/student.safetensors': sampling.digest} if student else {}))
   for export, init in ((packed, functools.partial(codec.init, models.codec)),
                        (sampling, functools.partial(generator.init, models.generator))):
     weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),

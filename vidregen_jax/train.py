@@ -3,13 +3,15 @@
   python -m vidregen_jax.train --config=configs/codec.py:tiny --workdir=out/codec
 """
 
+import contextlib
+import errno
 import pathlib
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import commands
+from vidregen_jax import commands, hosts
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -20,6 +22,19 @@ _WORKDIR = flags.DEFINE_string(
 )
 _MULTIHOST = flags.DEFINE_bool(
   'multihost', False, 'This is one of several hosts that run the same command on a pod.'
+)
+_COORDINATOR = flags.DEFINE_string(
+  'coordinator', None, 'HOST:PORT of host 0, where JAX does not find the hosts by itself; then '
+  '--num_processes and --process_id are needed too.'
+)
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'How many hosts there are.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'Which host this is, from 0.')
+_WATCHDOG_SECONDS = flags.DEFINE_float(
+  'watchdog_seconds', 900, 'End a run of which a step takes longer, with status 70; a step that '
+  'compiles may take six times as long. 0 waits for ever.'
+)
+_PROFILE = flags.DEFINE_bool(
+  'profile', False, 'Trace a few steps after the first, for xprof, to WORKDIR/profile.'
 )
 
 
@@ -39,8 +54,33 @@ def run():
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
   # Explicit, not guessed: a pod that fails to connect would train N models into one workdir.
+  if not _MULTIHOST.value and (_COORDINATOR.value or _NUM_PROCESSES.value or _PROCESS_ID.value):
+    raise UserError('--coordinator, --num_processes and --process_id are of a run on several '
+                    'hosts: give --multihost too')
   if _MULTIHOST.value:
-    jax.distributed.initialize()
+    hosts.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with hosts.ending_together(), _room():
+    _train(config, stage)
+
+
+@contextlib.contextmanager
+def _room():
+  """Tells of a full disk.
+
+  Raises:
+    UserError: there was no room for something that was written.
+  """
+  try:
+    yield
+  except OSError as error:
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+      raise
+    raise UserError(
+      f'writing to {_WORKDIR.value}: {error.strerror}: make room there; the last whole checkpoint '
+      'stays, and the same command goes on from it') from error
+
+
+def _train(config, stage):
   if config.needs_accelerator and jax.default_backend() == 'cpu':
     raise UserError(
       f'size {config.size} needs an accelerator and JAX sees none here: '
@@ -52,11 +92,11 @@ def run():
   if stage == 'codec':
     from vidregen_jax import train_codec
 
-    train_codec.train(config, _WORKDIR.value)
+    train_codec.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   elif stage in ('generator', 'student'):
     from vidregen_jax import train_generator
 
-    train_generator.train(config, _WORKDIR.value)
+    train_generator.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   else:
     raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator' or 'student'")
 

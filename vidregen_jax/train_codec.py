@@ -10,16 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import (
+  batches,
   checkpoint,
   codec_objective,
+  hosts,
   input_pipeline,
   losses,
   metrics,
   pixels,
+  preemption,
+  profiling,
   sharding,
   sheets,
   state,
   train_step,
+  watchdog,
   weights,
 )
 from vidregen_jax.errors import UserError
@@ -41,8 +46,16 @@ def reconstruct(model, params, frames):
   return codec.decode(model, params, mean, codec.init_decoder_cache(model, batch))[0]
 
 
-def train(config, workdir):
+def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
+
+  Returns early, with a checkpoint and without an export, when the machine is to be taken away.
+
+  Args:
+    config: see configs/codec.py.
+    workdir: folder of the run.
+    watchdog_seconds: how long a step may take, 0 for no limit.
+    profile: whether a few steps are traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, a missing dataset, or a loss that became non-finite.
@@ -50,17 +63,16 @@ def train(config, workdir):
   model = model_config(config)
   check_counts(config, model)
   workdir = pathlib.Path(workdir)
-  lead = jax.process_index() == 0
 
   # ----------------------------------------------------------------------------------------------
   # Mesh and data
   # ----------------------------------------------------------------------------------------------
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
-  share = sharding.process_batch_size(config.batch_size, mesh, config.accumulate, 'crops')
-  process = (jax.process_index(), jax.process_count(), share)
-  put = functools.partial(sharding.put_batch, mesh=mesh, axis='crops')
+  rows = sharding.process_rows(config.batch_size, mesh, config.accumulate, 'crops')
+  put = functools.partial(sharding.put_batch, mesh=mesh, axis='crops',
+                          batch_size=config.batch_size)
   open_batches = functools.partial(
-    input_pipeline.codec_batches, config, 'train', process=process, put=put
+    input_pipeline.codec_batches, config, 'train', rows=rows, put=put
   )
   examples = input_pipeline.codec_examples(config, 'validation', config.eval_clips)
 
@@ -80,7 +92,9 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   # What is measured between steps
   # ----------------------------------------------------------------------------------------------
-  @jax.jit
+  everywhere = sharding.replicated(mesh)
+
+  @functools.partial(jax.jit, out_shardings=everywhere)
   def evaluate(params, examples):
     params = only_codec(params)
     frames = pixels.to_float(examples['frames'])
@@ -92,7 +106,7 @@ def train(config, workdir):
     }
     return pixels.to_uint8(made), scores
 
-  @jax.jit
+  @functools.partial(jax.jit, out_shardings=everywhere)
   def moments(params, batch):
     params = only_codec(params)
     frames = pixels.to_float(batch['frames'])
@@ -105,43 +119,60 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
-    data = stack.enter_context(contextlib.closing(open_batches(seed=config.seed)))
+    first, place = 0, batches.START
     if checkpoints.latest is None:
       train_state = state.create(init, optimizer, abstract, config.seed)
       if config.start_from:
         train_state = state.with_parts(train_state, start or load_start(config.start_from, model))
       elif model.aligned:
-        train_state = state.with_parts(train_state, principal_maps(model, config))
+        maps = hosts.leads(principal_maps(model, config))
+        train_state = state.with_parts(train_state, maps)
     else:
-      train_state = checkpoints.restore(abstract, data)
-    first, last = checkpoints.latest or 0, config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=lead))
+      first, train_state, place = checkpoints.restore(abstract)
+    last = config.num_steps
+    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=hosts.lead()))
+    data = stack.enter_context(contextlib.closing(
+      open_batches(seed=config.seed, place=place, tell=writer.warn)))
+    notice = stack.enter_context(preemption.Notice())
     writer.say(state.describe('codec', train_state, mesh))
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
+    traces = workdir / 'profile' if profile and hosts.lead() else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next.
+    # at the batch of the step that comes next. All processes do the same, in the same order.
     # --------------------------------------------------------------------------------------------
     unseen = []  # terms of the steps since the last look: fetched together, so that nothing waits
-    with jax.transfer_guard('disallow'):
+    watching = watchdog.Watchdog(watchdog_seconds, workdir)
+    with jax.transfer_guard('disallow'), watching as watch:
       for step in range(first + 1, last + 1):
         adversarial = objective.discriminators is not None and step > config.gan_start
-        with jax.set_mesh(mesh):
-          train_state, measured = advance(train_state, frozen, next(data), adversarial)
+        watch.begin(step, compiles=step in (first + 1, config.gan_start + 1))
+        with jax.set_mesh(mesh), trace.step(step) as traced:
+          with timer('data'):
+            batch = next(data)
+          train_state, measured = advance(train_state, frozen, batch, adversarial)
+          traced.append(measured)
+        watch.given(step, measured)
         unseen.append(measured)
-        saving = metrics.due(step, config.checkpoint_every, last)
+        stopping = notice.given(step)
+        saving = stopping or metrics.due(step, config.checkpoint_every, last)
         if saving or metrics.due(step, config.log_every, last):
           fetched = jax.device_get(unseen)
           metrics.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
-          values = {name: float(x) for name, x in fetched[-1].items()}
+          data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
+          values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
+          values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
-        if metrics.due(step, config.eval_every, last):
-          made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
+        if metrics.due(step, config.eval_every, last) and not stopping:
+          with watch.paused(), timer('looking'):
+            made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
             f'step {step}: validation PSNR {scores["psnr"]:.2f} dB, '
@@ -149,26 +180,33 @@ def train(config, workdir):
           )
           writer.save_grid(step, 'reconstructions', sheet(examples['frames'], made))
         if saving:
-          checkpoints.save(step, train_state, data)
+          with watch.paused(), timer('saving'):
+            checkpoints.save(step, train_state, data.place)
+        if stopping:
+          writer.say(preemption.going_on(step, workdir))
+          return
 
     # --------------------------------------------------------------------------------------------
     # Export: the averaged parameters, with the latents' statistics over plain training windows
     # --------------------------------------------------------------------------------------------
-    plain = open_batches(seed=config.seed + 1, augment=False)
+    known = batches.START | {'bad_records': data.place['bad_records']}
+    plain = open_batches(seed=config.seed + 1, augment=False, place=known, tell=writer.warn)
     with contextlib.closing(plain):
       sums = [
         jax.device_get(moments(train_state.ema, next(plain))) for _ in range(config.stats_batches)
       ]
     mean, square = np.mean(np.array(sums, np.float64), axis=0)
-    if lead:
+    params = hosts.whole(only_codec(train_state.ema), mesh)
+    if hosts.lead():
       weights.export(
         workdir / 'export',
         'codec',
         dataclasses.asdict(model),
-        jax.device_get(only_codec(train_state.ema)),
+        params,
         latent_mean=mean.astype(np.float32),
         latent_std=np.sqrt(np.maximum(square - mean**2, 1e-12)).astype(np.float32),
       )
+    hosts.wait('exported')
     writer.say(f'wrote {workdir / "export"}')
 
 

@@ -9,21 +9,26 @@ import jax
 import numpy as np
 
 from vidregen_jax import (
+  batches,
   checkpoint,
   expectation,
   generator_objective,
+  hosts,
   input_pipeline,
   kernel_choice,
   lip_reading,
   masks,
   metrics,
   pixels,
+  preemption,
+  profiling,
   rehearsal,
   sample,
   sharding,
   state,
   system,
   train_step,
+  watchdog,
   weights,
   windows,
 )
@@ -76,17 +81,23 @@ def feature_statistics(clips, count):
   return states.mean(0).astype(np.float32), states.std(0).astype(np.float32)
 
 
-def train(config, workdir):
+def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
   A config that names a teacher trains a student of that generator: it starts from the teacher's
-  weights, and its export is the teacher's with the student in it.
+  weights, and its export is the teacher's with the student in it. Returns early, with a checkpoint
+  and without an export, when the machine is to be taken away.
+
+  Args:
+    config: see configs/generator.py and configs/student.py.
+    workdir: folder of the run.
+    watchdog_seconds: how long a step may take, 0 for no limit.
+    profile: whether a few steps are traced, to workdir/profile.
 
   Raises:
     UserError: a mistake in the config, latents of another codec, or a non-finite loss.
   """
   workdir = pathlib.Path(workdir)
-  lead = jax.process_index() == 0
 
   # ----------------------------------------------------------------------------------------------
   # Codec, latents, teacher, mesh
@@ -111,18 +122,19 @@ def train(config, workdir):
                               config.reference_distance, model.region)
   clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
   validation = input_pipeline.latent_clips(config.dataset, 'validation', config.dataset_help)
+  fitted, validation = (batches.mended(x, config.max_bad_records) for x in (clips, validation))
   if teacher:
     guess, audio_mean, audio_std = system.statistics(teacher)
   else:
-    audio_mean, audio_std = feature_statistics(clips, config.stats_clips)
+    audio_mean, audio_std = feature_statistics(fitted, config.stats_clips)
     guess = expectation.none(model.region)
     if model.aligned:
-      guess = expectation.fit(clips, shape, config.expectation_draws, config.expectation_ridge)
+      guess = expectation.fit(fitted, shape, config.expectation_draws, config.expectation_ridge)
+    guess, audio_mean, audio_std = hosts.leads((guess, audio_mean, audio_std))
 
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
-  share = sharding.process_batch_size(config.batch_size, mesh, config.accumulate)
-  process = (jax.process_index(), jax.process_count(), share)
-  put = functools.partial(sharding.put_batch, mesh=mesh)
+  rows = sharding.process_rows(config.batch_size, mesh, config.accumulate)
+  put = functools.partial(sharding.put_batch, mesh=mesh, batch_size=config.batch_size)
   axes = generator.axes(model)
   frozen = generator_objective.Frozen(guess, audio_mean, audio_std,
                                       teacher.params if teacher else {})
@@ -143,16 +155,17 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   # Looking
   # ----------------------------------------------------------------------------------------------
-  reader = lip_reading.fit(clips, shape, guess, config.expectation_draws)
+  reader = lip_reading.fit(fitted, shape, guess, config.expectation_draws)
   rehearse = rehearsal.Rehearsal(
     exported_codec, sample.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
     rehearsal.show_windows(validation, shape, config.eval_clips), config.seed)
   first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 
   def look(params):
-    """What is measured on validation clips, and pictures of some."""
+    """What is measured on validation clips, and pictures of some; process 0 alone looks."""
     figures, pictures = rehearse(objective.sampler, params)
-    shares = generator_objective.attention(objective, params, frozen, first_shown)
+    statistics = generator_objective.Frozen(guess, audio_mean, audio_std, {})
+    shares = generator_objective.attention(objective, params, statistics, first_shown)
     figures |= {f'attention_{name}': float(share)
                 for name, share in zip(masks.STREAMS, shares, strict=True)}
     return {f'validation/{name}': value for name, value in figures.items()}, pictures
@@ -162,64 +175,88 @@ def train(config, workdir):
   # ----------------------------------------------------------------------------------------------
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
-    data = stack.enter_context(contextlib.closing(input_pipeline.batches(
-      clips, window, config.seed, process, put, config.num_workers
-    )))
+    first, place = 0, batches.START
     if checkpoints.latest is None:
       train_state = state.create(init, optimizer, abstract, config.seed)
       if teacher:
         train_state = state.with_parts(train_state, teacher.params)
     else:
-      train_state = checkpoints.restore(abstract, data)
-    first, last = checkpoints.latest or 0, config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=lead))
+      first, train_state, place = checkpoints.restore(abstract)
+    last = config.num_steps
+    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=hosts.lead()))
+    data = stack.enter_context(contextlib.closing(batches.Batches(
+      clips, window, config.seed, config.batch_size, rows, put, config.num_workers,
+      config.max_bad_records, place, writer.warn)))
+    notice = stack.enter_context(preemption.Notice())
     writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
+    traces = workdir / 'profile' if profile and hosts.lead() else None
+    trace = stack.enter_context(profiling.Trace(traces, first))
+    timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next.
+    # at the batch of the step that comes next. All processes do the same, in the same order.
     # --------------------------------------------------------------------------------------------
     unseen = []  # of the steps since the last look: fetched together, so that nothing waits
-    for step in range(first + 1, last + 1):
-      with jax.set_mesh(mesh), jax.transfer_guard('disallow'):
-        train_state, measured = advance(train_state, frozen, next(data))
-      unseen.append(measured)
-      saving = metrics.due(step, config.checkpoint_every, last)
-      if saving or metrics.due(step, config.log_every, last):
-        fetched = jax.device_get(unseen)
-        times = sum(measured.pop('times') for measured in fetched)
-        metrics.check_finite(fetched, step)
-        unseen = []
-        values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
-        writer.write(step, {f'train/{name}': x for name, x in values.items()})
-        writer.progress(step, values['loss'])
-      if lead and metrics.due(step, config.eval_every, last):
-        measured, pictures = look(jax.device_get(train_state.ema))
-        writer.save_grid(step, 'samples', pictures)
-        writer.write(step, measured)
-        writer.say(f'step {step}  ' + '  '.join(
-          f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
-      if saving:
-        checkpoints.save(step, train_state, data)
+    with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
+      for step in range(first + 1, last + 1):
+        watch.begin(step, compiles=step == first + 1)
+        with jax.set_mesh(mesh), jax.transfer_guard('disallow'), trace.step(step) as traced:
+          with timer('data'):
+            batch = next(data)
+          train_state, measured = advance(train_state, frozen, batch)
+          traced.append(measured)
+        watch.given(step, measured)
+        unseen.append(measured)
+        stopping = notice.given(step)
+        saving = stopping or metrics.due(step, config.checkpoint_every, last)
+        if saving or metrics.due(step, config.log_every, last):
+          fetched = jax.device_get(unseen)
+          times = sum(measured.pop('times') for measured in fetched)
+          metrics.check_finite(fetched, step)
+          unseen = []
+          data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
+          values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
+          values |= timer.read(step) | {'bad_records': len(data.bad_records)}
+          writer.write(step, {f'train/{name}': x for name, x in values.items()})
+          writer.progress(step, values['loss'])
+        if metrics.due(step, config.eval_every, last) and not stopping:
+          with watch.paused(), timer('looking'):
+            params = hosts.whole(train_state.ema, mesh)
+            if hosts.lead():
+              measured, pictures = look(params)
+              writer.save_grid(step, 'samples', pictures)
+              writer.write(step, measured)
+              writer.say(f'step {step}  ' + '  '.join(
+                f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
+            hosts.wait('looked')
+        if saving:
+          with watch.paused(), timer('saving'):
+            checkpoints.save(step, train_state, data.place)
+        if stopping:
+          writer.say(preemption.going_on(step, workdir))
+          return
 
     # --------------------------------------------------------------------------------------------
     # Export: one folder that `regenerate` and `evaluate` run from
     # --------------------------------------------------------------------------------------------
-    if lead and teacher:
+    params = hosts.whole(train_state.ema, mesh)
+    if hosts.lead() and teacher:
       system.export_student(
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},
-        jax.device_get(train_state.ema))
-    elif lead:
+        params)
+    elif hosts.lead():
       heard = ('audio_layers', 'window_seconds', 'margin_seconds')
       listening = {name: info[name] for name in heard}
       system.export(
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(objective.sampler),
          'listening': listening, 'codec': exported_codec.digest},
-        jax.device_get(train_state.ema), guess, audio_mean=audio_mean, audio_std=audio_std,
+        params, guess, audio_mean=audio_mean, audio_std=audio_std,
       )
+    hosts.wait('exported')
     writer.say(f'wrote {workdir / "export"}')
 
 

@@ -5,6 +5,7 @@ Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -63,13 +64,28 @@ def unflatten(flat):
   return tree
 
 
+def join(params, arrays):
+  """Parameters and further arrays -> one flat dict, named as in a weights file."""
+  return flatten(params, _PARAMS) | arrays
+
+
+def split(flat):
+  """Undo `join`: (params, arrays)."""
+  params = {name[len(_PARAMS):]: x for name, x in flat.items() if name.startswith(_PARAMS)}
+  return unflatten(params), {name: x for name, x in flat.items() if not name.startswith(_PARAMS)}
+
+
 @contextlib.contextmanager
 def whole_folder(folder):
   """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
 
-  Otherwise what was there stays. Yields the path to fill.
+  Otherwise what was there stays. Yields the path to fill. What a process left that was killed here
+  is removed.
   """
   folder = pathlib.Path(folder)
+  for left in folder.parent.glob(f'{glob.escape(folder.name)}.part.*'):
+    if not _runs(int(left.name.removesuffix('.old').rpartition('.')[2])):
+      shutil.rmtree(left, ignore_errors=True)
   part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
   old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
   part.mkdir(parents=True)
@@ -81,6 +97,16 @@ def whole_folder(folder):
   finally:
     shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _runs(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  except PermissionError:
+    pass  # it is another user's
+  return True
 
 
 def export(folder, kind, config, params, **arrays):
@@ -102,8 +128,8 @@ def export(folder, kind, config, params, **arrays):
 
 def fill(folder, kind, config, params, **arrays):
   """`export` into a folder that is there already, beside what is in it."""
-  flat = flatten(params, _PARAMS) | arrays
-  data = safetensors.numpy.save({name: np.ascontiguousarray(x) for name, x in flat.items()})
+  flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
+  data = safetensors.numpy.save(flat)
   header = {'format': _FORMAT, 'kind': kind, 'config': config}
   (folder / f'{kind}.safetensors').write_bytes(data)
   (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
@@ -143,13 +169,7 @@ def load_export(folder, kind):
     raise UserError(f'{path}: cannot be read ({error.strerror})') from None
   except safetensors.SafetensorError as error:
     raise UserError(f'{path} is damaged ({error}): export the model again') from None
-  return Export(
-    kind=kind,
-    config=_tuples(header['config']),
-    params=unflatten({k[len(_PARAMS) :]: v for k, v in flat.items() if k.startswith(_PARAMS)}),
-    arrays={k: v for k, v in flat.items() if not k.startswith(_PARAMS)},
-    digest=hashlib.sha256(data).hexdigest(),
-  )
+  return Export(kind, _tuples(header['config']), *split(flat), hashlib.sha256(data).hexdigest())
 
 
 def check_shapes(stored, expected, source, way_out):

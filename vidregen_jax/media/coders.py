@@ -15,12 +15,17 @@ _CODECS = {'libx264': 'h264', 'libx265': 'hevc', 'libvpx-vp9': 'vp9', 'libsvtav1
 _LOSSLESS = {'libx264': {'qp': '0'}, 'libx265': {'x265-params': 'lossless=1'},
              'libvpx-vp9': {'lossless': '1'}, 'ffv1': {}}
 _ALWAYS = {
-  'libx264': {},
+  # Threads for frames, not for slices: less work, and encoding does not wait for them.
+  'libx264': {'x264-params': 'sliced-threads=0'},
   'libx265': {'preset': 'veryfast', 'x265-params': 'log-level=none'},
   'libvpx-vp9': {'deadline': 'good', 'cpu-used': '5', 'row-mt': '1'},
   'libsvtav1': {'preset': '8'},
   'ffv1': {'level': '3', 'slicecrc': '1', 'g': '1'},
 }
+# What this preset of x264 leaves out, though it halves the bytes of a calm picture in no time.
+_PRESETS = {'superfast': {'x264-params': 'mbtree=1:rc-lookahead=10'}}
+# By encoder, the option that takes what display HDR was mastered on.
+_HDR = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
 _EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
 # What FFmpeg decodes to 4:2:0, though it is grey.
 _READ_AS_COLOUR = (('libx264', 'gray'), ('libx264', 'gray10le'))
@@ -54,9 +59,10 @@ def settings(encoder: str, crf: float, preset: str, *more: dict[str, str]) -> di
     more: further options; lists of parameters of one name are put behind each other.
   """
   options = {'crf': f'{crf * _SCALES.get(encoder, 1):g}'} if crf else dict(_LOSSLESS[encoder])
+  of_preset = {}
   if encoder == 'libx264':
-    options['preset'] = preset
-  for further in (_ALWAYS[encoder], *more):
+    options['preset'], of_preset = preset, _PRESETS.get(preset, {})
+  for further in (_ALWAYS[encoder], of_preset, *more):
     for name, value in further.items():
       listed = name.endswith('-params') and name in options
       options[name] = f'{options[name]}:{value}' if listed else value
@@ -122,10 +128,14 @@ def _is_full(pix_fmt):
   return not any(x in pix_fmt for x in ('420', '422', '440', '411', '410'))
 
 
+def says_hdr(encoder: str) -> bool:
+  """Whether what an encoder makes can say what display HDR was mastered on."""
+  return encoder in _HDR
+
+
 def _static_hdr(info, encoder):
   """Options that say what display a video was mastered on, and how light it is."""
-  kind = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
-  if encoder not in kind:
+  if not says_hdr(encoder):
     return {}
   said = []
   if info.mastering:
@@ -139,4 +149,4 @@ def _static_hdr(info, encoder):
   if info.light_level:
     name = {'libx264': 'cll', 'libx265': 'max-cll', 'libsvtav1': 'content-light'}[encoder]
     said.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
-  return {kind[encoder]: ':'.join(said)} if said else {}
+  return {_HDR[encoder]: ':'.join(said)} if said else {}

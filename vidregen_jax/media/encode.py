@@ -18,19 +18,30 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, coders, containers, planes, video
+from vidregen_jax.media import aac, coders, containers, patches, planes, video
 
-Sound = str | os.PathLike | aac.Soundtrack | aac.Patched | None
+Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
 
 _MAX_TIMESCALE = 2**31 - 1
 _RUN_UP = 'the run-up of the sound before its start'
 # Of pictures on covers: how such a file is called, and its type.
 _PICTURES = {'mjpeg': ('jpg', 'image/jpeg'), 'png': ('png', 'image/png')}
-# What a muxer says of itself, and of no other file.
-_OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands')
+# What is said beside a picture and lost with its packet, but for captions where H.264 is written.
+_BESIDE = {
+  SideDataType.A53_CC: 'captions in the pictures (CEA-608, CEA-708)',
+  SideDataType.DOVI_RPU_BUFFER: 'Dolby Vision',
+  SideDataType.DYNAMIC_HDR_PLUS: 'HDR10+',
+  SideDataType.DYNAMIC_HDR_VIVID: 'HDR Vivid',
+  SideDataType.AMBIENT_VIEWING_ENVIRONMENT: 'the light that HDR was meant for',
+  SideDataType.SPHERICAL: 'that it is a sphere (360 degrees)',
+  SideDataType.STEREO3D: 'that it is two views (3-D)',
+}
+# What a muxer says of itself, and of no other file, and of transparency, which is not written.
+_OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands', 'alpha_mode')
 
 
 class File:
@@ -44,12 +55,13 @@ class File:
     path: Where to write; of the kinds in `containers`.
     time_base: Seconds per unit of the pictures' times.
     audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
-      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `aac.Patched`.
+      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `patches.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
 
   Attributes:
-    left_out: After opening: what of `keep` the output cannot hold, in words.
+    left_out: After opening: what of `keep` the output cannot hold, in words; at the end, also what
+      was said beside pictures that were encoded anew.
     seal: None, or a function that is called with the finished file's path, `.part` still, before
       it gets its name.
   """
@@ -101,7 +113,7 @@ class File:
     if isinstance(self._audio, aac.Soundtrack):
       rates = [self._audio.rate]
     elif self._audio is not None:
-      patched = isinstance(self._audio, aac.Patched)
+      patched = isinstance(self._audio, patches.Patched)
       sounding = self._opened(self._audio.path if patched else self._audio)
       rates = [stream.rate for stream in sounding.streams.audio]
     if self._keep is not None:
@@ -128,6 +140,8 @@ class File:
     if kept is not None:
       told = video.video_stream(kept, self._keep).metadata
       self._stream.metadata.update({k: v for k, v in told.items() if k not in _OWN_METADATA})
+      if told.get('alpha_mode') == '1':
+        self.left_out.append('transparency')
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
       self._container.set_chapters(kept.chapters())
@@ -153,7 +167,7 @@ class File:
                                                      self._kind.sound))
     if source is None:
       return iter(())
-    patched, streams = isinstance(self._audio, aac.Patched), {}
+    patched, streams = isinstance(self._audio, patches.Patched), {}
     for stream in source.streams.audio[:1 if patched or self._keep is not None else None]:
       copy = self._copy_of(stream)
       if copy is None:
@@ -162,7 +176,8 @@ class File:
           f'{self.path.suffix}; give its samples to have them encoded')
       streams[stream.index] = copy
     if patched:
-      return self._heard(self._audio.packets(source, *streams.values()))
+      exact = not self._kind.step
+      return self._heard(self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
@@ -321,6 +336,8 @@ class Writer(File):
     context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
     if info.display_matrix:
       stream.set_display_matrix(info.display_matrix)
+    if (info.mastering or info.light_level) and not coders.says_hdr(self._coder.encoder):
+      self.left_out.append('what display HDR was mastered on')
     self._stream = stream
 
   def _finish_pictures(self) -> None:
@@ -340,16 +357,22 @@ class Writer(File):
 
   def copy(self, frame: video.Frame) -> None:
     """Adds a frame as it was decoded: its planes go to the encoder without a way through RGB."""
-    self._encode(planes.as_format(frame, self.info, self._coder.pix_fmt), frame.pts,
-                 frame.duration)
+    self._encode_as(frame, planes.as_format(frame, self.info, self._coder.pix_fmt))
 
   def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
     """Adds a frame with another picture, or part of one whose left and top are `at`.
 
     What is the same in both keeps its very planes.
     """
-    self._encode(planes.with_image(frame, image, self.info, self._coder.pix_fmt, at), frame.pts,
-                 frame.duration)
+    self._encode_as(frame, planes.with_image(frame, image, self.info, self._coder.pix_fmt, at))
+
+  def _encode_as(self, frame: video.Frame, picture: av.VideoFrame) -> None:
+    for kind, name in _BESIDE.items():
+      captioned = (kind is SideDataType.A53_CC and self._coder.encoder == 'libx264'
+                   and kind in picture.side_data)
+      if kind in frame.source.side_data and not captioned and name not in self.left_out:
+        self.left_out.append(name)
+    self._encode(picture, frame.pts, frame.duration)
 
   def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:
     if self._last_pts is not None and pts <= self._last_pts:

@@ -26,7 +26,8 @@ class Grain:
 
   def __init__(self, seed: int):
     self._seed = seed
-    self._white = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
+    white = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
+    self._white = np.tile(white, (2, 2, 1))  # so that a period from any place on is a part of it
     self.restart()
 
   def restart(self) -> None:
@@ -55,20 +56,21 @@ class Grain:
     kernel, mix = _statistics(tiles[calm])
     share = self._standing(detail, usable, centre, np.sqrt(energy[calm].max()))
     anywhere = np.random.default_rng((self._seed, index)).integers(_NOISE, size=2)
-    white = (np.sqrt(share) * self._noise(detail.shape, np.rint(centre).astype(int))
-             + np.sqrt(1 - share) * self._noise(detail.shape, anywhere))
-    return cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT) @ mix
+    white = cv2.addWeighted(self._noise(detail.shape, np.rint(centre).astype(int)), np.sqrt(share),
+                            self._noise(detail.shape, anywhere), np.sqrt(1 - share), 0)
+    return cv2.transform(cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT), mix)
 
   def _noise(self, shape, at):
     """White noise of a shape [H, W, 3] whose own point (x, y) lies at this one."""
-    rows, columns = ((np.arange(length) - start) % _NOISE
-                     for length, start in zip(shape, at[::-1], strict=False))
-    return self._white[np.ix_(rows, columns)]
+    left, top = (-at % _NOISE).tolist()
+    period = self._white[top:top + _NOISE, left:left + _NOISE]
+    times = [-(-length // _NOISE) for length in shape[:2]]
+    return (np.tile(period, (*times, 1)) if max(times) > 1 else period)[:shape[0], :shape[1]]
 
   def _standing(self, detail, usable, centre, level):
     """The share of the grain's variance that the frame before has at the same place of the face."""
-    now = np.where(usable, detail.mean(-1), np.nan)
-    calm = cv2.blur(np.abs(np.nan_to_num(now)), (5, 5)) < 2 * level
+    now = cv2.transform(detail, np.full((1, 3), 1 / 3))
+    calm = usable & (cv2.blur(np.abs(np.where(usable, now, 0)), (5, 5)) < 2 * level)
     now = np.where(calm, now, np.nan)
     here = np.rint(centre).astype(int)
     if self._before is not None:

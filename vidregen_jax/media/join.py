@@ -40,7 +40,7 @@ _SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no he
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
 _CRF, _PRESET = 12, 'medium'
 _CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
-_COARSE = 8  # blocks a side whose means are kept of each new picture, 256 bytes in all
+_COARSE = 8  # blocks a side whose means are kept of each new picture, 64 bytes in all
 _TOLERANCE = 8  # by which such a mean may differ, of 255
 
 
@@ -247,7 +247,7 @@ class Joined(encode.File):
     self._encoder, self._made = None, 0
     self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, and not yet copied
     self._kept: dict[int, list[bytes]] = {}  # by pts, of old packets that were left out
-    self._coarse: dict[int, np.ndarray] = {}
+    self._coarse = np.zeros((len(self._times), _COARSE, _COARSE), np.uint8)
     self._next = self.regions[0][0] if self.regions else len(self._times)
 
   def _add_pictures(self) -> None:
@@ -289,7 +289,7 @@ class Joined(encode.File):
         self._copy_until(self._times[start])
         self._encoder, self._made = self._new_encoder(), start
       picture.pict_type, picture.pts, picture.time_base = 0, frame.pts, self._base
-      self._coarse[frame.index] = planes.coarse(picture, _COARSE)
+      self._coarse[frame.index] = _coarse(picture)
       self._mux_made(self._encoder.encode(picture))
       self._next += 1
       if self._next == stop:
@@ -328,9 +328,12 @@ class Joined(encode.File):
     return True
 
   def _copy_until(self, pts: int | None) -> None:
-    """Copies old packets up to the place of one that is left out, or all."""
+    """Copies old packets up to the place of one that is left out, or all, each as it is read."""
+    self._copy_read()
     while pts not in self._kept and self._read():
-      pass
+      self._copy_read()
+
+  def _copy_read(self) -> None:
     while self._old_ones:
       packet = self._old_ones.popleft()
       if self._resumes and (data := self._coding.resumed(bytes(packet))) != bytes(packet):
@@ -366,11 +369,19 @@ class Joined(encode.File):
       index = first
       for index, new in enumerate(video.frames(path, first, last), start=first):
         if start <= index < stop:
-          right = (np.abs(planes.coarse(new.source, _COARSE) - self._coarse[index]).max()
-                   <= _TOLERANCE)
+          apart = _coarse(new.source).astype(np.int16) - self._coarse[index]
+          right = np.abs(apart).max() <= _TOLERANCE
         else:
           right = planes.same(new.source, next(old_ones).source)
         if not right or abs(new.time - self._times[index] * self._base) > step / 2:
           raise refused
       if index != last - 1:
         raise refused
+
+
+def _coarse(picture):
+  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture is too small for so many."""
+  means = np.zeros((_COARSE, _COARSE), np.uint8)
+  found = planes.coarse(picture, _COARSE)
+  means[:found.shape[0], :found.shape[1]] = np.clip(np.rint(found), 0, 255)
+  return means

@@ -21,6 +21,7 @@ _APPEARS, _STAYS, _BEFORE_IT = .035, .015, .008
 _FEWEST = 4  # crops of the person; fewer do not tell how a face varies
 # Of the upper face that the palette does not know: a turn or a light that it says nothing of.
 _STRANGE = .15
+_AT_ONCE = 50  # pictures of the palette that a processor's cache holds
 _RELEASE = .5  # of a matte that is left in the next frame
 
 
@@ -43,9 +44,7 @@ class Occluders:
     if len(crops) >= _FEWEST:
       coarse = [_coarse(crop) for crop in crops]
       self._level = np.mean([self._light(seen) for seen in coarse], axis=0)
-      down, across = _REACH
-      self._palette = np.pad(np.stack([self._planes(seen) for seen in coarse], axis=1),
-                             ((0, 0), (0, 0), (down, down), (across, across)), mode='edge')
+      self._palette = _shifted(np.stack([self._planes(seen) for seen in coarse], axis=1))
 
   def __call__(self, crop: np.ndarray) -> np.ndarray:
     """The matte of the next frame.
@@ -95,13 +94,14 @@ class Occluders:
 
   def _distance(self, planes):
     """By how much the nearest colour of the palette differs, near each pixel's place."""
-    (down, across), best = _REACH, np.full((_SIDE, _SIDE), 255, np.uint8)
-    for y in range(2 * down + 1):
-      for x in range(2 * across + 1):
-        known = self._palette[:, :, y:y + _SIDE, x:x + _SIDE]
-        apart = np.maximum(known, planes[:, None]) - np.minimum(known, planes[:, None])
-        np.minimum(best, apart.max(0).min(0), out=best)
-    return best
+    best = np.full(_SIDE**2, 255, np.uint8)
+    for first in range(0, self._palette.shape[1], _AT_ONCE):
+      apart = 0
+      for known, plane in zip(self._palette, planes.reshape(3, -1), strict=True):
+        known = known[first:first + _AT_ONCE]
+        apart = np.maximum(np.maximum(known, plane) - np.minimum(known, plane), apart)
+      np.minimum(best, apart.min(0), out=best)
+    return best.reshape(_SIDE, _SIDE)
 
   def _planes(self, seen):
     """Planes uint8 [3, side, side] in the light of the palette."""
@@ -121,6 +121,15 @@ def hides(matte: np.ndarray, mouth_box: np.ndarray) -> float:
   """
   x0, y0, x1, y1 = np.clip(np.rint(np.asarray(mouth_box) * len(matte)), 0, len(matte)).astype(int)
   return float(matte[y0:y1, x0:x1].mean()) if x0 < x1 and y0 < y1 else 0.
+
+
+def _shifted(planes):
+  """Planes [3, N, side, side], moved by all that faces move: [3, N * moves, side * side]."""
+  down, across = _REACH
+  edged = np.pad(planes, ((0, 0), (0, 0), (down, down), (across, across)), mode='edge')
+  moved = [edged[:, :, y:y + _SIDE, x:x + _SIDE]
+           for y in range(2 * down + 1) for x in range(2 * across + 1)]
+  return np.concatenate(moved, axis=1).reshape(len(planes), -1, _SIDE**2)
 
 
 def _coarse(crop):

@@ -32,6 +32,9 @@ def from_image(image: np.ndarray, info: video.VideoInfo, pixel_format: str) -> a
 def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> av.VideoFrame:
   """A decoded frame in a pixel format: the very planes where it is the frame's own.
 
+  Of a broken file, samples can be above what their depth has; they are brought down to it, as x264
+  ends the process at them.
+
   Raises:
     ValueError: a frame of another size than the file's.
   """
@@ -42,6 +45,14 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
   if source.format.is_rgb:
     return from_image(frame.image, info, pixel_format)
   if source.format.name == pixel_format:
+    bits = source.format.components[0].bits
+    deepest = (1 << bits) - 1
+    if bits % 8 == 0 or max(int(plane.max()) for plane in _arrays(source)) <= deepest:
+      return source
+    source = _through(source, 'null')
+    source.make_writable()  # a copy
+    for plane in _arrays(source):
+      np.minimum(plane, deepest, out=plane)
     return source
   return source.reformat(
     format=pixel_format, src_colorspace=info.matrix, dst_colorspace=info.matrix,
@@ -60,16 +71,7 @@ def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
   if 'image' in vars(frame) or source.format.is_rgb or source.width % 2 or source.height % 2:
     return frame.image[top:bottom, left:right]
   x0, y0, x1, y1 = room = _grown(box, _MARGIN, source.width, source.height)
-  # FFmpeg's own crop keeps what it knows of a frame, such as where its chroma lies.
-  graph = av.filter.Graph()
-  way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
-                          time_base=Fraction(1)),
-         graph.add('crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1'), graph.add('buffersink')]
-  for before, after in itertools.pairwise(way):
-    before.link_to(after)
-  graph.configure()
-  graph.push(source)
-  small = graph.pull()
+  small = _through(source, 'crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1')
   small.colorspace = frame.matrix  # where it is not tagged it goes by the whole picture's size
   return _inside(dataclasses.replace(frame, source=small).image, room, box)
 
@@ -96,18 +98,17 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     whole = frame.image.copy()
     whole[box[1]:box[3], box[0]:box[2]] = image
     return from_image(whole, info, pixel_format)
-  out = av.VideoFrame(source.width, source.height, pixel_format)
-  for to, plane in zip(_arrays(out), _arrays(source), strict=True):
-    to[...] = plane
-  out.color_range, out.colorspace = source.color_range, source.colorspace
+  out = _through(source, 'null')
+  out.make_writable()  # a copy
   room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change in it can reach
   old = part(frame, room)
   new = old.copy()
   _inside(new, room, box)[...] = image
-  differs = (new != old).any(-1)
+  differs = cv2.absdiff(new, old).reshape(len(old), -1)
   if not differs.any():
     return out
-  rows, columns = (np.flatnonzero(differs.any(axis)).tolist() for axis in (1, 0))
+  rows = np.flatnonzero(differs.any(1)).tolist()
+  columns = np.flatnonzero(differs.max(0).reshape(-1, 3).any(1)).tolist()
   changed = (room[0] + columns[0], room[1] + rows[0],
              room[0] + columns[-1] + 1, room[1] + rows[-1] + 1)
   changed = _grown(changed, _MARGIN, info.width, info.height)
@@ -119,6 +120,23 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     inside = plane[changed[1] // down:, changed[0] // across:][:before.shape[0], :before.shape[1]]
     inside[...] = np.clip(inside.astype(np.int32) + after - before, 0, deepest)
   return out
+
+
+def _through(source, name, arguments=None):
+  """A frame after one of FFmpeg's filters, with all that it knows of the frame besides its pixels.
+
+  That is where chroma lies, and captions.
+  """
+  graph = av.filter.Graph()
+  graph.threads = 1  # starting more takes longer than all the rest
+  way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
+                          time_base=Fraction(1)),
+         graph.add(name, arguments), graph.add('buffersink')]
+  for before, after in itertools.pairwise(way):
+    before.link_to(after)
+  graph.configure()
+  graph.push(source)
+  return graph.pull()
 
 
 def same(one: av.VideoFrame, other: av.VideoFrame) -> bool:

@@ -339,7 +339,7 @@ def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
   limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
   x0, y0 = np.clip(corners.min(1) - step, 0, np.array(limit) - 1).astype(int)
   x1, y1 = np.clip(corners.max(1) + step, (x0 + 1, y0 + 1), limit).astype(int)
-  near = cv2.cvtColor(np.ascontiguousarray(image[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
+  near = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
   affine[:, 2] -= x0, y0
   luma = faces.warp(near, affine, size)
   return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())

@@ -139,10 +139,12 @@ class Frame:
 
   def _rgb(self, flags: Interpolation, **size: int) -> np.ndarray:
     source = self.source
-    if source.format.is_rgb:
-      return source.to_ndarray(format='rgb24', **size)
-    return source.to_ndarray(format='rgb24', src_colorspace=self.matrix,
-                             dst_colorspace=self.matrix, interpolation=flags, threads=1, **size)
+    way = {} if source.format.is_rgb else dict(
+      src_colorspace=self.matrix, dst_colorspace=self.matrix, interpolation=flags, threads=1)
+    made = source.reformat(format='rgb24', **way, **size)
+    plane = made.planes[0]  # not copied: of a large picture that takes as long as making it
+    return np.ndarray((made.height, made.width, 3), np.uint8, plane,
+                      strides=(plane.line_size, 3, 1))
 
 
 def _matrix(color_space: int, width: int, height: int) -> int:

@@ -58,6 +58,7 @@ def rotate_space(x, rows, columns):
   return jnp.concatenate(parts, axis=-1)
 
 
+@jax.named_scope('attend')
 def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=None):
   """One softmax over static keys, timed keys and, for noisy tokens, those of their own frame.
 

@@ -138,6 +138,7 @@ class Block(nnx.Module):
     self.norm = norm(channels, scale=0.3)
     self.remat = config.remat
 
+  @jax.named_scope('block')
   def __call__(self, x, cache):
     x, cache = jax.checkpoint(self._run)(x, cache) if self.remat else self._run(x, cache)
     return sharding.constrain(x, 'crops', *(None,) * 4), cache
@@ -199,6 +200,7 @@ class Encoder(nnx.Module):
                                          config.activations)
             for name, block in self.blocks.items()}
 
+  @jax.named_scope('encoder')
   def __call__(self, frames, cache):
     config, new = self.config, {}
     frames = frames.astype(config.activations)
@@ -258,6 +260,7 @@ class Decoder(nnx.Module):
     return cache | {'block_in': self.block_in.conv1.init_cache(
         batch, config.cells, config.cells, dtype)}
 
+  @jax.named_scope('decoder')
   def __call__(self, latents, cache):
     config, new = self.config, {}
     latents = latents.astype(config.activations)

@@ -90,6 +90,7 @@ def axes(config: DiscriminatorConfig) -> dict:
   return _definition(config).axes()
 
 
+@jax.named_scope('discriminators')
 def judge(config: DiscriminatorConfig, params: dict, whole, mouth):
   """Verdicts of both.
 

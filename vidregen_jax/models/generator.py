@@ -57,6 +57,8 @@ class GeneratorConfig:
     sink_logit: also a learned logit per head that takes attention and gives nothing.
     audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
     audio_hidden: channels that a feature is first reduced to.
+    audio_modulates: whether a frame's audio modulates its noisy tokens too (False: a variant for
+      proof, in which audio is heard through attention alone).
     aligned: latent channels mean something else in each cell (a codec with cell maps), so each cell
       has its own projections into and out of the stream.
     unroll: whether each layer is compiled by itself: a sixth faster on a CPU; on accelerators one
@@ -80,6 +82,7 @@ class GeneratorConfig:
   audio_layers: int
   audio_channels: int
   audio_hidden: int
+  audio_modulates: bool = True
   aligned: bool = False
   unroll: bool = False
   dtype: str = 'float32'
@@ -263,8 +266,9 @@ def embed_audio(config: GeneratorConfig, params: dict, features):
   # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h)
-  return tokens.reshape(*h.shape[:2], AUDIO_TOKENS, config.width), model.audio_frame(h)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], AUDIO_TOKENS, config.width)
+  vector = model.audio_frame(h)
+  return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
 
 
 def _duration(model, config: GeneratorConfig, seconds):
@@ -344,6 +348,7 @@ def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
 
+@jax.named_scope('condition')
 def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, durations, frame_of,
               past: Keys, past_times, rule, shown, statics: int):
   """Runs new conditioning tokens through the layers, over themselves and the past.
@@ -433,6 +438,7 @@ def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
+@jax.named_scope('velocity')
 def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
              audio, query_times, rule, shown, streams=None):
   """The velocity of noisy lower faces, over conditioning keys.

@@ -1,0 +1,149 @@
+"""Does a training survive being killed? Kills one at random moments, again and again.
+
+  python -m bench.kills --kills=200
+
+A tiny codec is trained (the tests': two matrices and made-up clips; all else is the real program),
+killed by SIGKILL at a random moment of its start, its steps, its checkpoints or its export, and
+started again; what has come to its end begins anew, until there were so many kills. A run that is
+left alone is what all are compared with: every batch that was ever drawn, every loss that was ever
+logged and every export must be that run's, to the last bit, and no checkpoint may be damaged.
+"""
+
+import collections
+import json
+import pathlib
+import random
+import signal
+import sys
+import tempfile
+import time
+import zlib
+
+import numpy as np
+from absl import flags
+
+from vidregen_jax import batches, commands, weights
+
+_KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
+_SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
+
+_STEPS, _EVERY = 60, 5  # steps of a run, and between checkpoints
+_SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
+_LATE = 1.1  # the last moment to kill at, in durations of the run that is left alone
+
+
+def note_batches(workdir):
+  """Has a training process write down what it is about to train on: a line a batch."""
+  draw = batches.Batches.__next__
+
+  def noting(self):
+    batch = draw(self)
+    crc = 0
+    for name in sorted(batch):
+      crc = zlib.crc32(np.asarray(batch[name]).tobytes(), crc)
+    line = json.dumps({'seed': self.seed, 'batch': self.place['batches'], 'crc': crc})
+    with open(f'{workdir}/batches.jsonl', 'a') as lines:
+      lines.write(line + '\n')
+    return batch
+
+  batches.Batches.__next__ = noting
+
+
+def kills(count, seed):
+  """Kills so many times.
+
+  Returns:
+    Dict of what was seen; 'differences' lists all that should not have been.
+  """
+  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
+  import fake_talkers
+  import runs
+
+  rng, seen = random.Random(seed), collections.Counter()
+  differences = []
+  with tempfile.TemporaryDirectory() as folder, runs.Server() as server:
+    folder = pathlib.Path(folder)
+    dataset = fake_talkers.build(folder / 'data')
+    begin = lambda workdir: server.start(dataset, workdir, patch='bench.kills:note_batches',
+                                         **_SETTINGS)[0]
+    alone = folder / 'alone'
+    start = time.monotonic()
+    assert begin(alone).wait(600) == 0, (alone / 'stderr_0').read_text()
+    whole = time.monotonic() - start
+
+    seen['runs'] = 1
+    while seen['kills'] < count:
+      workdir = folder / f'run_{seen["runs"]}'
+      process = begin(workdir)
+      deadline = time.monotonic() + rng.uniform(0, _LATE * whole)
+      while (status := process.status()) is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+      if status is None:
+        process.kill(signal.SIGKILL)
+        status = process.wait()
+      said = process.said()
+      seen['began at a checkpoint'] += 'resuming from' in said
+      if 'damaged' in said or list(workdir.glob('checkpoints/damaged*')):
+        differences.append(f'{workdir.name}: a damaged checkpoint: {said}')
+      if status == -signal.SIGKILL:
+        seen['kills'] += 1
+        seen[f'killed {_moment(workdir, process.pid)}'] += 1
+      elif status == 0:
+        differences += _compare(workdir, alone)
+        seen['runs'] += 1
+      else:
+        differences.append(f'{workdir.name}: ended with status {status}: {said}')
+        break
+    for workdir in folder.glob('run_*'):
+      seen['batches drawn'] += len(_lines(workdir / 'batches.jsonl'))
+      if not (workdir / 'export').exists():
+        differences += _compare(workdir, alone)
+  return {'steps of a run': _STEPS, 'steps between checkpoints': _EVERY} | dict(seen) | {
+    'differences': differences}
+
+
+def _moment(workdir, pid):
+  """In the midst of what a run was killed."""
+  if list(workdir.glob('checkpoints/*tmp*')):
+    return 'while saving'
+  if list(workdir.glob(f'export.part.{pid}*')):
+    return 'while exporting'
+  drawn = _lines(workdir / 'batches.jsonl')
+  if not drawn:
+    return 'before its first batch'
+  return 'while it counts what the export says' if drawn[-1]['seed'] else 'between batches'
+
+
+def _compare(workdir, alone):
+  """What differs between a run and the one that was left alone, lines."""
+  found = []
+  for name, key in (('batches.jsonl', lambda x: (x['seed'], x['batch'])),
+                    ('metrics.jsonl', lambda x: (x['step'], *sorted(x)))):
+    truth = {key(line): line for line in _lines(alone / name)}
+    had = {key(line): line for line in _lines(workdir / name)}
+    for line in _lines(workdir / name):
+      if line != truth.get(key(line)):
+        found.append(f'{workdir.name}: {name}: {line} is {truth.get(key(line))} in the other')
+    if (workdir / 'export').exists() and had.keys() != truth.keys():
+      found.append(f'{workdir.name}: {name}: {sorted(truth.keys() - had.keys())} are missing')
+  if (workdir / 'export').exists():
+    digests = [weights.load_export(x / 'export', 'codec').digest for x in (workdir, alone)]
+    if digests[0] != digests[1]:
+      found.append(f'{workdir.name}: another export')
+  return found
+
+
+def _lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run():
+  """Prints what was seen; status 1 if something differed."""
+  found = kills(_KILLS.value, _SEED.value)
+  print(json.dumps(found, indent=2))
+  if found['differences']:
+    sys.exit(1)
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was kept')

@@ -1,0 +1,175 @@
+"""A tiny codec's training as processes of their own, that can be killed; several make one run.
+
+The codec is two matrices (`fake_codec`), so that a run takes seconds; all else is what `python -m
+vidregen_jax.train` runs. Importing it takes longer than running it: a server that has imported
+everything, and touched no device, forks the processes.
+"""
+
+import importlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SETTINGS = dict(
+  batch_size=8, num_steps=12, log_every=1, eval_every=100, checkpoint_every=3, warmup_steps=2,
+  stats_batches=2, eval_clips=2, learning_rate=1e-2,
+)
+
+
+class Server:
+  """Starts processes; a context manager, and with it they all end."""
+
+  def __init__(self, **env):
+    """Args: **env: environment variables of all runs."""
+    env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
+                        'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
+    self._process = subprocess.Popen([sys.executable, __file__], env=env, text=True,
+                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self._process.stdin.close()
+    self._process.wait()
+
+  def ask(self, **order):
+    """What `_serve` answers to an order."""
+    print(json.dumps(order), file=self._process.stdin, flush=True)
+    return json.loads(self._process.stdout.readline())
+
+  def start(self, dataset, workdir, hosts=1, devices=1, hold=0, flags=(), patch=None, **changes):
+    """Starts a run.
+
+    Args:
+      dataset: its folder.
+      workdir: pathlib.Path.
+      hosts, devices: so many processes, of so many devices each.
+      hold: step that it logs, and then waits until there is a file `go` in the workdir.
+      flags: further ones.
+      patch: 'module:function' that each process calls first, with its workdir.
+      **changes: of SETTINGS.
+
+    Returns:
+      list of Process, one a host.
+    """
+    workdir.mkdir(exist_ok=True)
+    arguments = [f'--config={ROOT}/configs/codec.py:tiny', f'--workdir={workdir}',
+                 f'--config.dataset={dataset}', '--config.model.size=16', *flags]
+    arguments += [f'--config.{name}={value}' for name, value in (SETTINGS | changes).items()]
+    if hosts > 1:
+      arguments += ['--multihost', f'--coordinator=localhost:{_free_port()}',
+                    f'--num_processes={hosts}']
+    order = dict(workdir=str(workdir), hold=hold, patch=patch, devices=devices)
+    return [Process(self, workdir / f'stderr_{host}', start=arguments + (
+      [f'--process_id={host}'] if hosts > 1 else []), **order) for host in range(hosts)]
+
+  def run(self, *args, **options):
+    """`start`, to the end, which must be a good one."""
+    processes = self.start(*args, **options)
+    for process in processes:
+      assert process.wait() == 0, process.said()
+
+
+class Process:
+  """One host of a run."""
+
+  def __init__(self, server, errors, **order):
+    self._server, self._errors = server, errors
+    self.pid = server.ask(errors=str(errors), **order)
+
+  def status(self):
+    """Its exit status, minus the signal that ended it; None while it runs."""
+    return self._server.ask(status=self.pid)
+
+  def wait(self, seconds=120):
+    """`status` at its end, which comes in time."""
+    return wait_for(lambda: [status] if (status := self.status()) is not None else None, seconds)[0]
+
+  def kill(self, signal):
+    """Sends it a signal."""
+    os.kill(self.pid, signal)
+
+  def said(self):
+    """What it wrote on stderr."""
+    return self._errors.read_text()
+
+
+def wait_for(what, seconds=120):
+  """What a function gives, once it is true."""
+  deadline = time.monotonic() + seconds
+  while not (found := what()):
+    assert time.monotonic() < deadline, 'waited in vain'
+    time.sleep(0.05)
+  return found
+
+
+def _free_port():
+  with socket.socket() as probe:
+    probe.bind(('localhost', 0))
+    return probe.getsockname()[1]
+
+
+# ---------------------------------------------------------------------------------- in the server
+
+
+def _serve():
+  import fake_codec
+
+  from vidregen_jax import codec_objective, commands, train, train_codec
+
+  for module in (train_codec, codec_objective):
+    module.codec = fake_codec
+  train_codec.model_config = lambda config: fake_codec.CodecConfig(16, 4)
+
+  started, ended = set(), {}
+  for line in sys.stdin:
+    order = json.loads(line)
+    if 'status' in order:
+      pid = order['status']
+      if pid not in ended:
+        gone, status = os.waitpid(pid, os.WNOHANG)
+        if gone:
+          ended[pid] = os.waitstatus_to_exitcode(status)
+      answer = ended.get(pid)
+    else:
+      answer = os.fork()
+      if not answer:
+        os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={order["devices"]}'
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(order['errors'], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os.dup2(2, 1)
+        sys.argv = ['train', *order['start']]
+        _hold(order['hold'], pathlib.Path(order['workdir'], 'go'))
+        if order['patch']:
+          module, _, function = order['patch'].partition(':')
+          getattr(importlib.import_module(module), function)(order['workdir'])
+        commands.run(train.run, 'go on')
+        return  # not to serve
+      started.add(answer)
+    print(json.dumps(answer), flush=True)
+  for pid in started - ended.keys():
+    os.kill(pid, signal.SIGKILL)
+
+
+def _hold(step, go):
+  from vidregen_jax import metrics
+
+  write = metrics.MetricWriter.write
+
+  def hold(self, at, values):
+    write(self, at, values)
+    if at == step and self._active and 'train/loss' in values:
+      wait_for(go.exists)
+
+  metrics.MetricWriter.write = hold
+
+
+if __name__ == '__main__':
+  _serve()

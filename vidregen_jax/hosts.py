@@ -1,0 +1,128 @@
+"""Several processes of one run, one a host of a pod: how they join, agree, and end together.
+
+Whatever is said here of all processes must be called by all of them, in the same order. With one
+process it costs nothing.
+"""
+
+import contextlib
+import os
+import socket
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vidregen_jax import sharding
+from vidregen_jax.errors import UserError
+
+_JOIN_SECONDS = 300
+
+
+def join(coordinator=None, num_processes=None, process_id=None):
+  """Become one of the processes of a run; before anything else is asked of JAX.
+
+  Args:
+    coordinator: 'HOST:PORT' of process 0, or None where JAX finds it by itself: on Cloud TPU VMs,
+      GKE and Slurm.
+    num_processes, process_id: how many there are and which one this is; likewise.
+
+  Raises:
+    UserError: JAX finds no cluster, or the numbers do not fit.
+  """
+  try:
+    jax.distributed.initialize(coordinator, num_processes, process_id,
+                               initialization_timeout=_JOIN_SECONDS)
+  except ValueError as error:
+    raise UserError(
+      f'--multihost: {str(error).rstrip(".")}: JAX finds the other hosts by itself on Cloud TPUs, '
+      'GKE and Slurm; elsewhere give --coordinator=HOST:PORT --num_processes=N --process_id=I'
+    ) from None
+
+
+def lead():
+  """Whether this process writes what is written once."""
+  return jax.process_index() == 0
+
+
+def name():
+  """This process in a message."""
+  return f'process {jax.process_index()} of {jax.process_count()} on {socket.gethostname()}'
+
+
+def wait(what):
+  """Until all processes are here; `what` names the place."""
+  if jax.process_count() > 1:
+    with jax.transfer_guard('allow'):
+      multihost_utils.sync_global_devices(what)
+
+
+def all_of(flag):
+  """Whether a flag is true in all processes."""
+  return bool(np.all(_from_all(np.bool_(flag))))
+
+
+def union(numbers, most):
+  """The numbers >= 0 that any process has; of each at most so many are looked at."""
+  padded = np.full(most, -1, np.int64)
+  kept = sorted(numbers)[:most]
+  padded[:len(kept)] = kept
+  return {int(x) for x in _from_all(padded).ravel() if x >= 0}
+
+
+def leads(tree):
+  """A tree of NumPy arrays as process 0 has it: sums differ in their last bits between machines."""
+  if jax.process_count() == 1:
+    return tree
+  with jax.transfer_guard('allow'):
+    return multihost_utils.broadcast_one_to_all(tree)
+
+
+def whole(tree, mesh):
+  """Arrays that the devices of all processes hold together, as NumPy arrays in process 0.
+
+  One array after the other, so that no device holds more than one of them whole.
+
+  Returns:
+    The tree of NumPy arrays in process 0, None in the others.
+  """
+  gather = jax.jit(lambda x: x, out_shardings=sharding.replicated(mesh))
+  def fetch(x):
+    if not x.is_fully_addressable:
+      x = gather(x)
+    return jax.device_get(x) if lead() else None
+
+  fetched = jax.tree.map(fetch, tree)
+  return fetched if lead() else None
+
+
+@contextlib.contextmanager
+def ending_together():
+  """A process that fails in the `with` block ends at once, and then those that wait for it do.
+
+  JAX would have it wait for the others first.
+  """
+  status = 1
+  try:
+    yield
+    status = None
+  except UserError as error:
+    if jax.process_count() > 1:
+      print(f'error: {name()}: {error}', file=sys.stderr)
+      status = 2
+      return
+    raise
+  finally:
+    if status is not None and jax.process_count() > 1:
+      if status == 1:
+        sys.excepthook(*sys.exc_info())
+      sys.stderr.flush()
+      os._exit(status)
+
+
+def _from_all(value):
+  """[processes, ...]: what each process has."""
+  if jax.process_count() == 1:
+    return value[None]
+  with jax.transfer_guard('allow'):
+    return multihost_utils.process_allgather(value)

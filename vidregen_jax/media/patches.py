@@ -1,0 +1,270 @@
+"""A file's soundtrack with a few packets replaced; all others are the file's own.
+
+Packets do not stand alone: neighbours are added up where they overlap, and an Opus packet says how
+it differs from what its decoder knows already. So more is replaced than can be heard to change, and
+at both ends old and new packets meet where nothing has changed. What they decode to is held against
+what is meant; where it differs, a seam is tried a packet farther off.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from vidregen_jax.media import aac, audio, opus
+
+# How far a seam may be from what is meant, of the sound's level there and of full scale.
+_SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
+_COARSE = Fraction(1, 1000)  # seconds: units of time from which packets' places are not read
+_OFF = 2  # of such units, by which a packet may be away from its place
+
+
+@dataclasses.dataclass(frozen=True)
+class Coding:
+  """How a codec's packets hang together; what is not said otherwise is counted in packets.
+
+  Attributes:
+    encoder: FFmpeg's name.
+    samples: in a packet.
+    before, after: around a change, that are replaced too.
+    run_up: before and after what is replaced, for the coder and for the check.
+    checked: behind a seam.
+    tries: by which more may be replaced at either end.
+    options: of the encoder.
+  """
+
+  encoder: str
+  samples: int
+  before: int
+  after: int
+  run_up: int
+  checked: int
+  tries: int = 0
+  options: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patched:
+  """The first soundtrack of a file, with some of its packets replaced.
+
+  Attributes:
+    path: The file.
+    codec: FFmpeg's name of the sound's codec.
+    replaced: New content by pts, in the track's own time base.
+    first, length, rate: Samples from time 0 to the first packet, in each packet, and a second.
+  """
+
+  path: str
+  codec: str
+  replaced: dict[int, bytes]
+  first: int
+  length: int
+  rate: int
+
+  def packets(self, source: av.container.InputContainer, stream,
+              exact: bool = True) -> Iterator[av.Packet]:
+    """All packets, for `stream`; those that are not replaced as they are in `source`.
+
+    Args:
+      source: the file, opened.
+      stream: of the file that is written.
+      exact: whether that can tell samples apart, and shall where the source rounds times.
+    """
+    unit, at = Fraction(1, self.rate), self.first
+    for packet in source.demux(source.streams.audio[0]):
+      if packet.size == 0:
+        continue
+      if packet.pts in self.replaced:
+        new = av.Packet(self.replaced[packet.pts])
+        new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
+        new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
+        for said in packet.iter_sidedata():  # of samples at both ends that are not heard
+          new.set_sidedata(said)
+        packet = new
+      if exact and packet.time_base >= _COARSE:
+        packet.pts, packet.dts, packet.duration = at, at, self.length - _unheard(packet)[1]
+        packet.time_base = unit
+      at += self.length
+      packet.stream = stream
+      yield packet
+
+
+def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | str:
+  """Replaces those packets of a file's AAC or Opus that a change can be heard in.
+
+  Args:
+    path: The file whose first soundtrack `sound` was, before the change.
+    sound: What is meant.
+    changed: (first, last) samples, counted in `sound`.
+
+  Returns:
+    A Patched, or the reason why the whole must be encoded, which reads on after "the soundtrack
+    cannot be patched: ".
+  """
+  container, stream = audio.open_sound(path)
+  with container:
+    context = stream.codec_context
+    codec, head = context.codec.canonical_name, bytes(context.extradata or b'')
+    bit_rate = max(stream.bit_rate or 0, sound.bit_rate)
+    rows = [(packet.pts, _unheard(packet)[0], bytes(packet)[:2])
+            for packet in container.demux(stream) if packet.size]
+    coding = _coding(context, head, [start for *_, start in rows])
+    if isinstance(coding, str):
+      return coding
+    if context.layout.name != aac.LAYOUTS.get(sound.samples.shape[0]):
+      return f'its channels are {context.layout.name}'
+    at = _places(rows, stream.time_base, context.sample_rate, sound, coding.samples)
+  if isinstance(at, str):
+    return at
+  replaced, length = {}, coding.samples
+  pts = dict(zip(at.tolist(), sorted(row[0] for row in rows), strict=True))
+  for begin, end in _reaches(at, changed, round(sound.start * sound.rate), coding):
+    room = (coding.run_up + coding.tries) * length
+    around = at[slice(*np.searchsorted(at, (begin - room, end + room)))].tolist()
+    if (np.diff(around) != length).any():
+      return 'packets are missing in it'
+    old = _packets(path, {pts[place]: place for place in around})
+    if codec == 'opus' and not all(map(opus.is_celt, old.values())):
+      return 'it is coded as speech there'
+    made = _encode(sound, coding, around[0], around[-1] + length, bit_rate, head)
+    if isinstance(made, str):
+      return made
+    seams = (_seam(sound, coding, head, old, made, range(begin, around[0] - 1, -length)),
+             _seam(sound, coding, head, made, old, range(end, around[-1] + length + 1, length)))
+    for seam, meant in zip(seams, (begin, end), strict=True):
+      if seam is None:
+        return f'a seam would be heard at {meant / sound.rate:.2f} s'
+    replaced |= {pts[place]: made[place] for place in range(*seams, length)}
+  return Patched(os.fspath(path), codec, replaced, int(at[0]), length, sound.rate)
+
+
+def _coding(context, head, starts) -> Coding | str:
+  """That of a soundtrack whose packets begin so, or why there is none."""
+  if context.codec.canonical_name == 'opus':
+    lengths = set(map(opus.samples, starts))
+    if len(lengths) != 1 or lengths.isdisjoint(opus.FRAMES):
+      return 'its packets are of unlike lengths'
+    if len(head) < 19 or head[18]:
+      return 'its channels are coded in streams of their own'
+    length, = lengths
+    settled = -(-opus.SETTLES // length)
+    return Coding('libopus', length, before=settled, after=settled, run_up=2 * settled,
+                  checked=settled, tries=settled,
+                  options={'frame_duration': f'{1000 * length / opus.RATE:g}'})
+  if context.name != 'aac' or context.profile != 'LC' or context.frame_size != aac.FRAME:
+    return f'it is {context.name} {context.profile or ""}'.rstrip() + ', not AAC LC or Opus'
+  return Coding('aac', aac.FRAME, before=1, after=0, run_up=4, checked=1)
+
+
+def _unheard(packet) -> tuple[int, int]:
+  """How many samples from a packet on, and up to its end, are not heard, as its container says."""
+  if not packet.has_sidedata('skip_samples'):
+    return 0, 0
+  data = bytes(packet.get_sidedata('skip_samples'))
+  return int.from_bytes(data[:4], 'little'), int.from_bytes(data[4:8], 'little')
+
+
+def _places(rows, base, rate, sound, length) -> np.ndarray | str:
+  """Where each packet begins, in samples from time 0, int64 [N] ascending; or why nobody knows.
+
+  Args:
+    rows: (pts, samples from there on that are not heard, ...) of each packet.
+    base: seconds of a unit of pts.
+    rate: of the decoded sound.
+    sound: what is meant.
+    length: samples of a packet.
+  """
+  if any(row[0] is None for row in rows):
+    return 'some of its packets have no time'
+  pts = np.sort([row[0] for row in rows])
+  if base == Fraction(1, sound.rate):
+    return pts
+  if base < _COARSE or rate != sound.rate:
+    return f'its times are counted in {base} s'
+  at = round(sound.start * sound.rate) - rows[0][1] + length * np.arange(len(pts))
+  if (np.abs(at - pts * float(base * rate)) > _OFF * base * rate).any():
+    return 'its times are not those of its samples'
+  return at
+
+
+def _reaches(at, changed, offset, coding):
+  """(begin, end) of the packets that are to be replaced at least, where those that meet are one."""
+  reaches, length = [], coding.samples
+  for first, last in sorted(changed):
+    before = np.searchsorted(at, first + offset - coding.before * length, 'right') - 1
+    after = np.searchsorted(at, last + offset + coding.after * length)
+    begin = int(at[max(before, 0)])
+    end = int(at[after]) if after < len(at) else int(at[-1]) + length
+    if reaches and begin <= reaches[-1][1] + (1 + 2 * coding.tries) * length:
+      reaches[-1] = (reaches[-1][0], max(end, reaches[-1][1]))
+    else:
+      reaches.append((begin, end))
+  return reaches
+
+
+def _packets(path, places):
+  """Some of a soundtrack's packets by place, given the places by pts."""
+  container, stream = audio.open_sound(path)
+  with container:
+    return {places[packet.pts]: bytes(packet) for packet in container.demux(stream)
+            if packet.size and packet.pts in places}
+
+
+def _encode(sound, coding, begin, end, bit_rate, head):
+  """New packets from `begin` to `end` by place, or why their header is not the old one's."""
+  layout = aac.LAYOUTS[sound.samples.shape[0]]
+  encoder = av.CodecContext.create(coding.encoder, 'w')
+  encoder.sample_rate, encoder.layout = sound.rate, layout
+  encoder.format = 'fltp' if coding.encoder == 'aac' else 'flt'
+  encoder.bit_rate, encoder.time_base = bit_rate, Fraction(1, sound.rate)
+  encoder.options = dict(coding.options)
+  encoder.open()
+  lag = 0
+  if coding.encoder == 'aac':
+    if bytes(encoder.extradata)[:2] != head[:2]:
+      return 'its header is not that of plain AAC LC'
+  else:
+    lag = int.from_bytes(bytes(encoder.extradata)[10:12], 'little')
+  packets, room = [], coding.run_up * coding.samples
+  for at in range(begin - room + lag, end + room + lag, coding.samples):
+    packets += encoder.encode(aac.block_of(sound, at, coding.samples, layout))
+  packets += encoder.encode(None)
+  return {packet.pts: bytes(packet) for packet in packets if begin <= packet.pts < end}
+
+
+def _seam(sound, coding, head, before, behind, places):
+  """The first of some places at which packets may follow others, or None.
+
+  At the first and behind the last packet of all nothing follows.
+  """
+  for place in places[:coding.tries + 1]:
+    if (place - coding.samples not in before or place not in behind
+        or not _is_heard(sound, coding, head, before, behind, place)):
+      return place
+  return None
+
+
+def _is_heard(sound, coding, head, before, behind, seam):
+  """Whether decoded sound is not what is meant where packets of two kinds follow each other."""
+  decoder = av.CodecContext.create('aac' if coding.encoder == 'aac' else 'opus', 'r')
+  decoder.extradata = head
+  length, offset = coding.samples, round(sound.start * sound.rate)
+  level = lambda x: float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+  for at in range(seam - coding.run_up * length, seam + coding.checked * length, length):
+    data = (before if at < seam else behind).get(at)
+    if data is None:
+      continue
+    packet = av.Packet(data)
+    packet.pts = at
+    for frame in decoder.decode(packet):
+      first = frame.pts - offset
+      meant = sound.samples[:, max(first, 0):max(first, 0) + frame.samples]
+      if frame.pts < seam or first < 0 or meant.shape[1] < frame.samples:
+        continue
+      if (level(frame.to_ndarray() - meant)
+          > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE):
+        return True
+  return False

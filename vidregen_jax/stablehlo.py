@@ -1,0 +1,175 @@
+"""A system's functions as StableHLO, which run wherever JAX does and without this package.
+
+  stablehlo/encode.bin       the next 4 crops to normalised latents, as they are and masked
+  stablehlo/decode.bin       the next normalised latents to 4 crops
+  stablehlo/begin.bin        the sampler's state before the first latent frame
+  stablehlo/warm_step.bin    the state after a latent frame that is real
+  stablehlo/sample_step.bin  the state after one that is made, and its 4 crops
+  stablehlo/student_step.bin the same with the student, where there is one
+  run_stablehlo.py           how to use them
+
+One artefact runs on CPUs, GPUs and TPUs, for one video at a time. So what is otherwise left to the
+backend is decided here: convolutions by XLA, float32 in the codec, attention by XLA.
+
+Weights are arguments, by the names in the safetensors files: constants would lie in five artefacts,
+and be folded by every compiler. Arguments and results are flat dicts of arrays, since `jax.export`
+knows no other trees.
+"""
+
+import contextlib
+import dataclasses
+import importlib.util
+import pathlib
+import shutil
+
+import jax
+import jax.export  # jax does not import it by itself
+import jax.numpy as jnp
+import numpy as np
+
+from vidregen_jax import pixels, sample, system, weights
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import compose
+from vidregen_jax.models import codec
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+FOLDER, SCRIPT = 'stablehlo', 'run_stablehlo.py'
+_KEY = 'threefry2x32'  # the same noise whatever JAX's default is, which may change
+
+
+def check():
+  """Raises UserError where `jax.export` lacks what it writes with."""
+  if importlib.util.find_spec('flatbuffers') is None:
+    raise UserError("StableHLO is written with flatbuffers, which is not installed: "
+                    "pip install 'vidregen_jax[export]'")
+
+
+def write(folder, machine, sampler, student_sampler=None):
+  """Writes the artefacts and the script beside a system's weights.
+
+  Args:
+    folder: of the system.
+    machine: system.System.
+    sampler: SamplerConfig of the generator.
+    student_sampler: that of the student; None where there is none.
+  """
+  out = pathlib.Path(folder) / FOLDER
+  out.mkdir()
+  for name, exported in lower(machine, sampler, student_sampler).items():
+    (out / f'{name}.bin').write_bytes(exported.serialize())
+  shutil.copyfile(pathlib.Path(__file__).with_name(SCRIPT), out.parent / SCRIPT)
+
+
+def lower(machine, sampler, student_sampler=None):
+  """The artefacts, jax.export.Exported by name; arguments as of `write`."""
+  models = dataclasses.replace(
+    machine.models,
+    codec=dataclasses.replace(machine.models.codec, conv='native', dtype='float32'),
+    generator=dataclasses.replace(machine.models.generator, attention='xla'))
+  shape = models.generator
+  of = lambda *dims, dtype=jnp.float32: jax.ShapeDtypeStruct((1, *dims), dtype)
+  cells = (shape.cells**2, shape.latent_channels)
+  region = (len(shape.region), shape.latent_channels)
+  heard = (16, shape.audio_layers, shape.audio_channels)
+  crops = of(codec.TIME_FACTOR, *[models.codec.size] * 2, 3, dtype=jnp.uint8)
+  params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), machine.params)
+  weigh = {
+    'codec': weights.join(params.codec, {'latent_mean': params.latent_mean,
+                                         'latent_std': params.latent_std}),
+    'generator': weights.join(params.generator, {
+      f'expected_{name}': x for name, x in vars(params.expectation).items()}),
+  }
+  start = {
+    'references': of(shape.references, *cells), 'reference_valid': of(shape.references, dtype=bool),
+    'anchor': of(*region), 'anchor_context': of(*cells), 'anchor_valid': of(dtype=bool),
+    'audio': of(shape.look_ahead, *heard), 'audio_valid': of(shape.look_ahead, dtype=bool),
+    'audio_durations': of(shape.look_ahead),
+  }
+  inputs = {
+    'context': of(*cells), 'outside': of(*cells), 'duration': of(), 'audio': of(*heard),
+    'audio_valid': of(dtype=bool), 'audio_duration': of(), 'anchor_distance': of(),
+  }
+  hidden = compose.lower_face_mask(models.codec.size, soft=False) > 0
+
+  def encode(given, cache, crops):
+    """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""
+    masked = jnp.where(hidden[:, :, None], np.uint8(pixels.HIDDEN), crops)
+    both = pixels.to_float(jnp.concatenate([crops, masked]))
+    params, known = weights.split(given)
+    (mean, _), cache = codec.encode(models.codec, params, both, cache)
+    made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
+    return cache, {'outside': made[0], 'context': made[1]}
+
+  def decode(given, cache, latents):
+    """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""
+    params, known = weights.split(given)
+    z = latents * known['latent_std'] + known['latent_mean']
+    frames, cache = codec.decode(models.codec, params,
+                                 z.reshape(1, 1, shape.cells, shape.cells, -1), cache)
+    return cache, frames
+
+  def begin(given, seed, start):
+    key = jax.random.key(seed, impl=_KEY)
+    return flat(sample.init_state(models, _params(given), key, **start))
+
+  state = jax.eval_shape(begin, weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
+  whole = jax.eval_shape(lambda given, start: sample.init_state(
+    models, _params(given), jax.random.key(0, impl=_KEY), **start), weigh, start)
+  treedef = jax.tree.structure(whole)
+
+  def step(function, *how):
+    def run(given, state, inputs):
+      before = treedef.unflatten([state[name] for name in _names(whole)])
+      before = dataclasses.replace(before, key=jax.random.wrap_key_data(before.key, impl=_KEY))
+      after, frames = function(models, *how, _params(given), before, sample.Inputs(**inputs))
+      return flat(after), frames
+    return run, (weigh, state, inputs)
+
+  encoder, decoder = (jax.eval_shape(lambda init=init, n=n: init(models.codec, n)) for init, n in (
+    (codec.init_encoder_cache, 2), (codec.init_decoder_cache, 1)))
+  functions = {
+    'encode': (encode, (weigh['codec'], encoder, crops)),
+    'decode': (decode, (weigh['codec'], decoder, of(*cells))),
+    'begin': (begin, (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)),
+    'warm_step': step(sample.warm_step),
+    'sample_step': step(sample.sample_step, sampler),
+  }
+  if student_sampler:
+    functions['student_step'] = step(sample.sample_step, student_sampler)
+  with _without_paths():
+    return {name: jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
+            for name, (function, arguments) in functions.items()}
+
+
+@contextlib.contextmanager
+def _without_paths():
+  """Programs name the lines that they come from; folders of this machine are nobody's business."""
+  settings = {'jax_hlo_source_file_canonicalization_regex': '.*/',
+              'jax_include_full_tracebacks_in_locations': False}
+  before = {name: jax.config.values[name] for name in settings}
+  try:
+    for name, value in settings.items():
+      jax.config.update(name, value)
+    yield
+  finally:
+    for name, value in before.items():
+      jax.config.update(name, value)
+
+
+def _params(given):
+  """sample.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
+  (decoder, known), (maker, guess) = (weights.split(given[part]) for part in given)
+  return sample.Params(decoder, maker, system.expected(guess), known['latent_mean'],
+                       known['latent_std'])
+
+
+def _names(tree):
+  """Names of a tree's leaves, '/'-joined paths, in their order."""
+  paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths]
+
+
+def flat(state):
+  """A SamplerState as a flat dict; its key as numbers."""
+  state = dataclasses.replace(state, key=jax.random.key_data(state.key))
+  return dict(zip(_names(state), jax.tree.leaves(state), strict=True))

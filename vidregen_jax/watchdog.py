@@ -1,0 +1,89 @@
+"""Ends a process whose training stands still, so that whatever started it can start it again.
+
+A hung host is silent, and so are all that wait for it. Python cannot raise in a thread that waits
+for a device, so the process is ended.
+"""
+
+import collections
+import contextlib
+import faulthandler
+import os
+import pathlib
+import socket
+import sys
+import threading
+import time
+
+import jax
+
+from vidregen_jax import hosts
+
+_COMPILING = 6  # times as long is allowed to a step that has to be compiled
+STATUS = 70  # of the process that is ended
+
+
+class Watchdog:
+  """Watches steps as they finish on the devices; a context manager."""
+
+  def __init__(self, seconds, workdir):
+    """Args:
+      seconds: that a step may take; 0 for no watching.
+      workdir: where the stacks go when one takes longer.
+    """
+    self._seconds, self._folder = seconds, pathlib.Path(workdir)
+    self._running = collections.deque()  # (step, an array that is ready when the step is done)
+    self._begun = self._compiled = None
+    self._seen = time.monotonic()  # when something last went on
+    self._paused = self._ended = False
+    self._thread = threading.Thread(target=self._watch, daemon=True)
+
+  def __enter__(self):
+    if self._seconds:
+      self._thread.start()
+    return self
+
+  def __exit__(self, *_):
+    self._ended = True
+
+  def begin(self, step, compiles=False):
+    """A step is about to be given to the devices; `compiles` if it is the first of its program."""
+    self._begun = step
+    if compiles:
+      self._compiled = step
+
+  def given(self, step, measured):
+    """The step's measurements will be ready when it is done."""
+    if self._seconds:
+      self._running.append((step, jax.tree.leaves(measured)[0]))
+
+  @contextlib.contextmanager
+  def paused(self):
+    """What happens in the `with` block, such as a checkpoint, takes the time that it takes."""
+    self._paused = True
+    try:
+      yield
+    finally:
+      self._seen, self._paused = time.monotonic(), False
+
+  def _watch(self):
+    while not self._ended:
+      time.sleep(min(1, self._seconds / 10))
+      while self._running and self._running[0][1].is_ready():
+        self._running.popleft()
+        self._seen = time.monotonic()
+      waited = time.monotonic() - self._seen
+      step = self._running[0][0] if self._running else self._begun
+      allowed = self._seconds * (_COMPILING if step in (None, self._compiled) else 1)
+      if waited > allowed and not self._paused and not self._ended:
+        self._end(step, waited)
+
+  def _end(self, step, waited):
+    stacks = self._folder / f'hang_{socket.gethostname()}_{jax.process_index()}.txt'
+    print(f'\nerror: {hosts.name()}: step {step} has not ended in {waited:.0f} s '
+          f'(--watchdog_seconds={self._seconds:g}): what it was doing is in {stacks}; the same '
+          'command goes on from the last checkpoint', file=sys.stderr, flush=True)
+    try:
+      with stacks.open('w') as file:
+        faulthandler.dump_traceback(file)
+    finally:
+      os._exit(STATUS)
