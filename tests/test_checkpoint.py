@@ -80,6 +80,16 @@ def test_damage_to_any_file_is_seen_and_the_checkpoint_before_is_read(tmp_path, 
   assert seen == {'state', 'note'}
 
 
+def test_a_place_that_is_not_the_one_written_is_damage(tmp_path):
+  save(tmp_path, 1, 2)
+  note = tmp_path / '2/note/data.json'
+  text = note.read_text()
+  note.write_text(text.replace('"batches": 2', '"batches": 7'))
+  assert note.read_text() != text
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.restore(abstract(x=(300,)))[2] == {'batches': 1}
+
+
 def test_where_nothing_can_be_read_nothing_is_begun_anew(tmp_path):
   save(tmp_path, 1, 2)
   for step in (1, 2):
