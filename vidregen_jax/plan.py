@@ -284,6 +284,7 @@ def run():
     # Nothing runs: this machine's own accelerators are left alone, and no one is asked for a TPU.
     jax.config.update('jax_platforms', 'cpu')
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # several may plan at a time
   aim = target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:
