@@ -44,6 +44,9 @@ _LAYERS = flags.DEFINE_integer('audio_layers', 3, 'Whisper states that are kept.
 _WIDTH = flags.DEFINE_integer('audio_width', 512, 'Channels of Whisper states.', lower_bound=1)
 _JSON = flags.DEFINE_string('json', None, "File for all figures, or '-' for stdout alone.")
 
+# So that libtpu asks nobody about a TPU, and bears a second plan beside the first.
+_NO_TPU = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_WORKER_HOSTNAMES': 'localhost',
+           'TPU_ACCELERATOR_TYPE': 'v5litepod-8', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
 _BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
 
 
@@ -281,9 +284,9 @@ def run():
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
   if _TOPOLOGY.value != 'here':
-    # Nothing runs: this machine's own accelerators are left alone, and no one is asked for a TPU.
+    # Nothing runs: this machine's own accelerators are left alone.
     jax.config.update('jax_platforms', 'cpu')
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
+    os.environ.update(_NO_TPU | os.environ)
   aim = target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:
