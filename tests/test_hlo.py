@@ -82,7 +82,7 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
   %scattered = f32[32]{0} reduce-scatter(%gradient), channel_id=9, replica_groups=[1,8]<=[8], dimensions={0}, to_apply=%add, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %begin = (f32[32]{0}, f32[64]{0}) all-gather-start(%scattered), channel_id=11, replica_groups={{0,1},{2,3}}, dimensions={0}
   %end.1 = f32[64]{0} all-gather-done(%begin)
-  %summed = f32[8]{0} fusion(%p), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
+  %summed = f32[8]{0} fusion(%scattered), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %lone = f32[32]{0} all-reduce(%scattered), channel_id=12, replica_groups={{0},{1}}, to_apply=%add
   %sent = f32[128,16]{1,0} collective-permute(%scattered), channel_id=13, source_target_pairs={{0,1},{1,0}}
   ROOT %out = f32[32]{0} add(%sent, %lone)
@@ -92,8 +92,9 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
 
 def test_collectives_are_counted_once_a_turn_with_their_group_and_their_function():
   found = {x.kind + x.type: x for x in hlo.collectives(hlo.parse(PROGRAM))}
+  # Of one device alone, a group says nothing to anyone.
   assert set(found) == {'all-gatherbf16[128,256]', 'reduce-scatterf32[32]', 'all-gatherf32[64]',
-                        'collective-permutef32[128,16]', 'reduce-scatterf32[8]'}  # a group of one says nothing to anyone
+                        'collective-permutef32[128,16]', 'reduce-scatterf32[8]'}
   gather = found['all-gatherbf16[128,256]']
   assert (gather.bytes, gather.group, gather.runs) == (2 * 128 * 256, 4, 6)
   assert (gather.function, gather.backward) == ('generator.Layer.project', False)

@@ -129,7 +129,8 @@ def collectives(module: Module) -> list[Collective]:
       type_ = ', '.join(arrays) if at.opcode == kind else max(arrays, key=size)
       function, backward = _asked(module, at if 'op_name=' in at.rest else outer)
       found.setdefault((kind, channel[1] if channel else at.name), Collective(
-        'reduce-scatter' if scattered else kind, size(type_), _group(at.rest), runs, type_, function, backward))
+        'reduce-scatter' if scattered else kind, size(type_), _group(at.rest), runs, type_,
+        function, backward))
   return [x for x in found.values() if x.group > 1]
 
 
