@@ -23,7 +23,7 @@ from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
-from vidregen_jax import chips, commands, input_pipeline, programs, windows
+from vidregen_jax import batches, chips, commands, input_pipeline, programs, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -70,18 +70,18 @@ def window(record, rng, shape):
   return windows.cut(record, int(rng.integers(last + 1)), shape, rng)
 
 
-def rate(folder, shape, batch, batches, workers):
+def rate(folder, shape, batch, count, workers):
   """Windows a second by the clock, and a second of processor time, of this process and workers."""
   clips = input_pipeline.latent_clips(folder, 'train')
-  data = input_pipeline.batches(clips, functools.partial(window, shape=shape), 0, (0, 1, batch),
-                                lambda x: x, workers)
+  data = batches.Batches(clips, functools.partial(window, shape=shape), 0, batch, range(batch),
+                         lambda x: x, workers)
   next(data)
   start, spent = time.perf_counter(), _processor_time()
-  for _ in range(batches):
+  for _ in range(count):
     next(data)
   seconds = time.perf_counter() - start
   data.close()  # workers' times are known when they have ended
-  return batch * batches / seconds, batch * batches / (_processor_time() - spent)
+  return batch * count / seconds, batch * count / (_processor_time() - spent)
 
 
 def _processor_time():

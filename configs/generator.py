@@ -122,7 +122,7 @@ def _whole(size):
   config.model.aligned = False
   config.model.unroll = False
   config.model.dtype = 'bfloat16'
-  config.model.remat = 'full'
+  config.model.remat = 'kernels'
 
   # The fields of vidregen_jax.sample.SamplerConfig that `regenerate` starts from.
   config.sampler = config_dict.ConfigDict()

@@ -13,14 +13,14 @@ PODS = {
     'v5e-16': dict(fsdp=16, accumulate=16, remat='kernels'),
     'v5e-256': dict(fsdp=16, accumulate=1, remat='kernels'),
     'v5p-128': dict(fsdp=16, accumulate=1, remat='dots'),
-    'v6e-64': dict(fsdp=16, accumulate=4, remat='dots'),
+    'v6e-64': dict(fsdp=8, accumulate=4, remat='dots'),
     'h100-8': dict(fsdp=8, accumulate=16, remat='full', attention='cudnn'),
   },
   ('codec', '512'): {
     'v5e-16': dict(fsdp=16, accumulate=16, remat=True),
     'v5e-256': dict(fsdp=16, accumulate=1, remat=True),
     'v5p-128': dict(fsdp=16, accumulate=1, remat=True),
-    'v6e-64': dict(fsdp=16, accumulate=2, remat=True),
+    'v6e-64': dict(fsdp=8, accumulate=2, remat=True),
     'h100-8': dict(fsdp=8, accumulate=16, remat=True),
   },
 }

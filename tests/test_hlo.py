@@ -30,7 +30,7 @@ StackFrames
 
 %begun (part: bf16[128,64]) -> (bf16[128,64], bf16[128,256]) {
   %part = bf16[128,64]{1,0:T(8,128)(2,1)} parameter(0)
-  %inside.1 = bf16[128,256]{1,0:T(8,128)(2,1)} all-gather(%part), channel_id=7, replica_groups=mesh['axis_0'=2,'axis_1'=4] {'axis_1'}, dimensions={1}, metadata={op_name="jit(step)/jvp()/while/body/dot_general" stack_frame_id=2}
+  %inside.1 = bf16[128,256]{1,0:T(8,128)(2,1)} all-gather(%part), channel_id=7, replica_groups=mesh['axis_0'=2,'axis_1'=4], device_ids=(0,2,1,3,4,6,5,7) {'axis_1'}, dimensions={1}, metadata={op_name="jit(step)/jvp()/while/body/dot_general" stack_frame_id=2}
   ROOT %start = (bf16[128,64]{1,0}, bf16[128,256]{1,0}) custom-call(%inside.1), custom_call_target="AsyncCollectiveStart"
 }
 
@@ -45,6 +45,13 @@ StackFrames
   %zero = s32[] constant(0)
   %slice = f32[1,32,128]{2,1,0} dynamic-slice(%stack, %at, %zero, %zero), dynamic_slice_sizes={1,32,128}
   ROOT %flat = f32[32,128]{1,0} bitcast(%slice)
+}
+
+%all-reduce-scatter.1 (input: f32[32]) -> f32[8] {
+  %input = f32[32]{0} parameter(0)
+  %total = f32[32]{0} all-reduce(%input), channel_id=15, replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
+  %first = s32[] constant(0)
+  ROOT %share = f32[8]{0} dynamic-slice(%total, %first), dynamic_slice_sizes={8}
 }
 
 %condition (c: (s32[], f32[6,32,128], bf16[128,64])) -> pred[] {
@@ -75,6 +82,7 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
   %scattered = f32[32]{0} reduce-scatter(%gradient), channel_id=9, replica_groups=[1,8]<=[8], dimensions={0}, to_apply=%add, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %begin = (f32[32]{0}, f32[64]{0}) all-gather-start(%scattered), channel_id=11, replica_groups={{0,1},{2,3}}, dimensions={0}
   %end.1 = f32[64]{0} all-gather-done(%begin)
+  %summed = f32[8]{0} fusion(%scattered), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %lone = f32[32]{0} all-reduce(%scattered), channel_id=12, replica_groups={{0},{1}}, to_apply=%add
   %sent = f32[128,16]{1,0} collective-permute(%scattered), channel_id=13, source_target_pairs={{0,1},{1,0}}
   ROOT %out = f32[32]{0} add(%sent, %lone)
@@ -84,8 +92,9 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
 
 def test_collectives_are_counted_once_a_turn_with_their_group_and_their_function():
   found = {x.kind + x.type: x for x in hlo.collectives(hlo.parse(PROGRAM))}
+  # Of one device alone, a group says nothing to anyone.
   assert set(found) == {'all-gatherbf16[128,256]', 'reduce-scatterf32[32]', 'all-gatherf32[64]',
-                        'collective-permutef32[128,16]'}  # a group of one says nothing to anyone
+                        'collective-permutef32[128,16]', 'reduce-scatterf32[8]'}
   gather = found['all-gatherbf16[128,256]']
   assert (gather.bytes, gather.group, gather.runs) == (2 * 128 * 256, 4, 6)
   assert (gather.function, gather.backward) == ('generator.Layer.project', False)
@@ -94,13 +103,15 @@ def test_collectives_are_counted_once_a_turn_with_their_group_and_their_function
   assert (scatter.bytes, scatter.group, scatter.backward) == (128, 8, True)
   assert scatter.sent == 7 * 128  # of a whole of 8 parts, all but its own come from others
   assert found['all-gatherf32[64]'].group == 2
+  summed = found['reduce-scatterf32[8]']  # a sum of which each keeps its part
+  assert (summed.group, summed.function, summed.sent) == (4, 'generator.Layer.project', 3 * 32)
 
 
 def test_what_a_collective_carries_is_told_by_its_sides():
   kernels = {(128, 256)}
   told = {x.type: hlo.purpose(x, kernels) for x in hlo.collectives(hlo.parse(PROGRAM))}
   assert told == {'bf16[128,256]': 'weights', 'f32[32]': 'gradients', 'f32[64]': 'activations',
-                  'f32[128,16]': 'weights'}
+                  'f32[128,16]': 'weights', 'f32[8]': 'gradients'}
 
 
 @pytest.mark.parametrize('known', ['', ', backend_config={"known_trip_count":{"n":"5"}}'])

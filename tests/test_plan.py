@@ -16,6 +16,7 @@ import random_weights
 
 from configs import codec as codec_config
 from configs import generator as generator_config
+from configs import student as student_config
 from vidregen_jax import chips, input_pipeline, plan, plan_search, programs, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, perceptual
@@ -33,7 +34,7 @@ def command(*arguments, devices=8):
 
 
 def shapes(tree):
-  return jax.tree.map(lambda x: (np.shape(x), np.dtype(x.dtype)), tree)
+  return jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), tree)
 
 
 def test_a_small_generator_on_eight_devices_that_does_not_fit():
@@ -113,6 +114,30 @@ def test_h100s_that_are_not_here_are_counted():
   assert found['mfu'] * found['flops']['done'] == pytest.approx(found['flops']['needed'])
 
 
+def test_a_student_is_planned_with_its_teacher():
+  config = student_config.get_config('tiny')
+  held = plan.make_program(config, 'train', plan.target('h100:1'), (3, 512)).held
+  teacher = programs.bytes_on_a_device(held['frozen'])
+  assert programs.bytes_on_a_device(held['parameters']) < teacher
+
+
+@pytest.mark.parametrize(('module', 'what'),
+                         [(generator_config, 'sample'), (codec_config, 'codec')])
+def test_streams_are_planned_for_one_device(module, what):
+  config = module.get_config('tiny')
+  if what == 'sample':
+    config.model.layers = 1
+  program = plan.make_program(config, what, plan.target('here'), (3, 512))
+  assert program.mesh.size == 1 and program.seconds >= 0.16
+  needed, done = program.work()
+  assert needed == done > 1e6
+  with jax.set_mesh(program.mesh):
+    state, made = jax.eval_shape(program.step, *program.arguments)
+  # What is carried on to the next step is what came in.
+  assert shapes(state) == shapes(program.held['state'])
+  assert made.shape[-3:] == (64, 64, 3)
+
+
 def test_planned_windows_are_those_that_are_cut():
   shape = windows.WindowShape(3, 2, 2, 4, (2, 3))
   rng = np.random.default_rng(0)
@@ -127,9 +152,10 @@ def test_planned_windows_are_those_that_are_cut():
 
 def test_planned_crops_are_those_that_are_read(tmp_path):
   config = codec_config.get_config('tiny')
-  config.update(dataset=str(fake_talkers.build(tmp_path)), num_frames=8, num_workers=0)
+  config.update(dataset=str(fake_talkers.build(tmp_path)), num_frames=8, num_workers=0,
+                batch_size=2)
   config.model.size = 16
-  data = input_pipeline.codec_batches(config, 'train', 0, (0, 1, 2), lambda x: x)
+  data = input_pipeline.codec_batches(config, 'train', 0, range(2), lambda x: x)
   batch = next(data)
   data.close()
   assert shapes(jax.tree.map(lambda x: x[0], batch)) == shapes(input_pipeline.codec_shapes(8, 16))

@@ -15,6 +15,8 @@ _BITS = {'pred': 8, 's4': 4, 'u4': 4, 's8': 8, 'u8': 8, 's16': 16, 'u16': 16, 'b
 _SMALL = 2**16  # bytes; losses and lengths are less
 _ARRAY = re.compile(r'(\w+)\[([\d,]*)\](\{[^}]*\})?')
 _ON_CHIP = re.compile(r'S\([1-9]\)')  # a memory space other than the main one
+_MESH = re.compile(
+  r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^)]*\))? \{([^}]*)\}')
 _CALLED = re.compile(r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%[\w.-]+)')
 # What moves nothing, or only ends what another instruction began.
 _STILL = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'while',
@@ -115,17 +117,20 @@ def collectives(module: Module) -> list[Collective]:
   """All collectives of a program. One that is taken in steps, beside other work, is one."""
   found = {}
   for name, runs in module.runs.items():
-    for at in _within(module, name):
+    for at, outer in _within(module, name):
       kind = at.opcode.removesuffix('-start')
       if kind not in COLLECTIVES:
         continue
+      scattered = kind == 'all-reduce' and '=%all-reduce-scatter' in outer.rest
       channel = re.search(r'channel_id=(\d+)', at.rest)
-      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(at.type)]
+      made = outer.type if scattered else at.type  # of a sum, each device keeps a part
+      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(made)]
       # The start of an asynchronous one holds its operands too; its result is the last or largest.
       type_ = ', '.join(arrays) if at.opcode == kind else max(arrays, key=size)
-      function, backward = _asked(module, at)
+      function, backward = _asked(module, at if 'op_name=' in at.rest else outer)
       found.setdefault((kind, channel[1] if channel else at.name), Collective(
-        kind, size(type_), _group(at.rest), runs, type_, function, backward))
+        'reduce-scatter' if scattered else kind, size(type_), _group(at.rest), runs, type_,
+        function, backward))
   return [x for x in found.values() if x.group > 1]
 
 
@@ -134,10 +139,11 @@ def purpose(collective: Collective, kernels) -> str:
 
   Args:
     collective: of `collectives`.
-    kernels: set of parameters' sides, ascending, without ones: compilers turn and split kernels.
+    kernels: set of parameters' sides, ascending, without ones: compilers turn kernels, and split
+      their sides.
   """
   sides = sorted(int(n) for n in _ARRAY.search(collective.type)[2].split(',') if n and int(n) > 1)
-  if collective.kind == 'all-gather' and tuple(sides) in kernels:
+  if collective.kind == 'all-gather' and math.prod(sides) in map(math.prod, kernels):
     return 'weights again' if collective.backward else 'weights'
   if collective.kind == 'all-reduce' and collective.bytes < _SMALL:
     return 'sums'
@@ -222,24 +228,27 @@ def _turns(computations, loop):
 
 
 def _within(module, computation):
-  """A computation's instructions, and those that one of them is made of."""
+  """A computation's instructions, and those that one of them is made of, each beside this one."""
   for at in module.computations[computation]:
-    yield at
+    yield at, at
     if at.opcode in ('fusion', 'async-start'):
       for name in at.called('calls'):
-        yield from _within(module, name)
+        yield from ((inner, at) for inner, _ in _within(module, name))
 
 
 def _group(rest):
   """Devices of one group of a collective, in any of the ways that HLO writes them."""
-  if mesh := re.search(r'replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}', rest):
+  # Of a mesh, some axes, with or without the order that devices lie in.
+  if mesh := re.search(_MESH, rest):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", mesh[2]))
   if tiled := re.search(r'replica_groups=\[(\d+),(\d+)\]', rest):
     return int(tiled[2])
   if listed := re.search(r'replica_groups=\{\{([\d,]*)\}', rest):
     return len(listed[1].split(','))
-  return 2 if 'source_target_pairs=' in rest else 1
+  if 'source_target_pairs=' in rest:
+    return 2
+  raise ValueError(f'a way to write groups of devices that is not known here: {rest[:120]}')
 
 
 def _asked(module, at):

@@ -44,6 +44,9 @@ _LAYERS = flags.DEFINE_integer('audio_layers', 3, 'Whisper states that are kept.
 _WIDTH = flags.DEFINE_integer('audio_width', 512, 'Channels of Whisper states.', lower_bound=1)
 _JSON = flags.DEFINE_string('json', None, "File for all figures, or '-' for stdout alone.")
 
+# So that libtpu asks nobody about a TPU, and bears a second plan beside the first.
+_NO_TPU = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_WORKER_HOSTNAMES': 'localhost',
+           'TPU_ACCELERATOR_TYPE': 'v5litepod-8', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
 _BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
 
 
@@ -231,18 +234,18 @@ def _seconds(found, aim):
 def describe(found, config) -> str:
   """The figures as lines of text."""
   memory, seconds, flop = found['memory'], found['seconds'], found['flops']
-  gb = lambda x: 'unknown' if x is None else f'{x / 1e9:.2f} GB'
+  gb = lambda x: 'unknown' if x is None else f'{x / 1e9:.3f} GB'
   layout = ' x '.join(f'{name} {n}' for name, n in found['mesh'].items())
-  lines = [f'{found["chips"]} chips ({layout}), {found["examples"]} clips a step, accumulate '
+  lines = [f'{found["chips"]} chips ({layout}), {found["examples"]} examples a step, accumulate '
            f'{config.accumulate}, remat {config.model.remat}; compiled in '
            f'{found["compile_seconds"]:.0f} s', '', 'memory of a chip']
   lines += [f'  {kind:14}{gb(n):>10}' for kind, n in memory['held'].items()]
   lines += [f'  {kind:14}{gb(memory[kind]):>10}' for kind in ('temporaries', 'results', 'code')]
   fits = {True: 'fits', False: 'DOES NOT FIT', None: 'whether it fits is unknown'}[memory['fits']]
   lines += [f'  {"total":14}{gb(memory["total"]):>10} of {gb(memory["of"])}: {fits}', '',
-            f'work of a step: {flop["needed"] / 1e12:.2f} TFLOP needed, '
-            f'{flop["done"] / 1e12:.2f} done (repeated work and kernels\' padding in)']
-  if found['collectives'] is not None:
+            f'work of a step: {flop["needed"] / 1e12:,.3f} TFLOP needed, '
+            f'{flop["done"] / 1e12:,.3f} done (repeated work and kernels\' padding in)']
+  if found['collectives'] and found['chips'] > 1:
     lines += ['', 'between chips                                     each in   runs       MB  '
               'carries, for']
     lines += [f'  {row["kind"]:20}{"/".join(row["types"]):>12}{row["group"]:>21}{row["runs"]:>7}'
@@ -251,17 +254,17 @@ def describe(found, config) -> str:
     small = [row['bytes'] for row in found['collectives'] if row['bytes'] <= 1e5]
     lines.append(f'  and {len(small)} kinds of less than .1 MB, {sum(small) / 1e6:.2f} MB')
   if seconds['step']:
-    parts = ', '.join(f'{part} {seconds[part] * 1e3:.1f}' for part in (
+    parts = ', '.join(f'{part} {seconds[part] * 1e3:.2f}' for part in (
       'compute', 'memory', 'network') if seconds[part] is not None)
-    lines += ['', f'a step takes at least {seconds["step"] * 1e3:.1f} ms ({parts}): '
+    lines += ['', f'a step takes at least {seconds["step"] * 1e3:.2f} ms ({parts}): '
               f'{seconds["binds"]} binds',
               f'MFU at most {found["mfu"]:.1%}, with repeated work {found["hfu"]:.1%}; '
-              f'{found["examples_a_second"]:.1f} clips a second']
+              f'{found["examples_a_second"]:.1f} examples a second']
     if 'times_real_time' in found:
       lines.append(f'{found["times_real_time"]:.1f} times real time')
   if 'epoch' in found:
     dollars = found['epoch']['dollars']
-    lines.append(f'an epoch of {found["epoch"]["clips"]:,} clips: '
+    lines.append(f'an epoch of {found["epoch"]["clips"]:,} examples: '
                  f'{found["epoch"]["chip_hours"]:.2f} chip-hours'
                  + (f', ${dollars:,.2f}' if dollars is not None else ''))
   return '\n'.join(lines)
@@ -281,10 +284,9 @@ def run():
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
   if _TOPOLOGY.value != 'here':
-    # Nothing runs: this machine's own accelerators are left alone, and no one is asked for a TPU.
+    # Nothing runs: this machine's own accelerators are left alone.
     jax.config.update('jax_platforms', 'cpu')
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
-    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')  # several may plan at a time
+    os.environ.update(_NO_TPU | os.environ)
   aim = target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:

@@ -40,7 +40,7 @@ def make_mesh(fsdp=1, tensor=1, devices=None):
     devices: list of devices; default all of this run's.
 
   Raises:
-    UserError: the device count is not divisible by fsdp * tensor.
+    UserError: the device count is not divisible by fsdp * tensor, or a slice is wired otherwise.
   """
   count = jax.device_count() if devices is None else len(devices)
   if count % (fsdp * tensor):
@@ -50,7 +50,13 @@ def make_mesh(fsdp=1, tensor=1, devices=None):
     )
   shape = (count // (fsdp * tensor), fsdp, tensor)
   axis_types = (jax.sharding.AxisType.Auto,) * 3
-  return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
+  try:
+    return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
+  except NotImplementedError as error:  # each axis is to lie along whole sides of a slice
+    raise UserError(
+      f'data {shape[0]} x fsdp {fsdp} x tensor {tensor} does not lie along the sides of this '
+      'slice: choose config.fsdp and config.tensor that are products of some of its sides'
+    ) from error
 
 
 def replicated(mesh):
