@@ -29,7 +29,7 @@ _SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
 
 _STEPS, _EVERY = 60, 5  # steps of a run, and between checkpoints
 _SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
-_LATE = 1.1  # the last moment to kill at, in durations of the run that is left alone
+_LATE = 1.1  # the last moment to kill at, in durations of the last process that came to its end
 
 
 def note_batches(workdir):
@@ -67,15 +67,15 @@ def kills(count, seed):
     begin = lambda workdir: server.start(dataset, workdir, patch='bench.kills:note_batches',
                                          **_SETTINGS)[0]
     alone = folder / 'alone'
-    start = time.monotonic()
+    began = time.monotonic()
     assert begin(alone).wait(600) == 0, (alone / 'stderr_0').read_text()
-    whole = time.monotonic() - start
+    lasts = time.monotonic() - began
 
     seen['runs'] = 1
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
-      process = begin(workdir)
-      deadline = time.monotonic() + rng.uniform(0, _LATE * whole)
+      process, began = begin(workdir), time.monotonic()
+      deadline = began + rng.uniform(0, _LATE * lasts)
       while (status := process.status()) is None and time.monotonic() < deadline:
         time.sleep(0.01)
       if status is None:
@@ -91,9 +91,11 @@ def kills(count, seed):
       elif status == 0:
         differences += _compare(workdir, alone)
         seen['runs'] += 1
+        lasts = time.monotonic() - began
       else:
         differences.append(f'{workdir.name}: ended with status {status}: {said}')
         break
+      print(f'{dict(seen)}, {len(differences)} differences', file=sys.stderr)
     for workdir in folder.glob('run_*'):
       seen['batches drawn'] += len(_lines(workdir / 'batches.jsonl'))
       if not (workdir / 'export').exists():
@@ -139,7 +141,11 @@ def _untimed(line):
 
 
 def _lines(path):
-  return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  """What a file of JSON lines says, without the times that things took."""
+  if not path.exists():
+    return []
+  return [{name: x for name, x in json.loads(line).items() if 'seconds' not in name}
+          for line in path.read_text().splitlines()]
 
 
 def run():
