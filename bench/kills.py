@@ -121,9 +121,9 @@ def _compare(workdir, alone):
   found = []
   for name, key in (('batches.jsonl', lambda x: (x['seed'], x['batch'])),
                     ('metrics.jsonl', lambda x: (x['step'], *sorted(x)))):
-    truth, lines = ([_untimed(line) for line in _lines(x / name)] for x in (alone, workdir))
-    truth, had = ({key(line): line for line in x} for x in (truth, lines))
-    for line in lines:
+    truth = {key(line): line for line in _lines(alone / name)}
+    had = {key(line): line for line in _lines(workdir / name)}
+    for line in _lines(workdir / name):
       if line != truth.get(key(line)):
         found.append(f'{workdir.name}: {name}: {line} is {truth.get(key(line))} in the other')
     if (workdir / 'export').exists() and had.keys() != truth.keys():
@@ -133,11 +133,6 @@ def _compare(workdir, alone):
     if digests[0] != digests[1]:
       found.append(f'{workdir.name}: another export')
   return found
-
-
-def _untimed(line):
-  """What was measured, without the seconds that it took."""
-  return {name: value for name, value in line.items() if '/seconds_' not in name}
 
 
 def _lines(path):
