@@ -27,7 +27,7 @@ from vidregen_jax import commands, report, sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, teacher_forcing
 
-_SIZE = flags.DEFINE_enum('size', 'base', tuple(sizes.GENERATORS), 'Of configs/generator.py.')
+_SIZE = flags.DEFINE_enum('size', 'base', sizes.GENERATORS, 'Of configs/generator.py.')
 _IMPLEMENTATIONS = flags.DEFINE_list('implementations', ['xla'], 'Of attention, compared in turn.')
 _LAYERS = flags.DEFINE_integer('layers', 2, 'Of the generator; 0 for all.', lower_bound=0)
 _FRAMES = flags.DEFINE_integer('frames', 0, 'Latent frames; 0 as in training.', lower_bound=0)

@@ -14,14 +14,13 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import commands, expectation, pixels, sample, train_codec
+from vidregen_jax import commands, expectation, programs, sample, train_codec
 from vidregen_jax.models import codec, generator
 
 SIZES = ('tiny', 'talkers', '256', '512')
-# Sizes of the generator, and the codec that each works on.
-GENERATORS = {'tiny': 'tiny', 'talkers': 'talkers', 'base': '256', 'large': '256', 'xl': '512'}
+GENERATORS = ('tiny', 'talkers', 'base', 'large', 'xl')
 _LATENT_FRAMES = 4
-_AUDIO = {'audio_layers': 3, 'audio_channels': 512}  # what the configs keep of Whisper base
+_AUDIO = (3, 512)  # layers and channels that the configs keep of Whisper base
 _LATENTS_A_SECOND = 25 / codec.TIME_FACTOR
 
 
@@ -56,12 +55,7 @@ def describe(model):
 
 def generator_model(size):
   """The GeneratorConfig of a size, and its codec's."""
-  config = generator_config.get_config(size)
-  packed = train_codec.model_config(codec_config.get_config(GENERATORS[size]))
-  region = pixels.region(packed.size, packed.cells, config.region_grow)
-  return generator.GeneratorConfig(
-    cells=packed.cells, latent_channels=packed.latent_channels, region=region, **_AUDIO,
-    **config.model), packed
+  return programs.generator_models(generator_config.get_config(size), _AUDIO)
 
 
 def describe_generator(model, packed, sampler):

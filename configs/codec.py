@@ -22,6 +22,8 @@ decoder alone with the discriminators.
 
 from ml_collections import config_dict
 
+from configs import pods
+
 _BUNDLED = 'build it with `python -m data.talkers.talkers --size {size} --data_dir out`'
 _FOOTAGE = (
   'it is made from your own consented footage; with the bundled clips alone use '
@@ -33,7 +35,8 @@ def get_config(size='512'):
   """A training.
 
   Args:
-    size: 'tiny', 'talkers', '256' or '512'; the last two also with '-low', '-high' or '-decoder'.
+    size: 'tiny', 'talkers', '256' or '512'; the last two also with '-low', '-high' or '-decoder',
+      and 512 with a pod of configs/pods.py, as in '512-v5e-256'.
 
   Returns:
     ConfigDict of plain values.
@@ -42,6 +45,8 @@ def get_config(size='512'):
   config = _whole(size)
   if not dash:
     return config
+  if '-' in stage:
+    return pods.lay_out(config, stage)
   if size not in ('256', '512') or stage not in ('low', 'high', 'decoder'):
     raise ValueError(f"there is no stage {stage!r} of size {size!r}: '256' and '512' have 'low', "
                      "'high' and 'decoder'")

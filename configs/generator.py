@@ -16,6 +16,8 @@ xl        your own footage, 512 px     a pod, `--multihost`   not measured
 
 from ml_collections import config_dict
 
+from configs import pods
+
 _HELP = (
   'encode it with `python -m vidregen_jax.encode_latents --codec={codec} --dataset=DATASET '
   '--out={out}`'
@@ -24,7 +26,21 @@ _SMALL = '; with the bundled clips alone use --config=configs/generator.py:tiny'
 
 
 def get_config(size='large'):
-  """Args: size: 'tiny', 'talkers', 'base', 'large' or 'xl'. Returns: ConfigDict of plain values."""
+  """A training.
+
+  Args:
+    size: 'tiny', 'talkers', 'base', 'large' or 'xl'; with a pod of configs/pods.py behind it, as in
+      'large-v5e-256', laid out for that.
+
+  Returns:
+    ConfigDict of plain values.
+  """
+  size, dash, pod = size.partition('-')
+  config = _whole(size)
+  return pods.lay_out(config, pod) if dash else config
+
+
+def _whole(size):
   config = config_dict.ConfigDict()
   config.stage = 'generator'
   config.size = size
@@ -32,6 +48,7 @@ def get_config(size='large'):
 
   # Data: latents, and the codec that made them. num_frames counts latent frames.
   config.codec = 'out/codec_256/export'
+  config.codec_config = 'configs/codec.py:256'  # what it was trained with: `plan` has no export
   config.dataset = 'out/latents/256'
   config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
   config.num_workers = 8
@@ -39,6 +56,7 @@ def get_config(size='large'):
   config.batch_size = 512
   config.num_frames = 12
   config.teacher = ''  # of a student, see configs/student.py
+  config.teacher_config = ''  # what it was trained with
   config.copies = 1  # noise draws that share one pass over a clip's conditioning
   config.reference_distance = 16  # video frames
   config.region_grow = 1  # cells around the mask that are made anew too
@@ -104,7 +122,7 @@ def get_config(size='large'):
   config.model.aligned = False
   config.model.unroll = False
   config.model.dtype = 'bfloat16'
-  config.model.remat = 'full'
+  config.model.remat = 'kernels'
 
   # The fields of vidregen_jax.sample.SamplerConfig that `regenerate` starts from.
   config.sampler = config_dict.ConfigDict()
@@ -122,6 +140,7 @@ def get_config(size='large'):
 
   if size == 'xl':
     config.codec = 'out/codec_512/export'
+    config.codec_config = 'configs/codec.py:512'
     config.dataset = 'out/latents/512'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
     config.model.width = 1152
@@ -164,6 +183,7 @@ def get_config(size='large'):
 
   if size == 'talkers':
     config.codec = 'out/codec_talkers/export'
+    config.codec_config = 'configs/codec.py:talkers'
     config.dataset = 'out/latents/96'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
     config.model.width = 192
@@ -178,6 +198,7 @@ def get_config(size='large'):
 
   if size == 'tiny':
     config.codec = 'out/codec/export'
+    config.codec_config = 'configs/codec.py:tiny'
     config.dataset = 'out/latents/64'
     config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
     config.model.width = 128

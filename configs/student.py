@@ -15,6 +15,7 @@ def get_config(size='large'):
   config = generator.get_config(size)
   config.stage = 'student'
   config.teacher = 'out/generator/export'
+  config.teacher_config = f'configs/generator.py:{size}'
 
   # Hidden streams are the teacher's matter: the student sees what it will see, and is never guided.
   config.drop_history = 0.2

@@ -99,7 +99,8 @@ def available(monkeypatch):
     assert implementation == 'cudnn'
     return asked(*arrays, implementation='xla', **options)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', answer)
-  monkeypatch.setattr(kernels, '_BLOCK', 128)  # more than one block of keys, some of them skipped
+  # More than one block of queries and of keys, some of them skipped, and no squares.
+  monkeypatch.setattr(kernels, '_BLOCKS', ((256, 128),))
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])

@@ -13,7 +13,8 @@ import pytest
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import commands, train_codec
+from configs import pods
+from vidregen_jax import commands, sharding, train_codec
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -120,3 +121,24 @@ def test_status_of_a_program(raised, status, line, monkeypatch, capsys):
     commands.run(main, 'go on')
   assert info.value.code == status
   assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(('stage', 'size', 'pod'), [
+  (stage, size, pod) for (stage, size), known in pods.PODS.items() for pod in known])
+def test_every_pod_shares_out_its_batch(stage, size, pod):
+  config = {'codec': codec_config, 'generator': generator_config}[stage].get_config(f'{size}-{pod}')
+  count = int(pod.partition('-')[2])
+  mesh = jax.sharding.AbstractMesh(
+    (count // config.fsdp // config.tensor, config.fsdp, config.tensor), ('data', 'fsdp', 'tensor'))
+  assert mesh.size == count
+  axis = 'crops' if stage == 'codec' else 'batch'
+  whole = {'codec': codec_config, 'generator': generator_config}[stage].get_config(size)
+  sharding.check_batch(config.batch_size, mesh, config.accumulate, axis)
+  assert config.batch_size == whole.batch_size  # a pod changes how, not what, is trained
+
+
+def test_a_pod_that_is_not_known_is_refused():
+  with pytest.raises(ValueError, match="no pod 'v4-8' for size 'large': choose v5e-16"):
+    generator_config.get_config('large-v4-8')
+  with pytest.raises(ValueError, match="no pod 'v5e-16' for size 'tiny'"):
+    generator_config.get_config('tiny-v5e-16')

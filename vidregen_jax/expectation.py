@@ -68,6 +68,19 @@ def none(region) -> Expectation:
                      np.ones(len(region), np.float32), np.asarray(region, np.int32))
 
 
+def shapes(region, cells, channels) -> Expectation:
+  """The guess of an aligned model, as shapes and types.
+
+  Args:
+    region: flat cells of the lower face.
+    cells: latent cells a side; channels: of a cell.
+  """
+  f32 = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)
+  made = len(region) * channels
+  return Expectation(f32(cells**2 * channels, made), f32(made), f32(len(region)),
+                     jax.ShapeDtypeStruct((len(region),), np.int32))
+
+
 def mean_reference(references, valid):
   """The mean of the valid stills: [B, R, H*W, C] and bool [B, R] to [B, H*W, C]; zero for none."""
   weight = valid[..., None, None].astype(jnp.float32)

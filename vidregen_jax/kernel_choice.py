@@ -13,6 +13,9 @@ _SAME = 0.03
 _NEEDS = {'splash': 'tpu', 'cudnn': 'gpu'}
 
 
+_WAY_OUT = 'use --config.attention=xla'
+
+
 def choose(name, model, tensor) -> str:
   """The implementation of attention that a training uses.
 
@@ -27,29 +30,38 @@ def choose(name, model, tensor) -> str:
   Raises:
     UserError: there is no such implementation, it does not run here, or it does not agree.
   """
-  way_out = 'use --config.attention=xla'
-  if name not in ('auto', *attention.IMPLEMENTATIONS):
-    raise UserError(f'config.attention {name!r} does not exist: use auto, '
-                    f'{", ".join(attention.IMPLEMENTATIONS)}')
   here = jax.default_backend()
-  if name == 'auto':
-    name = 'splash' if here == 'tpu' else 'xla'
+  name = named(name, model, tensor, here)
   if name == 'xla':
     return name
-  if _NEEDS.get(name, here) != here:
-    raise UserError(f'config.attention {name} is for a {_NEEDS[name]} and this is a {here}: '
-                    f'{way_out}')
-  if model.heads % tensor:
-    raise UserError(f'{model.heads} heads cannot be split over config.tensor {tensor} devices: '
-                    f'choose a divisor, or {way_out}')
   try:
     off = difference(name, model.width // model.heads, model.dtype)
   except (NotImplementedError, RuntimeError) as error:  # what kernels raise for what they cannot do
     raise UserError(f'config.attention {name} does not run here '
-                    f'({str(error).splitlines()[0]}): {way_out}') from error
+                    f'({str(error).splitlines()[0]}): {_WAY_OUT}') from error
   if not off <= _SAME:
     raise UserError(f'config.attention {name} is off by {off:.3f} of the largest number on this '
-                    f'{here}, more than rounding can be: {way_out}')
+                    f'{here}, more than rounding can be: {_WAY_OUT}')
+  return name
+
+
+def named(name, model, tensor, backend) -> str:
+  """The implementation that `choose` tries on a backend, 'cpu', 'gpu' or 'tpu'.
+
+  Raises:
+    UserError: there is no such implementation, or not for this backend and these heads.
+  """
+  if name not in ('auto', *attention.IMPLEMENTATIONS):
+    raise UserError(f'config.attention {name!r} does not exist: use auto, '
+                    f'{", ".join(attention.IMPLEMENTATIONS)}')
+  if name == 'auto':
+    name = 'splash' if backend == 'tpu' else 'xla'
+  if _NEEDS.get(name, backend) != backend:
+    raise UserError(f'config.attention {name} is for a {_NEEDS[name]} and this is a {backend}: '
+                    f'{_WAY_OUT}')
+  if name != 'xla' and model.heads % tensor:
+    raise UserError(f'{model.heads} heads cannot be split over config.tensor {tensor} devices: '
+                    f'choose a divisor, or {_WAY_OUT}')
   return name
 
 

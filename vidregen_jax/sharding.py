@@ -11,6 +11,7 @@ The mesh axes are Auto: the compiler places the collectives. Models name the axe
 and of what flows between their blocks (`constrain`); they never see the mesh.
 """
 
+import functools
 import math
 
 import jax
@@ -39,7 +40,7 @@ def make_mesh(fsdp=1, tensor=1, devices=None):
     devices: list of devices; default all of this run's.
 
   Raises:
-    UserError: the device count is not divisible by fsdp * tensor.
+    UserError: the device count is not divisible by fsdp * tensor, or a slice is wired otherwise.
   """
   count = jax.device_count() if devices is None else len(devices)
   if count % (fsdp * tensor):
@@ -49,7 +50,13 @@ def make_mesh(fsdp=1, tensor=1, devices=None):
     )
   shape = (count // (fsdp * tensor), fsdp, tensor)
   axis_types = (jax.sharding.AxisType.Auto,) * 3
-  return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
+  try:
+    return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
+  except NotImplementedError as error:  # each axis is to lie along whole sides of a slice
+    raise UserError(
+      f'data {shape[0]} x fsdp {fsdp} x tensor {tensor} does not lie along the sides of this '
+      'slice: choose config.fsdp and config.tensor that are products of some of its sides'
+    ) from error
 
 
 def replicated(mesh):
@@ -73,6 +80,32 @@ def constrain(x, *axes):
     return x
   return jax.lax.with_sharding_constraint(
     x, jax.P(*(None if name is None else RULES[name] for name in axes)))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def gathered(kernel, axes):
+  """A kernel, whole on every device, in the type that it has here; its gradients are shared out.
+
+  Left to itself the compiler may gather activations instead, or multiply by a part of the kernel
+  and gather the products.
+
+  Args:
+    kernel: array, cast to the type it is used in: float32 takes twice as long to gather.
+    axes: a name of RULES or None for each of its axes, as it is stored.
+  """
+  return constrain(kernel, *(None,) * kernel.ndim)
+
+
+gathered.defvjp(lambda kernel, axes: (gathered(kernel, axes), None),
+                lambda axes, _, gradient: (_shared_out(gradient, axes),))
+
+
+def _shared_out(x, axes):
+  """`x`, split as a kernel of these axes is stored."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return x
+  return jax.lax.with_sharding_constraint(x, _spec(axes, x.shape, mesh))
 
 
 def attention(run):
@@ -164,9 +197,7 @@ def place(tree, mesh, axes):
     for start in range(len(names)):
       found = axes.get(names[start:])
       if found is not None and len(found) == len(x.shape):
-        return jax.NamedSharding(mesh, jax.P(*(
-          name and _divisors(RULES[name], size, mesh)
-          for name, size in zip(found, x.shape, strict=True))))
+        return jax.NamedSharding(mesh, _spec(found, x.shape, mesh))
     return replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(leaf, tree)
@@ -175,6 +206,12 @@ def place(tree, mesh, axes):
 def _name(entry):
   """An entry of a path as the name that it has in a parameter's path."""
   return entry.key if isinstance(entry, jax.tree_util.DictKey) else None
+
+
+def _spec(axes, shape, mesh):
+  """How a kernel is split: each named axis over as many devices as divide it."""
+  return jax.P(*(name and _divisors(RULES[name], size, mesh)
+                 for name, size in zip(axes, shape, strict=True)))
 
 
 def _divisors(over, size, mesh):

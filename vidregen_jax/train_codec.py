@@ -227,8 +227,12 @@ def check_counts(config, model):
                     'need more than that')
 
 
-def make_objective(config, model):
+def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load):
   """What a training config asks for, and the frozen networks that it takes.
+
+  Args:
+    config: of a training; model: its CodecConfig.
+    vgg16, taught_by: what gives the networks, or `shapes` of the same modules.
 
   Returns:
     (codec_objective.Objective, dict of parameters).
@@ -245,9 +249,9 @@ def make_objective(config, model):
       '--config.align_weight=0'
     )
   if config.perceptual_weight:
-    frozen['vgg16'] = perceptual.load(config.perceptual)
+    frozen['vgg16'] = vgg16(config.perceptual)
   if config.align_weight:
-    taught, frozen['teacher'] = teacher.load(config.teacher or config.perceptual, model.cells)
+    taught, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
   made = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(

@@ -4,7 +4,9 @@
 """
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 
 from vidregen_jax.errors import UserError
@@ -86,6 +88,31 @@ def cut(record, start, shape, rng):
     'mouth_box': record['mouth_box'][start:stop],
     'lip_gap': record['lip_gap'][start * factor:stop * factor],
   }
+
+
+def shapes(shape, cells, channels, audio_layers, audio_channels):
+  """What `cut` returns, as shapes and types: what a step is planned with where there are no data.
+
+  Args:
+    shape: WindowShape.
+    cells: latent cells a side; channels: of a cell.
+    audio_layers, audio_channels: of Whisper states.
+  """
+  heard, flat, region = shape.frames + shape.look_ahead, cells**2, len(shape.region)
+  f16, f32, flag = (functools.partial(_shape, dtype) for dtype in (np.float16, np.float32, bool))
+  return {
+    'target': f16(shape.frames, flat, channels), 'context': f16(shape.frames, flat, channels),
+    'audio': f16(heard, whisper.WINDOW_SAMPLES, audio_layers, audio_channels),
+    'audio_valid': flag(heard),
+    'durations': f32(heard), 'references': f16(shape.references, flat, channels),
+    'reference_valid': flag(shape.references), 'anchor': f16(region, channels),
+    'anchor_context': f16(flat, channels), 'anchor_valid': flag(), 'anchor_distance': f32(),
+    'mouth_box': f32(shape.frames, 4), 'lip_gap': f32(shape.frames * codec.TIME_FACTOR),
+  }
+
+
+def _shape(dtype, *shape):
+  return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def draw(clips, shape, count):

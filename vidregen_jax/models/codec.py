@@ -171,7 +171,7 @@ class CellMaps(nnx.Module):
     self.scale = config.patch_values**-0.5
 
   def __call__(self, x):
-    kernel = (self.kernel[...] * self.scale).astype(x.dtype)
+    kernel = layers.whole(self.kernel, x.dtype) * self.scale
     return jnp.einsum('BTHWC,HWCD->BTHWD', x, kernel) + self.bias[...].astype(x.dtype)
 
 

@@ -5,6 +5,8 @@ is a teacher: the codec's latents are aligned to its patch tokens.
 """
 
 import dataclasses
+import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from vidregen_jax.models import pretrained
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 _EPS = 1e-6
+_KNOWN = {'small': (384, 12), 'base': (768, 12), 'large': (1024, 24)}  # width, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,27 @@ def load(source):
   tensors = pretrained.read_tensors(folder, 'DINOv2', lambda name: name.removeprefix('dinov2.'))
   return config, _arrange(config, pretrained.Tensors(
     tensors, folder, 'the encoder that its config.json describes'))
+
+
+def shapes(source):
+  """What `load` returns, with shapes and types instead of arrays.
+
+  Args:
+    source: a folder with config.json, or the hub id of a model that is known here.
+
+  Raises:
+    UserError: it is neither.
+  """
+  if pathlib.Path(source).is_dir():
+    config = _read_config(pathlib.Path(source))
+  elif known := re.fullmatch(r'facebook/dinov2-(with-registers-)?(small|base|large)', source):
+    width, layers = _KNOWN[known[2]]
+    config = Dinov2Config(width, layers, width // 64, 4 * width, 14, 37, 4 if known[1] else 0)
+  else:
+    raise errors.UserError(f'the shape of the teacher {source!r} is not known here: give its '
+                           "folder, or 'facebook/dinov2-base'")
+  return config, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+                              _arrange(config, pretrained.Absent()))
 
 
 def _read_config(folder):

@@ -64,7 +64,7 @@ class _Conv(nnx.Module):
 
   def __call__(self, x):
     y = lax.conv_general_dilated(
-        x, self.kernel[...].astype(x.dtype), (self.stride,) * 2, 'SAME',
+        x, layers.whole(self.kernel, x.dtype), (self.stride,) * 2, 'SAME',
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
     return y + self.bias[...].astype(y.dtype)
 

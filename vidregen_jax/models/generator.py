@@ -22,17 +22,21 @@ from flax import nnx
 
 from vidregen_jax import masks, sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, layers
+from vidregen_jax.models import attention, kernels, layers
 
 AUDIO_TOKENS = 4  # a latent frame's audio
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
+_KERNELS = jax.checkpoint_policies.save_only_these_names(kernels.SAVED)
+
 # What a layer keeps of its forward pass for the backward one; the rest is worked out again.
 _REMAT = {
   'none': None,  # all of it
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # products with weights
+  'dots': jax.checkpoint_policies.save_from_both_policies(  # also products with weights
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _KERNELS),
+  'kernels': _KERNELS,  # what a kernel attended to: of a layer's work, the dearest to repeat
   'full': jax.checkpoint_policies.nothing_saveable,  # what it was given
 }
 

@@ -12,6 +12,7 @@ So all gradients are the kernel's own, and a head of 128 channels becomes one of
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,12 @@ import numpy as np
 
 from vidregen_jax import sharding
 
+SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
 _HIDDEN = -1e9  # its exponential is 0
 _LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
-_BLOCK = 512  # tokens a side of the blocks that splash works on, or skips
+# Tokens of the blocks that splash works on, or skips: queries by keys. Fewer queries, and reading
+# keys takes longer than multiplying them.
+_BLOCKS = ((384, 256), (512, 256), (384, 384), (384, 512), (512, 512))
 _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 
@@ -38,17 +42,24 @@ def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
 
   keys = [_widen(spread(static[0]), timed=False), _widen(spread(timed[0]), timed=True)]
   values = [spread(static[1]), spread(timed[1])]
-  rule = np.repeat(rule, cells, 0)
+  rule = of_tokens(rule, cells, own is not None)
   if own is not None:
     own_keys, own_values = (x.reshape(batch, copies, -1, heads, size) for x in own)
     keys.append(_widen(own_keys, timed=False))
     values.append(own_values)
-    rule = np.concatenate([rule, np.kron(np.eye(frames), np.ones((cells, cells))) > 0], 1)
     shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
   run = sharding.attention(functools.partial(_KERNELS[kernel], rule))
   out = run(q, jnp.concatenate(keys, 2), jnp.concatenate(values, 2), shown, sink)
   return out.reshape(batch, copies, frames, cells, heads, size)
+
+
+def of_tokens(rule, cells, own):
+  """A rule of frames [T, L] as one of their tokens [T M, L], or [T M, L + T M] with own keys."""
+  spread = np.repeat(rule, cells, 0)
+  if not own:
+    return spread
+  return np.concatenate([spread, np.kron(np.eye(len(rule)), np.ones((cells, cells))) > 0], 1)
 
 
 def _widen(k, timed):
@@ -90,18 +101,66 @@ def _pad_rule(rule, queries, keys):
 # shown bool [B, K, L]; sink [N] or None. They return [B, K, Q, N, D of v].
 
 
+def blocks(rule):
+  """Sides (queries, keys) of splash's blocks, of which those that see a key hold fewest pairs."""
+  def fitting(pair):
+    return tuple(min(side, -(-size // _LANES) * _LANES)
+                 for side, size in zip(pair, rule.shape, strict=True))
+  return min((fitting(pair) for pair in _BLOCKS), key=lambda pair: worked_on(rule, *pair))
+
+
+def worked_on(rule, block_q, block_k):
+  """Pairs of a query and a key in blocks that are not skipped."""
+  padded = _pad_rule(rule, *(-(-size // block) * block for size, block in zip(
+    rule.shape, (block_q, block_k), strict=True)))
+  seen = padded.reshape(len(padded) // block_q, block_q, -1, block_k).any((1, 3))
+  return int(seen.sum()) * block_q * block_k
+
+
+def splash_flops(rules, useful):
+  """How `flops.count` counts splash.
+
+  Args:
+    rules: NumPy bool arrays [Q, L] of all calls, told apart by their sizes.
+    useful: whether to count what attention is, pairs that see each other at the head's own size,
+      twice that for gradients; or what splash does: whole blocks, wide heads, weights anew.
+
+  Returns:
+    Function of (name, operands) to operations.
+  """
+  pairs = {}
+  for rule in rules:
+    sides = blocks(rule)
+    sizes = tuple(-(-size // side) * side for size, side in zip(rule.shape, sides, strict=True))
+    pairs[sizes] = int(rule.sum()) if useful else worked_on(rule, *sides)
+
+  def count(name, operands):
+    q, k, v = [x for x in operands if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim > 2][:3]
+    wide, size = q.shape[-1], v.shape[-1]
+    if useful:
+      products = 2 * size
+    elif '_fwd' in name:
+      products = wide + size
+    else:  # both make the weights and their gradients again
+      products = 2 * wide + size if '_dq' in name else 2 * wide + 2 * size
+    return 2 * math.prod(q.shape[:-2]) * pairs[q.shape[-2], k.shape[-2]] * products
+
+  return count
+
+
 def _splash(rule, q, k, v, shown, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
   queries, heads = q.shape[2:4]
   q, k = _add_channels(q, k, [jnp.where(shown, 0.0, _HIDDEN)[..., None]], _LANES)
-  block_q, block_k = (min(_BLOCK, -(-x.shape[2] // _LANES) * _LANES) for x in (q, k))
+  block_q, block_k = blocks(rule)
   q, k, v = _pad_tokens(q, block_q), _pad_tokens(k, block_k), _pad_tokens(v, block_k)
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[2], k.shape[2]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
-    interpret=interpret, block_sizes=splash.splash_attention_kernel.BlockSizes(
+    interpret=interpret, residual_checkpoint_name=SAVED,
+    block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
       block_q_dq=block_q, block_kv_dq=block_k))
   q, k, v = (jnp.moveaxis(x, 3, 2) for x in (q, k, v))  # heads before tokens

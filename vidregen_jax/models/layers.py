@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from vidregen_jax import sharding
+
 
 class Draws:
   """Standard normal numbers, handed out in order.
@@ -77,6 +79,11 @@ class Definition:
     return found
 
 
+def whole(param: nnx.Param, dtype):
+  """A kernel in the type that it is used in, whole on every device."""
+  return sharding.gathered(param[...].astype(dtype), param.get_metadata()['axes'])
+
+
 class Linear(nnx.Module):
   """y = x w + b over the last axis."""
 
@@ -85,7 +92,7 @@ class Linear(nnx.Module):
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
 
   def __call__(self, x):
-    y = x @ self.kernel[...].astype(x.dtype)
+    y = x @ whole(self.kernel, x.dtype)
     return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
@@ -98,7 +105,7 @@ class CellLinear(nnx.Module):
     self.bias = nnx.Param(jnp.zeros((cells, c_out)))
 
   def __call__(self, x):
-    kernel = self.kernel[...].astype(x.dtype)
+    kernel = whole(self.kernel, x.dtype)
     return jnp.einsum('...LC,LCD->...LD', x, kernel) + self.bias[...].astype(x.dtype)
 
 
@@ -159,7 +166,7 @@ class CausalConv(nnx.Module):
 
   def __call__(self, x, cache):
     frames = x.shape[1]
-    kernel = self.kernel[...].astype(x.dtype)
+    kernel = whole(self.kernel, x.dtype)
     x = jnp.concatenate([cache, x], axis=1)
     if self.conv == 'native':
       y = lax.conv_general_dilated(

@@ -36,7 +36,16 @@ def load(source) -> dict:
   """
   folder = pretrained.locate(source, 'VGG16', 'name/vgg16-lpips')
   tensors = pretrained.read_tensors(folder, 'VGG16', _wanted)
-  taken = pretrained.Tensors(tensors, folder, 'VGG16 with the LPIPS heads')
+  return _arrange(pretrained.Tensors(tensors, folder, 'VGG16 with the LPIPS heads'))
+
+
+def shapes(_) -> dict:
+  """What `load` returns, whatever the source, as shapes and types."""
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+                      _arrange(pretrained.Absent()))
+
+
+def _arrange(taken):
   convolutions, index, inputs = [], 0, 3
   for count, width in zip(BLOCKS, WIDTHS, strict=True):
     block = []

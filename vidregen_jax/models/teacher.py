@@ -5,6 +5,7 @@ the codec's own grid of cells.
 """
 
 import dataclasses
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +48,19 @@ def load(source, cells: int):
     config, params = dinov2.load(folder)
     return Teacher(cells, config), params
   return Teacher(cells), perceptual.load(folder)
+
+
+def shapes(source, cells: int):
+  """What `load` returns, with shapes and types instead of arrays.
+
+  Raises:
+    UserError: the shape of the teacher is not known.
+  """
+  folder = pathlib.Path(source)
+  if folder.is_dir() and not (folder / 'config.json').exists():
+    return Teacher(cells), perceptual.shapes(source)
+  config, params = dinov2.shapes(source)
+  return Teacher(cells, config), params
 
 
 def features(teacher: Teacher, params, frames):

@@ -61,15 +61,31 @@ def clip_velocity(config: generator.GeneratorConfig, params: dict, clip: Clip, n
   return conditioned(config, params, clip, keep)(noisy, flow_time, shares)
 
 
+def rules(config: generator.GeneratorConfig, frames: int, audio_frames: int):
+  """Who sees whom in a clip.
+
+  Args:
+    config: the generator's shape.
+    frames: latent frames T; audio_frames: latent frames of audio.
+
+  Returns:
+    The conditioning's Tokens, and what they see [L, L] and what each frame's noisy tokens see of
+    them [T, L], NumPy bool.
+  """
+  tokens = generator.clip_tokens(config, frames, audio_frames)
+  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
+  among = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
+  noisy = rule(np.full(frames, masks.NOISY), np.arange(frames), tokens.stream, tokens.frame)
+  return tokens, among, noisy
+
+
 def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, keep: generator.Keep):
   """`clip_velocity` of one clip as a function of noisy, flow_time and shares.
 
   What does not change from one flow step to the next is worked out here, once.
   """
   batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
-  tokens = generator.clip_tokens(config, frames, audio_frames)
-  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
-
+  tokens, among, noisy_sees = rules(config, frames, audio_frames)
   valid = jnp.ones((batch, len(tokens.stream)), bool)
   is_reference, is_audio = tokens.stream == masks.REFERENCE, tokens.stream == masks.AUDIO
   if config.references:
@@ -85,7 +101,6 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, kee
       audio.reshape(batch, -1, config.width),
       generator.embed_regions(config, params, clip.history)], axis=1)
   frame_of = np.where(tokens.stream >= masks.CONTEXT, tokens.frame, audio_frames)
-  among = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
   keys = generator.condition(
       config, params, x, tokens, clip.durations, frame_of, generator.no_keys(config, batch),
       np.zeros(0), among, valid, config.statics)
@@ -94,7 +109,6 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, kee
   times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
   times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
   query = np.arange(frames)
-  noisy_sees = rule(np.full(frames, masks.NOISY), query, tokens.stream, tokens.frame)
   shown = generator.kept(config, keep, tokens) & valid[:, None]
   audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
   rotated = generator.rotate_keys(keys, times)

@@ -1,0 +1,122 @@
+"""Whether Grain keeps a pod fed: windows of cached latents a second, against what its step takes.
+
+  python -m vidregen_jax.plan --config=configs/generator.py:large-v5e-16 --topology=v5e:4x4 \
+    --json=out/plan.json
+  python -m bench.appetite --plan=out/plan.json
+
+Records have the shapes of a real dataset's and random numbers in them; they are made in a temporary
+folder and lie in memory once read, so that what is timed is reading, unpacking, cutting and
+batching, and no disk. Processor time is counted beside the clock's: on a busy machine it alone says
+what a core can do.
+"""
+
+import functools
+import json
+import os
+import pathlib
+import resource
+import tempfile
+import time
+
+import numpy as np
+from absl import flags
+from array_record.python import array_record_module
+
+from configs import generator as generator_config
+from vidregen_jax import batches, chips, commands, input_pipeline, programs, windows
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec
+
+_SIZE = flags.DEFINE_string('size', 'large', 'Of configs/generator.py.')
+_PLAN = flags.DEFINE_string('plan', None, 'JSON of `vidregen_jax.plan`, to compare with.')
+_CLIPS = flags.DEFINE_integer('clips', 48, 'Clips in the dataset that is made.', lower_bound=1)
+_SECONDS = flags.DEFINE_float('seconds', 6.0, 'Length of a clip.', lower_bound=2)
+_BATCH = flags.DEFINE_integer('batch', 32, 'Windows of a batch.', lower_bound=1)
+_BATCHES = flags.DEFINE_integer('batches', 40, 'How many are timed.', lower_bound=1)
+_WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes, tried in turn.')
+_AUDIO = (3, 512)  # Whisper states that are kept, and their channels
+
+
+def make_records(folder, model, clips, seconds):
+  """Writes a dataset of latents with random numbers in it, as `encode_latents` writes one.
+
+  Args:
+    folder: pathlib.Path.
+    model: GeneratorConfig; its latents are normalised, as real ones are.
+    clips: how many; seconds: of 25 frames each.
+  """
+  rng = np.random.default_rng(0)
+  frames = int(25 * seconds) // codec.TIME_FACTOR
+  cells, channels = model.cells, model.latent_channels
+  half = lambda *shape: rng.standard_normal(shape, np.float32).astype(np.float16)
+  writer = array_record_module.ArrayRecordWriter(str(folder / 'train'), 'group_size:1')
+  for i in range(clips):
+    stills = np.arange(0, frames * codec.TIME_FACTOR, 6, dtype=np.int32)
+    latents = {name: half(frames, cells, cells, channels) for name in ('target', 'context', 'cold')}
+    writer.write(input_pipeline.encode_record(latents | {
+      'clip_id': str(i), 'flipped': False, 'stills': half(len(stills), cells, cells, channels),
+      'still_frames': stills, 'audio': half(int(50 * seconds), *_AUDIO),
+      'times': np.arange(frames * codec.TIME_FACTOR, dtype=np.float32) / 25,
+      'mouth_box': np.tile(np.float32([0.3, 0.6, 0.7, 0.9]), (frames, 1)),
+      'lip_gap': np.zeros(frames * codec.TIME_FACTOR, np.float32)}))
+  writer.close()
+  (folder / 'dataset_info.json').write_text(json.dumps(
+    {'latent_shape': [cells, cells, channels], 'splits': {'train': {'files': ['train']}}}))
+
+
+def window(record, rng, shape):
+  """A random window of a clip, as training cuts it."""
+  last = len(record['target']) - shape.frames
+  return windows.cut(record, int(rng.integers(last + 1)), shape, rng)
+
+
+def rate(folder, shape, batch, count, workers):
+  """Windows a second by the clock, and a second of processor time, of this process and workers."""
+  clips = input_pipeline.latent_clips(folder, 'train')
+  data = batches.Batches(clips, functools.partial(window, shape=shape), 0, batch, range(batch),
+                         lambda x: x, workers)
+  next(data)
+  start, spent = time.perf_counter(), _processor_time()
+  for _ in range(count):
+    next(data)
+  seconds = time.perf_counter() - start
+  data.close()  # workers' times are known when they have ended
+  return batch * count / seconds, batch * count / (_processor_time() - spent)
+
+
+def _processor_time():
+  return sum(usage.ru_utime + usage.ru_stime for usage in map(
+    resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+
+
+def run():
+  """Prints a table, and what the plan needs."""
+  config = generator_config.get_config(_SIZE.value)
+  model, _ = programs.generator_models(config, _AUDIO)
+  shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
+                              config.reference_distance, model.region)
+  planned = json.loads(pathlib.Path(_PLAN.value).read_text()) if _PLAN.value else None
+  if planned and not planned.get('examples_a_second'):
+    raise UserError(f'{_PLAN.value} says nothing of clips a second: plan a training on known chips')
+  best = 0.0
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    make_records(folder, model, _CLIPS.value, _SECONDS.value)
+    size = (folder / 'train').stat().st_size / _CLIPS.value
+    print(f'{_SIZE.value}: records of {size / 1e6:.1f} MB, windows of {shape.frames} latent '
+          f'frames, {os.cpu_count()} cores\n')
+    print('| workers | windows a second | a second of one core |\n|---|---|---|')
+    for workers in map(int, _WORKERS.value):
+      clock, core = rate(folder, shape, _BATCH.value, _BATCHES.value, workers)
+      best = max(best, core)
+      print(f'| {workers} | {clock:.1f} | {core:.1f} |', flush=True)
+  if planned:
+    name, _ = chips.read(planned['topology'])
+    hosts = planned['chips'] / chips.CHIPS[name].host
+    needed = planned['examples_a_second'] / hosts
+    print(f'\n{planned["topology"]}: {planned["examples_a_second"]:.1f} clips a second at most, '
+          f'{needed:.1f} of each of {hosts:.0f} hosts: {needed / best:.1f} cores like these')
+
+
+if __name__ == '__main__':
+  commands.run(run, 'nothing was written')

@@ -1,0 +1,45 @@
+"""Layouts for machines of many chips: what a size's config changes on each.
+
+  python -m vidregen_jax.train --config=configs/generator.py:large-v5e-256 --multihost ...
+
+A pod's name says its chip and how many: v5e-16 is a slice of 4 x 4, v5e-256 of 16 x 16, v5p-128 of
+4 x 4 x 8 (Google Cloud counts two cores a chip there and calls it v5p-256), v6e-64 of 8 x 8, and
+h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is taken in
+parts.
+"""
+
+PODS = {
+  ('generator', 'large'): {
+    'v5e-16': dict(fsdp=16, accumulate=16, remat='kernels'),
+    'v5e-256': dict(fsdp=16, accumulate=1, remat='kernels'),
+    'v5p-128': dict(fsdp=16, accumulate=1, remat='dots'),
+    'v6e-64': dict(fsdp=8, accumulate=4, remat='dots'),
+    'h100-8': dict(fsdp=8, accumulate=16, remat='full', attention='cudnn'),
+  },
+  ('codec', '512'): {
+    'v5e-16': dict(fsdp=16, accumulate=16, remat=True),
+    'v5e-256': dict(fsdp=16, accumulate=1, remat=True),
+    'v5p-128': dict(fsdp=16, accumulate=1, remat=True),
+    'v6e-64': dict(fsdp=8, accumulate=2, remat=True),
+    'h100-8': dict(fsdp=8, accumulate=16, remat=True),
+  },
+}
+
+
+def lay_out(config, pod):
+  """Changes a config for a pod.
+
+  Args:
+    config: of a size in PODS.
+    pod: its name.
+
+  Raises:
+    ValueError: there is none of this name for this size.
+  """
+  known = PODS.get((config.stage, config.size), {})
+  if pod not in known:
+    raise ValueError(f'there is no pod {pod!r} for size {config.size!r}: '
+                     + (f'choose {", ".join(known)}' if known else 'it is laid out by hand'))
+  for name, value in known[pod].items():
+    (config.model if name == 'remat' else config)[name] = value
+  return config

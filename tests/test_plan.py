@@ -1,0 +1,210 @@
+"""A plan is of the step that training runs, says what fits, and fails in one line."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import fake_talkers
+import jax
+import numpy as np
+import pytest
+import random_weights
+
+from configs import codec as codec_config
+from configs import generator as generator_config
+from configs import student as student_config
+from vidregen_jax import chips, input_pipeline, plan, plan_search, programs, windows
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import dinov2, perceptual
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def command(*arguments, devices=8):
+  return subprocess.run(
+    [sys.executable, '-m', 'vidregen_jax.plan', *arguments], cwd=ROOT, capture_output=True,
+    text=True, env=os.environ | {
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} '
+                   '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'})
+
+
+def shapes(tree):
+  return jax.tree.map(lambda x: (np.shape(x), str(x.dtype)), tree)
+
+
+def test_a_small_generator_on_eight_devices_that_does_not_fit():
+  ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
+                '--config.model.unroll=False', '--config.batch_size=8', '--config.copies=1',
+                '--config.fsdp=8', '--memory_gb=0.001', '--json=-')
+  assert ran.returncode == 1, ran.stderr
+  found = json.loads(ran.stdout)
+  assert found['mesh'] == {'data': 1, 'fsdp': 8, 'tensor': 1} and found['chips'] == 8
+  memory = found['memory']
+  assert set(memory['held']) == {'parameters', 'average', 'moments', 'frozen', 'batch'}
+  assert memory['fits'] is False and memory['total'] > memory['arguments'] > 0
+  assert memory['held']['average'] == memory['held']['parameters']
+  assert memory['held']['moments'] == pytest.approx(2 * memory['held']['parameters'], rel=1e-3)
+  assert found['flops']['done'] >= found['flops']['needed'] > 0
+  carried = {(row['kind'], row['carries']) for row in found['collectives']}
+  assert ('all-gather', 'weights') in carried
+  assert not [row for row in carried if row[1] == 'activations']
+  assert found['traffic'] > memory['arguments']
+  assert found['seconds']['step'] is None  # nobody knows this CPU's figures
+
+
+def test_a_mistake_is_one_line_and_status_2():
+  ran = command('--config=configs/generator.py:tiny', '--topology=v9:2x2')
+  assert ran.returncode == 2
+  assert re.fullmatch("error: topology 'v9:2x2' is unknown: give a chip, v5e[^\n]*\n", ran.stderr)
+
+
+@pytest.mark.parametrize(('topology', 'what', 'changes', 'message'), [
+  ('v5e:2xtwo', 'train', {}, "'v5e:2xtwo' is unknown"),
+  ('h100:8', 'train', {}, 'batch_size 4 is not divisible by the 8 devices'),
+  ('h100:3', 'train', {'fsdp': 2}, '3 devices cannot be split into fsdp 2'),
+  ('h100:4', 'train', {'attention': 'splash'}, 'splash is for a tpu and this is a gpu'),
+  ('h100:4', 'sample', {}, 'needs a compiler, and there is none'),
+  ('here', 'codec', {}, '--what=codec takes a config of the codec'),
+  ('here', 'train', {'codec_config': 'configs/none.py'}, "no config 'configs/none.py'"),
+])
+def test_what_cannot_be_planned_is_told(topology, what, changes, message):
+  config = generator_config.get_config('tiny')
+  config.update(changes)
+  with pytest.raises(UserError, match=message):
+    plan.make_program(config, what, plan.target(topology), (3, 512))
+
+
+def test_without_the_compiler_the_extra_is_named(monkeypatch):
+  monkeypatch.setattr(plan.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[tpu\]'"):
+    plan.target('v5e:2x2')
+
+
+@pytest.mark.skipif(plan.importlib.util.find_spec('libtpu') is None,
+                    reason="no TPU compiler here: pip install 'vidregen_jax[tpu]'")
+def test_the_tpu_compiler_makes_a_small_generator():
+  ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
+                '--config.model.unroll=False', '--config.batch_size=4', '--config.fsdp=4',
+                '--topology=v5e:2x2', '--json=-')
+  assert ran.returncode == 0, ran.stderr
+  found = json.loads(ran.stdout)
+  assert found['memory']['fits'] and found['memory']['temporaries'] > 0
+  assert found['seconds']['step'] > 0 and 0 < found['mfu'] < 1
+
+
+def test_h100s_that_are_not_here_are_counted():
+  config = generator_config.get_config('tiny')
+  config.update(fsdp=8, batch_size=8)
+  aim = plan.target('h100:8')
+  found = plan.figures(plan.make_program(config, 'train', aim, (3, 512)), aim)
+  assert found['memory']['total'] is None and found['memory']['fits'] is None
+  held = found['memory']['held']
+  one = plan.target('h100:1')
+  config.fsdp = 1
+  whole = plan.make_program(config, 'train', one, (3, 512)).held['parameters']
+  # Each device holds about an eighth: norms, biases and embeddings stay whole.
+  assert held['parameters'] < programs.bytes_on_a_device(whole) / 6
+  assert found['collectives'] is None
+  assert found['seconds']['binds'] == 'compute'
+  assert found['mfu'] * found['flops']['done'] == pytest.approx(found['flops']['needed'])
+
+
+def test_a_student_is_planned_with_its_teacher():
+  config = student_config.get_config('tiny')
+  held = plan.make_program(config, 'train', plan.target('h100:1'), (3, 512)).held
+  teacher = programs.bytes_on_a_device(held['frozen'])
+  assert programs.bytes_on_a_device(held['parameters']) < teacher
+
+
+@pytest.mark.parametrize(('module', 'what'),
+                         [(generator_config, 'sample'), (codec_config, 'codec')])
+def test_streams_are_planned_for_one_device(module, what):
+  config = module.get_config('tiny')
+  if what == 'sample':
+    config.model.layers = 1
+  program = plan.make_program(config, what, plan.target('here'), (3, 512))
+  assert program.mesh.size == 1 and program.seconds >= 0.16
+  needed, done = program.work()
+  assert needed == done > 1e6
+  with jax.set_mesh(program.mesh):
+    state, made = jax.eval_shape(program.step, *program.arguments)
+  # What is carried on to the next step is what came in.
+  assert shapes(state) == shapes(program.held['state'])
+  assert made.shape[-3:] == (64, 64, 3)
+
+
+def test_planned_windows_are_those_that_are_cut():
+  shape = windows.WindowShape(3, 2, 2, 4, (2, 3))
+  rng = np.random.default_rng(0)
+  record = {'target': rng.random((9, 2, 2, 4)).astype(np.float16), 'audio': np.ones(
+    (72, 3, 5), np.float16), 'times': np.arange(36, dtype=np.float32) / 25,
+    'still_frames': np.arange(0, 36, 6), 'mouth_box': np.zeros((9, 4), np.float32),
+    'lip_gap': np.zeros(36, np.float32)}
+  record |= {'context': record['target'], 'cold': record['target'], 'stills': record['target'][:6]}
+  cut = windows.cut(record, 2, shape, rng)
+  assert shapes(windows.shapes(shape, 2, 4, 3, 5)) == shapes(cut)
+
+
+def test_planned_crops_are_those_that_are_read(tmp_path):
+  config = codec_config.get_config('tiny')
+  config.update(dataset=str(fake_talkers.build(tmp_path)), num_frames=8, num_workers=0,
+                batch_size=2)
+  config.model.size = 16
+  data = input_pipeline.codec_batches(config, 'train', 0, range(2), lambda x: x)
+  batch = next(data)
+  data.close()
+  assert shapes(jax.tree.map(lambda x: x[0], batch)) == shapes(input_pipeline.codec_shapes(8, 16))
+
+
+def test_planned_networks_are_those_that_are_loaded(tmp_path):
+  vgg16, teacher = tmp_path / 'vgg16', tmp_path / 'dinov2'
+  vgg16.mkdir()
+  teacher.mkdir()
+  random_weights.vgg16(vgg16)
+  random_weights.dinov2(teacher)
+  assert shapes(perceptual.shapes('')) == shapes(perceptual.load(vgg16))
+  config, params = dinov2.load(teacher)
+  planned, planned_params = dinov2.shapes(str(teacher))
+  assert planned == config and shapes(planned_params) == shapes(params)
+  base, _ = dinov2.shapes('facebook/dinov2-base')
+  assert (base.width, base.layers, base.heads, base.registers) == (768, 12, 12, 0)
+  with pytest.raises(UserError, match="'somebody/else' is not known here"):
+    dinov2.shapes('somebody/else')
+
+
+def test_the_search_compiles_the_promising_and_stops():
+  config = generator_config.get_config('large')
+  config.batch_size = 64
+  work, tried = {'none': 3.0, 'dots': 3.0, 'kernels': 3.4, 'full': 4.0}, []
+
+  class Made:
+    held = {}
+
+    def __init__(self, config):
+      self.work = functools.partial(self._work, config)
+
+    def _work(self, config):
+      return 3.0 * config.batch_size, work[config.model.remat] * config.batch_size
+
+  def figures(config):
+    tried.append((config.model.remat, config.batch_size // config.accumulate))
+    fits = config.model.remat in ('kernels', 'full') and config.batch_size <= 64
+    return {'memory': {'fits': fits, 'total': 1e9}, 'mfu': 0.5,
+            'seconds': {'step': 1.0, 'compute': 1.0, 'binds': 'compute'}}
+  best = plan_search.best(config, 16, figures, Made, 16e9, lambda line: None)
+  assert best.model.remat == 'kernels' and best.batch_size <= 64
+  # What needs less repeating was tried first; of what cannot be quicker, nothing.
+  assert tried[0][0] in ('none', 'dots') and tried[-1][0] == 'kernels'
+  assert 'full' not in [remat for remat, _ in tried]
+
+
+def test_rings_are_as_fast_as_their_slowest_side():
+  assert chips.ring(chips.CHIPS['v5e'], (16, 16)) == 100e9
+  assert chips.ring(chips.CHIPS['v5e'], (4, 4)) == 50e9
+  assert chips.ring(chips.CHIPS['v5p'], (4, 4, 8)) == 200e9
+  assert chips.ring(chips.CHIPS['v6e'], (8, 8)) == 100e9

@@ -1,0 +1,79 @@
+"""What accelerators can do at best, by their makers.
+
+cloud.google.com/tpu/docs/v5e, /v5p and /v6e (read 2026-11-26): "bidirectional inter-chip
+interconnect bandwidth per chip" is 400, 1200 and 800 GB/s over 4, 6 and 4 links, so a link carries
+50, 100 and 100 GB/s one way. NVIDIA's H100 SXM data sheet: 989 TFLOP/s dense, NVLink 900 GB/s both
+ways.
+"""
+
+import dataclasses
+import math
+import re
+
+from vidregen_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """A chip.
+
+  Attributes:
+    flops: bfloat16 operations a second.
+    memory: bytes; bandwidth: bytes a second to and from it.
+    link: bytes a second, one way, of one link to a neighbour, or of all where there is a switch.
+    closes: a side of a slice is a ring where it is a multiple of this; 0 for chips on a switch.
+    kinds: what JAX calls it.
+    host: chips that one host feeds.
+  """
+
+  flops: float
+  memory: float
+  bandwidth: float
+  link: float
+  closes: int
+  kinds: tuple[str, ...]
+  host: int
+
+
+# Memory is what programs get of it.
+CHIPS = {
+  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, 50e9, 16, ('TPU v5 lite', 'TPU v5e'), 4),
+  'v5p': Chip(459e12, 95 * 2**30, 2765e9, 100e9, 4, ('TPU v5', 'TPU v5p'), 4),
+  'v6e': Chip(918e12, 31.25 * 2**30, 1638e9, 100e9, 16, ('TPU v6 lite', 'TPU v6e'), 4),
+  'h100': Chip(989e12, 80e9, 3350e9, 450e9, 0, ('NVIDIA H100 80GB HBM3',), 8),
+}
+
+
+def of_kind(kind: str) -> str | None:
+  """The name of a device that JAX sees, by its `device_kind`; None for one without figures here."""
+  return next((name for name, chip in CHIPS.items() if kind in chip.kinds), None)
+
+
+def read(topology: str) -> tuple[str, tuple[int, ...]]:
+  """The chip and the sides of a slice such as 'v5e:16x16'.
+
+  Raises:
+    UserError: there is no such chip, or the sides are no numbers.
+  """
+  name, _, sides = topology.partition(':')
+  if name not in CHIPS or not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', sides):
+    raise UserError(f'topology {topology!r} is unknown: give a chip, {", ".join(CHIPS)}, and its '
+                    "slice, such as v5e:16x16 or h100:8, or 'here'")
+  return name, tuple(map(int, sides.split('x')))
+
+
+def ring(chip: Chip, sides: tuple[int, ...]) -> float:
+  """Bytes a second that a chip receives when all of one side of a slice talk in a ring.
+
+  A side that is closed brings two links to every chip; in one that is not, its ends have one. A
+  slice is as slow as its slowest side.
+  """
+  if not chip.closes:
+    return chip.link
+  closed = all(side % chip.closes == 0 for side in sides if side > 1)
+  return chip.link * (2 if closed else 1)
+
+
+def count(sides: tuple[int, ...]) -> int:
+  """Chips of a slice."""
+  return math.prod(sides)

@@ -1,0 +1,287 @@
+"""The programs of a config as shapes, for machines and data that are not here.
+
+Each is what training or sampling itself compiles: the same functions, made from the same config.
+"""
+
+import dataclasses
+import functools
+import math
+import runpy
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from vidregen_jax import (
+  codec_objective,
+  expectation,
+  flops,
+  generator_objective,
+  input_pipeline,
+  kernel_choice,
+  pixels,
+  sample,
+  sharding,
+  state,
+  train_codec,
+  train_generator,
+  train_step,
+  windows,
+)
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, generator, kernels, perceptual, teacher, teacher_forcing
+
+_CHUNK = 4  # latent frames that a codec's stream is planned with
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A step, and what it is given.
+
+  Attributes:
+    step: jitted function; arguments: of shapes with shardings, and what is static.
+    mesh: of all devices that it runs on.
+    held: {kind: tree} of the arguments, by what they are.
+    examples: clips of a batch, or videos, that a step takes.
+    seconds: of video that a step makes, of each; None in training.
+    work: function to the operations of a step on all devices: (those that the result needs, those
+      that are done; repeated work and a kernel's padding are only in the second).
+  """
+
+  step: Callable
+  arguments: tuple
+  mesh: jax.sharding.Mesh
+  held: dict
+  examples: int
+  seconds: float | None
+  work: Callable
+
+
+def load_config(name: str):
+  """The config of a file and a size, such as 'configs/codec.py:256'.
+
+  Raises:
+    UserError: there is none.
+  """
+  path, _, size = name.partition(':')
+  try:
+    return runpy.run_path(path)['get_config'](*([size] if size else []))
+  except (OSError, KeyError, ValueError) as error:
+    raise UserError(f'no config {name!r} ({error}): run from the folder that holds configs/, or '
+                    'name another') from error
+
+
+def of_training(config, mesh, backend, audio=(3, 512)) -> Program:
+  """The train step of a config, of any stage.
+
+  Args:
+    config: of configs/.
+    mesh: of `sharding.make_mesh`.
+    backend: 'cpu', 'gpu' or 'tpu', what the mesh is of: it decides what 'auto' is.
+    audio: layers and channels of the Whisper states that a generator is trained with.
+
+  Raises:
+    UserError: as training itself, and for a teacher that is not known.
+  """
+  if config.stage == 'codec':
+    return _of_codec(config, mesh, backend)
+  return _of_generator(config, mesh, backend, audio)
+
+
+def _of_generator(config, mesh, backend, audio):
+  model, packed = generator_models(config, audio)
+  attention = kernel_choice.named(config.attention, model, config.tensor, backend)
+  model = dataclasses.replace(model, attention=attention)
+  taught_by = None
+  if config.teacher:
+    taught_by = sample.SamplerConfig(**load_config(config.teacher_config).sampler)
+  objective = generator_objective.make(config, model, taught_by)
+  shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
+                              config.reference_distance, model.region)
+  example = windows.shapes(shape, model.cells, model.latent_channels, *audio)
+  axes, init = generator.axes(model), functools.partial(generator.init, model)
+  statistics = jax.ShapeDtypeStruct(audio, jnp.float32)
+  guess = expectation.none(model.region)
+  if model.aligned:
+    guess = expectation.shapes(model.region, model.cells, model.latent_channels)
+  frozen = generator_objective.Frozen(
+    guess, statistics, statistics,
+    jax.eval_shape(init, jax.random.key(0)) if config.teacher else {})
+  optimizer = state.make_optimizer(config)
+  abstract = state.abstract(init, optimizer, mesh, axes)
+  sharding.check_batch(config.batch_size, mesh, config.accumulate)
+  batch = _stacked(example, config.batch_size, mesh, 'batch')
+  step = train_step.of_generator(objective, config, state.shardings(abstract))
+  placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
+
+  def work():
+    rules = _rules(model, config.num_frames)
+    counted = []
+    for useful in (True, False):
+      # A kernel for GPUs is not splash, but does as XLA does: all pairs.
+      kernel = 'splash' if useful or attention == 'splash' else 'xla'
+      counting = dataclasses.replace(
+        objective, model=dataclasses.replace(
+          model, attention=kernel, unroll=False, remat='none' if useful else model.remat))
+      gradients = jax.value_and_grad(
+        functools.partial(generator_objective.loss, counting), has_aux=True)
+      params = jax.eval_shape(init, jax.random.key(0))
+      jaxpr = jax.make_jaxpr(gradients)(params, frozen, _stacked(example, 1), jax.random.key(0))
+      counted.append(config.batch_size * flops.count(jaxpr, kernels.splash_flops(rules, useful)))
+    return tuple(counted)
+
+  held = _held(abstract) | {'frozen': placed, 'batch': batch}
+  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work)
+
+
+def _of_codec(config, mesh, backend):
+  model = codec_model(config, backend)
+  train_codec.check_counts(config, model)
+  objective, frozen = train_codec.make_objective(
+    config, model, perceptual.shapes, teacher.shapes)
+  init = functools.partial(codec_objective.init, objective)
+  abstract = state.abstract(init, state.make_codec_optimizer(config), mesh,
+                            codec_objective.axes(objective))
+  example = input_pipeline.codec_shapes(config.num_frames, model.size)
+  sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
+  batch = _stacked(example, config.batch_size, mesh, 'crops')
+  adversarial = objective.discriminators is not None
+  step = train_step.of_codec(objective, config, state.shardings(abstract))
+  placed = jax.tree.map(lambda x: _placed(x, sharding.replicated(mesh)), frozen)
+
+  def work():
+    counted = []
+    for useful in (True, False):
+      counting = dataclasses.replace(
+        objective, model=dataclasses.replace(model, remat=not useful and model.remat))
+      gradients = functools.partial(codec_objective.gradients, counting, adversarial=adversarial)
+      jaxpr = jax.make_jaxpr(gradients)(
+        jax.eval_shape(init, jax.random.key(0)), frozen, _stacked(example, 1), jax.random.key(0),
+        jnp.int32(0))
+      counted.append(config.batch_size * flops.count(jaxpr))
+    return tuple(counted)
+
+  held = _held(abstract) | {'frozen': placed, 'batch': batch}
+  return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
+                 work)
+
+
+def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
+  """One step of the sampler, for one video on one device: a latent frame.
+
+  Args:
+    config: of configs/generator.py or student.py; the others as in `of_training`.
+  """
+  model, packed = generator_models(config, audio)
+  models = sample.Models(codec_model(load_config(config.codec_config), backend), model)
+  channels, every, region = model.latent_channels, model.cells**2, len(model.region)
+  states = (generator.AUDIO_SAMPLES, *audio)
+  guess = expectation.none(model.region)
+  if model.aligned:
+    guess = expectation.shapes(model.region, model.cells, channels)
+  key = jax.random.key(0)
+  params = sample.Params(
+    jax.eval_shape(functools.partial(codec.init, models.codec), key),
+    jax.eval_shape(functools.partial(generator.init, model), key), guess, _f32(channels),
+    _f32(channels))
+  first = jax.eval_shape(
+    functools.partial(sample.init_state, models), params, key,
+    _f32(1, model.references, every, channels), _flags(1, model.references),
+    _f32(1, region, channels), _f32(1, every, channels), _flags(1),
+    _f32(1, model.look_ahead, *states), _flags(1, model.look_ahead), _f32(1, model.look_ahead))
+  inputs = sample.Inputs(_f32(1, every, channels), _f32(1, every, channels), _f32(1),
+                         _f32(1, *states), _flags(1), _f32(1), _f32(1))
+  sampler = sample.SamplerConfig(**config.sampler)
+  step = functools.partial(sample.sample_step, models, sampler)
+  return _on_one(step, mesh, {'parameters': params, 'state': first, 'inputs': inputs}, 1,
+                 codec.TIME_FACTOR / 25)
+
+
+def of_codec_stream(config, mesh, backend) -> Program:
+  """Encoding and decoding the next latent frames of one video, on one device.
+
+  Args:
+    config: of configs/codec.py; the others as in `of_training`.
+  """
+  model = codec_model(config, backend)
+  params = jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0))
+  caches = {part: jax.eval_shape(functools.partial(init, model, 1)) for part, init in (
+    ('encoder', codec.init_encoder_cache), ('decoder', codec.init_decoder_cache))}
+  frames = _f32(1, codec.TIME_FACTOR * _CHUNK, model.size, model.size, 3)
+
+  def step(params, caches, frames):
+    (mean, _), encoder = codec.encode(model, params, frames, caches['encoder'])
+    made, decoder = codec.decode(model, params, mean, caches['decoder'])
+    return {'encoder': encoder, 'decoder': decoder}, made
+
+  return _on_one(step, mesh, {'parameters': params, 'state': caches, 'inputs': frames}, 1,
+                 codec.TIME_FACTOR * _CHUNK / 25)
+
+
+def generator_models(config, audio):
+  """The GeneratorConfig of a training config, and the CodecConfig that it works on."""
+  packed = train_codec.model_config(load_config(config.codec_config))
+  layers, width = audio
+  info = {'latent_shape': (packed.cells, packed.cells, packed.latent_channels),
+          'audio_layers': range(layers), 'audio_width': width}
+  region = pixels.region(packed.size, packed.cells, config.region_grow)
+  return train_generator.model_config(config, info, region), packed
+
+
+def codec_model(config, backend):
+  """The CodecConfig of a training config, decided for a backend."""
+  model = train_codec.model_config(config)
+  fast = backend != 'cpu'
+  chosen = {'conv': ('sum2d', 'native')[fast], 'dtype': ('float32', 'bfloat16')[fast]}
+  return dataclasses.replace(model, **{
+    name: value for name, value in chosen.items() if getattr(model, name) == 'auto'})
+
+
+def bytes_on_a_device(tree) -> int:
+  """What one device holds of a tree of shapes with shardings."""
+  return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+             for x in jax.tree.leaves(tree) if hasattr(x, 'sharding'))
+
+
+def _on_one(step, mesh, held, examples, seconds):
+  """The program of a step on the first device alone; its second argument is donated."""
+  one = sharding.make_mesh(devices=mesh.devices.ravel()[:1].tolist())
+  held = {kind: jax.tree.map(lambda x: _placed(x, sharding.replicated(one)), tree)
+          for kind, tree in held.items()}
+
+  def work():
+    done = flops.count(jax.make_jaxpr(step)(*held.values()))
+    return done, done
+
+  return Program(jax.jit(step, donate_argnums=1), tuple(held.values()), one, held, examples,
+                 seconds, work)
+
+
+def _held(abstract):
+  """What a training state holds, by kind."""
+  return {'parameters': abstract.params, 'average': abstract.ema, 'moments': abstract.opt_state}
+
+
+def _rules(model, frames):
+  """What attention is asked for in a pass over a clip: NumPy bool [Q, L] of its two calls."""
+  _, among, noisy = teacher_forcing.rules(model, frames, frames + model.look_ahead)
+  return [among, kernels.of_tokens(noisy, len(model.region), own=True)]
+
+
+def _stacked(example, count, mesh=None, axis='batch'):
+  """A batch of so many examples, split over a mesh or not."""
+  where = mesh and sharding.batch(mesh, axis)
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype, sharding=where), example)
+
+
+def _placed(x, where):
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+
+def _f32(*shape):
+  return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def _flags(*shape):
+  return jax.ShapeDtypeStruct(shape, bool)
