@@ -29,7 +29,8 @@ _SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
 
 _STEPS, _EVERY = 120, 5  # steps of a run, and between checkpoints
 _SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
-_LATE = 1.1  # the last moment to kill at, in durations of the last process that came to its end
+_EARLY = 0.2  # of all kills come before the first batch of a process, the others after some
+_LATE = 0.5  # seconds at most between the batch that is waited for and the kill
 
 
 def note_batches(workdir):
@@ -68,18 +69,24 @@ def kills(count, seed):
                                          **_SETTINGS)[0]
     alone = folder / 'alone'
     began = time.monotonic()
-    assert begin(alone).wait(600) == 0, (alone / 'stderr_0').read_text()
-    lasts = time.monotonic() - began
+    process = begin(alone)
+    runs.wait_for(lambda: _drawn(alone))
+    starts = time.monotonic() - began
+    assert process.wait(600) == 0, process.said()
 
     seen['runs'] = 1
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
-      drawn = len(_lines(workdir / 'batches.jsonl'))
-      process, began = begin(workdir), time.monotonic()
-      deadline = began + rng.uniform(0, _LATE * lasts)
-      while (status := process.status()) is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-      if status is None:
+      drawn = _drawn(workdir)
+      wanted = drawn + rng.randint(1, 6 * _EVERY)
+      process = begin(workdir)
+      if rng.random() < _EARLY:
+        time.sleep(rng.uniform(0, starts))
+      else:
+        while process.status() is None and _drawn(workdir) < wanted:
+          time.sleep(0.01)
+        time.sleep(rng.uniform(0, _LATE))
+      if (status := process.status()) is None:
         process.kill(signal.SIGKILL)
         status = process.wait()
       said = process.said()
@@ -92,7 +99,6 @@ def kills(count, seed):
       elif status == 0:
         differences += _compare(workdir, alone)
         seen['runs'] += 1
-        lasts = time.monotonic() - began
       else:
         differences.append(f'{workdir.name}: ended with status {status}: {said}')
         break
@@ -107,13 +113,13 @@ def kills(count, seed):
 
 def _moment(workdir, pid, before):
   """In the midst of what a process was killed; so many batches were drawn before it."""
+  drawn = _lines(workdir / 'batches.jsonl')[before:]
+  if not drawn:
+    return 'before its first batch'
   if list(workdir.glob('checkpoints/*tmp*')):
     return 'while saving'
   if list(workdir.glob(f'export.part.{pid}*')):
     return 'while exporting'
-  drawn = _lines(workdir / 'batches.jsonl')[before:]
-  if not drawn:
-    return 'before its first batch'
   return 'in the statistics of the export' if drawn[-1]['seed'] else 'between batches'
 
 
@@ -134,6 +140,12 @@ def _compare(workdir, alone):
     if digests[0] != digests[1]:
       found.append(f'{workdir.name}: another export')
   return found
+
+
+def _drawn(workdir):
+  """How many batches the processes of a run have drawn."""
+  path = workdir / 'batches.jsonl'
+  return path.read_bytes().count(b'\n') if path.exists() else 0
 
 
 def _lines(path):

@@ -47,6 +47,12 @@ StackFrames
   ROOT %flat = f32[32,128]{1,0} bitcast(%slice)
 }
 
+%within (stack.1: f32[6,32,128], at.1: s32[]) -> f32[32,128] {
+  %stack.1 = f32[6,32,128]{2,1,0} parameter(0)
+  %at.1 = s32[] parameter(1)
+  ROOT %nested = f32[32,128]{1,0} fusion(%stack.1, %at.1), kind=kLoop, calls=%taken
+}
+
 %all-reduce-scatter.1 (input: f32[32]) -> f32[8] {
   %input = f32[32]{0} parameter(0)
   %total = f32[32]{0} all-reduce(%input), channel_id=15, replica_groups={{0,1,2,3},{4,5,6,7}}, to_apply=%add
@@ -66,7 +72,7 @@ StackFrames
   %turn = s32[]{:T(128)} get-tuple-element(%b.1), index=0
   %many = f32[6,32,128]{2,1,0} get-tuple-element(%b.1), index=1
   %own = bf16[128,64]{1,0} get-tuple-element(%b.1), index=2
-  %one = f32[32,128]{1,0:T(8,128)} fusion(%many, %turn), kind=kLoop, calls=%taken
+  %one = f32[32,128]{1,0:T(8,128)} fusion(%many, %turn), kind=kLoop, calls=%within
   %going = (bf16[128,64]{1,0:S(1)}, bf16[128,256]{1,0:S(1)}) fusion(%own), kind=kCustom, calls=%begun
   %gone = bf16[128,256]{1,0:S(1)} fusion(%own), kind=kCustom, calls=%ended
   ROOT %next = (s32[]{:T(128)}, f32[6,32,128]{2,1,0}, bf16[128,64]{1,0}) tuple(%turn, %many, %own)

@@ -306,9 +306,8 @@ def _moved(module, computation, at):
     if at.opcode == 'dynamic-update-slice':
       return 2 * size(operands[1], False)
     return size(at.type, False) + sum(size(x, False) for x in operands)
-  body = module.computations[inner[0]]
-  return _written(body, at) + sum(
-    _read(body, i, type_) for i, type_ in enumerate(operands))
+  return _written(module.computations[inner[0]], at) + sum(
+    _read(module, inner[0], i) for i, type_ in enumerate(operands) if size(type_, False))
 
 
 @functools.lru_cache(4096)
@@ -320,22 +319,29 @@ def _types(module, computation):
   return _types_of(tuple(module.computations[computation]))
 
 
-def _read(body, index, type_):
+def _read(module, computation, index):
   """Bytes of a fusion's operand that are read: slices, where only slices of it are taken."""
-  name = next((at.name for at in body if at.opcode == 'parameter'
-               and at.literal == str(index)), None)
-  users = [at for at in body if name in at.operands]
-  if not size(type_, False) or not users:
-    return 0
-  read = 0
-  for at in users:
-    if at.opcode == 'dynamic-slice' and at.operands[0] == name:
-      read += size(at.type)
-    elif at.opcode == 'dynamic-update-slice' and at.operands[0] == name:
-      continue  # written in place
-    else:
-      return size(type_, False)
-  return read
+  body = module.computations[computation]
+  given = next(at for at in body if at.opcode == 'parameter' and at.literal == str(index))
+  return min(size(given.type), _used(module, body, given.name))
+
+
+def _used(module, body, name):
+  """Bytes that the instructions of a fusion take of one of its values."""
+  total = 0
+  for at in body:
+    for i, operand in enumerate(at.operands):
+      if operand != name:
+        continue
+      if at.opcode == 'bitcast':
+        total += _used(module, body, at.name)
+      elif at.opcode == 'dynamic-slice' and not i:
+        total += size(at.type)
+      elif at.opcode == 'fusion':
+        total += _read(module, at.called('calls')[0], i)
+      elif at.opcode != 'dynamic-update-slice' or i:  # else written in place
+        total += size(_types_of(tuple(body))[name])
+  return total
 
 
 def _written(body, at):
