@@ -19,11 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.experimental import topologies
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, report, sharding
+from vidregen_jax import commands, report, sharding, slices
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, teacher_forcing
 
@@ -96,7 +95,7 @@ def compiled(model, name, topology, batch, frames):
   Returns:
     Dict of arguments and temporaries, or of what the compiler says where they do not fit.
   """
-  devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
+  devices = slices.devices(topology)
   mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1, 1),
                            (sharding.DATA, sharding.FSDP, sharding.TENSOR))
   place = lambda tree, where: jax.tree.map(

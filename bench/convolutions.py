@@ -1,20 +1,23 @@
 """Which causal convolution is faster on this backend: XLA's 3-D one, or a sum of 2-D ones.
 
   python -m bench.convolutions
+  python -m bench.convolutions --sizes=512 --frames=16 --dtype=bfloat16 --compile_for=v5e:2x2
 
 The shapes are those of residual blocks in `configs/codec.py`; the two ways give the same numbers
-(tests/test_codec.py), so that `config.model.conv` is a choice of speed alone.
+(tests/test_codec.py), so that `config.model.conv` is a choice of speed alone. The second command
+runs nothing: the real TPU compiler (`pip install libtpu`) says how many cycles it expects each to
+take. It needs no TPU.
 """
 
+import functools
 import math
 
 import jax
-import jax.numpy as jnp
 from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
-from vidregen_jax import commands
+from vidregen_jax import chips, commands, hlo, slices
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, layers
 
@@ -24,7 +27,9 @@ _FRAMES = flags.DEFINE_integer('frames', 4, 'Frames a call, beside the cache.', 
 _DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Of activations.')
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'How often each is timed.', lower_bound=1)
 
-_WAYS = ('native', 'sum2d')
+_COMPILE_FOR = flags.DEFINE_string('compile_for', None, 'TPU topology, such as v5e:2x2.')
+
+_WAYS = {'native': layers.conv3d, 'sum2d': layers.sum2d}
 
 
 def shapes(sizes):
@@ -45,55 +50,79 @@ def shapes(sizes):
   return sorted(found, key=lambda shape: (shape[2], shape[1], shape[0]))
 
 
-def runs(shape, batch, frames, dtype):
-  """{(way, direction): function} for one shape; functions return when their work is done."""
-  kernel, channels, side = shape
-  x, pull = jax.random.normal(
-    jax.random.key(0), (2, batch, frames, side, side, channels)).astype(dtype)
-  made = {}
-  for way in _WAYS:
-    definition = layers.Definition(lambda draws, way=way: layers.CausalConv(
-      channels, channels, (kernel, 3, 3), draws, conv=way))
-    params = definition.init(jax.random.key(1))
-    cache = jnp.zeros((batch, kernel - 1, side, side, channels), dtype)
+def steps(shape, batch, frames, dtype):
+  """What is compared, for one shape.
 
-    def forward(params, x, cache=cache, definition=definition):
-      return definition.bind(params)(x, cache)[0]
-
-    def both(params, x, pull, forward=forward):
-      y, backward = jax.vjp(forward, params, x)
+  Returns:
+    {(way, direction): function of (kernel, frames, gradient)}, and the three arrays' shapes.
+  """
+  taps, channels, side = shape
+  found = {}
+  for way, convolve in _WAYS.items():
+    def both(kernel, x, pull, convolve=convolve):
+      y, backward = jax.vjp(lambda kernel, x: convolve(x, kernel), kernel, x)
       return y, backward(pull)
+    found[way, 'forward'] = lambda kernel, x, pull, convolve=convolve: convolve(x, kernel)
+    found[way, 'forward+backward'] = both
+  like = functools.partial(jax.ShapeDtypeStruct, dtype=dtype)
+  return found, (like((taps, 3, 3, channels, channels)),
+                 like((batch, taps - 1 + frames, side, side, channels)),
+                 like((batch, frames, side, side, channels)))
 
-    forward_, both_ = jax.jit(forward), jax.jit(both)
-    made[way, 'forward'] = (
-      lambda f=forward_, p=params: jax.block_until_ready(f(p, x)))
-    made[way, 'forward+backward'] = (
-      lambda f=both_, p=params: jax.block_until_ready(f(p, x, pull)))
-  return made
+
+def timed(shape, batch, frames, dtype):
+  """{(way, direction): median seconds} of one shape on what JAX runs on."""
+  functions, given = steps(shape, batch, frames, dtype)
+  arrays = [jax.random.normal(jax.random.key(i), x.shape).astype(x.dtype)
+            for i, x in enumerate(given)]
+  made = {which: jax.jit(function) for which, function in functions.items()}
+  found = timing.interleaved(
+    {which: lambda step=step: jax.block_until_ready(step(*arrays)) for which, step in made.items()},
+    _ROUNDS.value)
+  return {which: seconds[1] for which, seconds in found.items()}
+
+
+def expected(shape, batch, frames, dtype, topology):
+  """{(way, direction): seconds} of one shape, by the cycles that the TPU compiler counts."""
+  functions, given = steps(shape, batch, frames, dtype)
+  place = jax.sharding.SingleDeviceSharding(slices.devices(topology)[0])
+  given = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place) for x in given]
+  a_second = chips.CHIPS[chips.read(topology)[0]].cycles
+  made = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
+          for which, function in functions.items()}
+  return {which: hlo.cycles(hlo.parse(step.as_text())) / a_second for which, step in made.items()}
 
 
 def run():
   """Does what the flags say."""
-  batch, frames = _BATCH.value, _FRAMES.value
+  batch, frames, dtype, topology = (
+    _BATCH.value, _FRAMES.value, _DTYPE.value, _COMPILE_FOR.value)
+  where = topology or jax.default_backend()
   total = {}
-  print(f'{jax.default_backend()}, {_DTYPE.value}, {batch} x {frames} frames a call; '
-        'median milliseconds a call (GFLOP/s)')
+  print(f'{where}, {dtype}, {batch} x {frames} frames a call; '
+        + ('milliseconds a call as the compiler expects them' if topology else
+           'median milliseconds a call') + ' (GFLOP/s)')
   print(f'{"kernel":8} {"channels":>8} {"side":>5} {"":17}' + ''.join(f'{w:>18}' for w in _WAYS))
   for shape in shapes(_SIZES.value):
     kernel, channels, side = shape
-    times = timing.interleaved(runs(shape, batch, frames, _DTYPE.value), _ROUNDS.value)
+    times = (expected(shape, batch, frames, dtype, topology) if topology
+             else timed(shape, batch, frames, dtype))
     flop = 2 * math.prod((kernel, 3, 3, channels, channels, batch, frames, side, side))
     for direction, factor in (('forward', 1), ('forward+backward', 3)):
       cells = ''
       for way in _WAYS:
-        seconds = times[way, direction][1]
-        total[way, direction] = total.get((way, direction), 0) + seconds
+        seconds = times[way, direction]
+        spent = total.setdefault((way, direction, kernel > 1), [])
+        spent.append(seconds)
         cells += f'{1e3 * seconds:9.2f} ({factor * flop / seconds / 1e9:6.0f})'
       print(f'{f"{kernel}x3x3":8} {channels:8} {side:5} {direction:17}{cells}', flush=True)
-  for direction in ('forward', 'forward+backward'):
-    (least, fast), (most, slow) = sorted((total[way, direction], way) for way in _WAYS)
-    print(f'{direction}: over all shapes {fast} is {most / least:.1f} times as fast as {slow} '
-          f'on {jax.default_backend()}')
+  for several, of in ((False, 'one tap'), (True, 'several taps')):
+    for direction in ('forward', 'forward+backward'):
+      (least, fast), (most, slow) = sorted(
+        (sum(total.get((way, direction, several), [0])), way) for way in _WAYS)
+      if least:
+        print(f'{of}, {direction}: over all shapes {fast} is {most / least:.1f} times as fast as '
+              f'{slow} on {where}')
 
 
 if __name__ == '__main__':

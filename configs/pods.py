@@ -18,7 +18,7 @@ PODS = {
     'v5e-16': dict(fsdp=16, accumulate=16, remat='kernels'),
     'v5e-256': dict(fsdp=16, accumulate=1, remat='kernels'),
     'v5p-128': dict(fsdp=16, accumulate=1, remat='dots'),
-    'v6e-64': dict(fsdp=8, accumulate=4, remat='dots'),
+    'v6e-64': dict(fsdp=8, accumulate=8, remat='kernels'),
     'h100-8': dict(fsdp=8, accumulate=16, remat='full', attention='cudnn'),
   },
   ('codec', '512'): {

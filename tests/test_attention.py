@@ -90,6 +90,21 @@ def assert_near(found, expected, tolerance):
     assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), jax.tree_util.keystr(path)
 
 
+def test_both_ways_to_rotate_are_one():
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((2, 5, N, D)).astype(np.float32)
+  spans = ((2, 3), (10, 2))  # channels 0, 1, 8 and 9, and the last two, are in no pair
+  turns = [(np.cos(angles), np.sin(angles)) for angles in (
+    rng.standard_normal((2, 5, 1, half)).astype(np.float32) for _, half in spans)]
+  parts, whole = attention._rotate_parts(spans, x, turns), attention._rotate_whole(spans, x, turns)
+  np.testing.assert_allclose(parts, whole, rtol=2e-7, atol=2e-7)  # a fused product may round less
+  np.testing.assert_array_equal(whole[..., [0, 1, 8, 9, 14, 15]], x[..., [0, 1, 8, 9, 14, 15]])
+  # As complex numbers: what a rotation is.
+  turned = (x[..., 2:5] + 1j * x[..., 5:8]) * (turns[0][0] + 1j * turns[0][1])
+  np.testing.assert_allclose(whole[..., 2:8], np.concatenate([turned.real, turned.imag], -1),
+                             rtol=1e-6, atol=1e-6)
+
+
 @pytest.fixture
 def available(monkeypatch):
   """cuDNN is not here: what is asked of it is answered by XLA. And kernels work on small blocks."""
@@ -235,8 +250,8 @@ def test_a_kernel_that_is_not_the_same_softmax_is_refused(monkeypatch):
     kernel_choice.choose('cudnn', CONFIG, 1)
   exact = kernels._KERNELS['splash_interpreted']
   for broken in (
-      lambda rule, q, k, v, shown, sink: exact(rule, q, k, v, shown | True, sink),
-      lambda rule, q, k, v, shown, sink: exact(rule, q, jax.lax.stop_gradient(k), v, shown, sink)):
+      lambda *x: exact(*x[:6], x[6] | True, x[7]),  # hidden keys are seen
+      lambda *x: exact(*x[:4], jax.lax.stop_gradient(x[4]), *x[5:])):  # keys learn nothing
     monkeypatch.setitem(kernels._KERNELS, 'cudnn', broken)
     with pytest.raises(UserError, match='cudnn is off by .* more than rounding can be'):
       kernel_choice.choose('cudnn', CONFIG, 1)

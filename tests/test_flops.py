@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import flops
-from vidregen_jax.models import codec, kernels
+from vidregen_jax.models import codec, kernels, layers
 
 CODEC = codec.CodecConfig(32, (8, 16), (1, 1), (1, 1), (2, 3), 4, latent_stages=1, conv='native')
 F32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
@@ -61,6 +61,15 @@ def test_work_that_remat_repeats_is_counted():
   assert of(jax.checkpoint(layer)) == 8 * once
 
 
+def test_what_only_moves_numbers_is_counted_or_left_out():
+  def loss(x, w):
+    return jnp.square(layers.moved('LD,DE->LE', x @ w, jnp.eye(8, 16))).sum()
+  jaxpr = jax.make_jaxpr(jax.grad(jax.checkpoint(loss), (0, 1)))(F32((4, 8)), F32((8, 8)))
+  product, moved = 2 * 4 * 8 * 8, 2 * 4 * 8 * 16
+  assert flops.count(jaxpr, without=('moved',)) == 3 * product
+  assert flops.count(jaxpr) == 3 * product + 2 * moved
+
+
 def test_splash_skips_blocks_and_saves_what_it_is_told_to():
   rule = np.tril(np.ones((1024, 1024), bool))
   q = F32((2, 1, 1024, 3, 64))
@@ -71,12 +80,12 @@ def test_splash_skips_blocks_and_saves_what_it_is_told_to():
 
   def of(useful, policy=None):
     def loss(q, k, v, shown, sink):
-      run = functools.partial(kernels._KERNELS['splash'], rule)
+      run = functools.partial(kernels._KERNELS['splash'], rule, np.zeros(1024, bool))
       if policy:
         run = jax.checkpoint(run, policy=policy)
-      return jnp.square(run(q, k, v, shown, sink)).sum()
+      return jnp.square(run(q, q, k, v, shown, sink)).sum()
     jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, q, q, shown, sink)
-    return flops.count(jaxpr, kernels.splash_flops([rule], useful))
+    return flops.count(jaxpr, kernels.splash_flops([rule], useful), without=('moved',))
 
   clips_heads, wide, size = 2 * 3, 128, 64  # 64 channels and one more, in whole lanes
   about = functools.partial(pytest.approx, rel=0.01)  # a sum over channels is a product too

@@ -1,6 +1,5 @@
 """A plan is of the step that training runs, says what fits, and fails in one line."""
 
-import functools
 import json
 import os
 import pathlib
@@ -17,7 +16,7 @@ import random_weights
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import chips, input_pipeline, plan, plan_search, programs, windows
+from vidregen_jax import chips, input_pipeline, plan, plan_search, programs, slices, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, perceptual
 
@@ -80,12 +79,12 @@ def test_what_cannot_be_planned_is_told(topology, what, changes, message):
 
 
 def test_without_the_compiler_the_extra_is_named(monkeypatch):
-  monkeypatch.setattr(plan.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(slices.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[tpu\]'"):
     plan.target('v5e:2x2')
 
 
-@pytest.mark.skipif(plan.importlib.util.find_spec('libtpu') is None,
+@pytest.mark.skipif(slices.importlib.util.find_spec('libtpu') is None,
                     reason="no TPU compiler here: pip install 'vidregen_jax[tpu]'")
 def test_the_tpu_compiler_makes_a_small_generator():
   ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
@@ -129,7 +128,7 @@ def test_streams_are_planned_for_one_device(module, what):
     config.model.layers = 1
   program = plan.make_program(config, what, plan.target('here'), (3, 512))
   assert program.mesh.size == 1 and program.seconds >= 0.16
-  needed, done = program.work()
+  needed, done = program.work().needed, program.work().done
   assert needed == done > 1e6
   with jax.set_mesh(program.mesh):
     state, made = jax.eval_shape(program.step, *program.arguments)
@@ -186,10 +185,11 @@ def test_the_search_compiles_the_promising_and_stops():
     held = {}
 
     def __init__(self, config):
-      self.work = functools.partial(self._work, config)
+      self.config = config
 
-    def _work(self, config):
-      return 3.0 * config.batch_size, work[config.model.remat] * config.batch_size
+    def work(self):
+      size = self.config.batch_size
+      return programs.Work(3.0 * size, work[self.config.model.remat] * size, 0.0)
 
   def figures(config):
     tried.append((config.model.remat, config.batch_size // config.accumulate))

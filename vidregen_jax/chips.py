@@ -24,6 +24,9 @@ class Chip:
     closes: a side of a slice is a ring where it is a multiple of this; 0 for chips on a switch.
     kinds: what JAX calls it.
     host: chips that one host feeds.
+    cycles: a second, as XLA's compiler for it counts them, such that it expects a large product
+      (bfloat16, 8192 x 8192 x 4096) to run at `flops`; None where it counts none. By
+      `python -m bench.cycles`, with libtpu 0.0.41.
   """
 
   flops: float
@@ -33,14 +36,18 @@ class Chip:
   closes: int
   kinds: tuple[str, ...]
   host: int
+  cycles: float | None
 
 
 # Memory is what programs get of it.
 CHIPS = {
-  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, 50e9, 16, ('TPU v5 lite', 'TPU v5e'), 4),
-  'v5p': Chip(459e12, 95 * 2**30, 2765e9, 100e9, 4, ('TPU v5', 'TPU v5p'), 4),
-  'v6e': Chip(918e12, 31.25 * 2**30, 1638e9, 100e9, 16, ('TPU v6 lite', 'TPU v6e'), 4),
-  'h100': Chip(989e12, 80e9, 3350e9, 450e9, 0, ('NVIDIA H100 80GB HBM3',), 8),
+  'v5e': Chip(197e12, 15.75 * 2**30, 819e9, 50e9, 16, ('TPU v5 lite', 'TPU v5e'), 4,
+              1.55e9),
+  'v5p': Chip(459e12, 95 * 2**30, 2765e9, 100e9, 4, ('TPU v5', 'TPU v5p'), 4,
+              1.95e9),
+  'v6e': Chip(918e12, 31.25 * 2**30, 1638e9, 100e9, 16, ('TPU v6 lite', 'TPU v6e'), 4,
+              2.00e9),
+  'h100': Chip(989e12, 80e9, 3350e9, 450e9, 0, ('NVIDIA H100 80GB HBM3',), 8, None),
 }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 
-def count(jaxpr, kernel=None, wanted=None) -> float:
+def count(jaxpr, kernel=None, wanted=None, without=()) -> float:
   """Operations of all devices together, of what the results are made from.
 
   Args:
@@ -20,6 +20,7 @@ def count(jaxpr, kernel=None, wanted=None) -> float:
     kernel: function of a Pallas call's (name, operands as ShapedArrays) to operations; without it
       such calls count nothing.
     wanted: which of the jaxpr's results are used, list of bool; default all.
+    without: names of jitted functions inside of it that count nothing.
   """
   inner = _inner(jaxpr)
   wanted = wanted or [True] * len(inner.outvars)
@@ -30,7 +31,7 @@ def count(jaxpr, kernel=None, wanted=None) -> float:
     live = [x in used for x in equation.outvars]
     if any(live):
       used.update(x for x in equation.invars if _is_variable(x))
-      total += _equation(equation, kernel, live)
+      total += _equation(equation, kernel, live, without)
   return float(total)
 
 
@@ -38,7 +39,7 @@ def _is_variable(x):
   return not isinstance(x, Literal)
 
 
-def _equation(equation, kernel, live):
+def _equation(equation, kernel, live, without):
   name, params = equation.primitive.name, equation.params
   shapes = [x.aval.shape for x in equation.invars if hasattr(x.aval, 'shape')]
   if name == 'dot_general':
@@ -48,11 +49,14 @@ def _equation(equation, kernel, live):
   if name == 'pallas_call':
     return kernel(str(params['name']), [x.aval for x in equation.invars]) if kernel else 0
   if name == 'cond':
-    return max(count(branch, kernel, live) for branch in params['branches'])
+    return max(count(branch, kernel, live, without) for branch in params['branches'])
   if name == 'scan':  # what a turn leaves out, the next may need
-    return params['length'] * count(params['jaxpr'], kernel)
-  inside = sum(count(found, kernel, live if len(_inner(found).outvars) == len(live) else None)
-               for found in _jaxprs(params))
+    return params['length'] * count(params['jaxpr'], kernel, None, without)
+  if name == 'jit' and params['name'] in without:
+    return 0
+  inside = sum(
+    count(found, kernel, live if len(_inner(found).outvars) == len(live) else None, without)
+    for found in _jaxprs(params))
   if name == 'shard_map':  # its body is one device's share
     return inside * math.prod(params['mesh'].shape[axis] for axis in params['manual_axes'])
   return inside

@@ -175,6 +175,16 @@ def traffic(module: Module) -> float:
   return float(total)
 
 
+def cycles(module: Module) -> int:
+  """Cycles that the TPU compiler expects of one device's instructions, one after the other.
+
+  It says nothing of kernels, and of what runs beside other work; those count nothing here.
+  """
+  return sum(runs * int(told[1]) for name, runs in module.runs.items()
+             for at in module.computations[name]
+             if (told := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
+
+
 # ------------------------------------------------------------------------------------------ reading
 
 

@@ -7,8 +7,9 @@ The very step that training runs is compiled by the real TPU compiler (the `tpu`
 with no data and no weights. Printed are the memory that a chip needs, what is computed and moved,
 and the time that a step takes at least: the longest of computing, reading memory and talking to
 other chips, each at the maker's figure. Nothing is taken off for what real programs lose: waiting,
-norms and softmax (which matrix units do not do), kernels' rereading, the host. Exit status 1 says
-that it does not fit.
+norms and softmax (which matrix units do not do), kernels' rereading, the host. Beside it stands the
+time by the TPU compiler's own count of cycles, which knows these, one instruction after another.
+Exit status 1 says that it does not fit.
 
 `--topology=here` plans for this machine's own devices. For GPUs that are not here (`h100:8`) there
 is no compiler: only what the arguments take and the operations are counted.
@@ -16,8 +17,6 @@ is no compiler: only what the arguments take and the operations are counted.
 
 import dataclasses
 import functools
-import importlib.util
-import os
 import pathlib
 import re
 import sys
@@ -25,10 +24,9 @@ import time
 
 import jax
 from absl import flags
-from jax.experimental import topologies
 from ml_collections import config_flags
 
-from vidregen_jax import chips, commands, hlo, plan_search, programs, report, sharding
+from vidregen_jax import chips, commands, hlo, plan_search, programs, report, sharding, slices
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -44,9 +42,6 @@ _LAYERS = flags.DEFINE_integer('audio_layers', 3, 'Whisper states that are kept.
 _WIDTH = flags.DEFINE_integer('audio_width', 512, 'Channels of Whisper states.', lower_bound=1)
 _JSON = flags.DEFINE_string('json', None, "File for all figures, or '-' for stdout alone.")
 
-# So that libtpu asks nobody about a TPU, and bears a second plan beside the first.
-_NO_TPU = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_WORKER_HOSTNAMES': 'localhost',
-           'TPU_ACCELERATOR_TYPE': 'v5litepod-8', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
 _BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
 
 
@@ -91,13 +86,7 @@ def target(topology: str, memory=None) -> Target:
   name, sides = chips.read(topology)
   chip, devices = chips.CHIPS[name], None
   if _BACKENDS[name] == 'tpu':
-    if importlib.util.find_spec('libtpu') is None:
-      raise UserError("planning for a TPU takes its compiler: pip install 'vidregen_jax[tpu]'")
-    try:
-      devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
-    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
-      raise UserError(f'there is no slice {topology} ({str(error).splitlines()[0]}): give one that '
-                      'Google Cloud offers, such as v5e:4x4') from error
+    devices = slices.devices(topology)
   return Target(_BACKENDS[name], devices, chips.count(sides), chip, memory or chip.memory,
                 chips.ring(chip, sides))
 
@@ -159,19 +148,21 @@ def figures(program: programs.Program, aim: Target) -> dict:
   found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
            'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
   found['memory'] = _memory(program, made, aim)
-  needed, done = program.work()
-  found['flops'] = {'needed': needed, 'done': done}
+  found['flops'] = dataclasses.asdict(program.work())
   text = made.as_text() if hasattr(made, 'as_text') else None
   module = hlo.parse(text) if text else None
   kernels = [x.shape for x in jax.tree.leaves(program.held['parameters']) if len(x.shape) > 1]
   found['collectives'] = _collectives(module, kernels) if module else None
   found['traffic'] = hlo.traffic(module) if module else None
+  found['cycles'] = hlo.cycles(module) or None if module else None
   found['seconds'] = _seconds(found, aim)
   step = found['seconds']['step']
   if step:
     peak = step * program.mesh.size * aim.chip.flops
-    found |= {'mfu': needed / peak, 'hfu': done / peak,
+    found |= {'mfu': found['flops']['needed'] / peak, 'hfu': found['flops']['done'] / peak,
               'examples_a_second': program.examples / step}
+    expected = found['seconds']['expected']
+    found['mfu_expected'] = expected and found['mfu'] * step / expected
     if program.seconds:
       found['times_real_time'] = program.seconds / step
   return found
@@ -218,7 +209,7 @@ def _collectives(module, kernels):
 
 
 def _seconds(found, aim):
-  seconds = dict.fromkeys(('compute', 'memory', 'network', 'step', 'binds'))
+  seconds = dict.fromkeys(('compute', 'memory', 'network', 'step', 'binds', 'expected'))
   if aim.chip is None:
     return seconds
   seconds['compute'] = found['flops']['done'] / found['chips'] / aim.chip.flops
@@ -228,6 +219,9 @@ def _seconds(found, aim):
   known = {part: s for part, s in seconds.items() if s is not None}
   seconds['binds'] = max(known, key=known.get)
   seconds['step'] = known[seconds['binds']]
+  if found['cycles'] and aim.chip.cycles:
+    kernels = found['flops']['kernels'] / found['chips'] / aim.chip.flops
+    seconds['expected'] = max(seconds['network'], found['cycles'] / aim.chip.cycles + kernels)
   return seconds
 
 
@@ -260,6 +254,9 @@ def describe(found, config) -> str:
               f'{seconds["binds"]} binds',
               f'MFU at most {found["mfu"]:.1%}, with repeated work {found["hfu"]:.1%}; '
               f'{found["examples_a_second"]:.1f} examples a second']
+    if seconds['expected']:
+      lines.append("by the compiler's cycles, one instruction after another, with kernels at the "
+                   f'peak: {seconds["expected"] * 1e3:.2f} ms, MFU {found["mfu_expected"]:.1%}')
     if 'times_real_time' in found:
       lines.append(f'{found["times_real_time"]:.1f} times real time')
   if 'epoch' in found:
@@ -286,7 +283,6 @@ def run():
   if _TOPOLOGY.value != 'here':
     # Nothing runs: this machine's own accelerators are left alone.
     jax.config.update('jax_platforms', 'cpu')
-    os.environ.update(_NO_TPU | os.environ)
   aim = target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:

@@ -66,7 +66,7 @@ def best(config, count, figures, make, memory, say):
 
   def least(choice):
     if choice.remat not in work:
-      work[choice.remat] = make(choice.set(config)).work()[1] / choice.batch_size
+      work[choice.remat] = make(choice.set(config)).work().done / choice.batch_size
     return work[choice.remat]
 
   def order(choice):

@@ -29,9 +29,33 @@ from vidregen_jax import (
   windows,
 )
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator, kernels, perceptual, teacher, teacher_forcing
+from vidregen_jax.models import (
+  codec,
+  generator,
+  kernels,
+  layers,
+  perceptual,
+  teacher,
+  teacher_forcing,
+)
 
 _CHUNK = 4  # latent frames that a codec's stream is planned with
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+  """Operations of a step on all devices.
+
+  Attributes:
+    needed: of the model: without what is repeated, a kernel's padding, and products that only move
+      numbers.
+    done: with all of that.
+    kernels: what kernels do of it.
+  """
+
+  needed: float
+  done: float
+  kernels: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +68,7 @@ class Program:
     held: {kind: tree} of the arguments, by what they are.
     examples: clips of a batch, or videos, that a step takes.
     seconds: of video that a step makes, of each; None in training.
-    work: function to the operations of a step on all devices: (those that the result needs, those
-      that are done; repeated work and a kernel's padding are only in the second).
+    work: function to the `Work` of a step.
   """
 
   step: Callable
@@ -114,21 +137,22 @@ def _of_generator(config, mesh, backend, audio):
   step = train_step.of_generator(objective, config, state.shardings(abstract))
   placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
 
+  def traced(attention, remat):  # a step's gradients of one clip
+    counting = dataclasses.replace(objective, model=dataclasses.replace(
+      model, attention=attention, unroll=False, remat=remat))
+    gradients = jax.value_and_grad(functools.partial(generator_objective.loss, counting),
+                                   has_aux=True)
+    params = jax.eval_shape(init, jax.random.key(0))
+    return jax.make_jaxpr(gradients)(params, frozen, _stacked(example, 1), jax.random.key(0))
+
   def work():
     rules = _rules(model, config.num_frames)
-    counted = []
-    for useful in (True, False):
-      # A kernel for GPUs is not splash, but does as XLA does: all pairs.
-      kernel = 'splash' if useful or attention == 'splash' else 'xla'
-      counting = dataclasses.replace(
-        objective, model=dataclasses.replace(
-          model, attention=kernel, unroll=False, remat='none' if useful else model.remat))
-      gradients = jax.value_and_grad(
-        functools.partial(generator_objective.loss, counting), has_aux=True)
-      params = jax.eval_shape(init, jax.random.key(0))
-      jaxpr = jax.make_jaxpr(gradients)(params, frozen, _stacked(example, 1), jax.random.key(0))
-      counted.append(config.batch_size * flops.count(jaxpr, kernels.splash_flops(rules, useful)))
-    return tuple(counted)
+    needed = flops.count(traced('splash', 'none'), kernels.splash_flops(rules, True),
+                         without=(layers.moved.__name__,))
+    # A kernel for GPUs is not splash, but does as XLA does: all pairs.
+    does = traced('splash' if attention == 'splash' else 'xla', model.remat)
+    done = flops.count(does, kernels.splash_flops(rules, False))
+    return Work(*(config.batch_size * n for n in (needed, done, done - flops.count(does))))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work)
@@ -149,17 +173,16 @@ def _of_codec(config, mesh, backend):
   step = train_step.of_codec(objective, config, state.shardings(abstract))
   placed = jax.tree.map(lambda x: _placed(x, sharding.replicated(mesh)), frozen)
 
+  def counted(remat):
+    counting = dataclasses.replace(objective, model=dataclasses.replace(model, remat=remat))
+    gradients = functools.partial(codec_objective.gradients, counting, adversarial=adversarial)
+    params = jax.eval_shape(init, jax.random.key(0))
+    jaxpr = jax.make_jaxpr(gradients)(params, frozen, _stacked(example, 1), jax.random.key(0),
+                                      jnp.int32(0))
+    return config.batch_size * flops.count(jaxpr)
+
   def work():
-    counted = []
-    for useful in (True, False):
-      counting = dataclasses.replace(
-        objective, model=dataclasses.replace(model, remat=not useful and model.remat))
-      gradients = functools.partial(codec_objective.gradients, counting, adversarial=adversarial)
-      jaxpr = jax.make_jaxpr(gradients)(
-        jax.eval_shape(init, jax.random.key(0)), frozen, _stacked(example, 1), jax.random.key(0),
-        jnp.int32(0))
-      counted.append(config.batch_size * flops.count(jaxpr))
-    return tuple(counted)
+    return Work(counted(False), counted(model.remat), 0.0)
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
@@ -251,7 +274,7 @@ def _on_one(step, mesh, held, examples, seconds):
 
   def work():
     done = flops.count(jax.make_jaxpr(step)(*held.values()))
-    return done, done
+    return Work(done, done, 0.0)
 
   return Program(jax.jit(step, donate_argnums=1), tuple(held.values()), one, held, examples,
                  seconds, work)

@@ -7,23 +7,59 @@ at attention, on the window's own layout, so an hour of video never leaves the t
 (as LongLive and StreamingLLM do).
 """
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from vidregen_jax.models import kernels
+from vidregen_jax.models import kernels, layers
 
 # 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
 # step by step on anything, to test it with. They differ by rounding alone.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
 
 
-def rotate(x, angles):
-  """Rotates pairs (x_i, x_{i + half}) of the last axis by `angles` [..., half]."""
-  a, b = jnp.split(x, 2, axis=-1)
-  cos, sin = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
-  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+def _rotate(x, spans, angles):
+  """Rotates pairs (x_i, x_{i + half}) of spans of the last axis by angles.
+
+  Args:
+    x: [..., N, D].
+    spans: ((start, half), ...), in order.
+    angles: [..., half] for each of them.
+  """
+  turns = [tuple(f(each)[..., None, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
+           for each in angles]
+  # The same numbers: a CPU is quick to cut and to join, and a TPU to multiply matrices.
+  return jax.lax.platform_dependent(
+    x, turns, cpu=functools.partial(_rotate_parts, spans),
+    default=functools.partial(_rotate_whole, spans))
+
+
+def _rotate_parts(spans, x, turns):
+  parts, end = [], 0
+  for (start, half), (cos, sin) in zip(spans, turns, strict=True):
+    a, b = x[..., start:start + half], x[..., start + half:start + 2 * half]
+    parts += [x[..., end:start], a * cos - b * sin, b * cos + a * sin]
+    end = start + 2 * half
+  return jnp.concatenate([*parts, x[..., end:]], axis=-1)
+
+
+def _rotate_whole(spans, x, turns):
+  """x cos + (x turned by a right angle) sin, over all channels at once."""
+  size, end = x.shape[-1], 0
+  turn, cosines, sines = np.zeros((size, size), np.float32), [], []
+  still = lambda count: jnp.ones((*turns[0][0].shape[:-1], count), x.dtype)
+  for (start, half), (cos, sin) in zip(spans, turns, strict=True):
+    cosines += [still(start - end), cos, cos]
+    sines += [0 * still(start - end), sin, sin]
+    first = np.arange(start, start + half)
+    turn[first + half, first], turn[first, first + half] = -1, 1
+    end = start + 2 * half
+  cosines, sines = (jnp.concatenate([*parts, factor * still(size - end)], axis=-1)
+                    for parts, factor in ((cosines, 1), (sines, 0)))
+  return x * cosines + layers.moved('...D,DE->...E', x, turn) * sines
 
 
 def _angles(position, half: int, base: float):
@@ -38,9 +74,8 @@ def rotate_time(x, time):
     x: [..., L, N, D].
     time: latent frames, broadcasts to [..., L].
   """
-  half = x.shape[-1] // 2
-  angles = _angles(time, half // 2, 100.0)[..., None, :]
-  return jnp.concatenate([rotate(x[..., :half], angles), x[..., half:]], axis=-1)
+  half = x.shape[-1] // 4
+  return _rotate(x, ((0, half),), [_angles(time, half, 100.0)])
 
 
 def rotate_space(x, rows, columns):
@@ -50,12 +85,9 @@ def rotate_space(x, rows, columns):
     x: [..., L, N, D].
     rows, columns: cells, [L].
   """
-  quarter = x.shape[-1] // 4
-  parts = [x[..., :2 * quarter]]
-  for i, position in enumerate((rows, columns)):
-    angles = _angles(position, quarter // 2, 30.0)[..., None, :]
-    parts.append(rotate(x[..., (2 + i) * quarter:(3 + i) * quarter], angles))
-  return jnp.concatenate(parts, axis=-1)
+  half = x.shape[-1] // 8
+  return _rotate(x, ((4 * half, half), (6 * half, half)),
+                 [_angles(position, half, 30.0) for position in (rows, columns)])
 
 
 @jax.named_scope('attend')

@@ -29,14 +29,13 @@ AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
-_KERNELS = jax.checkpoint_policies.save_only_these_names(kernels.SAVED)
-
 # What a layer keeps of its forward pass for the backward one; the rest is worked out again.
 _REMAT = {
   'none': None,  # all of it
-  'dots': jax.checkpoint_policies.save_from_both_policies(  # also products with weights
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _KERNELS),
-  'kernels': _KERNELS,  # what a kernel attended to: of a layer's work, the dearest to repeat
+  # Products with weights, and what a kernel attended to.
+  'dots': jax.checkpoint_policies.save_only_these_names(kernels.SAVED, layers.PRODUCT),
+  # The latter alone: of a layer's work, the dearest to repeat.
+  'kernels': jax.checkpoint_policies.save_only_these_names(kernels.SAVED),
   'full': jax.checkpoint_policies.nothing_saveable,  # what it was given
 }
 
@@ -182,14 +181,14 @@ class Layer(nnx.Module):
   def project(self, x, scale, shift):
     """[..., E] -> queries, keys, values [..., N, D]."""
     h = self.norm_attention(x) * (1 + scale) + shift
-    h = self.qkv(h).reshape(*x.shape[:-1], 3, self.heads, -1)
+    parts = (part.reshape(*x.shape[:-1], self.heads, -1) for part in self.qkv.parts(h, 3))
     # All of a head's tokens meet in one place.
-    h = sharding.constrain(h, 'batch', *(None,) * (h.ndim - 3), 'heads', None)
-    return h[..., 0, :, :], h[..., 1, :, :], h[..., 2, :, :]
+    return [sharding.constrain(part, 'batch', *(None,) * (part.ndim - 3), 'heads', None)
+            for part in parts]
 
   def finish(self, x, attended, scale, shift):
     x = x + _spread(self.out(_spread(attended.reshape(x.shape))))
-    gate, value = jnp.split(self.up(self.norm_mlp(x) * (1 + scale) + shift), 2, axis=-1)
+    gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
     return _spread(x + self.down(jax.nn.silu(gate) * value))
 
   def sink_logit(self):
@@ -375,11 +374,14 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
   # Tokens of a frame share its modulation: it is worked out once a frame, not once a token.
   vector = _duration(model, config, durations)
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
+  # As a product: of rows that are taken by index, gradients would be summed one after the other.
+  belongs = jax.nn.one_hot(frame_of, vector.shape[1])
   times = jnp.concatenate([jnp.asarray(past_times, jnp.float32), tokens.time[statics:]])
 
   def layer(x, weights_and_past):
     weights, past = weights_and_past
-    scale1, shift1, scale2, shift2 = (x[:, frame_of] for x in weights.modulate(vector))
+    scale1, shift1, scale2, shift2 = (
+      layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
     q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
     static_k = jnp.concatenate([past.static_keys, k[:, :statics]], 1)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import sharding
+from vidregen_jax.models import layers
 
 SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
 _HIDDEN = -1e9  # its exponential is 0
@@ -32,25 +33,23 @@ _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
   """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
   batch, copies, frames, cells, heads, size = q.shape
-  half, scale = size // 2, size**-0.5
-  q = jnp.concatenate([q[..., :half], q_timed[..., :half], q[..., half:]], -1)
-  q = (q.astype(jnp.float32) * scale).astype(q.dtype)  # the scale itself would be rounded too far
-  q = q.reshape(batch, copies, frames * cells, heads, -1)
 
   def spread(x):  # [B, L, N, D] to [B, K, L, N, D]
     return jnp.broadcast_to(x[:, None], (batch, copies, *x.shape[1:]))
 
-  keys = [_widen(spread(static[0]), timed=False), _widen(spread(timed[0]), timed=True)]
-  values = [spread(static[1]), spread(timed[1])]
+  keys, values = [[spread(static[i]), spread(timed[i])] for i in range(2)]
+  moving = np.repeat([False, True], [static[0].shape[1], timed[0].shape[1]])
   rule = of_tokens(rule, cells, own is not None)
   if own is not None:
     own_keys, own_values = (x.reshape(batch, copies, -1, heads, size) for x in own)
-    keys.append(_widen(own_keys, timed=False))
+    keys.append(own_keys)
     values.append(own_values)
+    moving = np.pad(moving, (0, frames * cells))
     shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
-  run = sharding.attention(functools.partial(_KERNELS[kernel], rule))
-  out = run(q, jnp.concatenate(keys, 2), jnp.concatenate(values, 2), shown, sink)
+  run = sharding.attention(functools.partial(_KERNELS[kernel], rule, moving))
+  q, q_timed = (x.reshape(batch, copies, frames * cells, heads, size) for x in (q, q_timed))
+  out = run(q, q_timed, jnp.concatenate(keys, 2), jnp.concatenate(values, 2), shown, sink)
   return out.reshape(batch, copies, frames, cells, heads, size)
 
 
@@ -62,27 +61,40 @@ def of_tokens(rule, cells, own):
   return np.concatenate([spread, np.kron(np.eye(len(rule)), np.ones((cells, cells))) > 0], 1)
 
 
-def _widen(k, timed):
-  """Keys [..., D] as wide queries meet them, [..., 3 D / 2]."""
-  first, rest = jnp.split(k, 2, axis=-1)
-  zeros = jnp.zeros_like(first)
-  return jnp.concatenate([zeros, first, rest] if timed else [first, zeros, rest], -1)
-
-
-def _add_channels(q, k, channels, multiple):
-  """More channels, in which queries hold ones: what keys hold there is added to their logits.
+def _widen(q, q_timed, k, moving, channels, multiple):
+  """Queries and keys whose product is the logit of static and timed keys alike, heads first.
 
   Args:
-    q, k: [B, K, L, N, D].
-    channels: arrays, broadcastable to [B, K, L, N] of the keys.
-    multiple: the new number of channels is a multiple of this; the rest are zeros.
+    q, q_timed, k: [B, K, L, N, D].
+    moving: NumPy bool [L], which keys meet the query with its time rotated in.
+    channels: arrays [B, K, L] or [B, K, L, N] of the keys, float32, which are added to the logits.
+    multiple: the number of channels of the results is a multiple of this.
+
+  Returns:
+    Scaled queries and keys [B, K, N, L, wide].
   """
-  fill = -(q.shape[-1] + len(channels)) % multiple
-  added = [jnp.broadcast_to(x, k.shape[:-1]).astype(k.dtype) for x in channels]
-  k = jnp.concatenate([k, jnp.stack(added, -1), jnp.zeros((*k.shape[:-1], fill), k.dtype)], -1)
-  ones, zeros = jnp.ones(len(channels), q.dtype), jnp.zeros(fill, q.dtype)
-  constant = jnp.broadcast_to(jnp.concatenate([ones, zeros]), (*q.shape[:-1], len(channels) + fill))
-  return jnp.concatenate([q, constant], -1), k
+  size = q.shape[-1]
+  half, used = size // 2, 3 * size // 2 + len(channels)
+  wide = used + -used % multiple
+  still, timed = np.zeros((2, size, wide), np.float32)
+  for channel in range(size):
+    still[channel, channel if channel < half else channel + half] = 1
+    if channel < half:
+      timed[channel, channel + half] = 1
+  moved = functools.partial(layers.moved, 'BKLND,DE->BKNLE')
+  ones = np.zeros(wide, np.float32)
+  ones[used - len(channels):used] = 1
+  # Scaled in float32: the scale itself would be rounded too far.
+  wide_q = (moved(q, still) + moved(q_timed, timed)).astype(jnp.float32)
+  wide_q = (wide_q * size**-0.5 + ones).astype(q.dtype)
+  meets = np.ones((len(moving), wide), bool)  # a key holds zeros where it meets the other query
+  meets[moving, :half], meets[~moving, half:size] = False, False
+  wide_k = jnp.where(meets, moved(k, still + timed), 0)
+  for i, added in enumerate(channels):
+    added = added[:, :, None] if added.ndim == 3 else jnp.moveaxis(added, 3, 2)
+    where = jax.nn.one_hot(used - len(channels) + i, wide)
+    wide_k += (added[..., None] * where).astype(k.dtype)
+  return wide_q, wide_k
 
 
 def _pad_tokens(x, multiple):
@@ -97,8 +109,8 @@ def _pad_rule(rule, queries, keys):
   return padded
 
 
-# Each of these: rule bool [Q, L]; q [B, K, Q, N, D], scaled; k [B, K, L, N, D]; v of any other D;
-# shown bool [B, K, L]; sink [N] or None. They return [B, K, Q, N, D of v].
+# Each of these: NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, Q, N, D]; k, v
+# [B, K, L, N, D]; shown bool [B, K, L]; sink [N] or None. They return [B, K, Q, N, D].
 
 
 def blocks(rule):
@@ -148,37 +160,45 @@ def splash_flops(rules, useful):
   return count
 
 
-def _splash(rule, q, k, v, shown, sink, interpret=False):
+def _splash(rule, moving, q, q_timed, k, v, shown, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
-  queries, heads = q.shape[2:4]
-  q, k = _add_channels(q, k, [jnp.where(shown, 0.0, _HIDDEN)[..., None]], _LANES)
+  queries, keys, heads = q.shape[2], k.shape[2], q.shape[3]
   block_q, block_k = blocks(rule)
-  q, k, v = _pad_tokens(q, block_q), _pad_tokens(k, block_k), _pad_tokens(v, block_k)
-  mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[2], k.shape[2]))
+  q, q_timed, k, v = (_pad_tokens(x, block) for x, block in zip(
+    (q, q_timed, k, v), (block_q, block_q, block_k, block_k), strict=True))
+  fill = k.shape[2] - keys
+  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)
+  q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), [hidden], _LANES)
+  mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
     interpret=interpret, residual_checkpoint_name=SAVED,
     block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
       block_q_dq=block_q, block_kv_dq=block_k))
-  q, k, v = (jnp.moveaxis(x, 3, 2) for x in (q, k, v))  # heads before tokens
-  out = jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)
+  out = jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, jnp.moveaxis(v, 3, 2))
   return jnp.moveaxis(out, 2, 3)[:, :, :queries]
 
 
-def _cudnn(rule, q, k, v, shown, sink):
+def _cudnn(rule, moving, q, q_timed, k, v, shown, sink):
   """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
-  queries, keys, size = q.shape[2], k.shape[2], v.shape[-1]
-  channels = [jnp.where(shown, 0.0, _HIDDEN)[..., None]]
-  if sink is not None:
-    k, v = (jnp.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0), (0, 0)]) for x in (k, v))
+  queries, keys, size, last = q.shape[2], k.shape[2], v.shape[-1], k.shape[2]
+  if sink is not None:  # one more key, without a value
+    keys += 1
     rule = np.pad(rule, [(0, 0), (0, 1)], constant_values=True)
-    channels[0] = jnp.pad(channels[0], [(0, 0), (0, 0), (0, 1), (0, 0)])
-    channels.append(jnp.zeros((keys + 1, len(sink))).at[keys].set(sink))
-  q, k = _add_channels(q, k, channels, 8)
-  q, k, v = (_pad_tokens(x, _TILE) for x in (q, k, v))
+    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, 1)], constant_values=True)
+  fill = keys + -keys % _TILE - k.shape[2]
+  k, v = (jnp.pad(x, [(0, 0), (0, 0), (0, fill), (0, 0), (0, 0)]) for x in (k, v))
+  q, q_timed = (_pad_tokens(x, _TILE) for x in (q, q_timed))
+  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, k.shape[2] - keys)]), 0.0, _HIDDEN)
+  channels = [hidden]
+  if sink is not None:
+    logits = jnp.zeros((k.shape[2], len(sink))).at[last].set(sink)
+    channels.append(jnp.broadcast_to(logits, (*hidden.shape, len(sink))))
+  q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), channels, 8)
+  q, k = (jnp.moveaxis(x, 2, 3) for x in (q, k))
   mask = _pad_rule(rule, q.shape[2], k.shape[2])
   v = jnp.pad(v, [(0, 0)] * 4 + [(0, k.shape[-1] - size)])  # it takes values of the keys' size
   out = jax.nn.dot_product_attention(

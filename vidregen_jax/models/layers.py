@@ -8,6 +8,7 @@ start of a video. A layer that looks at one frame only has a cache with zero fra
 chunked and scanned use are the same code.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -15,8 +16,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from vidregen_jax import sharding
+
+PRODUCT = 'product'  # of a Linear's weights, for `jax.checkpoint` to keep
+
 
 
 class Draws:
@@ -84,16 +89,44 @@ def whole(param: nnx.Param, dtype):
   return sharding.gathered(param[...].astype(dtype), param.get_metadata()['axes'])
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def moved(subscripts: str, x, where):
+  """Numbers of x in other places, by a product with zeros and signs in which no sum has two terms.
+
+  Nothing is rounded. A TPU's matrix unit does it in a fraction of the time that its vector unit
+  takes to shift, cut and join channels. `flops` knows it by its name.
+
+  Args:
+    subscripts: of `jnp.einsum`.
+    x: what is moved.
+    where: matrix of zeros, ones and minus ones.
+  """
+  return jnp.einsum(subscripts, x, where.astype(x.dtype), precision='highest')
+
+
 class Linear(nnx.Module):
   """y = x w + b over the last axis."""
 
   def __init__(self, c_in: int, c_out: int, draws: Draws, scale: float = 1.0, bias: bool = True):
-    self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale), axes=(None, 'features'))
+    # Split along what is summed over, parts of the output have their gradients in one place.
+    self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale), axes=('features', None))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
 
   def __call__(self, x):
-    y = x @ whole(self.kernel, x.dtype)
-    return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+    return self.parts(x, 1)[0]
+
+  def parts(self, x, count: int):
+    """Its output in `count` equal parts, each a product of its own.
+
+    Of one product that is split, the gradients are put together first, which takes a TPU as long as
+    the product itself.
+    """
+    kernels = jnp.split(whole(self.kernel, x.dtype), count, axis=-1)
+    made = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
+    if self.bias is None:
+      return made
+    biases = jnp.split(self.bias[...].astype(x.dtype), count)
+    return [y + bias for y, bias in zip(made, biases, strict=True)]
 
 
 class CellLinear(nnx.Module):
@@ -169,15 +202,23 @@ class CausalConv(nnx.Module):
     frames = x.shape[1]
     kernel = whole(self.kernel, x.dtype)
     x = jnp.concatenate([cache, x], axis=1)
-    if self.conv == 'native' and self.frames_kept:
-      y = lax.conv_general_dilated(
-          x, kernel, (1, 1, 1), ((0, 0), *_same(kernel.shape[1:3])),
-          dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'))
-    else:
-      y = sum(_conv2d(x[:, i:i + frames], kernel[i]) for i in range(kernel.shape[0]))
+    y = (conv3d if self.conv == 'native' and self.frames_kept else sum2d)(x, kernel)
     if self.bias is not None:
       y = y + self.bias[...].astype(y.dtype)
     return y, x[:, frames:]
+
+
+def conv3d(x, kernel):
+  """[B, k_t - 1 + F, H, W, C], frames before the first at the start, to [B, F, H, W, C']."""
+  return lax.conv_general_dilated(
+      x, kernel, (1, 1, 1), ((0, 0), *_same(kernel.shape[1:3])),
+      dimension_numbers=('NDHWC', 'DHWIO', 'NDHWC'))
+
+
+def sum2d(x, kernel):
+  """The same as `conv3d`, as a sum of 2-D convolutions."""
+  frames = x.shape[1] - kernel.shape[0] + 1
+  return sum(_conv2d(x[:, i:i + frames], kernel[i]) for i in range(kernel.shape[0]))
 
 
 def _same(kernel_hw):
