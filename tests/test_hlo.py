@@ -72,7 +72,7 @@ StackFrames
   %turn = s32[]{:T(128)} get-tuple-element(%b.1), index=0
   %many = f32[6,32,128]{2,1,0} get-tuple-element(%b.1), index=1
   %own = bf16[128,64]{1,0} get-tuple-element(%b.1), index=2
-  %one = f32[32,128]{1,0:T(8,128)} fusion(%many, %turn), kind=kLoop, calls=%within
+  %one = f32[32,128]{1,0:T(8,128)} fusion(%many, %turn), kind=kLoop, calls=%within, backend_config={"estimated_cycles":"700","is_mask":false}
   %going = (bf16[128,64]{1,0:S(1)}, bf16[128,256]{1,0:S(1)}) fusion(%own), kind=kCustom, calls=%begun
   %gone = bf16[128,256]{1,0:S(1)} fusion(%own), kind=kCustom, calls=%ended
   ROOT %next = (s32[]{:T(128)}, f32[6,32,128]{2,1,0}, bf16[128,64]{1,0}) tuple(%turn, %many, %own)
@@ -91,7 +91,7 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
   %summed = f32[8]{0} fusion(%scattered), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %lone = f32[32]{0} all-reduce(%scattered), channel_id=12, replica_groups={{0},{1}}, to_apply=%add
   %sent = f32[128,16]{1,0} collective-permute(%scattered), channel_id=13, source_target_pairs={{0,1},{1,0}}
-  ROOT %out = f32[32]{0} add(%sent, %lone)
+  ROOT %out = f32[32]{0} add(%sent, %lone), backend_config={"estimated_cycles":"11"}
 }
 '''  # noqa: E501 (lines as XLA writes them)
 
@@ -129,3 +129,7 @@ def test_memory_is_read_a_slice_a_turn_and_not_where_it_stays_on_the_chip(known)
   kernel, rest = 4 * 6 * 32 * 128 + 4 * 256, 20_000
   found = hlo.traffic(hlo.parse(program))
   assert turns * turn + kernel < found < turns * turn + kernel + rest
+
+
+def test_cycles_are_counted_as_often_as_a_loop_turns():
+  assert hlo.cycles(hlo.parse(PROGRAM)) == 6 * 700 + 11

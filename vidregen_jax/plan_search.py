@@ -45,7 +45,7 @@ def choices(config, count) -> list[Choice]:
 
 
 def best(config, count, figures, make, memory, say):
-  """The config of the quickest step a clip that fits.
+  """The config of the quickest step a clip that fits; by the compiler's cycles, where it counts.
 
   A step cannot be quicker than what it computes, and that is known without a compiler. So the
   choices are compiled in that order, until none that is left can be better. One that does not fit
@@ -90,9 +90,11 @@ def best(config, count, figures, make, memory, say):
       say(f'{choice}: does not fit')
       continue
     # In the units of `least`: operations a clip that the step's time would have been enough for.
-    spent = told['seconds']['step'] / told['seconds']['compute'] * least(choice)
-    say(f'{choice}: MFU {told["mfu"]:.1%}, {told["memory"]["total"] / 1e9:.1f} GB a chip, '
-        f'{told["seconds"]["binds"]} binds')
+    seconds = told['seconds']
+    spent = (seconds['expected'] or seconds['step']) / seconds['compute'] * least(choice)
+    say(f'{choice}: MFU at most {told["mfu"]:.1%}, {told["memory"]["total"] / 1e9:.1f} GB a chip, '
+        f'{seconds["binds"]} binds'
+        + (f"; by the compiler's cycles {told['mfu_expected']:.1%}" if seconds['expected'] else ''))
     if found is None or spent < found[1]:
       found = choice, spent
   if found is None:
