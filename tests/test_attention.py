@@ -35,10 +35,10 @@ def example(dtype=np.float32):
 
   def normal(*shape):
     return jnp.asarray(rng.standard_normal(shape), dtype)
-  arrays = dict(q=normal(B, K, T, M, N, D),
-                static=(normal(B, STATICS, N, D), normal(B, STATICS, N, D)),
-                timed=(normal(B, TIMED, N, D), normal(B, TIMED, N, D)),
-                own=(normal(B, K, T, M, N, D), normal(B, K, T, M, N, D)),
+  arrays = dict(q=normal(B, K, N, T, M, D),
+                static=(normal(B, N, STATICS, D), normal(B, N, STATICS, D)),
+                timed=(normal(B, N, TIMED, D), normal(B, N, TIMED, D)),
+                own=(normal(B, K, N, T, M, D), normal(B, K, N, T, M, D)),
                 sink=jnp.array([0.5, 2.0]))
   rule = rng.random((T, STATICS + TIMED)) < 0.5
   rule[0, STATICS:] = False  # a frame that sees no timed key in any clip
@@ -57,24 +57,24 @@ def plain(rule, shown, q, static, timed, sink, own):
   """All weights at once, and nothing done for numerical safety."""
   q_timed = attention.rotate_time(q, TIMES)
   dot = functools.partial(jnp.einsum, precision='highest')
-  seen = (rule & shown[:, :, None])[:, :, :, None, None]
-  weights = jnp.concatenate([dot('bktmnd,blnd->bktmnl', q, static[0]),
-                             dot('bktmnd,blnd->bktmnl', q_timed, timed[0])], -1)
+  seen = (rule & shown[:, :, None])[:, :, None, :, None]
+  weights = jnp.concatenate([dot('bkntmd,bnld->bkntml', q, static[0]),
+                             dot('bkntmd,bnld->bkntml', q_timed, timed[0])], -1)
   weights = jnp.exp(weights * D**-0.5) * seen
-  total, out = weights.sum(-1), dot('bktmnl,blnd->bktmnd', weights,
-                                    jnp.concatenate([static[1], timed[1]], 1))
+  total, out = weights.sum(-1), dot('bkntml,bnld->bkntmd', weights,
+                                    jnp.concatenate([static[1], timed[1]], 2))
   if own is not None:
-    to_own = jnp.exp(dot('bktmnd,bktlnd->bktmnl', q, own[0]) * D**-0.5)
+    to_own = jnp.exp(dot('bkntmd,bkntld->bkntml', q, own[0]) * D**-0.5)
     total += to_own.sum(-1)
-    out += dot('bktmnl,bktlnd->bktmnd', to_own, own[1])
+    out += dot('bkntml,bkntld->bkntmd', to_own, own[1])
   if sink is not None:
-    total += jnp.exp(sink)
+    total += jnp.exp(sink)[:, None, None]
   return out / total[..., None]
 
 
 def value_and_gradients(function, arrays):
   """The output, and gradients of a sum that weighs each number of it differently."""
-  by = np.random.default_rng(1).standard_normal((B, K, T, M, N, D)).astype(np.float32)
+  by = np.random.default_rng(1).standard_normal((B, K, N, T, M, D)).astype(np.float32)
 
   def summed(arrays):
     out = function(**arrays).astype(jnp.float32)
@@ -92,10 +92,10 @@ def assert_near(found, expected, tolerance):
 
 def test_both_ways_to_rotate_are_one():
   rng = np.random.default_rng(0)
-  x = rng.standard_normal((2, 5, N, D)).astype(np.float32)
+  x = rng.standard_normal((N, 5, D)).astype(np.float32)
   spans = ((2, 3), (10, 2))  # channels 0, 1, 8 and 9, and the last two, are in no pair
   turns = [(np.cos(angles), np.sin(angles)) for angles in (
-    rng.standard_normal((2, 5, 1, half)).astype(np.float32) for _, half in spans)]
+    rng.standard_normal((5, half)).astype(np.float32) for _, half in spans)]
   parts, whole = attention._rotate_parts(spans, x, turns), attention._rotate_whole(spans, x, turns)
   np.testing.assert_allclose(parts, whole, rtol=2e-7, atol=2e-7)  # a fused product may round less
   np.testing.assert_array_equal(whole[..., [0, 1, 8, 9, 14, 15]], x[..., [0, 1, 8, 9, 14, 15]])
@@ -159,7 +159,7 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
     place = lambda name, x: jax.device_put(
       x, sharding.replicated(mesh) if name == 'sink' else sharding.batch(mesh))
     arrays = {name: place(name, x) for name, x in arrays.items()}
-    by = twice(np.random.default_rng(1).standard_normal((2, 2, 3, 4, 2, 16)).astype(np.float32))
+    by = twice(np.random.default_rng(1).standard_normal((2, 2, 2, 3, 4, 16)).astype(np.float32))
     def summed(arrays):
       out = here.attend('splash_interpreted', rule, twice(shown), **arrays)
       return (out * by).sum(), out

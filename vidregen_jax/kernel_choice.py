@@ -81,11 +81,11 @@ def difference(name, size, dtype) -> float:
 
   def normal(*shape):
     return jnp.asarray(rng.standard_normal(shape), dtype)
-  arrays = (normal(1, copies, frames, cells, heads, size),
-            (normal(1, statics, heads, size), normal(1, statics, heads, size)),
-            (normal(1, timed, heads, size), normal(1, timed, heads, size)),
+  arrays = (normal(1, copies, heads, frames, cells, size),
+            (normal(1, heads, statics, size), normal(1, heads, statics, size)),
+            (normal(1, heads, timed, size), normal(1, heads, timed, size)),
             jnp.array([0.5, 4.0]),
-            tuple(normal(1, copies, frames, cells, heads, size) for _ in range(2)))
+            tuple(normal(1, copies, heads, frames, cells, size) for _ in range(2)))
   by = rng.standard_normal(arrays[0].shape).astype(np.float32)
   rule = rng.random((frames, statics + timed)) < 0.5
   rule[0, statics:] = False  # a frame that sees no timed key

@@ -170,8 +170,8 @@ def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerStat
       parts += [kept, empty]
     return jnp.concatenate(parts, axis)
 
-  window = dataclasses.replace(state.window, timed_keys=shift(state.window.timed_keys, 2),
-                               timed_values=shift(state.window.timed_values, 2))
+  window = dataclasses.replace(state.window, timed_keys=shift(state.window.timed_keys, 3),
+                               timed_values=shift(state.window.timed_values, 3))
   return dataclasses.replace(state, window=window, window_valid=shift(state.window_valid, 1))
 
 
@@ -204,8 +204,8 @@ def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, d
   new = generator.condition(config, params, x, tokens, duration[:, None], of_one_frame, past,
                             slots.time, seen, key_valid, 0)
   window = dataclasses.replace(
-      state.window, timed_keys=state.window.timed_keys.at[:, :, newest].set(new.timed_keys),
-      timed_values=state.window.timed_values.at[:, :, newest].set(new.timed_values))
+      state.window, timed_keys=state.window.timed_keys.at[..., newest, :].set(new.timed_keys),
+      timed_values=state.window.timed_values.at[..., newest, :].set(new.timed_values))
   return dataclasses.replace(state, window=window,
                              window_valid=state.window_valid.at[:, newest].set(valid))
 
@@ -347,8 +347,8 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
 
   keys = generator.Keys(
       state.fixed.static_keys, state.fixed.static_values,
-      join(state.fixed.timed_keys, state.window.timed_keys, 2),
-      join(state.fixed.timed_values, state.window.timed_values, 2))
+      join(state.fixed.timed_keys, state.window.timed_keys, 3),
+      join(state.fixed.timed_values, state.window.timed_values, 3))
   anchor = jnp.broadcast_to(inputs.anchor_distance[:, None], (batch, cells))
   window_times = jnp.broadcast_to(slots.time, (batch, len(slots.time)))
   times = join(anchor.astype(jnp.float32), window_times, 1)

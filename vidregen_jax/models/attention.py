@@ -25,12 +25,11 @@ def _rotate(x, spans, angles):
   """Rotates pairs (x_i, x_{i + half}) of spans of the last axis by angles.
 
   Args:
-    x: [..., N, D].
+    x: [..., D].
     spans: ((start, half), ...), in order.
-    angles: [..., half] for each of them.
+    angles: [..., half] for each of them, broadcast to x.
   """
-  turns = [tuple(f(each)[..., None, :].astype(x.dtype) for f in (jnp.cos, jnp.sin))
-           for each in angles]
+  turns = [tuple(f(each).astype(x.dtype) for f in (jnp.cos, jnp.sin)) for each in angles]
   # The same numbers: a CPU is quick to cut and to join, and a TPU to multiply matrices.
   return jax.lax.platform_dependent(
     x, turns, cpu=functools.partial(_rotate_parts, spans),
@@ -71,7 +70,7 @@ def rotate_time(x, time):
   """Rotates the first half of the head's channels by time.
 
   Args:
-    x: [..., L, N, D].
+    x: [..., L, D].
     time: latent frames, broadcasts to [..., L].
   """
   half = x.shape[-1] // 4
@@ -82,7 +81,7 @@ def rotate_space(x, rows, columns):
   """Rotates the third and fourth quarter of the head's channels by row and column.
 
   Args:
-    x: [..., L, N, D].
+    x: [..., L, D].
     rows, columns: cells, [L].
   """
   half = x.shape[-1] // 8
@@ -96,23 +95,23 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
 
   Args:
     implementation: one of `IMPLEMENTATIONS`.
-    q: [B, K, T, M, N, D], queries of K copies of T frames of M tokens, for static and own keys.
+    q: [B, K, N, T, M, D], queries of K copies of T frames of M tokens, for static and own keys.
     q_timed: the same with their time rotated in, for timed keys.
-    static, timed: keys and values that all copies see, [B, L, N, D] each.
+    static, timed: keys and values that all copies see, [B, N, L, D] each.
     rule: NumPy bool [T, static + timed], what the tokens of a frame see in any clip.
     shown: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
       tokens. A token from which all is hidden gets zeros if there is a sink, else any mean of
       values.
     sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
-    own: None, or keys and values [B, K, T, M, N, D] that tokens of the same copy and frame see.
+    own: None, or keys and values [B, K, N, T, M, D] that tokens of the same copy and frame see.
 
   Returns:
-    [B, K, T, M, N, D].
+    [B, K, N, T, M, D].
   """
   if implementation != 'xla':
     return kernels.fused(implementation, q, q_timed, static, timed, rule, shown, sink, own)
   weights = weigh(q, q_timed, static[0], timed[0], rule, shown, sink, own and own[0])
-  out = (_gather(weights[0], static[1]) + _gather(weights[1], timed[1])).reshape(q.shape)
+  out = _by_frame(_gather(weights[0], static[1]) + _gather(weights[1], timed[1]), q.shape)
   if own is not None:
     out += _gather(_by_frame(weights[2], q.shape), own[1])
   return out
@@ -120,35 +119,34 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
 
 def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None) -> list:
   """The weights of `attend` by XLA: of static, timed and own keys, [B, N, K*T*M, L], float32."""
-  batch, copies, frames, cells, heads, _ = q.shape
+  batch, copies, heads, frames, cells, _ = q.shape
 
-  def flat(x):  # [B, K, T, M, N, D] -> [B, K*T*M, N, D]
-    return x.reshape(batch, copies * frames * cells, *x.shape[-2:])
+  def flat(x):  # [B, K, N, T, M, ...] -> [B, N, K*T*M, ...]
+    return jnp.moveaxis(x, 2, 1).reshape(batch, heads, copies * frames * cells, -1)
 
   # Every token of a frame sees the same.
   seen = (jnp.asarray(rule) & shown[:, :, None])[:, :, :, None]
   seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
   seen = seen.reshape(batch, 1, copies * frames * cells, -1)
-  split = static_keys.shape[1]
+  split = static_keys.shape[2]
   groups = [(_logits(flat(q), static_keys), seen[..., :split]),
             (_logits(flat(q_timed), timed_keys), seen[..., split:])]
   if own_keys is not None:
     # A frame's noisy tokens see only one another: small square blocks with no time between.
-    own = jnp.moveaxis(_logits(q, own_keys), 3, 1)  # [B, N, K, T, M, M]
-    groups.append((own.reshape(batch, heads, -1, own.shape[-1]), True))
+    groups.append((flat(_logits(q, own_keys)), True))
   return _weigh(groups, sink)
 
 
-def _by_frame(weights, shape):
-  """[B, N, K*T*M, L] -> [B, K, T, N, M, L]; shape: [B, K, T, M, N, D]."""
-  batch, copies, frames, cells, heads, _ = shape
-  return jnp.moveaxis(weights.reshape(batch, heads, copies, frames, cells, -1), 1, 3)
+def _by_frame(x, shape):
+  """[B, N, K*T*M, ...] -> [B, K, N, T, M, ...]; shape: [B, K, N, T, M, D]."""
+  batch, copies, heads, frames, cells, _ = shape
+  return jnp.moveaxis(x.reshape(batch, heads, copies, frames, cells, -1), 1, 2)
 
 
 def _logits(q, k):
-  """[..., Q, N, D] and [..., K, N, D] -> [..., N, Q, K], scaled, float32."""
+  """[..., Q, D] and [..., K, D] -> [..., Q, K], scaled, float32."""
   scale = q.shape[-1] ** -0.5
-  return jnp.einsum('...QND,...KND->...NQK', q, k, preferred_element_type=jnp.float32) * scale
+  return jnp.einsum('...QD,...KD->...QK', q, k, preferred_element_type=jnp.float32) * scale
 
 
 def _weigh(groups, sink) -> list:
@@ -171,5 +169,5 @@ def _weigh(groups, sink) -> list:
 
 
 def _gather(weights, values):
-  """[..., N, Q, K] and [..., K, N, D] -> [..., Q, N, D]."""
-  return jnp.einsum('...NQK,...KND->...QND', weights.astype(values.dtype), values)
+  """[..., Q, K] and [..., K, D] -> [..., Q, D]."""
+  return jnp.einsum('...QK,...KD->...QD', weights.astype(values.dtype), values)

@@ -179,15 +179,22 @@ class Layer(nnx.Module):
     return jnp.split(self.modulation(jax.nn.silu(condition)), 4, axis=-1)
 
   def project(self, x, scale, shift):
-    """[..., E] -> queries, keys, values [..., N, D]."""
+    """[B, L, E] or [B, K, T, M, E] -> queries, keys, values [B, N, L, D] or [B, K, N, T, M, D].
+
+    Heads come first, as kernels take them: so a TPU's products write them, and nothing is turned.
+    """
     h = self.norm_attention(x) * (1 + scale) + shift
-    parts = (part.reshape(*x.shape[:-1], self.heads, -1) for part in self.qkv.parts(h, 3))
+    at = 1 if x.ndim == 3 else 2
+    parts = (jnp.moveaxis(part.reshape(*x.shape[:-1], self.heads, -1), -2, at)
+             for part in self.qkv.parts(h, 3))
     # All of a head's tokens meet in one place.
-    return [sharding.constrain(part, 'batch', *(None,) * (part.ndim - 3), 'heads', None)
-            for part in parts]
+    return [sharding.constrain(part, 'batch', *(None,) * (at - 1), 'heads',
+                               *(None,) * (part.ndim - at - 1)) for part in parts]
 
   def finish(self, x, attended, scale, shift):
-    x = x + _spread(self.out(_spread(attended.reshape(x.shape))))
+    """x [..., E] and what was attended to, heads first as of `project`, -> [..., E]."""
+    attended = jnp.moveaxis(attended, 1 if x.ndim == 3 else 2, -2).reshape(x.shape)
+    x = x + _spread(self.out(_spread(attended)))
     gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
     return _spread(x + self.down(jax.nn.silu(gate) * value))
 
@@ -330,8 +337,8 @@ class Keys:
   """Keys and values of conditioning tokens, stacked over layers.
 
   Attributes:
-    static_keys, static_values: [layers, B, statics, N, D]; their place in the frame is rotated in.
-    timed_keys, timed_values: [layers, B, L, N, D]; their time is not.
+    static_keys, static_values: [layers, B, N, statics, D]; their place in the frame is rotated in.
+    timed_keys, timed_values: [layers, B, N, L, D]; their time is not.
   """
   static_keys: jax.Array
   static_values: jax.Array
@@ -342,7 +349,7 @@ class Keys:
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
   """Keys of `statics` and `timed` tokens, all zero."""
   def zeros(tokens):
-    return jnp.zeros((config.layers, batch, tokens, config.heads, config.width // config.heads),
+    return jnp.zeros((config.layers, batch, config.heads, tokens, config.width // config.heads),
                      config.dtype)
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
@@ -384,25 +391,25 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
       layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
     q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    static_k = jnp.concatenate([past.static_keys, k[:, :statics]], 1)
-    static_v = jnp.concatenate([past.static_values, v[:, :statics]], 1)
-    timed_k = jnp.concatenate([past.timed_keys, k[:, statics:]], 1)
-    timed_v = jnp.concatenate([past.timed_values, v[:, statics:]], 1)
-    q, q_timed = (x[:, None, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
+    new = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
+    static_k, static_v, timed_k, timed_v = (
+      jnp.concatenate(parts, 2) for parts in zip(
+        jax.tree.leaves(past), jax.tree.leaves(new), strict=True))
+    q, q_timed = (x[:, None, :, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
     out = attention.attend(
         config.attention, q, q_timed, (static_k, static_v),
         (attention.rotate_time(timed_k, times), timed_v), rule, shown[:, None],
         weights.sink_logit())
-    new = Keys(k[:, :statics], v[:, :statics], k[:, statics:], v[:, statics:])
-    return weights.finish(x, out, scale2, shift2), new
+    return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), new
 
   return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
                       unroll=config.unroll)[1]
 
 
 def rotate_keys(keys: Keys, times) -> Keys:
-  """Rotates the timed keys' times in, once for all flow steps that read them."""
-  return dataclasses.replace(keys, timed_keys=attention.rotate_time(keys.timed_keys, times))
+  """Rotates the timed keys' times [B, L] in, once for all flow steps that read them."""
+  return dataclasses.replace(
+    keys, timed_keys=attention.rotate_time(keys.timed_keys, times[:, None]))
 
 
 # ------------------------------------------------------------------------------- hidden streams
@@ -483,11 +490,11 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
         (keys.timed_keys, keys.timed_values), rule, shown, weights.sink_logit(), (k, v))
     share = None
     if streams is not None:
-      to = attention.weigh(q[:, :, :, ::every], q_timed[:, :, :, ::every], keys.static_keys,
+      to = attention.weigh(q[..., ::every, :], q_timed[..., ::every, :], keys.static_keys,
                            keys.timed_keys, rule, shown, weights.sink_logit(), k)
       share = _attention_share(jnp.concatenate(to, -1),
                                np.concatenate([streams, np.full(cells, masks.NOISY)]))
-    return weights.finish(x, out.reshape(x.shape), scale2, shift2), share
+    return weights.finish(x, out, scale2, shift2), share
 
   x, shares = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, keys),
                            unroll=config.unroll)

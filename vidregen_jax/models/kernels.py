@@ -32,25 +32,25 @@ _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
   """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
-  batch, copies, frames, cells, heads, size = q.shape
+  batch, copies, heads, frames, cells, size = q.shape
 
-  def spread(x):  # [B, L, N, D] to [B, K, L, N, D]
+  def spread(x):  # [B, N, L, D] to [B, K, N, L, D]
     return jnp.broadcast_to(x[:, None], (batch, copies, *x.shape[1:]))
 
   keys, values = [[spread(static[i]), spread(timed[i])] for i in range(2)]
-  moving = np.repeat([False, True], [static[0].shape[1], timed[0].shape[1]])
+  moving = np.repeat([False, True], [static[0].shape[2], timed[0].shape[2]])
   rule = of_tokens(rule, cells, own is not None)
   if own is not None:
-    own_keys, own_values = (x.reshape(batch, copies, -1, heads, size) for x in own)
+    own_keys, own_values = (x.reshape(batch, copies, heads, -1, size) for x in own)
     keys.append(own_keys)
     values.append(own_values)
     moving = np.pad(moving, (0, frames * cells))
     shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
   run = sharding.attention(functools.partial(_KERNELS[kernel], rule, moving))
-  q, q_timed = (x.reshape(batch, copies, frames * cells, heads, size) for x in (q, q_timed))
-  out = run(q, q_timed, jnp.concatenate(keys, 2), jnp.concatenate(values, 2), shown, sink)
-  return out.reshape(batch, copies, frames, cells, heads, size)
+  flat = [x.reshape(batch, copies, heads, frames * cells, size) for x in (q, q_timed)]
+  out = run(*flat, keys, values, shown, sink)
+  return out.reshape(q.shape)
 
 
 def of_tokens(rule, cells, own):
@@ -62,12 +62,12 @@ def of_tokens(rule, cells, own):
 
 
 def _widen(q, q_timed, k, moving, channels, multiple):
-  """Queries and keys whose product is the logit of static and timed keys alike, heads first.
+  """Queries and keys whose product is the logit of static and timed keys alike.
 
   Args:
-    q, q_timed, k: [B, K, L, N, D].
+    q, q_timed, k: [B, K, N, L, D].
     moving: NumPy bool [L], which keys meet the query with its time rotated in.
-    channels: arrays [B, K, L] or [B, K, L, N] of the keys, float32, which are added to the logits.
+    channels: float32 arrays, broadcast to [B, K, N, L] of the keys, that are added to the logits.
     multiple: the number of channels of the results is a multiple of this.
 
   Returns:
@@ -81,7 +81,7 @@ def _widen(q, q_timed, k, moving, channels, multiple):
     still[channel, channel if channel < half else channel + half] = 1
     if channel < half:
       timed[channel, channel + half] = 1
-  moved = functools.partial(layers.moved, 'BKLND,DE->BKNLE')
+  moved = functools.partial(layers.moved, '...D,DE->...E')
   ones = np.zeros(wide, np.float32)
   ones[used - len(channels):used] = 1
   # Scaled in float32: the scale itself would be rounded too far.
@@ -91,15 +91,17 @@ def _widen(q, q_timed, k, moving, channels, multiple):
   meets[moving, :half], meets[~moving, half:size] = False, False
   wide_k = jnp.where(meets, moved(k, still + timed), 0)
   for i, added in enumerate(channels):
-    added = added[:, :, None] if added.ndim == 3 else jnp.moveaxis(added, 3, 2)
     where = jax.nn.one_hot(used - len(channels) + i, wide)
     wide_k += (added[..., None] * where).astype(k.dtype)
   return wide_q, wide_k
 
 
-def _pad_tokens(x, multiple):
-  """[B, K, L, N, D] with zeros after the last token."""
-  return jnp.pad(x, [(0, 0), (0, 0), (0, -x.shape[2] % multiple), (0, 0), (0, 0)])
+def _join(parts, multiple, more=0):
+  """Arrays [..., L, D] as one, with at least `more` tokens of zeros after, to a multiple."""
+  count = sum(x.shape[-2] for x in parts) + more
+  fill = more + -count % multiple
+  return jnp.concatenate([*parts, jnp.zeros_like(parts[0], shape=(
+    *parts[0].shape[:-2], fill, parts[0].shape[-1]))], axis=-2)
 
 
 def _pad_rule(rule, queries, keys):
@@ -109,8 +111,9 @@ def _pad_rule(rule, queries, keys):
   return padded
 
 
-# Each of these: NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, Q, N, D]; k, v
-# [B, K, L, N, D]; shown bool [B, K, L]; sink [N] or None. They return [B, K, Q, N, D].
+# Each of these: NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, N, Q, D]; keys
+# and values, lists of [B, K, N, l, D] of L tokens together; shown bool [B, K, L]; sink [N] or None.
+# They return [B, K, N, Q, D].
 
 
 def blocks(rule):
@@ -160,16 +163,16 @@ def splash_flops(rules, useful):
   return count
 
 
-def _splash(rule, moving, q, q_timed, k, v, shown, sink, interpret=False):
+def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
-  queries, keys, heads = q.shape[2], k.shape[2], q.shape[3]
+  heads, queries = q.shape[2:4]
   block_q, block_k = blocks(rule)
-  q, q_timed, k, v = (_pad_tokens(x, block) for x, block in zip(
-    (q, q_timed, k, v), (block_q, block_q, block_k, block_k), strict=True))
-  fill = k.shape[2] - keys
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)
+  q, q_timed, k, v = (_join(parts, block) for parts, block in (
+    ([q], block_q), ([q_timed], block_q), (keys, block_k), (values, block_k)))
+  fill = k.shape[3] - len(moving)
+  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
   q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), [hidden], _LANES)
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
@@ -178,33 +181,30 @@ def _splash(rule, moving, q, q_timed, k, v, shown, sink, interpret=False):
     block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
       block_q_dq=block_q, block_kv_dq=block_k))
-  out = jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, jnp.moveaxis(v, 3, 2))
-  return jnp.moveaxis(out, 2, 3)[:, :, :queries]
+  return jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)[..., :queries, :]
 
 
-def _cudnn(rule, moving, q, q_timed, k, v, shown, sink):
+def _cudnn(rule, moving, q, q_timed, keys, values, shown, sink):
   """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
-  queries, keys, size, last = q.shape[2], k.shape[2], v.shape[-1], k.shape[2]
-  if sink is not None:  # one more key, without a value
-    keys += 1
-    rule = np.pad(rule, [(0, 0), (0, 1)], constant_values=True)
-    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, 1)], constant_values=True)
-  fill = keys + -keys % _TILE - k.shape[2]
-  k, v = (jnp.pad(x, [(0, 0), (0, 0), (0, fill), (0, 0), (0, 0)]) for x in (k, v))
-  q, q_timed = (_pad_tokens(x, _TILE) for x in (q, q_timed))
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, k.shape[2] - keys)]), 0.0, _HIDDEN)
-  channels = [hidden]
+  queries, size, one = q.shape[3], q.shape[-1], int(sink is not None)
+  # The sink is one more key, without a value.
+  rule = np.pad(rule, [(0, 0), (0, one)], constant_values=True)
+  shown = jnp.pad(shown, [(0, 0), (0, 0), (0, one)], constant_values=True)
+  k, v = (_join(parts, _TILE, one) for parts in (keys, values))
+  q, q_timed = (_join([x], _TILE) for x in (q, q_timed))
+  fill = k.shape[3] - len(moving)
+  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
+  channels = [hidden[:, :, None]]
   if sink is not None:
-    logits = jnp.zeros((k.shape[2], len(sink))).at[last].set(sink)
-    channels.append(jnp.broadcast_to(logits, (*hidden.shape, len(sink))))
+    channels.append(jnp.zeros((len(sink), k.shape[3])).at[:, len(moving)].set(sink))
   q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), channels, 8)
-  q, k = (jnp.moveaxis(x, 2, 3) for x in (q, k))
-  mask = _pad_rule(rule, q.shape[2], k.shape[2])
+  mask = _pad_rule(rule, q.shape[3], k.shape[3])
   v = jnp.pad(v, [(0, 0)] * 4 + [(0, k.shape[-1] - size)])  # it takes values of the keys' size
+  q, k, v = (jnp.moveaxis(x, 2, 3) for x in (q, k, v))
   out = jax.nn.dot_product_attention(
     *(x.reshape(-1, *x.shape[2:]) for x in (q, k, v)), mask=jnp.asarray(mask)[None, None],
     scale=1.0, implementation='cudnn')
-  return out.reshape(*q.shape)[:, :, :queries, :, :size]
+  return jnp.moveaxis(out.reshape(*q.shape)[:, :, :queries, :, :size], 3, 2)
 
 
 _KERNELS = {'splash': _splash, 'cudnn': _cudnn,
