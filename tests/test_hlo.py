@@ -89,6 +89,7 @@ ENTRY %main (p: f32[6,32,128], w: bf16[128,64]) -> f32[32] {
   %begin = (f32[32]{0}, f32[64]{0}) all-gather-start(%scattered), channel_id=11, replica_groups={{0,1},{2,3}}, dimensions={0}
   %end.1 = f32[64]{0} all-gather-done(%begin)
   %summed = f32[8]{0} fusion(%scattered), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
+  %again = f32[8]{0} fusion(%scattered), kind=kCustom, calls=%all-reduce-scatter.1, metadata={op_name="jit(step)/transpose(jvp())/dot_general" stack_frame_id=1}
   %lone = f32[32]{0} all-reduce(%scattered), channel_id=12, replica_groups={{0},{1}}, to_apply=%add
   %sent = f32[128,16]{1,0} collective-permute(%scattered), channel_id=13, source_target_pairs={{0,1},{1,0}}
   ROOT %out = f32[32]{0} add(%sent, %lone), backend_config={"estimated_cycles":"11"}
@@ -111,6 +112,11 @@ def test_collectives_are_counted_once_a_turn_with_their_group_and_their_function
   assert found['all-gatherf32[64]'].group == 2
   summed = found['reduce-scatterf32[8]']  # a sum of which each keeps its part
   assert (summed.group, summed.function, summed.sent) == (4, 'generator.Layer.project', 3 * 32)
+
+
+def test_sums_on_one_channel_are_each_counted():
+  kept = [x for x in hlo.collectives(hlo.parse(PROGRAM)) if x.type == 'f32[8]']
+  assert len(kept) == 2
 
 
 def test_what_a_collective_carries_is_told_by_its_sides():

@@ -128,7 +128,9 @@ def collectives(module: Module) -> list[Collective]:
       # The start of an asynchronous one holds its operands too; its result is the last or largest.
       type_ = ', '.join(arrays) if at.opcode == kind else max(arrays, key=size)
       function, backward = _asked(module, at if 'op_name=' in at.rest else outer)
-      found.setdefault((kind, channel[1] if channel else at.name), Collective(
+      # Steps of one share their channel; but so do all sums of which devices keep a part.
+      alone = scattered or not channel
+      found.setdefault((kind, outer.name if alone else channel[1], type_), Collective(
         'reduce-scatter' if scattered else kind, size(type_), _group(at.rest), runs, type_,
         function, backward))
   return [x for x in found.values() if x.group > 1]
