@@ -52,8 +52,8 @@ class CodecConfig:
     shortcut: whether down- and upsampling carry DC-AE's parameter-free shortcuts (False: a variant
       for proof).
     norm: 'rms', or 'group', which leaks the future and exists to show that it does.
-    conv: 'sum2d' or 'native', the same numbers; 'auto' is what measured faster on the backend that
-      runs it (`python -m bench.convolutions`): sum2d on a CPU, else native.
+    conv: how blocks that see several frames convolve, 'sum2d' or 'native', the same numbers; 'auto'
+      is sum2d on a CPU, where that measured faster (`python -m bench.convolutions`), else native.
     dtype: of activations, 'float32' or 'bfloat16'; 'auto' is float32 on a CPU, which has to emulate
       the other, and bfloat16 elsewhere. Parameters stay float32.
     remat: whether training works a block's insides out again in the backward pass: less memory for

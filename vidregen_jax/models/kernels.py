@@ -111,11 +111,6 @@ def _pad_rule(rule, queries, keys):
   return padded
 
 
-# Each of these: NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, N, Q, D]; keys
-# and values, lists of [B, K, N, l, D] of L tokens together; shown bool [B, K, L]; sink [N] or None.
-# They return [B, K, N, Q, D].
-
-
 def blocks(rule):
   """Sides (queries, keys) of splash's blocks, of which those that see a key hold fewest pairs."""
   def fitting(pair):
@@ -161,6 +156,11 @@ def splash_flops(rules, useful):
     return 2 * math.prod(q.shape[:-2]) * pairs[q.shape[-2], k.shape[-2]] * products
 
   return count
+
+
+# The kernels. NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, N, Q, D]; keys and values,
+# lists of [B, K, N, l, D] of L tokens together; shown bool [B, K, L]; sink [N] or None. They return
+# [B, K, N, Q, D].
 
 
 def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False):
