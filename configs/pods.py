@@ -5,12 +5,14 @@
 A pod's name says its chip and how many: v5e-16 is a slice of 4 x 4, v5e-256 of 16 x 16, v5p-128 of
 4 x 4 x 8 (Google Cloud counts two cores a chip there and calls it v5p-256), v6e-64 of 8 x 8, and
 h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is taken in
-parts. Planned (docs/pods.md; nothing was run), with what a chip needs, the MFU at most, and clips a
-second:
+parts. Planned (docs/pods.md; nothing was run), with what a chip needs, the MFU at most, that by the
+compiler's cycles, and clips a second at most:
 
-  generator large   v5e-256 7.7 GB .511 1249, v5p-128 27.9 GB .562 1598, v6e-64 15.1 GB .282 804,
-                    v5e-16 7.7 GB .511 78 (from the plan of one part); h100-8 counted, not compiled
-  codec 512         counted, not compiled
+  generator large   v5e-256 7.4 GB .487 .278 1190
+                    v5p-128 27.9 GB .533 .263 1516
+                    v6e-64 4.9 GB .487 .179 1386
+                    v5e-16: the program of v5e-256 in 16 parts; h100-8: counted, not compiled
+  codec 512         v5e-256 15.3 GB .763 .155 2868; the others are not compiled
 """
 
 PODS = {
