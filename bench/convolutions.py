@@ -26,7 +26,6 @@ _BATCH = flags.DEFINE_integer('batch', 1, 'Videos side by side.', lower_bound=1)
 _FRAMES = flags.DEFINE_integer('frames', 4, 'Frames a call, beside the cache.', lower_bound=1)
 _DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Of activations.')
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'How often each is timed.', lower_bound=1)
-
 _COMPILE_FOR = flags.DEFINE_string('compile_for', None, 'TPU topology, such as v5e:2x2.')
 
 _WAYS = {'native': layers.conv3d, 'sum2d': layers.sum2d}

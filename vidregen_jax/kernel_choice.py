@@ -11,8 +11,6 @@ from vidregen_jax.models import attention
 # that lacks a term, is off by a tenth and more.
 _SAME = 0.03
 _NEEDS = {'splash': 'tpu', 'cudnn': 'gpu'}
-
-
 _WAY_OUT = 'use --config.attention=xla'
 
 

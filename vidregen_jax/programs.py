@@ -253,11 +253,7 @@ def generator_models(config, audio):
 
 def codec_model(config, backend):
   """The CodecConfig of a training config, decided for a backend."""
-  model = train_codec.model_config(config)
-  fast = backend != 'cpu'
-  chosen = {'conv': ('sum2d', 'native')[fast], 'dtype': ('float32', 'bfloat16')[fast]}
-  return dataclasses.replace(model, **{
-    name: value for name, value in chosen.items() if getattr(model, name) == 'auto'})
+  return train_codec.model_config(config).on(backend)
 
 
 def bytes_on_a_device(tree) -> int:

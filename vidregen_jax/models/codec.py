@@ -30,6 +30,9 @@ ALIGNED_LOGVAR = -5.0  # where cell maps start: their latents are of about unit 
 
 _CHOICES = {'norm': ('rms', 'group'), 'conv': ('auto', 'sum2d', 'native'),
             'dtype': ('auto', 'float32', 'bfloat16')}
+# What 'auto' is.
+_ON_CPU = {'conv': 'sum2d', 'dtype': 'float32'}
+_ELSEWHERE = {'conv': 'native', 'dtype': 'bfloat16'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,19 +108,21 @@ class CodecConfig:
     """Latent cells a side."""
     return self.size // self.factor
 
+  def on(self, backend: str) -> 'CodecConfig':
+    """With what is 'auto' decided for a backend, 'cpu', 'gpu' or 'tpu'."""
+    chosen = _ON_CPU if backend == 'cpu' else _ELSEWHERE
+    return dataclasses.replace(self, **{
+      name: value for name, value in chosen.items() if getattr(self, name) == 'auto'})
+
   @property
   def convolution(self) -> str:
     """`conv`, decided."""
-    if self.conv != 'auto':
-      return self.conv
-    return 'sum2d' if jax.default_backend() == 'cpu' else 'native'
+    return self.on(jax.default_backend()).conv
 
   @property
   def activations(self) -> jnp.dtype:
     """`dtype`, decided."""
-    if self.dtype != 'auto':
-      return jnp.dtype(self.dtype)
-    return jnp.dtype('float32' if jax.default_backend() == 'cpu' else 'bfloat16')
+    return jnp.dtype(self.on(jax.default_backend()).dtype)
 
   @property
   def time_stage(self) -> int:

@@ -151,6 +151,11 @@ def select(tokens: Tokens, which) -> Tokens:
 # ------------------------------------------------------------------------------------------ modules
 
 
+def _heads_first(x):
+  """Where heads stand among the axes of what is made of [B, L, E] or of [B, K, T, M, E]."""
+  return 1 if x.ndim == 3 else 2
+
+
 def _spread(x):
   """What flows between layers, [B, L, E] or [B, K, T, M, E], split by clip and by token."""
   between = ('tokens',) if x.ndim == 3 else (None, 'tokens', None)
@@ -184,7 +189,7 @@ class Layer(nnx.Module):
     Heads come first, as kernels take them: so a TPU's products write them, and nothing is turned.
     """
     h = self.norm_attention(x) * (1 + scale) + shift
-    at = 1 if x.ndim == 3 else 2
+    at = _heads_first(x)
     parts = (jnp.moveaxis(part.reshape(*x.shape[:-1], self.heads, -1), -2, at)
              for part in self.qkv.parts(h, 3))
     # All of a head's tokens meet in one place.
@@ -193,7 +198,7 @@ class Layer(nnx.Module):
 
   def finish(self, x, attended, scale, shift):
     """x [..., E] and what was attended to, heads first as of `project`, -> [..., E]."""
-    attended = jnp.moveaxis(attended, 1 if x.ndim == 3 else 2, -2).reshape(x.shape)
+    attended = jnp.moveaxis(attended, _heads_first(x), -2).reshape(x.shape)
     x = x + _spread(self.out(_spread(attended)))
     gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
     return _spread(x + self.down(jax.nn.silu(gate) * value))
@@ -392,13 +397,11 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, duration
     q, k, v = weights.project(x, scale1, shift1)
     q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
     new = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
-    static_k, static_v, timed_k, timed_v = (
-      jnp.concatenate(parts, 2) for parts in zip(
-        jax.tree.leaves(past), jax.tree.leaves(new), strict=True))
+    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, new)
     q, q_timed = (x[:, None, :, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
     out = attention.attend(
-        config.attention, q, q_timed, (static_k, static_v),
-        (attention.rotate_time(timed_k, times), timed_v), rule, shown[:, None],
+        config.attention, q, q_timed, (seen.static_keys, seen.static_values),
+        (attention.rotate_time(seen.timed_keys, times), seen.timed_values), rule, shown[:, None],
         weights.sink_logit())
     return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), new
 

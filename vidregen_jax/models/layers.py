@@ -23,7 +23,6 @@ from vidregen_jax import sharding
 PRODUCT = 'product'  # of a Linear's weights, for `jax.checkpoint` to keep
 
 
-
 class Draws:
   """Standard normal numbers, handed out in order.
 
