@@ -1,5 +1,6 @@
 """The best layout, batch and remat that fit: tried from the most promising on, few compiled."""
 
+import collections
 import dataclasses
 import itertools
 
@@ -8,7 +9,7 @@ from vidregen_jax.errors import UserError
 
 _REMAT = {'codec': (False, True)}  # of a stage; a generator's are these:
 _GENERATOR_REMAT = ('none', 'dots', 'kernels', 'full')
-_COMPILED = 12  # at most
+_COMPILED = 4  # at most, of each remat: what it changes besides work, no count says
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +74,17 @@ def best(config, count, figures, make, memory, say):
     # Of equals, first what talks least and needs least: weights gathered for a large batch, once.
     return (least(choice), choice.tensor, choice.accumulate, -choice.fsdp, choice.batch_size)
 
-  found, failed, compiled = None, [], 0
+  found, failed, compiled = None, [], collections.Counter()
   for choice in sorted(choices(config, count), key=order):
-    if any(_needs_more(choice, small) for small in failed):
+    if compiled[choice.remat] == _COMPILED or any(_needs_more(choice, small) for small in failed):
       continue
     arguments = sum(map(programs.bytes_on_a_device, make(choice.set(config)).held.values()))
     if arguments > memory:
       failed.append(choice)
       continue
-    if found and least(choice) >= found[1] * (1 - 1e-6) or compiled == _COMPILED:
+    if found and least(choice) >= found[1] * (1 - 1e-6):
       break
-    compiled += 1
+    compiled[choice.remat] += 1
     told = figures(choice.set(config))
     if not told['memory']['fits']:
       failed.append(choice)
