@@ -37,6 +37,22 @@ _WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes
 _AUDIO = (3, 512)  # Whisper states that are kept, and their channels
 
 
+def read_plan(path):
+  """What `vidregen_jax.plan` wrote.
+
+  Raises:
+    UserError: there is no such file, or nothing of clips a second in it.
+  """
+  try:
+    planned = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise UserError(f'{path}: no plan can be read ({error}): make one with `python -m '
+                    'vidregen_jax.plan ... --json=FILE`') from error
+  if not isinstance(planned, dict) or not planned.get('examples_a_second'):
+    raise UserError(f'{path} says nothing of clips a second: plan a training on known chips')
+  return planned
+
+
 def make_records(folder, model, clips, seconds):
   """Writes a dataset of latents with random numbers in it, as `encode_latents` writes one.
 
@@ -95,9 +111,7 @@ def run():
   model, _ = programs.generator_models(config, _AUDIO)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
-  planned = json.loads(pathlib.Path(_PLAN.value).read_text()) if _PLAN.value else None
-  if planned and not planned.get('examples_a_second'):
-    raise UserError(f'{_PLAN.value} says nothing of clips a second: plan a training on known chips')
+  planned = read_plan(pathlib.Path(_PLAN.value)) if _PLAN.value else None
   best = 0.0
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)

@@ -62,6 +62,13 @@ def test_a_mistake_is_one_line_and_status_2():
   assert re.fullmatch("error: topology 'v9:2x2' is unknown: give a chip, v5e[^\n]*\n", ran.stderr)
 
 
+def test_a_place_that_is_not_there_is_told_before_anything_is_compiled():
+  ran = command('--config=configs/generator.py:tiny', '--topology=h100:1', '--json=gone/plan.json')
+  assert ran.returncode == 2 and not ran.stdout
+  assert ran.stderr == ('error: gone/plan.json: there is no such folder: make it, or give another '
+                        'place\n')
+
+
 @pytest.mark.parametrize(('topology', 'what', 'changes', 'message'), [
   ('v5e:2xtwo', 'train', {}, "'v5e:2xtwo' is unknown"),
   ('h100:8', 'train', {}, 'batch_size 4 is not divisible by the 8 devices'),

@@ -280,6 +280,8 @@ def run():
     stage = config.stage
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
+  if _JSON.value not in (None, '-') and not pathlib.Path(_JSON.value).parent.is_dir():
+    raise UserError(f'{_JSON.value}: there is no such folder: make it, or give another place')
   if _TOPOLOGY.value != 'here':
     # Nothing runs: this machine's own accelerators are left alone.
     jax.config.update('jax_platforms', 'cpu')
