@@ -1,5 +1,6 @@
 """It ends a process whose step takes too long, and nothing else."""
 
+import threading
 import time
 import types
 
@@ -43,6 +44,13 @@ def test_a_host_that_waits_for_data_is_as_lost(tmp_path, ends, capsys):
     watch.begin(8)
     runs.wait_for(lambda: ends)
   assert ends and 'step 8 has not ended' in capsys.readouterr().err
+
+
+def test_its_thread_ends_with_what_it_watches(tmp_path, ends):
+  before = threading.active_count()
+  with watching(tmp_path, seconds=60):
+    assert threading.active_count() == before + 1
+  assert threading.active_count() == before and not ends
 
 
 @pytest.mark.parametrize('pause', ['compiling', 'paused', 'before the first', 'off'])

@@ -34,7 +34,7 @@ class Watchdog:
     self._running = collections.deque()  # (step, an array that is ready when the step is done)
     self._begun = self._compiled = None
     self._seen = time.monotonic()  # when something last went on
-    self._paused = self._ended = False
+    self._paused, self._ended = False, threading.Event()
     self._thread = threading.Thread(target=self._watch, daemon=True)
 
   def __enter__(self):
@@ -43,7 +43,9 @@ class Watchdog:
     return self
 
   def __exit__(self, *_):
-    self._ended = True
+    self._ended.set()
+    if self._seconds:  # a thread that is in JAX while Python ends would abort the process
+      self._thread.join()
 
   def begin(self, step, compiles=False):
     """A step is about to be given to the devices; `compiles` if it is the first of its program."""
@@ -66,15 +68,14 @@ class Watchdog:
       self._seen, self._paused = time.monotonic(), False
 
   def _watch(self):
-    while not self._ended:
-      time.sleep(min(1, self._seconds / 10))
+    while not self._ended.wait(min(1, self._seconds / 10)):
       while self._running and self._running[0][1].is_ready():
         self._running.popleft()
         self._seen = time.monotonic()
       waited = time.monotonic() - self._seen
       step = self._running[0][0] if self._running else self._begun
       allowed = self._seconds * (_COMPILING if step in (None, self._compiled) else 1)
-      if waited > allowed and not self._paused and not self._ended:
+      if waited > allowed and not self._paused and not self._ended.is_set():
         self._end(step, waited)
 
   def _end(self, step, waited):
