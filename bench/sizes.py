@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from configs import codec as codec_config
 from configs import generator as generator_config
 from vidregen_jax import commands, expectation, programs, sample, train_codec
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, sequence
 
 SIZES = ('tiny', 'talkers', '256', '512')
 GENERATORS = ('tiny', 'talkers', 'base', 'large', 'xl')
@@ -101,7 +101,7 @@ def describe_generator(model, packed, sampler):
   params = jax.eval_shape(functools.partial(generator.init, model), jax.random.key(0))
   region = len(model.region)
   return {'parameters': count(params), 'noisy_tokens': region,
-          'conditioning_tokens': packed.cells**2 + generator.AUDIO_TOKENS + region,
+          'conditioning_tokens': packed.cells**2 + sequence.AUDIO_TOKENS + region,
           'conditioning_flops': float(conditioning), 'step_flops': float(step)}
 
 

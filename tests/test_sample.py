@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import expectation, sample
-from vidregen_jax.models import codec, generator, teacher_forcing
+from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
 GENERATOR = generator.GeneratorConfig(
@@ -126,7 +126,7 @@ def test_sampling_sees_what_training_saw(params):
       guess().residual(start['anchor'], start['anchor_context'], reference),
       np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
       valid, SECONDS[None])
-  keep = generator.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
+  keep = sequence.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
   one = sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   key = jax.random.key(7)

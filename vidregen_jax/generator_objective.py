@@ -15,7 +15,7 @@ import numpy as np
 
 from vidregen_jax import expectation, flow, losses, sample, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import generator, teacher_forcing
+from vidregen_jax.models import generator, sequence, teacher_forcing
 
 TIMES = 4  # parts of the flow time whose losses are told apart
 _DRAWS = 6  # kinds of random numbers in a loss
@@ -137,7 +137,7 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
   keys = jax.random.split(jax.random.key(0), _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   noisy, _, t = _noised(objective, clean, keys)
-  keep = generator.keep_all(objective.model, (len(clean), objective.copies))
+  keep = sequence.keep_all(objective.model, (len(clean), objective.copies))
   keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
   return teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep,
                                  shares=True)[1].mean(0)
@@ -203,7 +203,7 @@ def _taught(objective, frozen, clip, shape, keep, keys):
   return flow.interpolate(made, noise, t), flow.velocity_target(made, noise), t
 
 
-def draw_keep(objective: Objective, key, shape) -> generator.Keep:
+def draw_keep(objective: Objective, key, shape) -> sequence.Keep:
   """Which streams each copy sees, for copies of shape (B, K)."""
   # One draw for all: compiling a random generator is slow on a CPU.
   rates = [objective.drop_all, objective.drop_reference, objective.drop_anchor,
@@ -211,7 +211,7 @@ def draw_keep(objective: Objective, key, shape) -> generator.Keep:
   rates += objective.model.references * [objective.drop_each_reference]
   survives = jax.random.uniform(key, (*shape, len(rates))) >= jnp.array(rates)
   some, references, anchor, audio, history = jnp.moveaxis(survives[..., :5], -1, 0)
-  return generator.Keep(
+  return sequence.Keep(
     reference=survives[..., 5:] & (references & some)[..., None],
     anchor=anchor & some, audio=audio & some, history=history & some,
   )

@@ -22,9 +22,8 @@ from flax import nnx
 
 from vidregen_jax import masks, sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers
+from vidregen_jax.models import attention, kernels, layers, sequence
 
-AUDIO_TOKENS = 4  # a latent frame's audio
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
@@ -104,50 +103,6 @@ class GeneratorConfig:
     return self.sinks + self.references * self.cells**2
 
 
-@functools.partial(jax.tree_util.register_dataclass,
-                   data_fields=['stream', 'frame', 'time', 'cell'], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class Tokens:
-  """What is known of each token besides its content; all arrays are [L].
-
-  Attributes:
-    stream: one of `masks.SINK` ... `masks.NOISY`.
-    frame: latent frame (reference: index of the still), for `masks.visible`.
-    time: position in latent frames for the rotation.
-    cell: flat cell index; audio tokens and sinks use their own small index, unrotated.
-  """
-  stream: np.ndarray
-  frame: np.ndarray
-  time: np.ndarray
-  cell: np.ndarray
-
-
-def clip_tokens(config: GeneratorConfig, frames: int, audio_frames: int) -> Tokens:
-  """A clip's conditioning: sinks, references, anchor, context, audio and history, in this order.
-
-  Args:
-    config: the generator's shape.
-    frames: latent frames T of context and history.
-    audio_frames: latent frames of audio (T plus any look-ahead).
-  """
-  every, region = np.arange(config.cells**2), np.asarray(config.region)
-  parts = [(masks.SINK, np.zeros(1, int), np.arange(config.sinks)),
-           (masks.REFERENCE, np.arange(config.references), every),
-           (masks.ANCHOR, np.full(1, frames), region),
-           (masks.CONTEXT, np.arange(frames), every),
-           (masks.AUDIO, np.arange(audio_frames), np.arange(AUDIO_TOKENS)),
-           (masks.HISTORY, np.arange(frames), region)]
-  stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
-  frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
-  cell = np.concatenate([np.tile(c, len(f)) for _, f, c in parts])
-  return Tokens(stream, frame, frame.astype(np.float32), cell)
-
-
-def select(tokens: Tokens, which) -> Tokens:
-  """The tokens at `which` (an index or mask array)."""
-  return jax.tree.map(lambda x: x[which], tokens)
-
-
 # ------------------------------------------------------------------------------------------ modules
 
 
@@ -223,7 +178,8 @@ class _Generator(nnx.Module):
     self.sinks = nnx.Param(draws.take(config.sinks, e))
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
     self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
-    self.audio_tokens = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, AUDIO_TOKENS * e, draws)
+    self.audio_tokens = layers.Linear(
+        AUDIO_SAMPLES * config.audio_hidden, sequence.AUDIO_TOKENS * e, draws)
     self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, draws, scale=0.5)
     self.duration = layers.Linear(16, e, draws)
     self.time_in = layers.Linear(64, e, draws)
@@ -277,7 +233,7 @@ def embed_audio(config: GeneratorConfig, params: dict, features):
   # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h).reshape(*h.shape[:2], AUDIO_TOKENS, config.width)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], sequence.AUDIO_TOKENS, config.width)
   vector = model.audio_frame(h)
   return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
 
@@ -296,14 +252,14 @@ def _flow_time(model, config: GeneratorConfig, t):
   return model.time_out(jax.nn.silu(model.time_in(h)))
 
 
-def _tag(model, config: GeneratorConfig, x, tokens: Tokens):
+def _tag(model, config: GeneratorConfig, x, tokens: sequence.Tokens):
   """Adds stream and cell embeddings; sinks and audio have no cell."""
   placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
   cell = jnp.where(placed[:, None], model.cell[...][jnp.where(placed, tokens.cell, 0)], 0.0)
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
-def _rotate_cells(config: GeneratorConfig, x, tokens: Tokens):
+def _rotate_cells(config: GeneratorConfig, x, tokens: sequence.Tokens):
   placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
   rows = jnp.where(placed, tokens.cell // config.cells, 0)
   columns = jnp.where(placed, tokens.cell % config.cells, 0)
@@ -360,8 +316,8 @@ def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 
 
 
 @jax.named_scope('condition')
-def condition(config: GeneratorConfig, params: dict, x, tokens: Tokens, durations, frame_of,
-              past: Keys, past_times, rule, shown, statics: int):
+def condition(config: GeneratorConfig, params: dict, x, tokens: sequence.Tokens, durations,
+              frame_of, past: Keys, past_times, rule, shown, statics: int):
   """Runs new conditioning tokens through the layers, over themselves and the past.
 
   Args:
@@ -415,38 +371,6 @@ def rotate_keys(keys: Keys, times) -> Keys:
     keys, timed_keys=attention.rotate_time(keys.timed_keys, times[:, None]))
 
 
-# ------------------------------------------------------------------------------- hidden streams
-
-
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['reference', 'anchor', 'audio', 'history'])
-@dataclasses.dataclass(frozen=True)
-class Keep:
-  """Which streams each of K copies sees: bool reference [..., K, R]; the others [..., K]."""
-  reference: jax.Array
-  anchor: jax.Array
-  audio: jax.Array
-  history: jax.Array
-
-
-def keep_all(config: GeneratorConfig, shape: tuple[int, ...]) -> Keep:
-  """Nothing is hidden from any copy; shape: [..., K]."""
-  shown = jnp.ones(shape, bool)
-  return Keep(jnp.ones((*shape, config.references), bool), shown, shown, shown)
-
-
-def kept(config: GeneratorConfig, keep: Keep, tokens: Tokens):
-  """`keep` spread over conditioning tokens: bool [..., K, L]."""
-  everyone = jnp.ones_like(keep.audio)
-  streams = jnp.stack([everyone, everyone, keep.anchor, everyone, keep.audio, keep.history], -1)
-  seen = streams[..., tokens.stream]
-  if config.references:
-    is_reference = tokens.stream == masks.REFERENCE
-    of = keep.reference[..., np.where(is_reference, tokens.frame, 0)]
-    seen &= jnp.where(is_reference, of, True)
-  return seen
-
-
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
@@ -475,7 +399,8 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
   model = _definition(config).bind(params)
   batch, copies, frames, cells, _ = noisy.shape
   region = np.asarray(config.region)
-  tokens = Tokens(np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+  tokens = sequence.Tokens(
+      np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
             + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
