@@ -2,7 +2,7 @@
 
 import json
 
-from vidregen_jax import report
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
 
 
@@ -26,7 +26,7 @@ def run(variants, only, path, run_variant):
   for name in names:
     if name not in table:
       table[name] = run_variant(name)
-      report.write_json(path, table)
+      files.write_json(path, table)
   columns = list(next(iter(table.values())))
   print(f'| variant | {" | ".join(columns)} |\n|---|{"---|" * len(columns)}')
   for name, row in table.items():

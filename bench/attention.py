@@ -22,7 +22,7 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, report, sharding, slices
+from vidregen_jax import commands, files, sharding, slices
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, sequence, teacher_forcing
 
@@ -147,7 +147,7 @@ def run():
             f'| {forward / first["forward"][1]:.2f}, {gradients / first["gradients"][1]:.2f} '
             f'| {each["velocity_error"]:.1e} | {each["gradient_error"]:.1e} |')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), found)
+    files.write_json(pathlib.Path(_JSON.value), found)
 
 
 if __name__ == '__main__':

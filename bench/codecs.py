@@ -19,7 +19,7 @@ from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
-from vidregen_jax import commands, report
+from vidregen_jax import commands, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -192,7 +192,7 @@ def run():
     print(f'{row["codec"]:24} {row["direction"]:8} {row["parameters"] / 1e6:6.1f} M '
           f'{row["frames"]:6} {row["least_ms"]:8.1f} {row["median_ms"]:8.1f} {row["ratio"]:6.1f}x')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), {'cores': cores, 'rows': rows})
+    files.write_json(pathlib.Path(_JSON.value), {'cores': cores, 'rows': rows})
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, latents, likeness, report, windows
+from vidregen_jax import commands, files, latents, likeness, windows
 from vidregen_jax.models import codec
 
 _FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bound=2)
@@ -65,7 +65,7 @@ def run():
   for name, x in rows.items():
     print(f'| {name} | {np.median(x):.2f} | {x.mean():.2f} | {np.percentile(x, 95):.2f} |')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), {name: x.tolist() for name, x in rows.items()})
+    files.write_json(pathlib.Path(_JSON.value), {name: x.tolist() for name, x in rows.items()})
 
 
 if __name__ == '__main__':

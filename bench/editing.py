@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, report, retake, system
+from vidregen_jax import commands, consent, editing, files, retake, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio, encode, sound, video
 from vidregen_jax.models import codec
@@ -185,7 +185,7 @@ def run():
   for each in rows:
     print(f'| {" | ".join(map(str, each.values()))} |')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), said)
+    files.write_json(pathlib.Path(_JSON.value), said)
 
 
 if __name__ == '__main__':

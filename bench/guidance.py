@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, likeness, lip_reading, report, sheets
+from vidregen_jax import commands, files, likeness, lip_reading, sheets
 
 _APPEARANCE = flags.DEFINE_list('appearance', ['1', '1.5', '2'], 'Scales of appearance guidance.')
 _AUDIO = flags.DEFINE_list('audio', ['1', '1.5', '2.5', '4'], 'Scales of audio guidance.')
@@ -77,7 +77,7 @@ def run():
     sheets.write(pathlib.Path(_SHEET.value), sheets.join(
       [[frames[clip, i] for i in at] for clip in range(_SHOWN) for frames in pictures]))
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), rows)
+    files.write_json(pathlib.Path(_JSON.value), rows)
 
 
 if __name__ == '__main__':

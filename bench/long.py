@@ -17,7 +17,7 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals, timing
-from vidregen_jax import commands, likeness, rehearsal, report, sample
+from vidregen_jax import commands, files, likeness, rehearsal, sample
 from vidregen_jax.models import codec
 
 _MINUTES = flags.DEFINE_float('minutes', 10.0, 'Length of the take.', lower_bound=0.1)
@@ -83,7 +83,7 @@ def run():
       print('| {minute} | {psnr:.2f} | {broken:.4f} | {delta_e:.2f} | {sharpness:.3f} '
             '| {memory:.0f} |'.format(**said[name][-1]))
   if _OUT.value:
-    report.write_json(pathlib.Path(_OUT.value), said)
+    files.write_json(pathlib.Path(_OUT.value), said)
 
 
 if __name__ == '__main__':

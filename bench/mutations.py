@@ -31,7 +31,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, regenerate, report, system, translate
+from vidregen_jax import commands, files, regenerate, system, translate
 from vidregen_jax.media import audio, video
 
 _RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
@@ -149,8 +149,8 @@ class Case:
   faults: dict  # name of a file: its broken bytes
 
 
-def case(seed, run, files, checkpoint):
-  """The case of a run, of the good files' bytes by name."""
+def case(seed, run, contents, checkpoint):
+  """The case of a run; `contents` are the good files' bytes by name."""
   rng = np.random.default_rng([seed, run])
   source = str(rng.choice(list(_CONTAINERS)))
   suffix = str(rng.choice(['.mp4', '.mp4', '.mov', '.mkv', '.webm']))
@@ -168,7 +168,7 @@ def case(seed, run, files, checkpoint):
     used = [source] + [name for name in ('new.wav', 'word.wav', 'edits.json')
                        if any(name in word for word in argv)]
     for name in {str(name) for name in rng.choice(used, int(rng.integers(1, 3)))}:
-      data = files[name]
+      data = contents[name]
       for _ in range(int(rng.integers(1, 3))):
         data = broken(data, rng) if data else data
       faults[name] = data
@@ -211,7 +211,7 @@ def judge(asked, good, folder):
   try:
     for name, data in asked.faults.items():
       (folder / name).write_bytes(data)
-    before = {path.name: report.digest(path) for path in folder.iterdir()}
+    before = {path.name: files.digest(path) for path in folder.iterdir()}
     printed = io.StringIO()
     main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
@@ -228,7 +228,7 @@ def judge(asked, good, folder):
 
 
 def _wrong(status, folder, before, printed):
-  after = {path.name: report.digest(path) for path in folder.iterdir() if path.is_file()}
+  after = {path.name: files.digest(path) for path in folder.iterdir() if path.is_file()}
   new = sorted(set(after) - set(before))
   changed = [name for name in before if after.get(name) != before[name]]
   if changed:
@@ -255,9 +255,9 @@ def _work(pipe, seed, good, folder, checkpoint):
   resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
   resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
   system.load = functools.cache(system.load)
-  files = {path.name: path.read_bytes() for path in sorted(good.iterdir())}
+  contents = {path.name: path.read_bytes() for path in sorted(good.iterdir())}
   while (run := pipe.recv()) is not None:
-    pipe.send(judge(case(seed, run, files, checkpoint), good, folder))
+    pipe.send(judge(case(seed, run, contents, checkpoint), good, folder))
 
 
 class _Worker:
@@ -317,7 +317,7 @@ def run():
     make_files(_CLIP.value, good)
     checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
     worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
-    files = {each.name: each.read_bytes() for each in good.iterdir()}
+    contents = {each.name: each.read_bytes() for each in good.iterdir()}
     found, slowest, ends = {}, 0.0, {}
     runs = list(map(int, _ONLY.value)) or range(_FIRST.value, _RUNS.value)
     for number in tqdm.tqdm(runs, unit='run'):
@@ -328,7 +328,7 @@ def run():
       last = (printed.strip().splitlines() or ['nothing'])[-1]
       end = 'wrong' if wrong else last.split(':')[0] if last.startswith('error') else 'made'
       ends[end] = ends.get(end, 0) + 1
-      asked = case(_SEED.value, number, files, checkpoint)
+      asked = case(_SEED.value, number, contents, checkpoint)
       if _ONLY.value:
         print(f'{number}: {wrong or "as it should be"}\n{asked.program} {asked.argv}\nbroken: '
               f'{", ".join(sorted(asked.faults)) or "none"}\n{printed}')
@@ -336,7 +336,7 @@ def run():
         found[number] = {'wrong': wrong, 'program': asked.program, 'argv': asked.argv,
                          'broken': sorted(asked.faults), 'printed': printed[-3000:]}
         tqdm.tqdm.write(json.dumps({number: wrong}))
-        report.write_json(path, found)
+        files.write_json(path, found)
     worker.stop()
   print(f'{len(runs)} runs: {ends}; slowest {slowest:.1f} s; what is wrong is in {path}')
 

@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, listening, report, spans, system
+from vidregen_jax import commands, consent, editing, files, listening, spans, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import audio, compose, encode, faces, tracks, video
 
@@ -148,7 +148,7 @@ def run():
     mean, high, made, true = np.median(np.concatenate(found), axis=0)
     print(f'| {name} | {mean:.2f} | {high:.2f} | {made:.2f} | {true:.2f} | {made / true:.2f} |')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value),
+    files.write_json(pathlib.Path(_JSON.value),
                       {name: [x.tolist() for x in found] for name, found in rows.items()})
 
 

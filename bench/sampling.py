@@ -21,7 +21,7 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, expectation, report, sample
+from vidregen_jax import commands, expectation, files, sample
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
 
@@ -121,7 +121,7 @@ def run():
               f'| {_SECONDS / anew:.2f} |')
     said[size] = {'parts': ms, 'rows': rows}
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), said)
+    files.write_json(pathlib.Path(_JSON.value), said)
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, likeness, listening, report, system
+from vidregen_jax import commands, consent, editing, files, likeness, listening, system
 from vidregen_jax.media import faces, tracks, video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
@@ -76,7 +76,7 @@ def run():
     by_edge = np.median(found, axis=0) if 'everywhere' not in name else [np.median(all_of)] * 2
     print(f'| {name} | {by_edge[0]:.2f} | {by_edge[1]:.2f} | {np.percentile(all_of, 95):.2f} |')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value),
+    files.write_json(pathlib.Path(_JSON.value),
                       {name: [x.tolist() for x in found] for name, found in rows.items()})
 
 

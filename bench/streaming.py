@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from bench import timing
-from vidregen_jax import commands, input_pipeline, latents, report, weights
+from vidregen_jax import commands, files, input_pipeline, latents, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -115,7 +115,7 @@ def run():
         f'{found["largest_change"]}\nresident memory in MB by minute of video: '
         f'{found["memory_mb"]}')
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), found)
+    files.write_json(pathlib.Path(_JSON.value), found)
 
 
 if __name__ == '__main__':

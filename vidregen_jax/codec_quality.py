@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from vidregen_jax import latents, losses, pixels, report, sheets, weights
+from vidregen_jax import files, latents, losses, pixels, sheets, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode
 from vidregen_jax.models import codec, i3d, perceptual
@@ -234,7 +234,7 @@ def write(folder, scores, shown):
   check_folder(folder)
   try:
     with weights.whole_folder(folder) as part:
-      report.write_json(part / 'scores.json', scores)
+      files.write_json(part / 'scores.json', scores)
       rows = [sheet_row(clip, made) for clip, made in shown]
       sheets.write(part / 'sheet.png', sheets.join(rows))
       encode.write_clip(part / 'video.mp4', side_by_side(shown), _rate(shown))

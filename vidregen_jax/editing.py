@@ -11,6 +11,7 @@ import tqdm
 from vidregen_jax import (
   ahead,
   choice,
+  files,
   latents,
   papers,
   pasting,
@@ -195,10 +196,10 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
         with clock('wait for encode', 1):
           writing.put(shot, made)
     said = {
-      'source': {'path': str(edit.source), 'sha256': report.digest(edit.source),
+      'source': {'path': str(edit.source), 'sha256': files.digest(edit.source),
                  'frames': film.source.frame_count,
                  'size': [info.width, info.height], 'rate': str(info.rate)},
-      'audio': {'files': [{'path': str(path), 'sha256': report.digest(path)}
+      'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
                           for path in sounds(edit)],
                 'seconds_past_the_video': round(sound.cut, 3),
                 'why_all_is_encoded': sound.why_all_is_encoded},

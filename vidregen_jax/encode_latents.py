@@ -42,7 +42,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, input_pipeline, latents, pixels, report, weights
+from vidregen_jax import commands, files, input_pipeline, latents, pixels, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -171,11 +171,11 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
     each = 2 if flip else 1
     starts = range(0, len(clips), _SHARD)
-    files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
-    for start, name in zip(starts, files, strict=True):
+    shard_files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
+    for start, name in zip(starts, shard_files, strict=True):
       span = range(start, min(start + _SHARD, len(clips)))
       shards.append(Shard(folder / name, clips, span, each * len(span)))
-    splits[split] = {'files': files, 'clips': len(clips), 'records': each * len(clips)}
+    splits[split] = {'files': shard_files, 'clips': len(clips), 'records': each * len(clips)}
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -214,7 +214,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     'size': model.size,
     'splits': splits,
   }
-  report.write_json(folder / 'dataset_info.json', info)
+  files.write_json(folder / 'dataset_info.json', info)
 
 
 def claim(folder, inputs):
@@ -222,7 +222,7 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    report.write_json(path, inputs, os.link)
+    files.write_json(path, inputs, os.link)
   if (found := json.loads(path.read_text())) != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
@@ -240,7 +240,7 @@ def shard_writer(path):
   """
   for stale in path.parent.glob(f'{path.name}.part.*'):
     stale.unlink(missing_ok=True)  # of a run that was killed
-  part = report.beside(path)
+  part = files.beside(path)
   # One record a group: they are read one by one, in any order.
   writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
   try:

@@ -13,7 +13,7 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, listening, report, system, weights
+from vidregen_jax import codec_quality, commands, files, listening, system, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
 
@@ -89,7 +89,7 @@ def run(what):
     raise UserError('--checkpoint is missing: give the export folder of a training')
   result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
   if _JSON.value:
-    report.write_json(pathlib.Path(_JSON.value), result)
+    files.write_json(pathlib.Path(_JSON.value), result)
   print(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 

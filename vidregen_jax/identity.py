@@ -14,7 +14,7 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vidregen_jax import report
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
 
 # No time stamping authority is asked, as that would send something out, so a signature holds as
@@ -111,7 +111,7 @@ def folder() -> pathlib.Path:
 def _keep(path):
   """Makes an identity and its file, unless another process does so first."""
   path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-  part = report.beside(path)
+  part = files.beside(path)
   try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
       file.write(_made())

@@ -17,7 +17,7 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import identity, provenance, report
+from vidregen_jax import files, identity, provenance
 from vidregen_jax.errors import UserError
 
 
@@ -44,7 +44,7 @@ def look(path, trust=()) -> dict:
     raise UserError(f'{path}: no such file')
   given, own = [_anchors(name) for name in trust], _own()
   found = provenance.read(path, given + own)
-  seen = {'file': str(path), 'sha256': report.digest(path), 'vouched_by': None}
+  seen = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None}
   beside, said = path.with_suffix('.json'), None
   if beside.is_file():
     try:

@@ -5,7 +5,7 @@ import pathlib
 import resource
 import time
 
-from vidregen_jax import identity, page, provenance, report
+from vidregen_jax import files, identity, page, provenance
 from vidregen_jax.errors import UserError
 from vidregen_jax.identity import Identity
 
@@ -60,7 +60,7 @@ class Beside:
       said['content_credentials'] = signed.facts
       if signed.sidecar:
         self._write(_C2PA, signed.sidecar)
-    said['sha256'] = report.digest(part)
+    said['sha256'] = files.digest(part)
     said['stages'] = clock.report()
     if edit.page:
       with clock('page', said['frames']):
@@ -68,11 +68,11 @@ class Beside:
       said['stages'] = clock.report()
     said['seconds'] = round(time.perf_counter() - began, 2)
     said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    self._write(_JSON, report.as_json(said))
+    self._write(_JSON, files.as_json(said))
 
   def _write(self, suffix, data):
     path = self._out.with_suffix(suffix)
-    self._parts[path] = part = report.beside(path)
+    self._parts[path] = part = files.beside(path)
     part.write_bytes(data)
 
 

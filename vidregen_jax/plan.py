@@ -26,7 +26,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import chips, commands, hlo, plan_search, programs, report, sharding, slices
+from vidregen_jax import chips, commands, files, hlo, plan_search, programs, sharding, slices
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -302,11 +302,11 @@ def run():
     found['epoch'] = {'clips': _CLIPS.value, 'chip_hours': hours,
                       'dollars': _PRICE.value and hours * _PRICE.value}
   if _JSON.value == '-':
-    print(report.as_json(found).decode(), end='')
+    print(files.as_json(found).decode(), end='')
   else:
     print(describe(found, config))
     if _JSON.value:
-      report.write_json(pathlib.Path(_JSON.value), found)
+      files.write_json(pathlib.Path(_JSON.value), found)
   if found['memory']['fits'] is False:
     sys.exit(1)
 

@@ -10,7 +10,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from vidregen_jax import report, sheets
+from vidregen_jax import files, sheets
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import faces
 from vidregen_jax.models import codec
@@ -68,7 +68,7 @@ def write(path, take, paster, runs, track, fade: float) -> int:
     rows.append(_text([(12 + _SIDE * i, f'{track.times[index]:.2f} s')
                        for i, index in enumerate(moments)], _QUIET))
   path = pathlib.Path(path)
-  part = report.beside(path)
+  part = files.beside(path)
   part = part.with_name(part.name + path.suffix)  # by which OpenCV knows what to write
   try:
     sheets.write(part, np.concatenate(rows))

@@ -1,0 +1,101 @@
+"""Files in and out: what may be read, digests, and files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+import pathlib
+import stat
+import uuid
+
+from vidregen_jax.errors import UserError
+
+# What is no file of bytes: reading it may never begin, or never end.
+_KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe', stat.S_IFSOCK: 'a socket',
+          stat.S_IFCHR: 'a device', stat.S_IFBLK: 'a device'}
+
+
+def check_readable(path, what='') -> None:
+  """Refuses what is not there or no regular file, before anybody opens it.
+
+  Args:
+    path: of an input.
+    what: how messages call it, before the path: a flag, say; '' for the path alone.
+
+  Raises:
+    UserError: nothing is there, or a folder, a pipe, a socket or a device.
+  """
+  named = f'{what} {path}'.strip()
+  try:
+    mode = os.stat(path).st_mode
+  except FileNotFoundError as error:
+    raise UserError(f'{named}: no such file') from error
+  except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
+    raise UserError(f'{named}: cannot be read ({getattr(error, "strerror", None) or error})'
+                    ) from error
+  if not stat.S_ISREG(mode):
+    raise UserError(f'{named}: is {_KINDS.get(stat.S_IFMT(mode), "no file")}, and a file is needed')
+  if not os.access(path, os.R_OK):
+    raise UserError(f'{named}: cannot be read (Permission denied)')
+
+
+def read_bytes(path, what='', most: int | None = None) -> bytes:
+  """A file's content.
+
+  Args:
+    path, what: as in `check_readable`.
+    most: bytes that it may have at most; None for any number.
+
+  Raises:
+    UserError: as `check_readable`, it is larger, or it cannot be read.
+  """
+  check_readable(path, what)
+  named = f'{what} {path}'.strip()
+  try:
+    if most is not None and os.path.getsize(path) > most:
+      raise UserError(f'{named}: is larger than {most:,} bytes')
+    return pathlib.Path(path).read_bytes()
+  except OSError as error:
+    raise UserError(f'{named}: cannot be read ({error.strerror})') from error
+
+
+def digest(path):
+  """sha256 of a file."""
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def as_json(value):
+  """Bytes of a JSON value, as people can read it."""
+  return (json.dumps(value, indent=2) + '\n').encode()
+
+
+def write_json(path, value, put=os.replace):
+  """Writes a JSON file that appears whole or not at all.
+
+  Args:
+    path: pathlib.Path.
+    value: JSON value.
+    put: os.replace, or os.link where an earlier file must stay.
+
+  Raises:
+    FileExistsError: os.link found a file there.
+    UserError: it cannot be written.
+  """
+  part = beside(path)
+  try:
+    part.write_bytes(as_json(value))
+    put(part, path)
+  except FileExistsError:
+    raise
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written ({error.strerror}): give another place') from error
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def beside(path):
+  """A new name beside a path, for what is renamed to it when it is whole.
+
+  It is random: in containers on two hosts, numbers of processes are often equal.
+  """
+  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')
