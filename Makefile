@@ -10,8 +10,9 @@ VENV ?= .venv
 demo: $(VENV)/.core
 	$(VENV)/bin/python -m demo
 
-train-demo: $(VENV)/.core
-	$(VENV)/bin/python -m demo train
+# TRAINING=--steps=20 trains shortly, to see that it runs.
+train-demo: $(VENV)/.train
+	$(VENV)/bin/python -m demo train $(TRAINING)
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest

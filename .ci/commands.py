@@ -1,0 +1,250 @@
+"""Runs what the documents show, shortly, where only that is installed which their lines install.
+
+  python .ci/commands.py            all of it
+  python .ci/commands.py --list     what is shown, and how each is tried
+
+Every command of README and docs is looked up in `TRIALS`; one that no trial knows is a fault, so
+that nobody adds a command that was never run. The commands run in a copy of the checkout with a few
+clips of the pack, in one environment for each set of extras. Standard library only.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+WORK = ROOT / 'build' / 'commands'
+DOCUMENTS = ('README.md', 'docs/*.md', 'bench/README.md', 'launch/README.md',
+             'data/talkers/README.md')
+CLIPS = {'train': 8, 'validation': 3, 'test': 6}  # of the pack's splits, in the copy
+CORE, TRAIN = '', 'train'
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """How a command is tried.
+
+  Attributes:
+    shown: how the command begins where a document shows it.
+    extras: what its line installs, or the section that it stands in says.
+    more: what is added to what is shown, to make it short.
+    run: what is run instead; None for what is shown.
+    why: the reason why it is not run at all.
+  """
+
+  shown: str
+  extras: str = CORE
+  more: str = ''
+  run: str | None = None
+  why: str = ''
+
+
+def _import(module):
+  return f'python -c "import {module}"'
+
+
+_EDIT = '--checkpoint checkpoints/talkers --student --consent "nobody is shown" --overwrite'
+_SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
+# In order: later ones use what earlier ones made.
+TRIALS = (
+  Trial('make demo'),
+  Trial('make train-demo', TRAIN, run='make train-demo TRAINING=--steps=2'),
+  Trial('make test', why='the tests are the step before this one'),
+  Trial('make lint', why='so is the linter'),
+  Trial('python -m vidregen_jax.regenerate IN.mp4', more='--student --overwrite'),
+  Trial('python -m vidregen_jax.regenerate --help'),
+  Trial('python -m vidregen_jax.translate IN.mp4',
+        run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
+            '--out OUT.mp4'),
+  Trial('python -m vidregen_jax.inspect OUT.mp4'),
+  Trial('python -m vidregen_jax.inspect',
+        run='python -m vidregen_jax.inspect OUT.mp4'),
+  Trial('python -m vidregen_jax.media.tracks', run='python -m vidregen_jax.media.tracks IN.mp4'),
+  Trial('python -m vidregen_jax.evaluate listening', more='--clips=1 --sounds=new'),
+  Trial("pip install -e '.[train]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
+  Trial("pip install -e '.[export]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[bench]'", why='PyTorch is gigabytes'),
+  Trial('pip install libtpu', why='half a gigabyte of compiler'),
+  Trial('pip install xpk', why='it makes clusters'),
+  Trial('python -m data.talkers.talkers', TRAIN),
+  Trial('python -m vidregen_jax.train --config=configs/codec.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.encode_latents', TRAIN),
+  Trial('python -m vidregen_jax.train --config=configs/generator.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.train --config=configs/student.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.train --multihost', why='it wants several hosts'),
+  Trial('python -m vidregen_jax.evaluate codec', TRAIN, '--clips=2'),
+  Trial('python -m vidregen_jax.export', 'train,export',
+        run='python -m vidregen_jax.export --checkpoint=out/student/export '
+            '--card=checkpoints/talkers/README.md --licence=LICENSE --stablehlo --out=out/pack'),
+  Trial('python -m vidregen_jax.plan', TRAIN,
+        run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
+  *(Trial(f'python -m bench.{name}', TRAIN, more) for name, more in (
+    ('sizes', ''), ('seams', '--clips=1'), ('occluders', '--clips=1'), ('mutations', '--runs=2'))),
+  # Minutes to hours each, or weights that are not here: that they start is tried.
+  *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
+    'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
+    'kills', 'long', 'rims', 'sampling', 'streaming', 'variants')),
+  Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
+  *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
+    for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here
+  Trial('make clean', run='make clean'),
+  Trial('launch/', why='it makes clusters; tests run it against programs that write down calls'),
+)
+
+
+# --------------------------------------------------------------------------------------------------
+# What the documents show
+# --------------------------------------------------------------------------------------------------
+
+
+def shown():
+  """(document, command) of every command in the documents, and of every target, each once."""
+  found = {}
+  for targets in re.findall(r'^\.PHONY: (.*)', (ROOT / 'Makefile').read_text(), re.MULTILINE):
+    found |= {f'make {target}': pathlib.Path('Makefile') for target in targets.split()}
+  for pattern in DOCUMENTS:
+    for path in sorted(ROOT.glob(pattern)):
+      for command in commands(path.read_text()):
+        found.setdefault(command, path.relative_to(ROOT))
+  return [(path, command) for command, path in found.items()]
+
+
+def commands(text):
+  """The commands in a Markdown text: lines of code, and code within lines."""
+  blocks = re.findall(r'^```\w*\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
+  rest = re.sub(r'^```.*?^```', '', text, flags=re.MULTILINE | re.DOTALL)
+  indented = re.findall(r'(?:^ {4}.*\n)+', rest, re.MULTILINE)
+  lines = [line for block in (*blocks, *indented)
+           for line in block.replace('\\\n', ' ').splitlines()]
+  lines += re.findall(r'`([^`]+)`', rest)
+  for line in lines:
+    line = ' '.join(re.sub(r'\s#\s.*', '', line).split())
+    if re.match(r'make [a-z]|python -m [a-z]|pip install |launch/\w+\.sh', line):
+      yield line
+
+
+def trial_of(command):
+  """The trial of a command, the longest that knows it; None if none does."""
+  # A document may shorten what it said before.
+  known = [trial for trial in TRIALS if command.startswith(trial.shown)]
+  return max(known, key=lambda trial: len(trial.shown), default=None)
+
+
+def plan():
+  """(trial, document, command to run) in order; the first of each command that a document shows.
+
+  Raises:
+    SystemExit: a document shows what no trial knows.
+  """
+  rows, unknown = [], []
+  for path, command in shown():
+    trial = trial_of(command)
+    if trial is None:
+      unknown.append(f'{path} shows {command!r}, which no trial in .ci/commands.py runs')
+    elif trial.why:
+      continue
+    elif trial.run is None or all(trial is not row[0] for row in rows):
+      rows.append((trial, path, trial.run or f'{command} {trial.more}'.strip()))
+  if unknown:
+    sys.exit('\n'.join(unknown))
+  return sorted(rows, key=lambda row: TRIALS.index(row[0]))
+
+
+# --------------------------------------------------------------------------------------------------
+# Trying
+# --------------------------------------------------------------------------------------------------
+
+
+def copy():
+  """A fresh copy of the checkout, with few clips and with the files that documents speak of."""
+  folder = WORK / 'checkout'
+  shutil.rmtree(folder, ignore_errors=True)
+  names = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
+                         cwd=ROOT, check=True, capture_output=True, text=True).stdout
+  pack = pathlib.Path('data/talkers/pack')
+  index = json.loads((ROOT / pack / 'index.json').read_text())
+  kept = [clip for split, count in CLIPS.items()
+          for clip in [clip for clip in index['clips'] if clip['split'] == split][:count]]
+  clips = {clip['clip_id'] for clip in kept}
+  for name in filter(None, names.split('\0')):
+    path = pathlib.Path(name)
+    of_a_clip = path.is_relative_to(pack) and path.parent.name in CLIPS
+    if (of_a_clip and path.stem not in clips) or not (ROOT / path).is_file():
+      continue
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(ROOT / path, folder / path)
+  (folder / pack / 'index.json').write_text(json.dumps(index | {'clips': kept}))
+  for name, clip in (('IN.mp4', 'source'), ('NEW.wav', 'truth'), ('DUB.wav', 'truth')):
+    shutil.copy(folder / pack / 'twins' / f'{clip}.mp4', folder / name)
+  shutil.copytree(folder / 'checkpoints' / 'talkers', folder / 'DIR', symlinks=True)
+  shutil.copytree(folder / 'checkpoints' / 'whisper-base', folder / 'whisper-base')
+  return folder
+
+
+def environment(extras, folder):
+  """The folder of an environment with what extras name, made where it is not yet."""
+  venv = WORK / ('venv-' + (extras.replace(',', '-') or 'core'))
+  if not (venv / 'ready').exists():
+    shutil.rmtree(venv, ignore_errors=True)
+    subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
+    subprocess.run([venv / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', '--editable',
+                    f'.[{extras}]' if extras else '.'], cwd=folder, check=True)
+    (venv / 'ready').touch()
+  return venv
+
+
+def attempt(command, venv, folder):
+  """Runs a command where `python`, `pip` and `make` are an environment's; returns its status."""
+  made = dict(os.environ, VENV=str(venv), VIRTUAL_ENV=str(venv),
+              PATH=f'{venv / "bin"}:{os.environ["PATH"]}')
+  for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
+    made.pop(name, None)
+  words = shlex.split(command)
+  if words[0] == 'make':  # what its own target installs
+    venv = WORK / f'venv-{words[1]}'
+    shutil.rmtree(venv, ignore_errors=True)
+    made.update(VENV=str(venv), PATH=os.environ['PATH'])
+    words.append(f'VENV={venv}')
+  done = subprocess.run(words, cwd=folder, env=made, check=False, stdout=subprocess.PIPE,
+                        stderr=subprocess.STDOUT, text=True, errors='replace')
+  if done.returncode:
+    print(done.stdout[-4000:])
+  return done.returncode
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument('--list', action='store_true', help='say what would be run, and run nothing')
+  parser.add_argument('--only', default='', help='run only commands that contain this')
+  given = parser.parse_args()
+  rows = [row for row in plan() if given.only in row[2]]
+  if given.list:
+    for trial, path, command in rows:
+      print(f'[{trial.extras or "core"}] {path}: {command}')
+    return 0
+  folder, failed = copy(), []
+  for trial, path, command in rows:
+    venv = environment(trial.extras, folder)
+    began = time.monotonic()
+    status = attempt(command, venv, folder)
+    print(f'{"ok" if status == 0 else f"STATUS {status}":10} {time.monotonic() - began:5.0f} s  '
+          f'[{trial.extras or "core"}] {path}: {command}', flush=True)
+    if status:
+      failed.append(command)
+  print(f'{len(rows) - len(failed)} of {len(rows)} commands work as written')
+  return bool(failed)
+
+
+if __name__ == '__main__':
+  sys.exit(main())
