@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import commands, expectation, programs, sample, train_codec
+from vidregen_jax import codec_setup, commands, expectation, programs, sample
 from vidregen_jax.models import codec, generator, sequence
 
 SIZES = ('tiny', 'talkers', '256', '512')
@@ -115,7 +115,7 @@ def run():
   print('| size | pixels | latents | fewer values | parameters, millions (enc + dec) '
         '| GFLOP a frame (enc + dec) |\n|---|---|---|---|---|---|')
   for size in SIZES:
-    model = train_codec.model_config(codec_config.get_config(size))
+    model = codec_setup.model_config(codec_config.get_config(size))
     found = describe(model)
     print(f'| {size} | {model.size} x {model.size} | {model.cells} x {model.cells} x '
           f'{model.latent_channels} | {found["pixel_values"] / found["latent_values"]:.0f}x '

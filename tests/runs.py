@@ -122,11 +122,11 @@ def _free_port():
 def _serve():
   import fake_codec
 
-  from vidregen_jax import codec_objective, commands, train, train_codec
+  from vidregen_jax import codec_objective, codec_setup, commands, train, train_codec
 
-  for module in (train_codec, codec_objective):
+  for module in (train_codec, codec_objective, codec_setup):
     module.codec = fake_codec
-  train_codec.model_config = lambda config: fake_codec.CodecConfig(16, 4)
+  codec_setup.model_config = lambda config: fake_codec.CodecConfig(16, 4)
 
   started, ended = set(), {}
   for line in sys.stdin:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import codec as codec_config
-from vidregen_jax import train_codec
+from vidregen_jax import codec_setup
 from vidregen_jax.models import codec, layers
 
 CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6, latent_stages=1)
@@ -139,7 +139,7 @@ def test_folding_space_and_time_is_undone():
 
 @pytest.mark.parametrize('size', ['tiny', 'talkers', '256', '512'])
 def test_every_size_has_the_shapes_it_says(size):
-  model = train_codec.model_config(codec_config.get_config(size))
+  model = codec_setup.model_config(codec_config.get_config(size))
   params = jax.eval_shape(lambda: codec.init(model, jax.random.key(0)))
   frames = jax.ShapeDtypeStruct((1, 8, model.size, model.size, 3), jnp.float32)
   latents, made = jax.eval_shape(lambda p, x: run(model, p, x), params, frames)

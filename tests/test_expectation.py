@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidregen_jax import expectation, windows
+from vidregen_jax import data_statistics, expectation, windows
 
 REGION = (2, 3)
 SHAPE = windows.WindowShape(4, 1, 2, 4, REGION)
@@ -23,7 +23,8 @@ def record(seed, kernel):
 
 def test_a_linear_world_is_guessed_in_full():
   kernel = 0.3 * np.random.default_rng(9).standard_normal((12, 6))
-  guess = expectation.fit([record(i, kernel) for i in range(40)], SHAPE, draws=3, ridge=1e-6)
+  guess = data_statistics.fit_expectation([record(i, kernel) for i in range(40)], SHAPE, draws=3,
+                                          ridge=1e-6)
   unseen = windows.cut(record(99, kernel), 0, SHAPE, np.random.default_rng(0))
   reference = expectation.mean_reference(unseen['references'][None].astype(np.float32),
                                          unseen['reference_valid'][None])
@@ -33,7 +34,8 @@ def test_a_linear_world_is_guessed_in_full():
 
 def test_restoring_a_residual_gives_the_face_back():
   kernel = np.random.default_rng(1).standard_normal((12, 6))
-  guess = expectation.fit([record(i, kernel) for i in range(5)], SHAPE, draws=1, ridge=0.5)
+  guess = data_statistics.fit_expectation([record(i, kernel) for i in range(5)], SHAPE, draws=1,
+                                          ridge=0.5)
   rng = np.random.default_rng(2)
   face, context, reference = (rng.standard_normal(s).astype(np.float32)
                               for s in ((2, 5, 2, 3), (2, 5, 4, 3), (2, 4, 3)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import generator as generator_config
-from vidregen_jax import masks, train_generator
+from vidregen_jax import generator_setup, masks
 from vidregen_jax.models import generator, sequence, teacher_forcing
 
 CONFIG = generator.GeneratorConfig(
@@ -128,7 +128,7 @@ def test_audio_can_be_heard_through_attention_alone(params):
 def test_every_size_can_be_built(size):
   config = generator_config.get_config(size)
   info = {'latent_shape': (8, 8, 48), 'audio_layers': (1, 3, 6), 'audio_width': 512}
-  model = train_generator.model_config(config, info, tuple(range(24, 64)))
+  model = generator_setup.model_config(config, info, tuple(range(24, 64)))
   params = jax.eval_shape(lambda: generator.init(model, jax.random.key(0)))
   count = sum(x.size for x in jax.tree.leaves(params))
   low, high = {'tiny': (1e6, 3e6), 'talkers': (3e6, 6e6), 'base': (7e7, 1.2e8),

@@ -105,13 +105,13 @@ def test_collectives_are_counted_once_a_turn_with_their_group_and_their_function
   gather = found['all-gatherbf16[128,256]']
   assert (gather.bytes, gather.group, gather.runs) == (2 * 128 * 256, 4, 6)
   assert (gather.function, gather.backward) == ('generator.Layer.project', False)
-  assert gather.sent == 6 * 2 * 128 * 256 * 3 / 4
+  assert gather.received == 6 * 2 * 128 * 256 * 3 / 4
   scatter = found['reduce-scatterf32[32]']
   assert (scatter.bytes, scatter.group, scatter.backward) == (128, 8, True)
-  assert scatter.sent == 7 * 128  # of a whole of 8 parts, all but its own come from others
+  assert scatter.received == 7 * 128  # of a whole of 8 parts, all but its own come from others
   assert found['all-gatherf32[64]'].group == 2
   summed = found['reduce-scatterf32[8]']  # a sum of which each keeps its part
-  assert (summed.group, summed.function, summed.sent) == (4, 'generator.Layer.project', 3 * 32)
+  assert (summed.group, summed.function, summed.received) == (4, 'generator.Layer.project', 3 * 32)
 
 
 def test_sums_on_one_channel_are_each_counted():

@@ -164,7 +164,7 @@ def test_planned_crops_are_those_that_are_read(tmp_path):
   data = input_pipeline.codec_batches(config, 'train', 0, range(2), lambda x: x)
   batch = next(data)
   data.close()
-  assert shapes(jax.tree.map(lambda x: x[0], batch)) == shapes(input_pipeline.codec_shapes(8, 16))
+  assert shapes(jax.tree.map(lambda x: x[0], batch)) == shapes(windows.codec_shapes(8, 16))
 
 
 def test_planned_networks_are_those_that_are_loaded(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import pods
-from vidregen_jax import commands, sharding, train_codec
+from vidregen_jax import codec_setup, commands, sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -26,7 +26,7 @@ SIZES = {codec_config: CODECS, generator_config: ('tiny', 'talkers', 'base', 'la
 @pytest.mark.parametrize('size', CODECS)
 def test_every_size_describes_a_codec_and_its_own_crops(size):
   config = codec_config.get_config(size)
-  model = train_codec.model_config(config)
+  model = codec_setup.model_config(config)
   assert set(config.model) == {field.name for field in dataclasses.fields(codec.CodecConfig)}
   assert config.dataset.endswith(f'/{model.size}')
   assert config.num_frames % codec.TIME_FACTOR == 0
@@ -35,7 +35,7 @@ def test_every_size_describes_a_codec_and_its_own_crops(size):
 @pytest.mark.parametrize('size', ['256', '512'])
 def test_stages_of_a_size_train_one_codec(size):
   stages = [codec_config.get_config(f'{size}-{stage}') for stage in ('low', 'high', 'decoder')]
-  models = [train_codec.model_config(config) for config in stages]
+  models = [codec_setup.model_config(config) for config in stages]
   assert [model.size for model in models] == [int(size) // 2, int(size), int(size)]
   # The low stage's weights fit the next one: no weight depends on the crop's size.
   shapes = [jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0))

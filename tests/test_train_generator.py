@@ -16,6 +16,7 @@ from configs import student as student_config
 from vidregen_jax import (
   encode_latents,
   generator_objective,
+  generator_setup,
   latents,
   rehearsal,
   sample,
@@ -125,11 +126,11 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   model = generator_config.get_config('tiny')
   model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
   info = {'latent_shape': (2, 2, 4), 'audio_layers': [3], 'audio_width': 512}
-  shape = train_generator.model_config(model, info, (2, 3))
+  shape = generator_setup.model_config(model, info, (2, 3))
   teacher = sample.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
   settings = student_config.get_config('tiny')
   settings.sampler.update(steps=2, noise=1.0)
-  objective = generator_objective.make(settings, shape, teacher)
+  objective = generator_setup.objective(settings, shape, teacher)
   rng = np.random.default_rng(0)
   normal = lambda *size: rng.standard_normal(size).astype(np.float32)
   params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),

@@ -13,8 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import windows
-
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
                    data_fields=['kernel', 'bias', 'scale', 'region'])
@@ -97,26 +95,3 @@ def ridge_regression(x, y, penalty):
   gram = (x - mean_x).T @ (x - mean_x) + len(x) * np.diag(penalty)
   kernel = np.linalg.solve(gram, (x - mean_x).T @ (y - mean_y))
   return kernel, mean_y - mean_x @ kernel
-
-
-def fit(clips, shape: windows.WindowShape, draws: int, ridge: float) -> Expectation:
-  """Fits the guess to training clips, each with several windows and choices of references.
-
-  Args:
-    clips: sequence of records of `encode_latents`.
-    shape: what a window holds.
-    draws: windows of each clip.
-    ridge: penalty, in the squared units of a normalised latent.
-  """
-  inputs, targets, region = [], [], np.asarray(shape.region)
-  for cut in windows.draw(clips, shape, draws):
-    stills = cut['references'][cut['reference_valid']].astype(np.float32)
-    reference = stills.mean(0) if len(stills) else np.zeros_like(cut['references'][0], np.float32)
-    inputs.append((cut['context'] - reference).reshape(shape.frames, -1))
-    targets.append((cut['target'] - reference)[:, region].reshape(shape.frames, -1))
-  x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, targets))
-  kernel, bias = ridge_regression(x, y, np.full(x.shape[1], ridge))
-  error = (y - x @ kernel - bias).reshape(len(y), len(region), -1)
-  scale = np.sqrt(np.mean(error**2, axis=(0, 2)))
-  return Expectation(kernel.astype(np.float32), bias.astype(np.float32), scale.astype(np.float32),
-                     region.astype(np.int32))

@@ -87,18 +87,6 @@ class Objective:
                       f'{self.teacher.noise}: a student starts from the same noise')
 
 
-def make(config, model, teacher=None) -> Objective:
-  """The objective that a training config asks for; `teacher` is its SamplerConfig."""
-  return Objective(
-    model=model, sampler=sample.SamplerConfig(**config.sampler), teacher=teacher,
-    copies=config.copies, shift=config.shift, mouth_weight=config.mouth_weight,
-    history_noise=config.history_noise, drop_history=config.drop_history,
-    drop_reference=config.drop_reference, drop_each_reference=config.drop_each_reference,
-    drop_anchor=config.drop_anchor, drop_audio=config.drop_audio, drop_all=config.drop_all,
-    voice_shift=config.voice_shift, voice_stretch=config.voice_stretch,
-    voice_drop=config.voice_drop)
-
-
 def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
   """The loss of a batch.
 

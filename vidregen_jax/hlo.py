@@ -83,7 +83,7 @@ class Collective:
   backward: bool
 
   @property
-  def sent(self) -> float:
+  def received(self) -> float:
     """Bytes that a device must receive, in all runs, on a ring of the group."""
     rest = self.group - 1
     share = {'reduce-scatter': rest, 'all-reduce': 2 * rest / self.group,

@@ -8,7 +8,6 @@ import json
 import pathlib
 
 import grain
-import jax
 import msgpack
 import numpy as np
 import tensorflow_datasets as tfds
@@ -146,15 +145,6 @@ def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
     'mouth_box': boxes.astype(np.float32),
     'masked': masked,
     'still': still,
-  }
-
-
-def codec_shapes(num_frames, size):
-  """One example of `codec_batches`, as shapes and types."""
-  return {
-    'frames': jax.ShapeDtypeStruct((num_frames, size, size, 3), np.uint8),
-    'mouth_box': jax.ShapeDtypeStruct((num_frames, 4), np.float32),
-    'masked': jax.ShapeDtypeStruct((), bool), 'still': jax.ShapeDtypeStruct((), bool),
   }
 
 

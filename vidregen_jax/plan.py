@@ -202,7 +202,7 @@ def _collectives(module, kernels):
       'bytes': 0, 'received': 0.0, 'types': []})
     row['runs'] += x.runs
     row['bytes'] += x.runs * x.bytes
-    row['received'] += x.sent
+    row['received'] += x.received
     kind = x.type.partition('[')[0]
     row['types'] = sorted({*row['types'], kind})
   return sorted(rows.values(), key=lambda row: -row['received'])

@@ -14,17 +14,16 @@ import jax.numpy as jnp
 
 from vidregen_jax import (
   codec_objective,
+  codec_setup,
   expectation,
   flops,
   generator_objective,
-  input_pipeline,
+  generator_setup,
   kernel_choice,
   pixels,
   sample,
   sharding,
   state,
-  train_codec,
-  train_generator,
   train_step,
   windows,
 )
@@ -118,7 +117,7 @@ def _of_generator(config, mesh, backend, audio):
   taught_by = None
   if config.teacher:
     taught_by = sample.SamplerConfig(**load_config(config.teacher_config).sampler)
-  objective = generator_objective.make(config, model, taught_by)
+  objective = generator_setup.objective(config, model, taught_by)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
   example = windows.shapes(shape, model.cells, model.latent_channels, *audio)
@@ -160,13 +159,13 @@ def _of_generator(config, mesh, backend, audio):
 
 def _of_codec(config, mesh, backend):
   model = codec_model(config, backend)
-  train_codec.check_counts(config, model)
-  objective, frozen = train_codec.make_objective(
+  codec_setup.check_counts(config, model)
+  objective, frozen = codec_setup.make_objective(
     config, model, perceptual.shapes, teacher.shapes)
   init = functools.partial(codec_objective.init, objective)
   abstract = state.abstract(init, state.make_codec_optimizer(config), mesh,
                             codec_objective.axes(objective))
-  example = input_pipeline.codec_shapes(config.num_frames, model.size)
+  example = windows.codec_shapes(config.num_frames, model.size)
   sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
   batch = _stacked(example, config.batch_size, mesh, 'crops')
   adversarial = objective.discriminators is not None
@@ -243,17 +242,17 @@ def of_codec_stream(config, mesh, backend) -> Program:
 
 def generator_models(config, audio):
   """The GeneratorConfig of a training config, and the CodecConfig that it works on."""
-  packed = train_codec.model_config(load_config(config.codec_config))
+  packed = codec_setup.model_config(load_config(config.codec_config))
   layers, width = audio
   info = {'latent_shape': (packed.cells, packed.cells, packed.latent_channels),
           'audio_layers': range(layers), 'audio_width': width}
   region = pixels.region(packed.size, packed.cells, config.region_grow)
-  return train_generator.model_config(config, info, region), packed
+  return generator_setup.model_config(config, info, region), packed
 
 
 def codec_model(config, backend):
   """The CodecConfig of a training config, decided for a backend."""
-  return train_codec.model_config(config).on(backend)
+  return codec_setup.model_config(config).on(backend)
 
 
 def bytes_on_a_device(tree) -> int:

@@ -13,6 +13,7 @@ from vidregen_jax import (
   batches,
   checkpoint,
   codec_objective,
+  codec_setup,
   hosts,
   input_pipeline,
   losses,
@@ -27,16 +28,9 @@ from vidregen_jax import (
   watchdog,
   weights,
 )
-from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, discriminators, perceptual, teacher
+from vidregen_jax.models import codec
 
 _SHOWN = 6  # validation clips on a sheet
-
-
-def model_config(config):
-  """The codec that a training config describes."""
-  fields = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in config.model.items()}
-  return codec.CodecConfig(**fields)
 
 
 def reconstruct(model, params, frames):
@@ -60,8 +54,8 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   Raises:
     UserError: a mistake in the config, a missing dataset, or a loss that became non-finite.
   """
-  model = model_config(config)
-  check_counts(config, model)
+  model = codec_setup.model_config(config)
+  codec_setup.check_counts(config, model)
   workdir = pathlib.Path(workdir)
 
   # ----------------------------------------------------------------------------------------------
@@ -79,11 +73,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   # Objective, optimizer, state
   # ----------------------------------------------------------------------------------------------
-  objective, frozen = make_objective(config, model)
+  objective, frozen = codec_setup.make_objective(config, model)
   frozen = jax.device_put(frozen, sharding.replicated(mesh))
   # Read before anything is written; a run that is resumed need not have it any more.
   anew = not (workdir / 'checkpoints').exists()
-  start = load_start(config.start_from, model) if config.start_from and anew else None
+  start = None
+  if config.start_from and anew:
+    start = codec_setup.load_start(config.start_from, model)
   optimizer = state.make_codec_optimizer(config)
   init = functools.partial(codec_objective.init, objective)
   abstract = state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
@@ -123,9 +119,11 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     if checkpoints.latest is None:
       train_state = state.create(init, optimizer, abstract, config.seed)
       if config.start_from:
-        train_state = state.with_parts(train_state, start or load_start(config.start_from, model))
+        train_state = state.with_parts(
+          train_state, start or codec_setup.load_start(config.start_from, model))
       elif model.aligned:
-        maps = hosts.leads(principal_maps(model, config))
+        groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
+        maps = hosts.leads(codec_setup.principal_maps(model, groups))
         train_state = state.with_parts(train_state, maps)
     else:
       first, train_state, place = checkpoints.restore(abstract)
@@ -210,93 +208,9 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     writer.say(f'wrote {workdir / "export"}')
 
 
-def check_counts(config, model):
-  """Raises:
-    UserError: a number in the config that no training can be of.
-  """
-  for name in ('batch_size', 'log_every', 'eval_every', 'checkpoint_every', 'eval_clips',
-               'stats_batches'):
-    if config[name] < 1:
-      raise UserError(f'config.{name} is {config[name]}: give 1 or more')
-  if config.num_frames < 1 or config.num_frames % codec.TIME_FACTOR:
-    raise UserError(f'config.num_frames is {config.num_frames}: give a multiple of '
-                    f'{codec.TIME_FACTOR}, the frames of a latent frame')
-  channels = model.latent_channels
-  if model.aligned and not config.start_from and config.map_groups <= channels:
-    raise UserError(f'config.map_groups is {config.map_groups}: cell maps of {channels} channels '
-                    'need more than that')
-
-
-def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load):
-  """What a training config asks for, and the frozen networks that it takes.
-
-  Args:
-    config: of a training; model: its CodecConfig.
-    vgg16, taught_by: what gives the networks, or `shapes` of the same modules.
-
-  Returns:
-    (codec_objective.Objective, dict of parameters).
-
-  Raises:
-    UserError: a mistake in the config, or weights that are not there.
-  """
-  frozen, taught = {}, None
-  if (config.perceptual_weight or config.align_weight and not config.teacher) and (
-      not config.perceptual):
-    raise UserError(
-      'config.perceptual_weight and config.align_weight need VGG16: give its folder or hub id, '
-      '--config.perceptual=FOLDER, or go without, --config.perceptual_weight=0 '
-      '--config.align_weight=0'
-    )
-  if config.perceptual_weight:
-    frozen['vgg16'] = vgg16(config.perceptual)
-  if config.align_weight:
-    taught, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
-  made = codec_objective.Objective(
-    model=model,
-    discriminators=discriminators.DiscriminatorConfig(
-      tuple(config.gan_widths), config.gan_mouth_size) if config.gan_weight else None,
-    teacher=taught,
-    parts=tuple(config.parts),
-    mouth_weight=config.mouth_weight,
-    perceptual_weight=config.perceptual_weight,
-    perceptual_frames=config.perceptual_frames,
-    kl_weight=config.kl_weight,
-    kl_warmup_steps=config.kl_warmup_steps,
-    align_weight=config.align_weight,
-    align_frames=config.align_frames,
-    cosine_margin=config.cosine_margin,
-    distance_margin=config.distance_margin,
-    gan_weight=config.gan_weight,
-    penalty_weight=config.penalty_weight,
-  )
-  return made, frozen
-
-
-def principal_maps(model, config):
-  """An aligned codec's cell maps, {'encoder': {'maps': ...}, ...}, from training crops."""
-  groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
-  maps = codec.principal_maps(model, pixels.to_float(groups))
-  return {part: {'maps': tree} for part, tree in maps.items()}
-
-
 def only_codec(params):
   """The codec's own parameters, without head and discriminators."""
   return {part: params[part] for part in ('encoder', 'decoder')}
-
-
-def load_start(folder, model):
-  """The parameters of an exported codec; of another crop size too, unless it is aligned.
-
-  Raises:
-    UserError: no codec there, or one of another shape.
-  """
-  export = weights.load_export(folder, 'codec')
-  weights.check_shapes(
-    export.params, jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0)),
-    f'the codec in {folder}', 'choose another config.start_from, or the config it was trained with'
-  )
-  return export.params
 
 
 def sheet(frames, made):

@@ -11,8 +11,10 @@ import numpy as np
 from vidregen_jax import (
   batches,
   checkpoint,
+  data_statistics,
   expectation,
   generator_objective,
+  generator_setup,
   hosts,
   input_pipeline,
   kernel_choice,
@@ -34,51 +36,6 @@ from vidregen_jax import (
 )
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator
-
-
-def model_config(config, info, region):
-  """The generator that a training config describes, for latents of a dataset.
-
-  Args:
-    config: fields of `config.model`.
-    info: `input_pipeline.latent_info`.
-    region: flat cells of the lower face.
-  """
-  return generator.GeneratorConfig(
-    cells=info['latent_shape'][0],
-    latent_channels=info['latent_shape'][2],
-    region=region,
-    audio_layers=len(info['audio_layers']),
-    audio_channels=info['audio_width'],
-    **config.model,
-  )
-
-
-def load_teacher(config, model, codec_digest):
-  """The exported generator that a student learns from.
-
-  Raises:
-    UserError: it is another model than the config's, or of another codec.
-  """
-  teacher = weights.load_export(config.teacher, 'generator')
-  if teacher.config['codec'] != codec_digest:
-    raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
-                    f'{config.codec}: name the codec in its export')
-  taught = generator.GeneratorConfig(**teacher.config['model'])
-  how_it_runs = ('unroll', 'dtype', 'remat')
-  for name, value in dataclasses.asdict(model).items():
-    if name not in how_it_runs and getattr(taught, name) != value:
-      raise UserError(f"the student's {name} is {value} and the teacher's, in {config.teacher}, is "
-                      f'{getattr(taught, name)}: they must be the same model')
-  return teacher
-
-
-def feature_statistics(clips, count):
-  """Mean and standard deviation of Whisper states over some clips, each [layers, channels]."""
-  states = [np.asarray(clips[i]['audio'], np.float64)
-            for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
-  states = np.concatenate(states)
-  return states.mean(0).astype(np.float32), states.std(0).astype(np.float32)
 
 
 def train(config, workdir, watchdog_seconds=0, profile=False):
@@ -110,13 +67,15 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       'python -m vidregen_jax.encode_latents, or name the codec that made it'
     )
   codec_model = codec.CodecConfig(**exported_codec.config)
-  model = model_config(config, info, pixels.region(codec_model.size, codec_model.cells,
+  model = generator_setup.model_config(config, info,
+                                       pixels.region(codec_model.size, codec_model.cells,
                                                    config.region_grow))
-  teacher = load_teacher(config, model, exported_codec.digest) if config.teacher else None
+  teacher = generator_setup.load_teacher(config, model,
+                                         exported_codec.digest) if config.teacher else None
   # Kernels are for the many queries of training; a latent frame's few are sampled by XLA.
   trained = dataclasses.replace(
     model, attention=kernel_choice.choose(config.attention, model, config.tensor))
-  objective = generator_objective.make(
+  objective = generator_setup.objective(
     config, trained, teacher and sample.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
@@ -126,10 +85,11 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   if teacher:
     guess, audio_mean, audio_std = system.statistics(teacher)
   else:
-    audio_mean, audio_std = feature_statistics(fitted, config.stats_clips)
+    audio_mean, audio_std = data_statistics.feature_statistics(fitted, config.stats_clips)
     guess = expectation.none(model.region)
     if model.aligned:
-      guess = expectation.fit(fitted, shape, config.expectation_draws, config.expectation_ridge)
+      guess = data_statistics.fit_expectation(fitted, shape, config.expectation_draws,
+                                              config.expectation_ridge)
     guess, audio_mean, audio_std = hosts.leads((guess, audio_mean, audio_std))
 
   mesh = sharding.make_mesh(config.fsdp, config.tensor)

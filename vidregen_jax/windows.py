@@ -152,3 +152,12 @@ def choose_references(record, start, stop, shape, rng):
   valid = np.arange(shape.references) < len(chosen)
   chosen = np.concatenate([chosen, np.zeros(shape.references - len(chosen), int)]).astype(int)
   return record['stills'][chosen], valid
+
+
+def codec_shapes(num_frames, size):
+  """One example of `input_pipeline.codec_batches`, as shapes and types."""
+  return {
+    'frames': jax.ShapeDtypeStruct((num_frames, size, size, 3), np.uint8),
+    'mouth_box': jax.ShapeDtypeStruct((num_frames, 4), np.float32),
+    'masked': jax.ShapeDtypeStruct((), bool), 'still': jax.ShapeDtypeStruct((), bool),
+  }
