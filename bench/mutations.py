@@ -2,11 +2,12 @@
 
   python -m bench.mutations --runs=10000
 
-Each run takes good arguments and good files (several containers and codecs, a soundtrack, an edit
-list, made from a bundled clip), breaks one or more of them, and calls `regenerate` or `translate`
-in a process of its own kind, which is started again when it dies. A run is good if it ends in time
-with status 0 and a whole video and report, or with status 2, one line that begins with `error: `,
-and nothing left behind; and if no input has changed. Run i of a seed is always the same:
+Each run takes good arguments and good files (the containers, codecs and pixels of `_CONTAINERS`,
+new sound in the formats of `_SOUNDS`, an edit list, playlists, made from a bundled clip), breaks
+one or more of them, and calls `regenerate` or `translate` in a process of its own kind, which is
+started again when it dies. A run is good if it ends in time with status 0 and a whole video and
+report, or with status 2, one line that begins with `error: `, and nothing left behind; and if no
+input has changed. A playlist never ends in a video. Run i of a seed is always the same:
 `--only=i,j` does those alone and shows what they printed.
 """
 
@@ -17,6 +18,7 @@ import io
 import itertools
 import json
 import multiprocessing
+import os
 import pathlib
 import re
 import resource
@@ -46,19 +48,42 @@ _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
 _RUNS_OF_A_WORKER = 500
 _FRAMES = 30  # of the files
-# Name of a file: (format, video codec, pixel format, sound codec)
+# Name of a file: (format, video codec, pixel format, sound codec, layout, pixel shape)
 _CONTAINERS = {
-  'plain.mp4': ('mp4', 'libx264', 'yuv420p', 'aac'),
-  'deep.mov': ('mov', 'libx264', 'yuv422p10le', 'aac'),
-  'hevc.mp4': ('mp4', 'libx265', 'yuv420p', 'aac'),
-  'vp9.webm': ('webm', 'libvpx-vp9', 'yuv420p', 'libopus'),
-  'av1.mkv': ('matroska', 'libsvtav1', 'yuv420p', 'libopus'),
-  'stream.mpg': ('mpeg', 'mpeg1video', 'yuv420p', 'mp2'),
+  'plain.mp4': ('mp4', 'libx264', 'yuv420p', 'aac', '', 1),
+  'deep.mov': ('mov', 'libx264', 'yuv422p10le', 'aac', '', 1),
+  'hevc.mp4': ('mp4', 'libx265', 'yuv420p', 'aac', '', 1),
+  'vp9.webm': ('webm', 'libvpx-vp9', 'yuv420p', 'libopus', '', 1),
+  'av1.mkv': ('matroska', 'libsvtav1', 'yuv420p', 'libopus', '', 1),
+  'stream.mpg': ('mpeg', 'mpeg1video', 'yuv420p', 'mp2', '', 1),
+  'camera.ts': ('mpegts', 'libx264', 'yuv420p', 'aac', '', 1),
+  'disc.vob': ('vob', 'mpeg2video', 'yuv420p', 'ac3', '5.1', '4/3'),
+  'wide.mp4': ('mp4', 'libx264', 'yuv420p', 'aac', '', 2),
+  'film.mov': ('mov', 'libx264', 'yuv420p', 'aac', '7.1', 1),
+  'grey.mp4': ('mp4', 'libx264', 'gray', 'aac', '', 1),
+  'screen.mkv': ('matroska', 'libx264rgb', 'rgb24', 'flac', '7.1', 1),
+  'old.avi': ('avi', 'mpeg4', 'yuv420p', 'libmp3lame', '', 1),
+}
+# Of new sound: (format, codec, layout)
+_SOUNDS = {
+  'new.wav': ('wav', 'pcm_s16le', ''), 'new.mp3': ('mp3', 'libmp3lame', ''),
+  'new.m4a': ('ipod', 'aac', ''), 'new.aac': ('adts', 'aac', ''), 'new.ac3': ('ac3', 'ac3', '5.1'),
+  'new.flac': ('flac', 'flac', '7.1'), 'new.ogg': ('ogg', 'vorbis', 'stereo'),
+  'new.opus': ('opus', 'libopus', ''), 'float.wav': ('wav', 'pcm_f32le', '7.1'),
+}
+_PLAYLISTS = {
+  'list.m3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',
+  'list.ffconcat': 'ffconcat version 1.0\nfile {}\n',
+  'list.mp4': 'ffconcat version 1.0\nfile {}\n',
+  'list.mpd': '<MPD><Period><AdaptationSet><Representation><BaseURL>{}</BaseURL></Representation>'
+              '</AdaptationSet></Period></MPD>',
 }
 _WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0-1', '0.4-0.8',
           '0.4-0.8=', '0.4-0.8=new.wav', '0.9-0.4', '--', '-', '.', '..', '/', '/dev/null',
           '/proc/self/mem', 'none/out.mp4', 'ünï cödé.mp4', 'x' * 300, 'a\nb', '%s%n', '$(true)',
-          "'", '"', '0,1', 'true', '９', '1' * 400, 'edits.json', 'new.wav', 'plain.mp4')
+          "'", '"', '0,1', 'true', '９', '1' * 400, 'edits.json', 'new.wav', 'plain.mp4',
+          'caf\udce9.mp4', 'take:2.mp4', 'http:/plain.mp4', 'x' * 215 + '.mp4', 'list.m3u8',
+          'concat:plain.mp4|plain.mp4', 'pipe:0', 'http://127.0.0.1/a.mp4', 'folder.mp4', 'fifo')
 _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--out',
           '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
@@ -76,32 +101,55 @@ def make_files(clip, folder):
   frames = list(itertools.islice(video.frames(clip), _FRAMES))
   samples, rate, _ = audio.read(clip)
   samples = samples[:, :round(rate * (_FRAMES + 2) / 25)]
-  audio.write_wav(folder / 'new.wav', samples[:, ::-1], rate)
   audio.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
-  for name, (kind, codec, pixels, sound) in _CONTAINERS.items():
-    _write(folder / name, frames, samples, rate, kind, codec, pixels, sound)
+  for name, (kind, codec, layout) in _SOUNDS.items():
+    with av.open(str(folder / name), 'w', format=kind) as container:
+      _write_sound(container, _sound_stream(container, codec, layout, samples, rate),
+                   samples[:, ::-1], rate)
+  for name, (kind, codec, pixels, sound, layout, shape) in _CONTAINERS.items():
+    with av.open(str(folder / name), 'w', format=kind) as container:
+      stream = container.add_stream(codec, rate=25)
+      heard = _sound_stream(container, sound, layout, samples, rate)
+      stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
+      stream.codec_context.sample_aspect_ratio = Fraction(shape)
+      _write_pictures(container, stream, frames)
+      _write_sound(container, heard, samples, rate)
+  for name, text in _PLAYLISTS.items():
+    (folder / name).write_text(text.format('plain.mp4'))
   (folder / 'edits.json').write_text(json.dumps({'edits': [
     {'start': 0.4, 'stop': 0.7, 'audio': 'word.wav'},
     {'start': 0.8, 'stop': 1.0, 'audio': 'word.wav'}]}))
 
 
-def _write(path, frames, samples, rate, kind, codec, pixels, sound):
-  with av.open(str(path), 'w', format=kind) as container:
-    stream = container.add_stream(codec, rate=25)
-    stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
-    heard = container.add_stream(sound, rate=48_000 if sound == 'libopus' else rate)
-    for index, frame in enumerate(frames):
-      picture = frame.source.reformat(128, 128, format=pixels)
-      picture.pict_type, picture.pts, picture.time_base = 0, index, Fraction(1, 25)
-      container.mux(stream.encode(picture))
-    container.mux(stream.encode(None))
-    block = av.AudioFrame.from_ndarray(samples, 'fltp', 'mono' if len(samples) == 1 else 'stereo')
-    block.sample_rate, block.pts = rate, 0
-    resampler = av.AudioResampler(heard.codec_context.format, heard.layout, heard.rate,
-                                  heard.codec_context.frame_size or None)
-    for piece in (*resampler.resample(block), *resampler.resample(None)):
-      container.mux(heard.encode(piece))
-    container.mux(heard.encode(None))
+def _sound_stream(container, codec, layout, samples, rate):
+  """A stream for samples [channels, n], in a layout; '' for that of as many channels."""
+  if codec in ('libopus', 'ac3', 'libmp3lame', 'mp2'):
+    rate = 48_000
+  experimental = {'strict': '-2'} if codec == 'vorbis' else {}
+  return container.add_stream(codec, rate=rate, layout=layout or _layout(samples),
+                              options=experimental)
+
+
+def _layout(samples):
+  return 'mono' if len(samples) == 1 else 'stereo'
+
+
+def _write_pictures(container, stream, frames):
+  for index, frame in enumerate(frames):
+    picture = frame.source.reformat(128, 128, format=stream.pix_fmt)
+    picture.pict_type, picture.pts, picture.time_base = 0, index, Fraction(1, 25)
+    container.mux(stream.encode(picture))
+  container.mux(stream.encode(None))
+
+
+def _write_sound(container, stream, samples, rate):
+  block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), 'fltp', _layout(samples))
+  block.sample_rate, block.pts = rate, 0
+  resampler = av.AudioResampler(stream.codec_context.format, stream.layout, stream.rate,
+                                stream.codec_context.frame_size or None)
+  for piece in (*resampler.resample(block), *resampler.resample(None)):
+    container.mux(stream.encode(piece))
+  container.mux(stream.encode(None))
 
 
 def broken(data, rng):
@@ -154,18 +202,21 @@ def case(seed, run, contents, checkpoint):
   rng = np.random.default_rng([seed, run])
   source = str(rng.choice(list(_CONTAINERS)))
   suffix = str(rng.choice(['.mp4', '.mp4', '.mov', '.mkv', '.webm']))
+  sound = str(rng.choice(list(_SOUNDS)))
+  if rng.random() < 0.03:
+    source, sound = [str(x) for x in rng.permutation([str(rng.choice(list(_PLAYLISTS))), sound])]
   program, asked = {
-    0: ('regenerate', ['--audio', 'new.wav', '--span', '0.4-0.8']),
-    1: ('regenerate', ['--audio', 'new.wav']),
-    2: ('regenerate', ['--patch', '0.4-0.7=word.wav']),
+    0: ('regenerate', ['--audio', sound, '--span', '0.4-0.8']),
+    1: ('regenerate', ['--audio', sound]),
+    2: ('regenerate', ['--patch', f'0.4-0.7={sound}']),
     3: ('regenerate', ['--edits', 'edits.json']),
-    4: ('translate', ['--audio', 'new.wav', '--fit', 'hold']),
+    4: ('translate', ['--audio', sound, '--fit', 'hold']),
   }[int(rng.integers(5))]
   argv = [source, *asked, '--consent', 'nobody real', '--checkpoint', checkpoint,
           '--steps', '1', '--out', f'made{suffix}']
   faults = {}
   if rng.random() < 0.7:
-    used = [source] + [name for name in ('new.wav', 'word.wav', 'edits.json')
+    used = [source] + [name for name in (*_SOUNDS, 'word.wav', 'edits.json')
                        if any(name in word for word in argv)]
     for name in {str(name) for name in rng.choice(used, int(rng.integers(1, 3)))}:
       data = contents[name]
@@ -208,10 +259,15 @@ def judge(asked, good, folder):
     folder: pathlib.Path, which is made, and removed again.
   """
   shutil.copytree(good, folder)
+  os.mkfifo(folder / 'fifo')
+  (folder / 'folder.mp4').mkdir()
+  for name in ('http:/plain.mp4', 'take:2.mp4', 'caf\udce9.mp4'):
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(good / 'plain.mp4', folder / name)
   try:
     for name, data in asked.faults.items():
       (folder / name).write_bytes(data)
-    before = {path.name: files.digest(path) for path in folder.iterdir()}
+    before = _digests(folder)
     printed = io.StringIO()
     main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
@@ -227,8 +283,12 @@ def judge(asked, good, folder):
     shutil.rmtree(folder)
 
 
+def _digests(folder):
+  return {path.name: files.digest(path) for path in folder.iterdir() if path.is_file()}
+
+
 def _wrong(status, folder, before, printed):
-  after = {path.name: files.digest(path) for path in folder.iterdir() if path.is_file()}
+  after = _digests(folder)
   new = sorted(set(after) - set(before))
   changed = [name for name in before if after.get(name) != before[name]]
   if changed:
@@ -246,6 +306,9 @@ def _wrong(status, folder, before, printed):
   if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
     return f'status 0 and {new}'
   said = json.loads((folder / made[0]).with_suffix('.json').read_text())
+  used = [said['source'], *said['audio']['files']]
+  if followed := [row['path'] for row in used if pathlib.Path(row['path']).name in _PLAYLISTS]:
+    return f'followed {followed}'
   count = sum(1 for _ in video.frames(folder / made[0]))
   return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
 
