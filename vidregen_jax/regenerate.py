@@ -66,6 +66,7 @@ def _read(argv):
   if found:
     margin = differences.MARGIN if given.margin is None else given.margin
     edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio, margin))
+  soundtrack.check(info, edit.new_audio, edit.spans, edit.patches)
   return given, edit
 
 
@@ -84,6 +85,9 @@ def _found_spans(info, new_audio, margin):
   """
   found = soundtrack.differences(info, new_audio, margin)
   if found is None:
+    print(f'all but a tenth of the soundtrack differs from that of {info.path}, and so the whole '
+          'video is made anew' if info.has_audio else
+          f'{info.path} has no soundtrack to compare with, and so the whole video is made anew')
     return ()
   if not found:
     raise UserError(f'{new_audio} sounds as {info.path} does from end to end: there is nothing to '
