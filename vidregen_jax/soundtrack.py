@@ -343,7 +343,7 @@ class _Padded(sound.Cut):
 
 def _bit_rate(info, count):
   """Bits a second for so many channels, and no fewer than the source's."""
-  return max(info.audio_bit_rate, 192_000, 64_000 * count)
+  return max(info.audio_bit_rate, 192_000, 64_000 * min(count, 8))
 
 
 def listen(track, times, durations, hear):

@@ -10,6 +10,7 @@ import numpy as np
 from vidregen_jax.media import audio, channels
 from vidregen_jax.media import sound as sounds
 
+_MOST_BITS = 256_000  # a second and channel: of Opus there can be no more
 FRAME = 1024  # samples of an AAC-LC packet
 
 
@@ -44,9 +45,9 @@ def add_stream(container: av.container.OutputContainer, sound: Soundtrack, encod
   """
   if sound.samples.ndim != 2 or not sound.samples.shape[0]:
     raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n]')
-  layout, _ = channels.written(places_of(sound), encoder)
+  layout, places = channels.written(places_of(sound), encoder)
   stream = container.add_stream(encoder, rate=rate_of(sound, encoder), layout=layout)
-  stream.bit_rate = sound.bit_rate
+  stream.bit_rate = min(sound.bit_rate, _MOST_BITS * len(places))
   return stream
 
 

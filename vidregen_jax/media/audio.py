@@ -187,6 +187,20 @@ def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
     end += piece.samples.shape[1]
 
 
+def in_line(pts: np.ndarray, length: int, rate: int) -> np.ndarray:
+  """Where packets of one length begin, int64 [N], given their times in samples, ascending.
+
+  It is where `place` puts them: a time that is off by less than a hole, as after a packet that
+  claims a sample more than it has, was rounded, and packets follow each other.
+  """
+  at, end = np.empty_like(pts), int(pts[0])
+  for k, stamp in enumerate(pts.tolist()):
+    hole = stamp - end
+    end += hole if hole > MIN_HOLE_SECONDS * rate else 0
+    at[k], end = end, end + length
+  return at
+
+
 def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   """Reads a file's first soundtrack, at its own rate and with all its channels.
 

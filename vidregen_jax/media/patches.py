@@ -182,26 +182,12 @@ def _places(rows, base, rate, sound, length) -> np.ndarray | str:
     return 'some of its packets have no time'
   pts = np.sort([row[0] for row in rows])
   if base == Fraction(1, sound.rate):
-    return _in_line(pts, sound.rate, length)
+    return audio.in_line(pts, length, sound.rate)
   if base < _COARSE or rate != sound.rate:
     return f'its times are counted in {base} s'
   at = round(sound.start * sound.rate) - rows[0][1] + length * np.arange(len(pts))
   if (np.abs(at - pts * float(base * rate)) > _OFF * base * rate).any():
     return 'its times are not those of its samples'
-  return at
-
-
-def _in_line(pts, rate, length):
-  """Packets' places where they are counted in samples: each begins where the one before it ends.
-
-  Where one is off by less than a hole, as after a packet that claims a sample more than all have,
-  it is the time that was rounded: a decoder lets them follow each other.
-  """
-  at, end = np.empty_like(pts), int(pts[0])
-  for k, stamp in enumerate(pts.tolist()):
-    hole = stamp - end
-    end += hole if hole > audio.MIN_HOLE_SECONDS * rate else 0
-    at[k], end = end, end + length
   return at
 
 

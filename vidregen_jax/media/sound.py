@@ -20,7 +20,7 @@ import numpy as np
 from vidregen_jax import errors
 from vidregen_jax.media import audio, channels
 
-BLOCK = 2**18  # samples that are made at once: 5 s
+BLOCK = 2**18  # samples that are made at once, fewer of more than two channels: 5 s
 _KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
 # A decoder that begins in the middle needs what came before: an overlapping window, a reservoir of
 # bits, a filter's past. Opus asks for .08 s, an MP3 frame looks back .24 s at most.
@@ -73,22 +73,23 @@ class _Blocks(Sound):
 
   def __init__(self, rate, places, count):
     super().__init__(rate, places, count)
+    self._size = max(BLOCK * 2 // max(len(places), 2), 1)
     self._kept, self._lock = collections.OrderedDict(), threading.Lock()
 
   def _read(self, first, last):
     if first == last:
       return np.zeros((self.shape[0], 0), np.float32)
     parts = []
-    for number in range(first // BLOCK, -(-last // BLOCK)):
-      begin = number * BLOCK
+    for number in range(first // self._size, -(-last // self._size)):
+      begin = number * self._size
       parts.append(self._block(number)[:, max(first - begin, 0):last - begin])
     return np.concatenate(parts, axis=1)
 
   def _block(self, number):
     with self._lock:
       if number not in self._kept:
-        begin = number * BLOCK
-        made = self._make(begin, min(begin + BLOCK, self.shape[1]))
+        begin = number * self._size
+        made = self._make(begin, min(begin + self._size, self.shape[1]))
         made.flags.writeable = False
         self._kept[number] = made
         if len(self._kept) > _KEPT:
@@ -200,13 +201,16 @@ def _by_packets(path, first):
   pts, duration = np.array(rows, np.int64).T
   if first.pts is None or (pts[:-1] + duration[:-1] != pts[1:]).any() or (duration <= 0).any():
     return None
-  # Of packets of one length, one that claims another is a time that was rounded.
-  if even and (duration[:-1] != duration[0]).any():
-    return None
-  end = int(pts[-1] + duration[-1])
+  at, lengths = pts, duration[:-1]
+  if even and (lengths != duration[0]).any():
+    if (abs(lengths - duration[0]) > 1).any():
+      return None
+    # Of packets of one length, some claim another: their times were rounded.
+    at = audio.in_line(pts, int(np.median(duration)), first.rate)
+  end = int(at[-1] + duration[-1])
   keep = pts + duration > first.pts
-  pts = np.maximum(pts[keep], first.pts)
-  return pts, pts - first.pts, end - first.pts
+  return (np.maximum(pts[keep], first.pts), np.maximum(at[keep], first.pts) - first.pts,
+          end - first.pts)
 
 
 def _by_decoding(path):
