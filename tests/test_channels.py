@@ -116,7 +116,7 @@ def test_what_cannot_be_written_is_mixed_down_and_said(tmp_path):
   many = sound.Samples(tones(16, .5), RATE)
   assert written(tmp_path / 'out.mp4', aac.Soundtrack(many, RATE, bit_rate=2_000_000)) == [
     '15 of 16 channels of the sound (mixed down to mono)']
-  fine = aac.Soundtrack(tones(1, .5, 192_000), 192_000)
+  fine = aac.Soundtrack(tones(1, .5, 192_000), 192_000, bit_rate=2_000_000)
   assert written(tmp_path / 'out.webm', fine) == ['sound above 24000 Hz']
   heard, rate, _ = audio.read(tmp_path / 'out.webm')
   assert rate == RATE and abs(pitch(heard[0, 4000:20_000]) - 300) < 8

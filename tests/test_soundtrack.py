@@ -170,6 +170,19 @@ def test_words_after_the_old_sound_has_ended_are_found(tmp_path):
   assert abs(start - 1.4) < .03 and stop == 2.0
 
 
+@pytest.mark.parametrize(('name', 'codec', 'more', 'late'), [
+  ('new.aac', 'aac', {'muxer': 'adts'}, 1024), ('new.wav', 'pcm_s16le', {}, 0),
+  ('new.mp3', 'libmp3lame', {'file': {'write_xing': '0'}}, 1105)])
+def test_the_same_sound_later_is_told(name, codec, more, late, tmp_path):
+  source = film(tmp_path / 'a.mp4', noise(2), 'mono')
+  info = video.probe(source)
+  small_sounds.write(tmp_path / name, codec, noise(2), **more)
+  assert abs(soundtrack.lag(info, tmp_path / name) - late / RATE) < 2e-4
+  assert (soundtrack.differences(info, tmp_path / name, 0.0) is None) == (late > 0)
+  small_sounds.write(tmp_path / name, codec, noise(2, seed=1), **more)
+  assert soundtrack.lag(info, tmp_path / name) == 0
+
+
 def test_a_page_plays_sound_of_eight_channels(tmp_path):
   old = np.zeros((8, 2 * RATE), np.float32)
   old[2] = tones(1, 2)[0]

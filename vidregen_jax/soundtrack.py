@@ -31,10 +31,7 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
   """
   if not info.has_audio:
     return None
-  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
-  first = float(min(recording.start for recording in sounds))
-  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
-              for recording in sounds)
+  old, new, first = _compared(info, new_audio)
   # Where the old sound ends before the new one does, it is silent.
   old = sound.Cut(old, 0, max(old.shape[1], new.shape[1]))
   begin, end = float(info.start_time), float(info.start_time + info.duration)
@@ -42,6 +39,25 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
            for start, stop in differing.find(old, new, old.rate, margin)]
   found = [(start, stop) for start, stop in found if start < stop]
   return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
+
+
+def lag(info, new_audio) -> float:
+  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
+
+  Args:
+    info, new_audio: as of `differences`.
+  """
+  old, new, _ = _compared(info, new_audio)
+  return differing.lag(old, new)
+
+
+def _compared(info, new_audio):
+  """The old and the new sound as the model hears them, on one clock, and that clock's start."""
+  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
+  first = float(min(recording.start for recording in sounds))
+  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
+              for recording in sounds)
+  return old, new, first
 
 
 def _led(heard, seconds):
