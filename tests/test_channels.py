@@ -69,11 +69,9 @@ def test_what_is_written_has_a_place_for_all_that_is_heard(name, encoder):
 @pytest.mark.parametrize(('suffix', 'codec', 'layout'), [
   ('.mkv', 'flac', '7.1'), ('.webm', 'libopus', '7.1'), ('.mp4', 'aac', '7.1'),
   ('.wav', 'pcm_s16le', '7.1'), ('.wav', 'pcm_s16le', '22.2'), ('.wav', 'pcm_f32le', '64 channels'),
-  ('.mka', 'ac3', '5.1'), ('.mp4', 'aac', '16 channels')])
+  ('.mka', 'ac3', '5.1')])
 def test_every_channel_is_read_where_it_is(suffix, codec, layout, tmp_path):
-  count = av.AudioLayout(layout).nb_channels if 'channels' not in layout else int(layout.split()[0])
-  if codec == 'aac' and count == 16:
-    layout = 'hexadecagonal'
+  count = 64 if layout == '64 channels' else av.AudioLayout(layout).nb_channels
   sent = tones(count, .5)
   if count == 64:
     path = small_sounds.wav(tmp_path / 'many.wav', channels=64, bits=32, kind=3,

@@ -101,6 +101,26 @@ def test_a_patch_before_the_old_sound_begins_is_heard(tmp_path):
   near(heard[0, first + 500:first + 18_000], noise(.4)[0, 500:18_000])
 
 
+@pytest.mark.parametrize('seconds', [.2, .8])
+def test_around_a_word_of_another_length_the_old_sound_goes_on(seconds, tmp_path):
+  old = tones(6, 2)
+  old[2] = noise(2)[0]
+  source = film(tmp_path / 'a.mp4', old, '5.1')
+  new = small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', noise(seconds, seed=1))
+  asked = (soundtrack.Patch(.4, .8, str(new)),)
+  composed = soundtrack.compose(video.probe(source), patches=asked)
+  made, moved = composed.track.samples, round((seconds - .4) * RATE)
+  assert made.shape[1] == 2 * RATE + moved
+  first, last = round(.4 * RATE), round((.4 + seconds) * RATE)
+  np.testing.assert_allclose(made[:, first + 300:last - 300][2],
+                             noise(seconds, seed=1)[0, 300:-300], atol=1e-6)
+  before, _, _ = audio.read(source)
+  for index in (0, 1, 4, 5):
+    np.testing.assert_allclose(made[:, first:last][index, :-300],
+                               before[index, first:last][:-300], atol=1e-5)
+  np.testing.assert_array_equal(made[:, last:], before[:, last - moved:])
+
+
 def test_a_frame_more_than_there_is_sound_still_copies_packets(tmp_path):
   source = film(tmp_path / 'a.mp4', tones(1, 1.97), 'mono')
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', noise(2))

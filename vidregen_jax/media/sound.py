@@ -10,6 +10,7 @@ What comes back does not depend on what was asked for before, nor on which threa
 """
 
 import collections
+import functools
 import itertools
 import os
 import threading
@@ -126,7 +127,8 @@ class Recording(_Blocks):
         raise errors.UserError(f'{path}: its soundtrack is empty')
       self.start = audio.start_of(container, first)
       self.places_are_said = len(first.places) < 3 or channels.are_said(stream.layout)
-      self._pts, self._at, count = _by_packets(path, first) or _by_decoding(path)
+      self._pts, self._at, count = (_by_packets(path, first)
+                                     or _by_decoding(self.path, _state(path)))
     rises = bool((np.diff(self._pts) > 0).all())
     self._sought = bool(names & _SOUGHT) and rises
     self._coming, self._over, self._next = None, [], 0  # where all is decoded from the start
@@ -213,8 +215,15 @@ def _by_packets(path, first):
           end - first.pts)
 
 
-def _by_decoding(path):
-  """The same, by decoding everything."""
+def _state(path):
+  """What changes when a file does."""
+  status = os.stat(path)
+  return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+@functools.lru_cache(maxsize=8)  # an edit opens each of its files several times
+def _by_decoding(path, state):
+  """The same, by decoding everything; `state` is that of the file."""
   rows, end = [], 0
   container, stream = audio.open_sound(path)
   with container:
