@@ -121,10 +121,12 @@ def test_around_a_word_of_another_length_the_old_sound_goes_on(seconds, tmp_path
   np.testing.assert_array_equal(made[:, last:], before[:, last - moved:])
 
 
-def test_a_frame_more_than_there_is_sound_still_copies_packets(tmp_path):
+@pytest.mark.parametrize('begin', [1.5, 1.98])
+def test_a_frame_more_than_there_is_sound_still_copies_packets(begin, tmp_path):
   source = film(tmp_path / 'a.mp4', tones(1, 1.97), 'mono')
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', noise(2))
-  *_, composed = edited(source, tmp_path / 'out.mp4', tmp_path / 'new.wav', ((1.5, 2.0),))
+  *_, composed = edited(source, tmp_path / 'out.mp4', tmp_path / 'new.wav',
+                         ((begin, 2.0),))
   assert isinstance(composed.written, patches.Patched)
 
 

@@ -213,7 +213,7 @@ def compose_spans(film, new_audio, wanted) -> Composed:
   own, start, padded = _own(info, wanted[0][0], wanted[-1][1])
   end, pieces, notes = start + own.shape[1] / own.rate, [], list(_guesses(own, new))
   for begin, stop in wanted:
-    begin, stop = max(begin, start), min(stop, end)
+    begin, stop = (min(max(x, start), end) for x in (begin, stop))
     first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
     piece = sound.at_rate(sound.Cut(new, first, last), own.rate)
     first, last = (round((x - start) * own.rate) for x in (begin, stop))
