@@ -25,7 +25,6 @@ from vidregen_jax import (
   system,
 )
 from vidregen_jax import consent as consents
-from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
@@ -115,7 +114,8 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
   if edit.reconstruct:
     sampler = None
   info = video.probe(edit.source)
-  sound = _compose(edit, info)
+  sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
+                                                edit.fit))
   if edit.margin:
     sound = soundtrack.with_margin(sound, edit.margin)
   film, wanted = sound.film, sound.spans
@@ -202,7 +202,7 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
       'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
                           for path in sounds(edit)],
                 'seconds_past_the_video': round(sound.cut, 3),
-                'why_all_is_encoded': sound.why_all_is_encoded},
+                'why_all_is_encoded': sound.why_all_is_encoded, 'notes': list(sound.notes)},
       'out': str(edit.out),
       'frames': len(track),
       'retimed': not film.is_the_source,
@@ -275,17 +275,3 @@ def _of_person(track, person):
 def sounds(edit) -> list:
   """The paths of all new sound."""
   return [edit.new_audio] if edit.new_audio else [patch.path for patch in edit.patches]
-
-
-def _compose(edit, info) -> soundtrack.Composed:
-  """The sound that is asked for, and the film it is for."""
-  film = films.Film.of(info)
-  begin, end = float(info.start_time), float(info.start_time + info.duration)
-  if edit.patches:
-    spans.check([(patch.start, patch.stop) for patch in edit.patches], begin, end, edit.source)
-    return soundtrack.compose_patches(film, edit.patches)
-  if not edit.spans:
-    return soundtrack.compose_whole(film, edit.new_audio, edit.fit)
-  wanted = spans.merge(edit.spans)
-  spans.check(wanted, begin, end, edit.source)
-  return soundtrack.compose_spans(film, edit.new_audio, wanted)

@@ -127,6 +127,8 @@ def carry_out(read, argv) -> int:
     print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:
     print(f'left out of {given.out}: {", ".join(said["left_out"])}')
+  for note in said['audio']['notes']:
+    print(f'sound: {note}')
   if said['audio']['seconds_past_the_video']:
     print(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past the end '
           'of the video and were left out')

@@ -66,6 +66,7 @@ def _read(argv):
   if found:
     margin = differences.MARGIN if given.margin is None else given.margin
     edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio, margin))
+  soundtrack.check(info, edit.new_audio, edit.spans, edit.patches)
   return given, edit
 
 
@@ -84,12 +85,24 @@ def _found_spans(info, new_audio, margin):
   """
   found = soundtrack.differences(info, new_audio, margin)
   if found is None:
+    print(f'{_why_all(info, new_audio)}, and so the whole video is made anew')
     return ()
   if not found:
     raise UserError(f'{new_audio} sounds as {info.path} does from end to end: there is nothing to '
                     'regenerate; --whole does it all the same')
   print('the soundtracks differ at ' + ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found) + ' s')
   return tuple(found)
+
+
+def _why_all(info, new_audio):
+  """Why no spans are found, in words."""
+  if not info.has_audio:
+    return f'{info.path} has no soundtrack to compare with'
+  late, of = soundtrack.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
+  if not late:
+    return f'all but a tenth of {of}'
+  return (f'{of} everywhere, as it is the same {"later" if late > 0 else "earlier"} by '
+          f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
 
 
 def main(argv=None) -> int:

@@ -9,7 +9,7 @@ made to fit as --fit says; nothing of the dub is left out unless that is asked f
 
 import sys
 
-from vidregen_jax import editing_flags, timeline
+from vidregen_jax import editing_flags, soundtrack, timeline
 from vidregen_jax.media import video
 
 
@@ -23,7 +23,8 @@ def _read(argv):
                            'and forth; retime: the whole video is slower or faster')
   given = parser.parse_args(argv)
   edit = editing_flags.asked(given, new_audio=given.audio, fit=given.fit)
-  video.probe(given.source)  # a wrong path is told before a model is loaded
+  # What is wrong with them is told before a model is loaded.
+  soundtrack.check(video.probe(given.source), given.audio, fit=given.fit)
   return given, edit
 
 

@@ -111,7 +111,7 @@ class File:
   def _open(self) -> None:
     rates, sounding, kept = [], None, None
     if isinstance(self._audio, aac.Soundtrack):
-      rates = [self._audio.rate]
+      rates = [aac.rate_of(self._audio, self._kind.sound)]
     elif self._audio is not None:
       patched = isinstance(self._audio, patches.Patched)
       sounding = self._opened(self._audio.path if patched else self._audio)
@@ -163,6 +163,7 @@ class File:
 
   def _sound_packets(self, source) -> Iterator[av.Packet]:
     if isinstance(self._audio, aac.Soundtrack):
+      self.left_out += aac.lost(self._audio, self._kind.sound)
       return aac.encoded(self._audio, aac.add_stream(self._container, self._audio,
                                                      self._kind.sound))
     if source is None:
