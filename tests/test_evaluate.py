@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from vidregen_jax import evaluate, latents, listening, weights
+from vidregen_jax import described, evaluate, latents, listening, weights
 from vidregen_jax.errors import UserError
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(described, 'load_codec', lambda folder: described.Codec(
+    None, weights.load_export(folder, 'codec')))
   w = np.eye(3, 4, dtype=np.float32)
   weights.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},
                  {'encoder': {'w': w}, 'decoder': {'w': w.T}},

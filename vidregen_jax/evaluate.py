@@ -13,7 +13,7 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, files, listening, system, weights
+from vidregen_jax import codec_quality, commands, described, files, listening, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
 
@@ -69,7 +69,7 @@ def evaluate_codec():
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')
   if _OUT.value:
     codec_quality.check_folder(_OUT.value)
-  export = weights.load_export(_CHECKPOINT.value, 'codec')
+  export = described.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
   vgg16 = perceptual.load(_PERCEPTUAL.value) if _PERCEPTUAL.value else None
   network = i3d.load(_I3D.value) if _I3D.value else None

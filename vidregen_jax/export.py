@@ -65,7 +65,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
   if with_stablehlo:
     stablehlo.check()
   made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
-  encoder = source / made.config['audio_encoder']
+  encoder = system.find_encoder(source, made.config)
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
@@ -75,7 +75,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     where = audio_encoder or system.AUDIO_ENCODER
     if not audio_encoder:
       shutil.copytree(encoder, part / where)
-    config = made.config | {'codec': digest, 'audio_encoder': where}
+    config = made.config | {'codec': digest} | system.listening_to(part, where)
     digest = weights.fill(part, 'generator', config, made.params, **made.arrays)
     if taught:
       weights.export(part / 'student', 'student', taught.config | {'teacher': digest},
