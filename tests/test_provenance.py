@@ -27,7 +27,8 @@ def sign(source, out, **changes):
   signed = provenance.sign(out, out, report, identity.local())
   if signed.sidecar:
     out.with_suffix('.c2pa').write_bytes(signed.sidecar)
-  report |= {'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
+  report |= {'content_credentials': signed.facts,
+             'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
   out.with_suffix('.json').write_text(json.dumps(report))
   return report
 
@@ -61,7 +62,8 @@ def test_what_was_done_is_signed(signed, clip):
   assert edited['digitalSourceType'].endswith('/compositeWithTrainedAlgorithmicMedia')
   times = [region['time'] for region in edited['changes'][0]['region']]
   assert [(float(t['start']), float(t['end'])) for t in times] == [(1.2, 1.8), (2.4, 2.8)]
-  assert seen['ingredients'] == [{'title': clip.name, 'relationship': 'parentOf'}]
+  assert seen['ingredients'] == [
+    {'title': clip.name, 'relationship': 'parentOf', 'problems': []}]
   edit = seen['edit']
   assert edit['consent']['statement'] == 'Ann Lee, who is shown, agreed'
   assert edit['model'] == {'codec': '5c' * 32, 'generator': '5d' * 32}

@@ -32,6 +32,7 @@ UNSIGNED = ('sha256', 'content_credentials', 'stages', 'seconds', 'peak_memory_m
 # C2PA takes a megabyte of JSON. A fact that is longer than this is signed as its digest, and spans
 # beyond that number as one.
 _LONGEST_FACT, _MOST_REGIONS = 100_000, 1000
+_PROBLEMS, _LONGEST_PROBLEM = 20, 500
 _MOST_SIDECAR = 256_000_000  # bytes
 # The digest of a video stands in its page, and the page's digest in the video: it is of the page
 # with this in that place.
@@ -147,7 +148,7 @@ class Signed:
   """What became of it.
 
   Attributes:
-    facts: for the report.
+    facts: as of `about`.
     sidecar: what belongs into a file beside the video; None where the video holds it.
   """
 
@@ -246,7 +247,9 @@ def of_source(path) -> dict | None:
     return None  # it is not what its name says, and so holds none
   own = identity.root()
   found = read(path, [own] if own else [])
-  return found and {key: found[key] for key in ('state', 'problems', 'signer')}
+  # Its maker may have signed a book under the name of a problem.
+  return found and {'state': found['state'], 'signer': found['signer'],
+                    'problems': [text[:_LONGEST_PROBLEM] for text in found['problems'][:_PROBLEMS]]}
 
 
 def _looked_up(path, anchors=()) -> dict | None:
@@ -285,7 +288,7 @@ def _where(path) -> str:
 
 
 def _is_iso_media(path) -> bool:
-  """Whether a file begins as mp4 and its relatives do: the size of a box, and a box that is known."""
+  """Whether a file begins as mp4 and its relatives do: a box's size, and its name."""
   with open(path, 'rb') as file:
     return file.read(8)[4:] in (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'uuid')
 
