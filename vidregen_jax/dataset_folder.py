@@ -113,8 +113,8 @@ def holds_latents(folder) -> bool:
 
 
 _SECONDS = number(0, 3600)
-_LISTED = table(record({'files': row(named, 0, _MOST_SHARDS), 'clips': whole(0, 2**40),
-                        'records': whole(0, 2**40)}), 64)
+_LISTED = table(record({'files': row(named, 0, _MOST_SHARDS)},
+                       {'clips': whole(0, 2**40), 'records': whole(0, 2**40)}), 64)
 _TRAINED_ON = {
   'codec': text(64), 'audio_encoder': text(4096), 'audio_layers': row(whole(0, 256), 1, 257),
   'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS,
