@@ -73,7 +73,7 @@ _CROPS = record(
   {'name': named, 'version': named, 'fileFormat': choice('array_record'),
    'splits': row(record(
      {'name': named, 'filepathTemplate': choice(_TEMPLATE),
-      'shardLengths': row(_digits, 0, _MOST_SHARDS)}, {'numBytes': _digits}), 0, 64)},
+      'shardLengths': row(_digits, 1, _MOST_SHARDS)}, {'numBytes': _digits}), 0, 64)},
   {'configName': named, 'configDescription': _WORDS, 'moduleName': text(200),
    'description': _WORDS, 'citation': text(10_000), 'downloadSize': _digits,
    'releaseNotes': table(_WORDS, 1000)})

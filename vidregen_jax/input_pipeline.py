@@ -289,6 +289,8 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
   if split not in splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(splits)}')
   paths = [str(pathlib.Path(folder) / name) for name in splits[split]['files']]
+  if not paths:
+    raise UserError(f'split {split!r} of {folder} holds no clips: name another')
   for path in filter(os.path.lexists, paths):
     files.check_readable(path)
   try:
