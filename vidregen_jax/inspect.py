@@ -220,7 +220,7 @@ def main(argv=None) -> int:
     print(json.dumps(seen, indent=2))
   else:
     for name, value in _lines(seen):
-      print(printable(name) if value is None else f'  {name:<12}{printable(value)}')
+      print(printable(name) if value is None else f'  {name:<13}{printable(value)}')
     for problem in seen['problems']:
       print(f'NOT VALID: {printable(problem)}')
     if seen['valid']:

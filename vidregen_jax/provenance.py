@@ -111,7 +111,8 @@ def report_digest(said) -> str:
 
 def page_digest(page: bytes, sha256: str) -> str:
   """sha256 of a page as it was when the video, whose digest is in it, was signed."""
-  return hashlib.sha256(page.replace(sha256.encode(), NO_DIGEST.encode())).hexdigest()
+  nothing = NO_DIGEST.encode()  # of which none was left when the digest came in
+  return hashlib.sha256(page.replace(nothing, b'').replace(sha256.encode(), nothing)).hexdigest()
 
 
 def _title(path) -> str:
