@@ -1,6 +1,7 @@
 """The program of evaluation: what is asked is measured, printed and written; clips are paired."""
 
 import json
+import os
 import pathlib
 import types
 
@@ -58,6 +59,30 @@ def test_clips_are_read_with_their_truth(tmp_path, pack_folder):
   np.testing.assert_allclose(clips[0].truth(clips[0].times), clips[0].lip_gap)
   with pytest.raises(UserError, match="no clips of split 'dev'"):
     listening.read_clips(tmp_path, 'dev')
+
+
+def test_what_is_no_truth_is_told(tmp_path, pack_folder):
+  good = sorted((pack_folder / 'test').glob('*.npz'))[0].read_bytes()
+  path = tmp_path / 'a.npz'
+  for data in (b'', b'nothing', good[:-50], good[:500], good.replace(b'lip_gap', b'lip_gab')):
+    path.write_bytes(data)
+    with pytest.raises(UserError, match='a.npz: holds no truth of a clip'):
+      listening.read_truth(path)
+  np.savez(path, times=np.zeros(3), lip_gap=np.zeros(2), tracked_gap=np.zeros(3))
+  with pytest.raises(UserError, match='one number a frame'):
+    listening.read_truth(path)
+  path.unlink()
+  os.mkfifo(path)
+  with pytest.raises(UserError, match='is a pipe'):
+    listening.read_truth(path)
+
+
+def test_a_judge_is_a_folder_and_no_hub_is_asked(tmp_path):
+  for flag in ('perceptual', 'i3d'):
+    asked = {'checkpoint': str(tmp_path), 'dataset': str(tmp_path), flag: 'name/model'}
+    with flagsaver.flagsaver(**asked), pytest.raises(UserError, match=(
+        f'--{flag} name/model: no such folder')):
+      evaluate.run('codec')
 
 
 def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):

@@ -23,9 +23,9 @@ _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops 
 _OUT = flags.DEFINE_string(
   'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).')
 _PERCEPTUAL = flags.DEFINE_string(
-  'perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
+  'perceptual', None, 'Folder of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
 _I3D = flags.DEFINE_string(
-  'i3d', None, 'Folder or hub id of an I3D (codec only); default: no Frechet video distance.')
+  'i3d', None, 'Folder of an I3D (codec only); default: no Frechet video distance.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'Which part of it.')
 _CLIPS = flags.DEFINE_integer('clips', 0, 'How many clips at most; 0 for all.', lower_bound=0)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
@@ -69,10 +69,14 @@ def evaluate_codec():
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')
   if _OUT.value:
     codec_quality.check_folder(_OUT.value)
+  for flag in (_PERCEPTUAL, _I3D):
+    # What is measured here stays here: no name is looked for on a hub.
+    if flag.value and not pathlib.Path(flag.value).is_dir():
+      raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
   export = described.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
-  vgg16 = perceptual.load(_PERCEPTUAL.value) if _PERCEPTUAL.value else None
-  network = i3d.load(_I3D.value) if _I3D.value else None
+  vgg16, network = (load(flag.value) if flag.value else None for load, flag in (
+    (perceptual.load, _PERCEPTUAL), (i3d.load, _I3D)))
   scores, shown = codec_quality.measure(export, clips[:_CLIPS.value or len(clips)], vgg16, network)
   if _OUT.value:
     codec_quality.write(_OUT.value, scores, shown)

@@ -68,13 +68,18 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
   with weights.whole_folder(folder) as part:
-    shutil.copytree(codec_folder, part / 'codec')
-    (part / AUDIO_ENCODER).mkdir()
-    source = whisper.locate(audio_encoder)
-    for pattern in _AUDIO_FILES:
-      for path in source.glob(pattern):
-        shutil.copyfile(path, part / AUDIO_ENCODER / path.name)
+    weights.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
+    copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
     weights.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params, **arrays)
+
+
+def copy_encoder(source, target):
+  """Copies what makes an audio encoder, and its licence, into a new folder."""
+  target.mkdir()
+  for pattern in _AUDIO_FILES:
+    for path in source.glob(pattern):
+      files.check_readable(path)
+      shutil.copyfile(path, target / path.name)
 
 
 def listening_to(folder, where) -> dict:
@@ -105,8 +110,8 @@ def export_student(folder, teacher_folder, config, params):
   teacher_folder = pathlib.Path(teacher_folder)
   teacher = described.load_generator(teacher_folder).export
   with weights.whole_folder(folder) as part:
-    shutil.copytree(teacher_folder / 'codec', part / 'codec')
-    shutil.copytree(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
+    weights.copy(teacher_folder / 'codec', part / 'codec', 'codec')
+    copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
     digest = weights.fill(part, 'generator', teacher.config | listening_to(part, AUDIO_ENCODER),
                           teacher.params, **teacher.arrays)
     weights.export(part / 'student', 'student', config | {'teacher': digest}, params)

@@ -93,7 +93,8 @@ def whole_folder(folder):
   """
   folder = pathlib.Path(folder)
   for left in folder.parent.glob(f'{glob.escape(folder.name)}.part.*'):
-    if not _runs(int(left.name.removesuffix('.old').rpartition('.')[2])):
+    number = left.name.removesuffix('.old').rpartition('.')[2]
+    if number.isdecimal() and not _runs(int(number)):
       shutil.rmtree(left, ignore_errors=True)
   part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
   old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
@@ -143,6 +144,14 @@ def fill(folder, kind, config, params, **arrays):
   (folder / f'{kind}.safetensors').write_bytes(data)
   (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
   return hashlib.sha256(data).hexdigest()
+
+
+def copy(folder, target, kind):
+  """Copies a model that `export` wrote into a new folder; nothing else that lies beside it."""
+  target.mkdir()
+  for name in ('config.json', f'{kind}.safetensors'):
+    files.check_readable(folder / name)
+    shutil.copyfile(folder / name, target / name)
 
 
 def load_export(folder, kind):
