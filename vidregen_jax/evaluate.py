@@ -16,6 +16,7 @@ from absl import flags
 from vidregen_jax import codec_quality, commands, described, files, listening, system
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
+from vidregen_jax.terminal import printable
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
@@ -52,11 +53,11 @@ def evaluate_listening():
     rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
     if row['sound'] == 'silence':
-      print(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
+      print(f'{printable(row["clip"])} in silence: open in {row["open"]:.2f} of its frames')
       continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
-    print(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
+    print(f'{printable(row["clip"])} with the sound of {printable(row["audio"])}: {figures}')
   print('correlation of lip gaps, whole/middle; medians:')
   return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
 

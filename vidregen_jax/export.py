@@ -19,6 +19,7 @@ from absl import flags
 
 from vidregen_jax import commands, files, manifest, sample, stablehlo, system, weights
 from vidregen_jax.errors import UserError
+from vidregen_jax.terminal import printable
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.')
@@ -129,7 +130,8 @@ def run():
     UserError: see `repack` and `manifest.check`.
   """
   if _VERIFY.value:
-    print(f'all {manifest.check(_VERIFY.value)} files of {_VERIFY.value} are as they were packed')
+    count = manifest.check(_VERIFY.value)
+    print(f'all {count} files of {printable(_VERIFY.value)} are as they were packed')
     return
   if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
@@ -140,7 +142,7 @@ def run():
     raise UserError(f'--out {_OUT.value}: cannot be written ({error.strerror}): give another place'
                     ) from error
   size = sum(path.stat().st_size for path in pathlib.Path(_OUT.value).rglob('*') if path.is_file())
-  print(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
+  print(f'wrote {printable(_OUT.value)}, {size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

@@ -104,8 +104,12 @@ def check_clip(clip):
   return clip
 
 
+def _name(clip):
+  return clip['clip_id'].decode(errors='replace')
+
+
 def _bad_clip(clip, fault):
-  return BadRecord(f'clip {clip["clip_id"].decode()}: {fault}: mend it or leave it out, and build '
+  return BadRecord(f'clip {_name(clip)}: {fault}: mend it or leave it out, and build '
                    'the dataset again')
 
 
@@ -123,7 +127,7 @@ def _window(clip, start, num_frames):
   frames, boxes = clip['frames'], clip['mouth_box']
   if len(frames) < num_frames:
     raise UserError(
-      f'clip {clip["clip_id"].decode()} has {len(frames)} frames, but num_frames is {num_frames}: '
+      f'clip {_name(clip)} has {len(frames)} frames, but num_frames is {num_frames}: '
       f'use --config.num_frames={len(frames) // 4 * 4} or less'
     )
   return frames[start : start + num_frames], boxes[start : start + num_frames]
