@@ -62,11 +62,11 @@ def load(certificate, key) -> Identity:
       sign today.
   """
   chain = files.read_bytes(certificate, '--certificate', _MOST)
-  secret = private.read(key, '--key', _MOST)
   try:
     leaf = x509.load_pem_x509_certificates(chain)[0]
   except ValueError as error:
     raise UserError(f'--certificate {certificate} holds no certificate in PEM') from error
+  secret = private.read(key, '--key', _MOST)
   try:
     opened = serialization.load_pem_private_key(secret, None)
   except TypeError as error:
