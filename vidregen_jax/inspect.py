@@ -175,13 +175,13 @@ def _edit_lines(seen):
     return
   yield 'consent', edit['consent'].get('statement', 'in a file')
   yield '', f'sha256 {edit["consent"]["sha256"]}'
-  sounds = edit['sound'] if isinstance(edit['sound'], list) else []
-  for what, rows in (('source', [edit['source']]), ('new sound', sounds)):
-    for row in rows:
-      yield what, f'{row["title"]}, sha256 {row["sha256"]}'
+  file = lambda row: f'{row["title"]}, sha256 {row["sha256"]}'
+  yield 'source', file(edit['source'])
   about = edit['source'].get('credentials')
   if about and about['state'] == 'Invalid':
     yield '', f'its own credentials were not sound: {"; ".join(about["problems"])}'
+  for row in edit['sound'] if isinstance(edit['sound'], list) else ():
+    yield 'new sound', file(row)
   for name, digest in edit['model'].items():
     yield 'model', f'{name}, sha256 {digest}'
   made = edit['regenerated_frames']
