@@ -99,6 +99,7 @@ def test_no_config_that_is_text_ends_in_a_traceback(folder, at):
   for data in (
       b'', b'{', b'\xff\xfe', b'nothing', b'[]', b'7', b'"a"', b'null', b'{}',
       b'[' * DEEP, b'[' * DEEP + b']' * DEEP, b'{"a":' * DEEP + b'1' + b'}' * DEEP,
+      good.replace('"config": {', f'"config": {{"a": {"[" * 900}{"]" * 900}, ', 1).encode(),
       good.replace('"config": {', '"config": {"a": NaN, ', 1).encode(),
       good.replace('"config": {', '"config": {"a": 1e999, ', 1).encode(),
       good.replace('"format": 1', '"format": 1, "format": 1').encode(),
