@@ -77,6 +77,12 @@ def test_what_is_no_truth_is_told(tmp_path, pack_folder):
     listening.read_truth(path)
 
 
+def test_where_figures_cannot_go_is_told_before_the_work(tmp_path):
+  with flagsaver.flagsaver(checkpoint=str(tmp_path / 'none'), json=str(tmp_path)), pytest.raises(
+      UserError, match='--json .*: is a folder'):
+    evaluate.run('codec')
+
+
 def test_a_judge_is_a_folder_and_no_hub_is_asked(tmp_path):
   for flag in ('perceptual', 'i3d'):
     asked = {'checkpoint': str(tmp_path), 'dataset': str(tmp_path), flag: 'name/model'}

@@ -8,6 +8,7 @@ and their mouths (codec_quality.py).
 """
 
 import json
+import os
 import pathlib
 import tempfile
 
@@ -92,6 +93,8 @@ def run(what):
   """
   if _CHECKPOINT.value is None:
     raise UserError('--checkpoint is missing: give the export folder of a training')
+  if _JSON.value and os.path.lexists(_JSON.value):
+    files.check_readable(_JSON.value, '--json')  # before the work, not after it
   result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
   if _JSON.value:
     files.write_json(pathlib.Path(_JSON.value), result)
