@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -311,7 +312,23 @@ def test_what_was_done_is_signed_and_shown(edited):
   seen = inspect.look(edited)
   assert seen['valid'] and seen['report'] == edited.with_suffix('.json').name
   assert seen['edit']['spans'] == [[0.6, 1.0]]
-  assert CONSENT in edited.with_suffix('.html').read_text()
+  page = edited.with_suffix('.html').read_text()
+  assert CONSENT in page and seen['sha256'] in page and seen['page'] == edited.stem + '.html'
+  assert seen['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+
+
+@pytest.mark.parametrize(('suffix', 'old', 'new'), [
+  ('.json', '"fade": 0.2', '"fade": 0.3'),
+  ('.json', '"confidence": [', '"confidence": [1.0, '), ('.html', 'codec', 'codek'),
+  ('.html', 'sha256 ', 'sha256  ')])
+def test_papers_that_were_changed_are_found(edited, suffix, old, new, tmp_path):
+  for path in edited.parent.iterdir():
+    shutil.copy(path, tmp_path)
+  path = tmp_path / edited.with_suffix(suffix).name
+  said = path.read_text()
+  path.write_text(said.replace(old, new, 1))
+  seen = inspect.look(tmp_path / edited.name)
+  assert old in said and path.name in seen['problems'][0]
 
 
 def test_a_preview_is_a_sheet_and_no_video(clip, other, checkpoint, tmp_path, capsys,
@@ -532,7 +549,6 @@ def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, ot
 
 
 def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
-  import shutil
   folder = tmp_path / 'export'
   shutil.copytree(checkpoint, folder)
   header = json.loads((folder / 'config.json').read_text())

@@ -5,6 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
+from vidregen_jax import terminal
 from vidregen_jax.errors import UserError
 
 
@@ -46,9 +47,11 @@ def _parse(words, argv):
 
 
 def _fail(error):
-  # config_flags puts a whole traceback into its message; the mistake is its last line.
-  line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+  line = str(error)
+  if not isinstance(error, UserError):
+    # config_flags puts a whole traceback into its message; the mistake is its last line.
+    line = [line for line in line.splitlines() if line.strip()][-1].strip()
   for name in ('ValueError: ', 'UserError: '):
     line = line.removeprefix(name)
-  print(f'error: {line}', file=sys.stderr)
+  print(f'error: {terminal.printable(line)}', file=sys.stderr)
   sys.exit(2)

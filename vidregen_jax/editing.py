@@ -16,6 +16,7 @@ from vidregen_jax import (
   papers,
   pasting,
   preview,
+  provenance,
   references,
   report,
   retake,
@@ -114,6 +115,7 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
   if edit.reconstruct:
     sampler = None
   info = video.probe(edit.source)
+  brought = provenance.of_source(edit.source)
   sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
                                                 edit.fit))
   if edit.margin:
@@ -198,7 +200,8 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     said = {
       'source': {'path': str(edit.source), 'sha256': files.digest(edit.source),
                  'frames': film.source.frame_count,
-                 'size': [info.width, info.height], 'rate': str(info.rate)},
+                 'size': [info.width, info.height], 'rate': str(info.rate),
+                 'credentials': brought},
       'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
                           for path in sounds(edit)],
                 'seconds_past_the_video': round(sound.cut, 3),

@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from vidregen_jax import choice, editing, papers, references, system
+from vidregen_jax import choice, editing, papers, references, system, terminal
 from vidregen_jax import consent as consents
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers
@@ -116,6 +116,10 @@ def carry_out(read, argv) -> int:
     print(f'{name}: {said[name]}')
   for first, stop, why in said['skipped']:
     print(f'frames {first} to {stop - 1} are left as they are: {why}')
+  brought = said['source']['credentials']
+  if brought and brought['state'] == 'Invalid':
+    print(f'the credentials that {given.source} brought are not sound: '
+          f'{terminal.printable("; ".join(brought["problems"]))}; the new ones say so')
   for note in said['face']['notes']:
     print(note)
   if said['occluded']:

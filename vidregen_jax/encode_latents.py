@@ -30,7 +30,6 @@ dataset_info.json.
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, files, input_pipeline, latents, pixels, weights
+from vidregen_jax import commands, described, documents, files, input_pipeline, latents, pixels
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -223,7 +222,8 @@ def claim(folder, inputs):
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
     files.write_json(path, inputs, os.link)
-  if (found := json.loads(path.read_text())) != inputs:
+  found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
+  if found != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
       f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
@@ -299,7 +299,8 @@ def run():
   for flag in (_CODEC, _DATASET, _OUT):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  export = weights.load_export(_CODEC.value, 'codec')
+  found = described.load_codec(_CODEC.value)
+  export = found.export
   audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
   audio_params = jax.tree.map(jnp.asarray, audio_params)
   layers = chosen_layers(_LAYERS.value, audio_config.layers)
@@ -314,7 +315,7 @@ def run():
   inputs = {
     'codec': export.digest,
     # Hosts of two kinds would round the latents differently.
-    'dtype': str(codec.CodecConfig(**export.config).activations),
+    'dtype': str(found.model.activations),
     'audio_encoder': _AUDIO_ENCODER.value,
     'audio_layers': list(layers),
     'audio_width': audio_config.width,

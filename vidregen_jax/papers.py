@@ -53,19 +53,22 @@ class Beside:
       OSError: the disk refuses something.
       UserError: the video cannot be signed.
     """
-    said['content_credentials'] = None
+    said['content_credentials'] = provenance.about(self._out, edit.signer) if edit.signer else None
+    made = None
+    if edit.page:
+      # Before the signature, which is of the page too; so the video's digest comes into it later.
+      said |= {'sha256': provenance.NO_DIGEST, 'stages': clock.report()}
+      with clock('page', said['frames']):
+        made = page.make(film, part, said, affines)
     if edit.signer:
       with clock('sign'):
-        signed = provenance.sign(part, self._out, said, edit.signer)
-      said['content_credentials'] = signed.facts
+        signed = provenance.sign(part, self._out, said, edit.signer, made)
       if signed.sidecar:
         self._write(_C2PA, signed.sidecar)
     said['sha256'] = files.digest(part)
+    if made:
+      self._write(_HTML, made.replace(provenance.NO_DIGEST.encode(), said['sha256'].encode()))
     said['stages'] = clock.report()
-    if edit.page:
-      with clock('page', said['frames']):
-        self._write(_HTML, page.make(film, part, said, affines))
-      said['stages'] = clock.report()
     said['seconds'] = round(time.perf_counter() - began, 2)
     said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     self._write(_JSON, files.as_json(said))

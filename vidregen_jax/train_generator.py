@@ -11,6 +11,7 @@ import numpy as np
 from vidregen_jax import (
   batches,
   checkpoint,
+  described,
   expectation,
   generator_objective,
   hosts,
@@ -29,11 +30,10 @@ from vidregen_jax import (
   system,
   train_step,
   watchdog,
-  weights,
   windows,
 )
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import generator
 
 
 def model_config(config, info, region):
@@ -60,7 +60,7 @@ def load_teacher(config, model, codec_digest):
   Raises:
     UserError: it is another model than the config's, or of another codec.
   """
-  teacher = weights.load_export(config.teacher, 'generator')
+  teacher = described.load_generator(config.teacher).export
   if teacher.config['codec'] != codec_digest:
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')
@@ -103,13 +103,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # Codec, latents, teacher, mesh
   # ----------------------------------------------------------------------------------------------
   info = input_pipeline.latent_info(config.dataset, config.dataset_help)
-  exported_codec = weights.load_export(config.codec, 'codec')
+  found = described.load_codec(config.codec)
+  codec_model, exported_codec = found.model, found.export
   if exported_codec.digest != info['codec']:
     raise UserError(
       f'{config.dataset} was encoded by another codec than {config.codec}: encode it again with '
       'python -m vidregen_jax.encode_latents, or name the codec that made it'
     )
-  codec_model = codec.CodecConfig(**exported_codec.config)
   model = model_config(config, info, pixels.region(codec_model.size, codec_model.cells,
                                                    config.region_grow))
   teacher = load_teacher(config, model, exported_codec.digest) if config.teacher else None
