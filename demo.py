@@ -13,6 +13,8 @@ import subprocess
 import sys
 import time
 
+from vidregen_jax import terminal
+
 OUT = pathlib.Path('out')
 PACK = pathlib.Path('data/talkers/pack')
 BUNDLED = pathlib.Path('checkpoints/talkers')
@@ -34,7 +36,7 @@ TRAINING = (
 
 def step(title, module, *arguments):
   """Runs a program of the project; its mistake ends the demo."""
-  print(f'\n== {title}: python -m {" ".join([module, *arguments])}', flush=True)
+  terminal.say_text(f'\n== {title}: python -m {" ".join([module, *arguments])}')
   begin = time.monotonic()
   status = subprocess.run([sys.executable, '-m', module, *arguments], check=False).returncode
   if status:
@@ -45,7 +47,8 @@ def step(title, module, *arguments):
 def train():
   """Trains codec and generator; what an earlier run finished is not done again."""
   seconds = {title: round(step(title, *command)) for title, command in TRAINING}
-  print(f'\nseconds: {json.dumps(seconds)}; {sum(seconds.values()) / 60:.1f} minutes in all')
+  terminal.say_text(f'\nseconds: {json.dumps(seconds)}; {sum(seconds.values()) / 60:.1f} minutes in '
+                    'all')
 
 
 def edit(checkpoint):
@@ -77,21 +80,22 @@ def edit(checkpoint):
       lip_reading.correlation(new.tracked_gap, new.lip_gap),
   }
   (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
-  print('\nlip gap in the edited video, correlation over its frames:')
+  terminal.say_text('\nlip gap in the edited video, correlation over its frames:')
   for name, value in report['lip_gap_correlation'].items():
-    print(f'  {value:6.3f}  {name}')
-  print()
+    terminal.say(f'  {value:6.3f}  {name}')
+  terminal.say('')
   for path, what in ((edited, 'the edit'),
                      (edited.with_suffix('.html'), 'plays both and reveals what was made'),
                      (OUT / 'side_by_side.mp4', 'source | edited | truth'),
                      (OUT / 'report.json', 'what was done and measured')):
-    print(f'{path!s:24}{what}')
+    terminal.say(f'{path!s:24}{what}')
 
 
 def main():
+  terminal.begin()
   if sys.argv[1:] not in ([], ['train']):
-    print(f'error: {" ".join(sys.argv[1:])!r} is not known: `python -m demo` or `python -m demo '
-          'train`', file=sys.stderr)
+    terminal.error(f'{" ".join(sys.argv[1:])!r} is not known: `python -m demo` or `python -m demo '
+                   'train`')
     sys.exit(2)
   OUT.mkdir(exist_ok=True)
   if sys.argv[1:]:

@@ -5,8 +5,10 @@ import hashlib
 import json
 import pathlib
 
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
 
+_MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
 
@@ -47,11 +49,9 @@ def read(path) -> Consent:
   Raises:
     UserError: it cannot be read, is empty, or is not what its name says.
   """
+  data = files.read_bytes(path, '--consent_file', _MOST)
   try:
-    data = pathlib.Path(path).read_bytes()
     text = data.decode()
-  except OSError as error:
-    raise UserError(f'--consent_file {path} cannot be read ({error.strerror})') from error
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error
@@ -59,7 +59,7 @@ def read(path) -> Consent:
   if pathlib.Path(path).suffix.lower() == '.json':
     try:
       said = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers without end, lists in lists
       raise UserError(f'--consent_file {path} is not JSON: {error}') from error
   if not said:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '

@@ -13,7 +13,7 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, files, listening, system, weights
+from vidregen_jax import codec_quality, commands, files, listening, system, terminal, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
 
@@ -52,12 +52,12 @@ def evaluate_listening():
     rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
     if row['sound'] == 'silence':
-      print(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
+      terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
       continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
-    print(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
-  print('correlation of lip gaps, whole/middle; medians:')
+    terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
+  terminal.say('correlation of lip gaps, whole/middle; medians:')
   return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
 
 
@@ -90,7 +90,7 @@ def run(what):
   result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
   if _JSON.value:
     files.write_json(pathlib.Path(_JSON.value), result)
-  print(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
+  terminal.say_text(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, manifest, sample, stablehlo, system, weights
+from vidregen_jax import commands, manifest, sample, stablehlo, system, terminal, weights
 from vidregen_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
@@ -125,14 +125,15 @@ def run():
     UserError: see `repack` and `manifest.check`.
   """
   if _VERIFY.value:
-    print(f'all {manifest.check(_VERIFY.value)} files of {_VERIFY.value} are as they were packed')
+    terminal.say(f'all {manifest.check(_VERIFY.value)} files of {_VERIFY.value} are as they were '
+                 'packed')
     return
   if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
   repack(_CHECKPOINT.value, _OUT.value, _CARD.value, _LICENCE.value, _AUDIO_ENCODER.value,
          _STABLEHLO.value)
   size = sum(path.stat().st_size for path in pathlib.Path(_OUT.value).rglob('*') if path.is_file())
-  print(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
+  terminal.say(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

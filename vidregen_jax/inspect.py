@@ -17,7 +17,7 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import files, identity, provenance
+from vidregen_jax import files, identity, provenance, terminal
 from vidregen_jax.errors import UserError
 
 
@@ -138,11 +138,6 @@ def _edit_lines(edit):
     f' regenerated of {edit["frames"]}')
 
 
-def _printable(text) -> str:
-  """A line without what could steer a terminal: a file says what its maker likes."""
-  return ''.join(c if c.isprintable() else ' ' for c in str(text))
-
-
 class _Parser(argparse.ArgumentParser):
   """One line for a mistake, like every other program here."""
 
@@ -158,21 +153,22 @@ def main(argv=None) -> int:
   parser.add_argument('--trust', action='append', default=[], metavar='ANCHORS.pem',
                       help='certificates of authorities to believe; can be given several times')
   parser.add_argument('--json', action='store_true', help='print one JSON object')
+  terminal.begin()
   try:
     given = parser.parse_args(argv)
     seen = look(given.video, given.trust)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    terminal.error(error)
     return 2
   if given.json:
-    print(json.dumps(seen, indent=2))
+    terminal.say_text(json.dumps(seen, indent=2))
   else:
     for name, value in _lines(seen):
-      print(name if value is None else f'  {name:<12}{_printable(value)}')
+      terminal.say(name if value is None else f'  {name:<12}{value}')
     for problem in seen['problems']:
-      print(f'NOT VALID: {_printable(problem)}')
+      terminal.say(f'NOT VALID: {problem}')
     if seen['valid']:
-      print('valid: pictures, sound and statement are what was signed')
+      terminal.say('valid: pictures, sound and statement are what was signed')
   return 0 if seen['valid'] else 1
 
 
