@@ -47,8 +47,8 @@ def step(title, module, *arguments):
 def train():
   """Trains codec and generator; what an earlier run finished is not done again."""
   seconds = {title: round(step(title, *command)) for title, command in TRAINING}
-  terminal.say_text(f'\nseconds: {json.dumps(seconds)}; {sum(seconds.values()) / 60:.1f} minutes in '
-                    'all')
+  minutes = sum(seconds.values()) / 60
+  terminal.say_text(f'\nseconds: {json.dumps(seconds)}; {minutes:.1f} minutes in all')
 
 
 def edit(checkpoint):

@@ -41,9 +41,7 @@ def read(path) -> EditList:
   path = pathlib.Path(path)
   data = files.read_bytes(path, '--edits', _MOST_BYTES)
   try:
-    # Numbers of any length are floats here, the largest infinite.
-    said = json.loads(data.decode('utf-8-sig'), parse_int=float, parse_constant=_no_number,
-                      object_pairs_hook=_object_once)
+    said = json.loads(data.decode('utf-8-sig'), parse_int=_number, object_pairs_hook=_object_once)
   # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error
@@ -80,8 +78,9 @@ def _object_once(pairs):
   return fields
 
 
-def _no_number(word):
-  raise ValueError(f'{word} is no number there')
+def _number(digits):
+  """A number without a point; Python refuses very long ones, and as a float they are infinite."""
+  return int(digits) if len(digits) < 16 else float(digits)
 
 
 def _short(text) -> str:

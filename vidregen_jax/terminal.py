@@ -4,8 +4,8 @@ Nobody need listen. A reader may leave, a disk may be full, a stream may be clos
 umlauts: what is said is then lost or escaped, and the program goes on to the end that it deserves.
 """
 
-import atexit
 import contextlib
+import io
 import os
 import select
 import sys
@@ -37,34 +37,56 @@ def _escaped(character) -> str:
   return character.encode('unicode_escape', 'backslashreplace').decode('ascii')
 
 
+class _Lossy(io.RawIOBase):
+  """A file descriptor to write to; what it refuses is lost."""
+
+  def __init__(self, number: int):
+    self._number = number
+
+  def fileno(self) -> int:
+    return self._number
+
+  def writable(self) -> bool:
+    return True
+
+  def isatty(self) -> bool:
+    return os.isatty(self._number)
+
+  def write(self, data) -> int:
+    data = rest = memoryview(data)
+    while rest:
+      try:
+        rest = rest[os.write(self._number, rest):]
+      except BlockingIOError:
+        if not select.select([], [self._number], [], _PATIENCE)[1]:
+          break
+      except OSError:
+        break
+    return len(data)
+
+
 def begin() -> None:
-  """Makes the standard streams fit to be spoken to; every program calls it first.
+  """Makes the standard streams fit to be spoken to, also by libraries; every program's first call.
 
   A stream that is closed is opened to nowhere: else the next file that is opened, the output say,
-  would get its number, and what libraries write to it.
+  would get its number, and what is written to it.
   """
   for number in range(3):
     try:
       os.fstat(number)
     except OSError:
       os.open(os.devnull, os.O_RDWR)
-  for name in ('stdout', 'stderr'):
-    if getattr(sys, name) is None:
-      setattr(sys, name, open(os.devnull, 'w'))  # noqa: SIM115 it lasts as long as the program
-  atexit.unregister(_settle)
-  atexit.register(_settle)
-
-
-def _settle() -> None:
-  """Lets go of what a stream refuses, which else would change the exit status."""
-  for stream in (sys.stdout, sys.stderr):
-    try:
-      stream.flush()
-    except (OSError, ValueError):
-      with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+  for number, name in ((1, 'stdout'), (2, 'stderr')):
+    stream = getattr(sys, name)
+    if stream is not getattr(sys, f'__{name}__'):
+      continue  # somebody else's, or made before
+    encoding = 'utf-8'
+    if stream is not None:
+      encoding = stream.encoding
+      with contextlib.suppress(OSError):
+        stream.flush()
+    lossy = io.BufferedWriter(_Lossy(number))
+    setattr(sys, name, io.TextIOWrapper(lossy, encoding, 'backslashreplace', line_buffering=True))
 
 
 def say(line) -> None:
@@ -104,22 +126,10 @@ def live() -> bool:
 
 
 def _put(stream, text: str) -> None:
-  """Writes past the stream's own buffer, in which what was refused would wait for the next."""
-  data = text.encode(getattr(stream, 'encoding', None) or 'utf-8', 'backslashreplace')
+  encoding = getattr(stream, 'encoding', None) or 'utf-8'
   with contextlib.suppress(OSError, ValueError):
+    stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
     stream.flush()
-  with contextlib.suppress(OSError, ValueError):
-    try:
-      number = stream.fileno()
-    except (OSError, ValueError):  # there is no file behind it
-      stream.write(data.decode(stream.encoding or 'utf-8'))
-      return
-    while data:
-      try:
-        data = data[os.write(number, data):]
-      except BlockingIOError:
-        if not select.select([], [number], [], _PATIENCE)[1]:
-          return
 
 
 class _Refusing:
