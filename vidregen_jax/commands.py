@@ -1,5 +1,6 @@
 """How every program of the package ends: a user's mistake is one line and status 2."""
 
+import atexit
 import contextlib
 import errno
 import functools
@@ -24,13 +25,20 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
       function that gives it.
   """
   terminal.begin()
+  with interrupts.heard():
+    return _guarded(work, interrupted)
+
+
+def _guarded(work, interrupted):
   try:
-    with interrupts.heard(), _memory_told():
+    with _memory_told():
       work()
   except UserError as error:
     terminal.error(error)
     return 2
   except KeyboardInterrupt as error:
+    # Nor does another signal change the status while Python ends, which takes a while.
+    atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
     told = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
     left = interrupted() if callable(interrupted) else interrupted

@@ -9,12 +9,14 @@ Python runs handlers in the main thread alone; in all others both blocks do noth
 
 import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN = .1  # seconds after which a signal is repeated, if it has not ended the block
 
 
 class Ended(KeyboardInterrupt):
@@ -35,18 +37,32 @@ class _Ear:
 
   def __init__(self):
     self.process, self.holds, self.waiting = os.getpid(), 0, []
+    self.raised = queue.SimpleQueue()  # the one that a handler may put to, whatever it interrupts
 
   def __call__(self, number, frame):
     if os.getpid() != self.process:  # a fork took the handler along, and has nothing to clean up
       signal.signal(number, signal.SIG_DFL)
       signal.raise_signal(number)
-    # What cleans up after the first signal is not to be broken off by the next. Told by what is
-    # being handled, not by what was raised: Python drops what is raised in some places (`__del__`).
+    # What cleans up after the first signal is not to be broken off by the next.
     if _ending(sys.exc_info()[1]):
       return
-    if not self.holds:
-      raise Ended(number)
-    self.waiting.append(number)
+    if self.holds:
+      self.waiting.append(number)
+      return
+    self.end(number)
+
+  def end(self, number):
+    self.raised.put(number)
+    raise Ended(number)
+
+  def remind(self, thread):
+    """Repeats a signal: Python drops what is raised in some places, such as JAX's part of `gc`."""
+    number = self.raised.get()
+    while number is not None:
+      try:
+        number = self.raised.get(timeout=_AGAIN)
+      except queue.Empty:
+        signal.pthread_kill(thread, number)
 
 
 _ear: _Ear | None = None
@@ -61,9 +77,27 @@ def _ending(error) -> bool:
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
   """In the block the signals raise `Ended`, each that was not ignored or given a handler before."""
-  global _ear
   if _ear is not None or threading.current_thread() is not threading.main_thread():
     yield
+    return
+  dropped = sys.unraisablehook
+  with _listening() as ear:
+    reminder = threading.Thread(target=ear.remind, args=(threading.get_ident(), ), daemon=True)
+    reminder.start()
+    sys.unraisablehook = lambda what: isinstance(what.exc_value, Ended) or dropped(what)
+    try:
+      yield
+    finally:
+      sys.unraisablehook = dropped
+      ear.raised.put(None)
+      reminder.join()
+
+
+@contextlib.contextmanager
+def _listening() -> Iterator[_Ear]:
+  global _ear
+  if _ear is not None:
+    yield _ear
     return
   usual = (signal.SIG_DFL, signal.default_int_handler)
   before = {number: handler for number in _ASKING
@@ -72,7 +106,7 @@ def heard() -> Iterator[None]:
   try:
     for number in before:
       signal.signal(number, _ear)
-    yield
+    yield _ear
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
@@ -85,12 +119,17 @@ def held() -> Iterator[None]:
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  with heard():
-    ear = _ear
+  with _listening() as ear:
     ear.holds += 1
     try:
       yield
     finally:
       ear.holds -= 1
       if ear.waiting and not ear.holds:
-        raise Ended(ear.waiting.pop(0))
+        ear.end(ear.waiting.pop(0))
+
+
+def ignore() -> None:
+  """From now on nothing is heard."""
+  for number in _ASKING:
+    signal.signal(number, signal.SIG_IGN)
