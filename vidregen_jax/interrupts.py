@@ -36,7 +36,8 @@ class _Ear:
   """What is known of signals while a `heard` block lasts."""
 
   def __init__(self):
-    self.process, self.holds, self.waiting = os.getpid(), 0, []
+    self.process, self.holds, self.waiting, self.over = os.getpid(), 0, [], False
+    self.told = sys.unraisablehook
     self.raised = queue.SimpleQueue()  # the one that a handler may put to, whatever it interrupts
 
   def __call__(self, number, frame):
@@ -44,7 +45,10 @@ class _Ear:
       signal.signal(number, signal.SIG_DFL)
       signal.raise_signal(number)
     # What cleans up after the first signal is not to be broken off by the next.
-    if _ending(sys.exc_info()[1]):
+    if self.over or _ending(sys.exc_info()[1]):
+      return
+    if frame is not None and frame.f_code is self.drop.__code__:
+      self.raised.put(number)
       return
     if self.holds:
       self.waiting.append(number)
@@ -54,6 +58,11 @@ class _Ear:
   def end(self, number):
     self.raised.put(number)
     raise Ended(number)
+
+  def drop(self, what):
+    """`sys.unraisablehook`: a signal that is dropped comes again, and is no fault to be told."""
+    if not isinstance(what.exc_value, Ended):
+      self.told(what)
 
   def remind(self, thread):
     """Repeats a signal: Python drops what is raised in some places, such as JAX's part of `gc`."""
@@ -80,15 +89,15 @@ def heard() -> Iterator[None]:
   if _ear is not None or threading.current_thread() is not threading.main_thread():
     yield
     return
-  dropped = sys.unraisablehook
   with _listening() as ear:
     reminder = threading.Thread(target=ear.remind, args=(threading.get_ident(), ), daemon=True)
     reminder.start()
-    sys.unraisablehook = lambda what: isinstance(what.exc_value, Ended) or dropped(what)
+    sys.unraisablehook = ear.drop
     try:
       yield
     finally:
-      sys.unraisablehook = dropped
+      ear.over = True
+      sys.unraisablehook = ear.told
       ear.raised.put(None)
       reminder.join()
 
