@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import errno
 import functools
+import resource
 import sys
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,7 @@ from absl import app, flags, logging
 from vidregen_jax import interrupts, terminal
 from vidregen_jax.errors import UserError
 
+_LEAST_ROOM = 3_000_000_000  # bytes of addresses, of which XLA takes far more than it fills
 # What XLA and Python say where there is no memory for more.
 _NO_MEMORY = ('RESOURCE_EXHAUSTED', 'Out of memory', "can't start new thread", 'bad_alloc')
 
@@ -32,6 +34,7 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 def _guarded(work, interrupted):
   try:
     with _memory_told():
+      _check_room()
       work()
   except UserError as error:
     terminal.error(error)
@@ -45,6 +48,14 @@ def _guarded(work, interrupted):
     terminal.tell(f'{told}: {left}', before='\n')
     return status
   return 0
+
+
+def _check_room():
+  """Refuses a limit in which XLA's own threads find no memory: it would abort the process then."""
+  limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+  if limit != resource.RLIM_INFINITY and limit < _LEAST_ROOM:
+    raise UserError(f'this process may have {limit / 1e9:.1f} GB of address space, and needs '
+                    f'{_LEAST_ROOM / 1e9:.0f} GB or more: raise the limit (`ulimit -v`)')
 
 
 @contextlib.contextmanager
