@@ -140,7 +140,8 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
 def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
   with outputs.Room(tmp_path) as living:
     dead = tmp_path / f'{living.name[:-5]}0.part'  # of this computer, and nobody holds its lock
-    (dead / 'new').mkdir(parents=True)
+    dead.mkdir()
+    (outputs.sibling(dead) / 'half').mkdir(parents=True)
     (dead / 'lock').touch()
     weights.export(tmp_path / 'x', 'codec', {}, model())
     assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, 'x']

@@ -202,8 +202,14 @@ def _quiet(room) -> bool:
   return time.time() - latest > _ABANDONED
 
 
+def sibling(room: pathlib.Path) -> pathlib.Path:
+  """A folder that may be made beside a room and goes with it, for what looks out of itself."""
+  return room.with_suffix('.new')
+
+
 def _clear(room) -> None:
   """Removes a room, the lock last: what is left when this is broken off is still known as dead."""
+  shutil.rmtree(sibling(room), ignore_errors=True)
   with contextlib.suppress(OSError):
     for path in room.iterdir():
       if path.is_dir() and not path.is_symlink():

@@ -77,12 +77,12 @@ def split(flat):
 def whole_folder(folder):
   """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
 
-  Otherwise what was there stays. Yields the path to fill.
+  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
   """
   folder = pathlib.Path(folder)
   folder.parent.mkdir(parents=True, exist_ok=True)
   with outputs.Room(folder.parent) as room:
-    new, old = room / 'new', room / 'old'
+    new, old = outputs.sibling(room), room / 'old'
     new.mkdir()
     yield new
     with interrupts.held():
