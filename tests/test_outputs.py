@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from vidregen_jax import errors, outputs
+from vidregen_jax import errors, interrupts, outputs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -93,6 +93,23 @@ def test_if_one_cannot_get_its_name_all_is_as_it_was(failing, links, tmp_path, m
   with pytest.raises(errors.UserError, match=f'{failing}: cannot be written .Input/output error'):
     write(tmp_path, 'abc', replace=True)
   assert named(tmp_path) == before
+
+
+@pytest.mark.parametrize('replace', [True, False])
+def test_whoever_asks_to_end_amid_the_renaming_waits_for_all_of_them(replace, tmp_path,
+                                                                      monkeypatch):
+  call = 'replace' if replace else 'link'
+  rename, made = getattr(os, call), outputs.Outputs([tmp_path / name for name in 'abc'], replace)
+
+  def asked(part, path):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(.01)
+    rename(part, path)
+  monkeypatch.setattr(os, call, asked)
+  with pytest.raises(interrupts.Ended), interrupts.heard(), made:
+    for name in 'abc':
+      made.part(tmp_path / name).write_text(name)
+  assert made.published and named(tmp_path) == {name: name for name in 'abc'}
 
 
 @pytest.mark.parametrize('replace', [True, False])

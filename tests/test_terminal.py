@@ -25,17 +25,21 @@ def test_what_is_not_printable_is_escaped(text, shown):
 
 
 SPEAKS = '''
-import sys
+import contextlib, os, sys
 from vidregen_jax import terminal
 terminal.begin()
+out = open('out', 'w')
 terminal.say('Zo\\u00eb \\udce9 ' + 'x' * 100_000)
 with terminal.Progress(1000, 'frame', 'work') as bar:
   for _ in range(1000):
     bar.update()
     terminal.say('line')
 terminal.error('a mistake')
-print('of a library')
-open('out', 'w').write('the end')
+print('Zo\\u00eb, of a library')
+with contextlib.suppress(OSError):
+  os.write(2, b'of a library in C')
+out.write('the end')
+out.close()
 sys.exit(7)
 '''
 

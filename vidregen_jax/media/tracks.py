@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import cv2
 import numpy as np
 
-from vidregen_jax import ahead, errors, terminal
+from vidregen_jax import ahead, commands, errors, terminal
 from vidregen_jax.media import faces, following, people, shots, smoothing, video
 
 MAX_YAW = 60.
@@ -410,18 +410,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Prints the faces of a video, its cuts, and the speed without decoding."""
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('video')
-  terminal.begin()
   path = parser.parse_args(arguments).video
+  return commands.guarded(lambda: _show(path), 'nothing was written')
+
+
+def _show(path):
   cv2.setNumThreads(1)
   times = []
-  try:
-    with contextlib.closing(_opened(path, 0, None, times)) as images:
-      began = time.thread_time()  # not that of decoding, which has a thread of its own
-      seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
-      seconds = time.thread_time() - began
-  except errors.UserError as error:
-    terminal.error(error)
-    return 2
+  with contextlib.closing(_opened(path, 0, None, times)) as images:
+    began = time.thread_time()  # not that of decoding, which has a thread of its own
+    seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
+    seconds = time.thread_time() - began
   total, found = len(times), np.zeros(len(times), bool)
   for piece in seen.pieces:
     found[piece.start:piece.stop] |= piece.track.score > 0
@@ -434,7 +433,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminal.say(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in '
                  f'{said["share"]:.0%} of frames, {said["size"]:.0f} pixels wide, at '
                  + ', '.join(f'{x:.2f}' for x in said['box']))
-  return 0
 
 
 if __name__ == '__main__':
