@@ -133,3 +133,11 @@ def test_a_fault_of_the_program_is_not_told_as_a_mistake():
   for error in (RuntimeError('wrong'), OSError(5, 'Input/output error')):
     with pytest.raises(type(error)):
       commands.guarded(lambda error=error: fail(error), '')
+
+
+def test_a_limit_in_which_nothing_can_run_is_told(monkeypatch, capsys):
+  monkeypatch.setattr(commands.resource, 'getrlimit', lambda which: (1_500_000_000, -1))
+  assert commands.guarded(commands.check_room, '') == 2
+  assert 'may have 1.5 GB of address space, and needs 3 GB' in capsys.readouterr().err
+  monkeypatch.setattr(commands.resource, 'getrlimit', lambda which: (-1, -1))
+  assert commands.guarded(commands.check_room, '') == 0

@@ -34,7 +34,6 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 def _guarded(work, interrupted):
   try:
     with _memory_told():
-      _check_room()
       work()
   except UserError as error:
     terminal.error(error)
@@ -50,8 +49,12 @@ def _guarded(work, interrupted):
   return 0
 
 
-def _check_room():
-  """Refuses a limit in which XLA's own threads find no memory: it would abort the process then."""
+def check_room() -> None:
+  """Refuses a limit in which XLA's own threads find no memory: it would abort the process then.
+
+  Raises:
+    UserError: names the limit.
+  """
   limit, _ = resource.getrlimit(resource.RLIMIT_AS)
   if limit != resource.RLIM_INFINITY and limit < _LEAST_ROOM:
     raise UserError(f'this process may have {limit / 1e9:.1f} GB of address space, and needs '
@@ -84,7 +87,11 @@ def run(main, interrupted, words=()):
   terminal.begin()
 
   def work(argv):
-    if status := guarded(lambda: main(*argv[1:]), interrupted):
+    def checked():
+      check_room()
+      main(*argv[1:])
+
+    if status := guarded(checked, interrupted):
       sys.exit(status)
 
   app.run(work, flags_parser=functools.partial(_parse, words))

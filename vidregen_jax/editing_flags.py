@@ -107,6 +107,7 @@ def carry_out(read, argv) -> int:
   found = {}
 
   def work():
+    commands.check_room()
     given, edit = read(argv)
     with editing.prepared(edit) as ready:
       found.update(given=given, edit=edit, made=ready.made)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import cv2
 import numpy as np
 
-from vidregen_jax import ahead, commands, errors, terminal
+from vidregen_jax import ahead, commands, terminal
 from vidregen_jax.media import faces, following, people, shots, smoothing, video
 
 MAX_YAW = 60.
