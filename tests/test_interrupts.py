@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vidregen_jax import commands, interrupts
+from vidregen_jax import commands, errors, interrupts, terminal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -123,6 +123,22 @@ def test_what_ends_a_program_is_its_status_and_a_line(raised, status, told, caps
   assert commands.guarded(work, 'nothing was written') == status
   err = capsys.readouterr().err
   assert err.startswith(told) and err.strip().count('\n') == 0
+
+
+@pytest.mark.parametrize('error', [errors.UserError('a mistake'), KeyboardInterrupt()])
+def test_what_comes_while_the_end_is_told_changes_nothing(error, monkeypatch, capsys):
+  tell = terminal.tell
+
+  def asked(*given, **named):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(.01)
+    tell(*given, **named)
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(.01)
+  monkeypatch.setattr(terminal, 'tell', asked)
+  status = commands.guarded(lambda: fail(error), 'nothing was written')
+  assert status == (2 if isinstance(error, errors.UserError) else 130)
+  assert capsys.readouterr().err.strip().count('\n') == 0
 
 
 def fail(error):

@@ -33,12 +33,17 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 
 def _guarded(work, interrupted):
   try:
-    with _memory_told():
-      work()
-  except UserError as error:
-    terminal.error(error)
-    return 2
+    try:
+      with _memory_told():
+        work()
+    except UserError as error:
+      interrupts.over()
+      terminal.error(error)
+      return 2
+    interrupts.over()
+    return 0
   except KeyboardInterrupt as error:
+    interrupts.over()
     # Nor does another signal change the status while Python ends, which takes a while.
     atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
@@ -46,7 +51,6 @@ def _guarded(work, interrupted):
     left = interrupted() if callable(interrupted) else interrupted
     terminal.tell(f'{told}: {left}', before='\n')
     return status
-  return 0
 
 
 def check_room() -> None:

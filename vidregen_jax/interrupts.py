@@ -138,6 +138,12 @@ def held() -> Iterator[None]:
         ear.end(ear.waiting.pop(0))
 
 
+def over() -> None:
+  """To the end of the `heard` block nothing is heard any more: what could be ended has."""
+  if _ear is not None:
+    _ear.over = True
+
+
 def ignore() -> None:
   """From now on nothing is heard."""
   for number in _ASKING:
