@@ -27,7 +27,8 @@ def film(path, samples, layout, codec='aac', **more):
 def edited(source, out, new='', wanted=(), patched=()):
   """Sound, rate and start of what is written, and the Composed; the pictures are copied."""
   asked = (video.probe(source), str(new), wanted, patched)
-  soundtrack.check(*asked)
+  info, new_audio, _, pieces = asked
+  soundtrack.check_samples(info, new_audio, pieces)
   composed = soundtrack.patched(soundtrack.compose(*asked))
   with encode.Writer(out, composed.film.info, audio=composed.written, keep=source) as writer:
     for frame in video.frames(source):
@@ -167,9 +168,9 @@ def test_sound_with_what_is_no_number_is_refused_before_anything(tmp_path):
   new[0, 60_000] = np.nan
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', new)
   patch = soundtrack.Patch(.2, .6, str(tmp_path / 'new.wav'))
-  for asked in ((str(tmp_path / 'new.wav'), ((.1, .3),)), ('', (), (patch,))):
+  for asked in ((str(tmp_path / 'new.wav'), ()), ('', (patch,))):
     with pytest.raises(errors.UserError, match=r'new\.wav: the sample at 1\.2500 s is nan'):
-      soundtrack.check(video.probe(source), *asked)
+      soundtrack.check_samples(video.probe(source), *asked)
 
 
 @pytest.mark.parametrize(('name', 'codec'), [('new.mp3', 'libmp3lame'), ('new.m4a', 'aac'),

@@ -29,7 +29,7 @@ class Batches:
   """
 
   def __init__(self, clips, window, seed, batch_size, rows, put, num_workers=0, max_bad_records=0,
-               place=START, tell=lambda line: print(line, file=sys.stderr)):
+               place=START, tell=terminal.tell):
     """Shuffles the clips anew each epoch and cuts one random window from each.
 
     Args:

@@ -9,6 +9,7 @@ import unicodedata
 from vidregen_jax import files
 from vidregen_jax.errors import UserError
 
+_MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
 
@@ -67,7 +68,7 @@ def read(path) -> Consent:
   if pathlib.Path(path).suffix.lower() == '.json':
     try:
       said = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # numbers without end, lists in lists
       raise UserError(f'--consent_file {path} is not JSON: {error}') from error
   if not said:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '

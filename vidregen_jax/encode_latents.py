@@ -30,18 +30,26 @@ dataset_info.json.
 import contextlib
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, described, documents, files, input_pipeline, latents, pixels
+from vidregen_jax import (
+  commands,
+  described,
+  documents,
+  files,
+  input_pipeline,
+  latents,
+  outputs,
+  pixels,
+  terminal,
+)
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -184,9 +192,9 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
 
   mine = shards[host::hosts]
   total = sum(len(shard.span) for shard in mine)
-  with tqdm.tqdm(total=total, unit='clip', mininterval=1) as bar:
+  with terminal.Progress(total, 'clip') as bar:
     for shard in mine:
-      bar.set_description(shard.path.stem, refresh=False)
+      bar.describe(shard.path.stem)
       if shard.path.exists():
         bar.update(len(shard.span))
         continue
@@ -202,8 +210,9 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
   present = {path.name for path in folder.iterdir()}
   missing = [shard.path.name for shard in shards if shard.path.name not in present]
   if missing:
-    print(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the first: '
-          'the host that ends last finishes the dataset; if one was stopped, run its command again')
+    terminal.say(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the '
+                 'first: the host that ends last finishes the dataset; if one was stopped, run its '
+                 'command again')
     return
   for shard in shards:
     check_shard(shard)
@@ -221,7 +230,7 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs, os.link)
+    files.write_json(path, inputs, outputs.put_new)
   found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
   if found != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))

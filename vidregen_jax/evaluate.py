@@ -14,10 +14,9 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, described, files, listening, system
+from vidregen_jax import codec_quality, commands, described, files, listening, system, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
-from vidregen_jax.terminal import printable
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
@@ -54,12 +53,12 @@ def evaluate_listening():
     rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
     if row['sound'] == 'silence':
-      print(f'{printable(row["clip"])} in silence: open in {row["open"]:.2f} of its frames')
+      terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
       continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
-    print(f'{printable(row["clip"])} with the sound of {printable(row["audio"])}: {figures}')
-  print('correlation of lip gaps, whole/middle; medians:')
+    terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
+  terminal.say('correlation of lip gaps, whole/middle; medians:')
   return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
 
 
@@ -98,7 +97,7 @@ def run(what):
   result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
   if _JSON.value:
     files.write_json(pathlib.Path(_JSON.value), result)
-  print(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
+  terminal.say_text(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 
 if __name__ == '__main__':

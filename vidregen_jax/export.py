@@ -17,9 +17,8 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, files, manifest, sample, stablehlo, system, weights
+from vidregen_jax import commands, files, manifest, sample, stablehlo, system, terminal, weights
 from vidregen_jax.errors import UserError
-from vidregen_jax.terminal import printable
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.')
@@ -131,7 +130,7 @@ def run():
   """
   if _VERIFY.value:
     count = manifest.check(_VERIFY.value)
-    print(f'all {count} files of {printable(_VERIFY.value)} are as they were packed')
+    terminal.say(f'all {count} files of {_VERIFY.value} are as they were packed')
     return
   if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
@@ -142,7 +141,7 @@ def run():
     raise UserError(f'--out {_OUT.value}: cannot be written ({error.strerror}): give another place'
                     ) from error
   size = sum(path.stat().st_size for path in pathlib.Path(_OUT.value).rglob('*') if path.is_file())
-  print(f'wrote {printable(_OUT.value)}, {size / 1e6:.1f} MB')
+  terminal.say(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

@@ -108,7 +108,7 @@ def ending_together():
     status = None
   except UserError as error:
     if jax.process_count() > 1:
-      print(f'error: {name()}: {terminal.printable(error)}', file=sys.stderr)
+      terminal.error(f'{name()}: {error}')
       status = 2
       return
     raise
@@ -116,7 +116,8 @@ def ending_together():
     if status is not None and jax.process_count() > 1:
       if status == 1:
         sys.excepthook(*sys.exc_info())
-      sys.stderr.flush()
+      with contextlib.suppress(OSError):
+        sys.stderr.flush()
       os._exit(status)
 
 

@@ -18,9 +18,8 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import documents, files, identity, provenance
+from vidregen_jax import documents, files, identity, provenance, terminal
 from vidregen_jax.errors import UserError
-from vidregen_jax.terminal import printable
 
 _MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
 _SHOWN = 20  # spans, or stretches of frames, in a line
@@ -210,21 +209,22 @@ def main(argv=None) -> int:
   parser.add_argument('--trust', action='append', default=[], metavar='ANCHORS.pem',
                       help='certificates of authorities to believe; can be given several times')
   parser.add_argument('--json', action='store_true', help='print one JSON object')
+  terminal.begin()
   try:
     given = parser.parse_args(argv)
     seen = look(given.video, given.trust)
   except UserError as error:
-    print(f'error: {printable(error)}', file=sys.stderr)
+    terminal.error(error)
     return 2
   if given.json:
-    print(json.dumps(seen, indent=2))
+    terminal.say_text(json.dumps(seen, indent=2))
   else:
     for name, value in _lines(seen):
-      print(printable(name) if value is None else f'  {name:<13}{printable(value)}')
+      terminal.say(name if value is None else f'  {name:<13}{value}')
     for problem in seen['problems']:
-      print(f'NOT VALID: {printable(problem)}')
+      terminal.say(f'NOT VALID: {problem}')
     if seen['valid']:
-      print('valid: pictures, sound and statement are what was signed')
+      terminal.say('valid: pictures, sound and statement are what was signed')
   return 0 if seen['valid'] else 1
 
 

@@ -19,9 +19,8 @@ import zipfile
 import zlib
 
 import numpy as np
-import tqdm
 
-from vidregen_jax import consent, editing, files
+from vidregen_jax import consent, editing, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio, tracks
@@ -112,7 +111,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
     if sound not in SOUNDS:
       raise UserError(f'there is no sound {sound!r} to hear: choose of {", ".join(SOUNDS)}')
   rows, folder = [], pathlib.Path(folder)
-  for clip, other in tqdm.tqdm(pairs, unit='clip', desc='listening'):
+  for clip, other in terminal.progress(pairs, 'clip', 'listening'):
     for sound in sounds:
       heard = {'new': other, 'silence': _silent(clip, folder)}.get(sound, clip)
       stop = min(clip.seconds, heard.seconds)

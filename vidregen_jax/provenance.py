@@ -13,14 +13,12 @@ import io
 import json
 import os
 import pathlib
-import signal
-import threading
 
 import c2pa
 import cv2
 import numpy as np
 
-from vidregen_jax import __version__, files, identity, terminal
+from vidregen_jax import __version__, files, identity, interrupts, terminal
 from vidregen_jax.errors import UserError
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
@@ -389,22 +387,16 @@ def _undisturbed(folder):
 
   An exception in the middle of its calls back into Python would end the whole process.
   """
-  before, waiting = os.environ.get('TMPDIR'), []
-  os.environ['TMPDIR'] = str(folder)
-  interruptible = threading.current_thread() is threading.main_thread()
-  if interruptible:
-    handler = signal.signal(signal.SIGINT, lambda *args: waiting.append(args))
-  try:
-    yield
-  finally:
-    if interruptible:
-      signal.signal(signal.SIGINT, handler)
-    if before is None:
-      del os.environ['TMPDIR']
-    else:
-      os.environ['TMPDIR'] = before
-  if waiting and callable(handler):
-    handler(*waiting[0])
+  before = os.environ.get('TMPDIR')
+  with interrupts.held():
+    os.environ['TMPDIR'] = str(folder)
+    try:
+      yield
+    finally:
+      if before is None:
+        del os.environ['TMPDIR']
+      else:
+        os.environ['TMPDIR'] = before
 
 
 def _builder(definition):

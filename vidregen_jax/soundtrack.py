@@ -100,19 +100,18 @@ class Composed:
   notes: tuple[str, ...] = ()
 
 
-def check(info, new_audio='', wanted=(), patches=(), fit='') -> None:
-  """Finds what is wrong with the sound of an edit before a model is loaded.
+def check_samples(info, new_audio='', patches=()) -> None:
+  """Finds samples that are no sound, before anything is made of them.
 
   Args:
     info: VideoInfo of the source; the others as of `compose`.
 
   Raises:
-    UserError: sound that is missing, too short, no sound, or that cannot be placed.
+    UserError: as `audio.check`.
   """
   for path in (*[info.path] * info.has_audio, *[new_audio] * bool(new_audio),
                *dict.fromkeys(patch.path for patch in patches)):
     audio.check(path)
-  compose(info, new_audio, wanted, patches, fit)
 
 
 def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:

@@ -5,7 +5,6 @@ Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
 
 import contextlib
 import dataclasses
-import glob
 import hashlib
 import json
 import os
@@ -16,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from vidregen_jax import documents, files
+from vidregen_jax import documents, files, interrupts, outputs
 from vidregen_jax.errors import UserError
 
 _FORMAT = 1
@@ -88,35 +87,24 @@ def split(flat):
 def whole_folder(folder):
   """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
 
-  Otherwise what was there stays. Yields the path to fill. What a process left that was killed here
-  is removed.
+  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
   """
   folder = pathlib.Path(folder)
-  for left in folder.parent.glob(f'{glob.escape(folder.name)}.part.*'):
-    number = left.name.removesuffix('.old').rpartition('.')[2]
-    if number.isdecimal() and not _runs(int(number)):
-      shutil.rmtree(left, ignore_errors=True)
-  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
-  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
-  part.mkdir(parents=True)
-  try:
-    yield part
-    if folder.exists():
-      folder.rename(old)
-    part.rename(folder)
-  finally:
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _runs(pid):
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
-    return False
-  except PermissionError:
-    pass  # it is another user's
-  return True
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with outputs.Room(folder.parent) as room:
+    new, old = outputs.sibling(room), room / 'old'
+    new.mkdir()
+    yield new
+    with interrupts.held():
+      existed = folder.exists()
+      if existed:
+        folder.rename(old)
+      try:
+        new.rename(folder)
+      except BaseException:
+        if existed:
+          old.rename(folder)
+        raise
 
 
 def export(folder, kind, config, params, **arrays):

@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -21,7 +21,7 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange
 
-from vidregen_jax import errors
+from vidregen_jax import errors, outputs
 from vidregen_jax.media import aac, coders, containers, patches, planes, video
 
 Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
@@ -44,12 +44,16 @@ _BESIDE = {
 _OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands', 'alpha_mode')
 
 
+class _Rehearsed(Exception):
+  """Leaves a file without finishing it."""
+
+
 class File:
   """A file in the making, with its sound; a subclass adds the pictures.
 
-  The file is made under a hidden `.part` name beside `path` and renamed when the `with` block ends
-  well; on any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left
-  as it was.
+  The file is made in a hidden folder beside `path` and renamed when the `with` block ends well; on
+  any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left as it
+  was.
 
   Args:
     path: Where to write; of the kinds in `containers`.
@@ -58,25 +62,25 @@ class File:
       `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `patches.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
+    part: Where to make it, if the caller gives it its name; None for a file that appears by itself,
+      in place of an earlier one.
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words; at the end, also what
       was said beside pictures that were encoded anew.
-    seal: None, or a function that is called with the finished file's path, `.part` still, before
-      it gets its name.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
                audio: Sound = None,
-               keep: str | os.PathLike | None = None):
+               keep: str | os.PathLike | None = None,
+               part: pathlib.Path | None = None):
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
     self.left_out: list[str] = []
     self._kind = containers.of(path)
-    self.seal: Callable[[pathlib.Path], None] | None = None
     if not self.path.parent.is_dir():
       raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
-    self._part = self.path.with_name(f'.{self.path.stem}.{os.getpid()}.part{self.path.suffix}')
+    self._part, self._ending = part, contextlib.ExitStack()
     self._sources: list[av.container.InputContainer] = []
 
   def _add_pictures(self) -> None:
@@ -96,17 +100,34 @@ class File:
     try:
       yield
     except (av.error.FFmpegError, OSError) as error:
-      raise errors.UserError(f'{self.path}: cannot be written ({error.strerror}); nothing was '
-                             'left there') from error
+      raise outputs.refused(self.path, error) from error
 
   def __enter__(self) -> 'Writer':
-    try:
+    with contextlib.ExitStack() as opened:
+      if self._part is None:
+        made = opened.enter_context(outputs.Outputs([self.path], replace=True))
+        self._part = made.part(self.path)
+      opened.callback(self._close)
       with self._told():
         self._open()
-    except BaseException:
-      self._discard()
-      raise
+      self._ending = opened.pop_all()
     return self
+
+  def rehearse(self) -> None:
+    """Opens the file, which needs a `part`, writes its header and removes it.
+
+    Raises:
+      UserError: what it cannot hold, which else were told when all the work is done.
+    """
+    try:
+      with self:
+        with self._told():
+          self._container.start_encoding()
+        raise _Rehearsed
+    except _Rehearsed:
+      pass
+    finally:
+      self._part.unlink(missing_ok=True)
 
   def _open(self) -> None:
     rates, sounding, kept = [], None, None
@@ -262,35 +283,23 @@ class File:
 
   def __exit__(self, kind, error, trace) -> None:
     if kind is not None:
-      self._discard()
+      self._ending.__exit__(kind, error, trace)
       return
-    try:
-      with self._told():
-        self._finish_pictures()
-        self._mux_beside(math.inf)
-        self._container.close()
-        self._check(self._part)
-        if self.seal:
-          self.seal(self._part)
-        os.replace(self._part, self.path)
-    except BaseException:
-      self._discard()
-      raise
-    self._close_sources()
+    with self._ending, self._told():
+      self._finish_pictures()
+      self._mux_beside(math.inf)
+      self._container.close()
+      self._check(self._part)
 
-  def _discard(self) -> None:
+  def _close(self) -> None:
     try:
       if hasattr(self, '_container'):
         self._container.close()
     except (av.error.FFmpegError, OSError):
       pass  # What could not be finished is about to be removed.
     finally:
-      self._close_sources()
-      self._part.unlink(missing_ok=True)
-
-  def _close_sources(self) -> None:
-    for source in self._sources:
-      source.close()
+      for source in self._sources:
+        source.close()
 
 
 class Writer(File):
@@ -305,13 +314,13 @@ class Writer(File):
     crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; other
       encoders get what is about the same.
     preset: x264's preset: speed against file size.
-    audio, keep: As for `File`.
+    audio, keep, part: As for `File`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
                preset: str = 'medium', audio: Sound = None,
-               keep: str | os.PathLike | None = None):
-    super().__init__(path, info.time_base, audio, keep)
+               keep: str | os.PathLike | None = None, part: pathlib.Path | None = None):
+    super().__init__(path, info.time_base, audio, keep, part)
     self.info = info
     self._crf, self._preset = crf, preset
     self._durations: dict[int, int] = {}

@@ -148,6 +148,14 @@ class Plan:
   coding: object
   regions: list[tuple[int, int]]
 
+  def around(self, out: str | os.PathLike, touched) -> 'Plan | str':
+    """The same for other frames, as `plan` gives it; reads no file."""
+    regions = self.packets.regions(touched)
+    hides = containers.of(out).hides
+    if self.packets.hidden and not hides and not (regions and regions[0][0] == 0):
+      return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
+    return dataclasses.replace(self, regions=regions)
+
 
 def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
   """What is to be encoded so that the frames in `touched` can change; or why it is everything.
@@ -192,10 +200,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return str(error)
   if len(packets.pts) - packets.hidden - packets.surplus != info.frame_count:
     return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
-  regions = packets.regions(touched)
-  if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
-    return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
-  return Plan(packets, coding, regions)
+  return Plan(packets, coding, []).around(out, touched)
 
 
 def _encoder(coding, info, crf, preset) -> av.CodecContext:
@@ -223,15 +228,15 @@ class Joined(encode.File):
     path: Where to write.
     info: of the source.
     planned: from `plan`.
-    audio, keep: As for `encode.File`.
+    audio, keep, part: As for `encode.File`.
     crf: As for `encode.Writer`, above 0: lossless is another profile in most codecs, and decoders
       (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
     preset: As for `encode.Writer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, keep=None, crf: float = _CRF, preset: str = _PRESET):
-    super().__init__(path, info.time_base, audio, keep)
+               audio=None, keep=None, part=None, crf: float = _CRF, preset: str = _PRESET):
+    super().__init__(path, info.time_base, audio, keep, part)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 import cv2
 import numpy as np
 
-from vidregen_jax import ahead, errors
+from vidregen_jax import ahead, commands, terminal
 from vidregen_jax.media import faces, following, people, shots, smoothing, video
 
 MAX_YAW = 60.
@@ -411,28 +411,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('video')
   path = parser.parse_args(arguments).video
+  return commands.guarded(lambda: _show(path), 'nothing was written')
+
+
+def _show(path):
   cv2.setNumThreads(1)
   times = []
-  try:
-    with contextlib.closing(_opened(path, 0, None, times)) as images:
-      began = time.thread_time()  # not that of decoding, which has a thread of its own
-      seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
-      seconds = time.thread_time() - began
-  except errors.UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+  with contextlib.closing(_opened(path, 0, None, times)) as images:
+    began = time.thread_time()  # not that of decoding, which has a thread of its own
+    seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
+    seconds = time.thread_time() - began
   total, found = len(times), np.zeros(len(times), bool)
   for piece in seen.pieces:
     found[piece.start:piece.stop] |= piece.track.score > 0
-  print(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second of CPU')
+  terminal.say(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second '
+               'of CPU')
   cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
-  print('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
+  terminal.say('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
   for person in people.tell_apart(seen):
     said = person.said(seen)
-    print(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in {said["share"]:.0%} of '
-          f'frames, {said["size"]:.0f} pixels wide, at '
-          + ', '.join(f'{x:.2f}' for x in said['box']))
-  return 0
+    terminal.say(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in '
+                 f'{said["share"]:.0%} of frames, {said["size"]:.0f} pixels wide, at '
+                 + ', '.join(f'{x:.2f}' for x in said['box']))
 
 
 if __name__ == '__main__':
