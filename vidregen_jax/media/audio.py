@@ -11,7 +11,7 @@ import numpy as np
 from scipy import signal
 
 from vidregen_jax import errors
-from vidregen_jax.media import video
+from vidregen_jax.media import opening, video
 
 MODEL_RATE = 16_000
 CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back
@@ -26,8 +26,8 @@ class Piece:
   Attributes:
     samples: float32 [channels, n] in [-1, 1].
     rate: samples per second.
-    time: seconds on the file's clock, None where the file does not say.
-    pts: the same in units of the stream's time base.
+    time: seconds from where the file starts (`opening.origin`), None where the file does not say.
+    pts: the same on the file's own clock, in units of the stream's time base.
     padding: of its last samples, how many are none of the sound: an encoder fills its last frame up
       with silence, and the container says how much is sound.
   """
@@ -65,7 +65,7 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
   Raises:
     UserError: it cannot be decoded.
   """
-  to_float = None
+  to_float, began = None, opening.origin(container)
   try:
     for frame in container.decode(stream):
       if to_float is None:
@@ -77,7 +77,8 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
       padding = max(frame.samples - frame.duration, 0) if known else 0
       frame.pts = None
       for converted in to_float.resample(frame):
-        yield Piece(converted.to_ndarray(), rate, None if pts is None else pts * base, pts, padding)
+        time = None if pts is None else pts * base - began
+        yield Piece(converted.to_ndarray(), rate, time, pts, padding)
   except av.error.FFmpegError as error:
     raise errors.UserError(f'{path}: its sound cannot be decoded ({error.strerror})') from error
 
@@ -101,8 +102,8 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   sound of any length there is `sound.Recording`.
 
   Returns:
-    float32 [channels, n] in [-1, 1]; samples per second; seconds, on the file's clock, of the
-    first sample.
+    float32 [channels, n] in [-1, 1]; samples per second; seconds, from where the file starts, of
+    the first sample.
 
   Raises:
     UserError: no such file, not a media file, no soundtrack, or one that cannot be decoded.

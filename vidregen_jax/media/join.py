@@ -231,7 +231,7 @@ class Joined(encode.File):
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
                audio=None, keep=None, crf: float = _CRF, preset: str = _PRESET):
-    super().__init__(path, info.time_base, audio, keep)
+    super().__init__(path, info.time_base, audio, keep, begins=info.origin)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
@@ -373,7 +373,8 @@ class Joined(encode.File):
           right = np.abs(apart).max() <= _TOLERANCE
         else:
           right = planes.same(new.source, next(old_ones).source)
-        if not right or abs(new.time - self._times[index] * self._base) > step / 2:
+        moved = new.pts * new.source.time_base - self._times[index] * self._base
+        if not right or abs(moved) > step / 2:
           raise refused
       if index != last - 1:
         raise refused

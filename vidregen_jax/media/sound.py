@@ -106,7 +106,7 @@ class Recording(_Blocks):
 
   Attributes:
     path: the file.
-    start: seconds, on the file's clock, of the first sample.
+    start: seconds, from where the file starts, of the first sample.
 
   Raises:
     UserError: as `audio.read`.
