@@ -11,6 +11,7 @@ stays metadata.
 import dataclasses
 import functools
 import os
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -34,6 +35,9 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BACK = (0, 2, 10, 50)  # seconds by which a seek is tried earlier
 _RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
+_UNCUT = {'mpeg', 'mpegts'}  # containers in which a seek may land inside a frame; see `keys`
+_RAW = av.format.Flags.generic_index.value  # of containers
+_TRIED = 4  # frames that are decoded to see whether their times can be believed
 _PROBED = 16  # files that are known, of which an edit asks again and again
 
 
@@ -65,6 +69,8 @@ class VideoInfo:
     audio_bit_rate: Bits per second of the soundtrack, 0 where unknown.
     stamps: pts of every frame, int64 [F] rising, so that nobody need read them from the file
       again; None where there is no file.
+    keys: CRC-32 of each key frame's packet by its pts, of a container in which a seek may land
+      inside a frame: what follows is then told the times of its neighbours. None of all others.
   """
 
   path: str
@@ -91,6 +97,7 @@ class VideoInfo:
   has_audio: bool = False
   audio_bit_rate: int = 0
   stamps: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+  keys: dict[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)
 
   def seconds(self, pts: int) -> Fraction:
     """A pts as seconds from where the file starts."""
@@ -224,7 +231,8 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
   with open_input(path) as container:
     stream = video_stream(container, path)
     began = opening.origin(container)
-    times, end, source = _read_through(container, stream, path)
+    keys = {} if _UNCUT & set(container.format.name.split(',')) else None
+    times, end, source = _read_through(container, stream, path, keys)
     base, matrix = stream.time_base, _display_matrix(source)
     sounds = container.streams.audio
     duration = (end - int(times[0])) * base
@@ -245,44 +253,47 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
       interlaced=source.interlaced_frame, mastering=_mastering(source),
       light_level=_light_level(source),
       has_audio=bool(sounds), audio_bit_rate=_bit_rate(sounds[0]) if sounds else 0,
-      stamps=times)
+      stamps=times, keys=keys)
 
 
-def _read_through(container, stream, path) -> tuple[np.ndarray, int, av.VideoFrame]:
+def _read_through(container, stream, path, keys) -> tuple[np.ndarray, int, av.VideoFrame]:
   """Every frame's pts, int64 [F] rising, the pts at which the last one ends, and the first frame.
 
-  What the packets begin with and cannot be decoded, in a recording that was cut between two key
+  `keys` is filled, unless it is None. What the packets begin with and cannot be decoded, in a recording that was cut between two key
   frames, is no frame.
   """
-  times, end, first = [], None, None
+  times, end, first = [], None, []
   try:
     for packet in container.demux(stream):
       if packet.has_sidedata('encryption_info'):
         raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
-      if first is None:
-        first = next(iter(packet.decode()), None)
+      if len(first) < _TRIED:
+        first += packet.decode()
       stamp = packet.dts if packet.pts is None else packet.pts
       if packet.size == 0 or packet.is_discard or stamp is None:
         continue
+      if keys is not None and packet.is_keyframe:
+        keys[stamp] = zlib.crc32(packet)
       times.append(stamp)
       end = max(stamp + (packet.duration or 0), stamp if end is None else end)
   except (av.error.FFmpegError, MemoryError) as error:
-    raise _undecodable(path, 0 if first is None else len(times), error) from error
-  if not times or (first is not None and first.pts is None):
+    raise _undecodable(path, len(first), error) from error
+  if not times or any(frame.pts is None for frame in first):
     raise errors.UserError(f'{path}: has no frames with timestamps; remux it into an mp4 first')
-  if first is None:
+  if not first:
     raise errors.UserError(f'{path}: no frame of it can be decoded')
   times = np.sort(np.asarray(times, np.int64))
-  times = times[times >= first.pts]
-  if not len(times) or times[0] != first.pts:
-    raise errors.UserError(f'{path}: its first frame is shown when no packet is; remux it into an '
-                           'mp4 first')
+  times = times[times >= first[0].pts]
   same = np.flatnonzero(np.diff(times) == 0)
   if len(same):
     raise errors.UserError(f'{path}: frames {same[0]} and {same[0] + 1} are shown at the same time;'
                            ' re-encode it at a rate of its own first')
+  if [frame.pts for frame in first] != times[:len(first)].tolist():
+    # An AVI with B-frames has only the times at which packets are decoded.
+    raise errors.UserError(f'{path}: the times of its packets are not those of its frames; '
+                           're-encode it into an mp4 first')
   times.flags.writeable = False
-  return times, end, first
+  return times, end, first[0]
 
 
 def _undecodable(path, index, error) -> errors.UserError:
@@ -341,34 +352,32 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
 def _entries(path, start, stamps):
   """Yields (container, stream, its frames, whether all of them) from ever farther before `start`.
 
-  A seek may land late or between key frames: transport and program streams have no index. So the
-  last is the whole file, opened anew.
+  A seek may land late or between key frames: transport and program streams have no index, nor have
+  raw ones, in which it is not tried. So the last is the whole file, opened anew.
   """
   if start:
-    first_pts = int(stamps[start])
+    first_pts, keys = int(stamps[start]), probe(path).keys
     with open_input(path) as container:
       stream = video_stream(container, path)
-      for back in _BACK:
+      for back in () if container.format.flags & _RAW else _BACK:
         at = max(first_pts - round(back / stream.time_base), stream.start_time or 0)
-        try:
-          container.seek(at, stream=stream)
-        except av.error.FFmpegError:
-          break  # a raw stream has no times to go by
-        yield container, stream, _from_key(container, stream, first_pts), False
+        container.seek(at, stream=stream)
+        yield container, stream, _from_key(container, stream, first_pts, keys), False
   with open_input(path) as container:
     stream = video_stream(container, path)
     yield container, stream, container.decode(stream), True
 
 
-def _from_key(container, stream, first_pts: int) -> Iterator[av.VideoFrame]:
-  """Decodes from the next key frame on, if it is not shown after `first_pts`.
+def _from_key(container, stream, first_pts: int, keys) -> Iterator[av.VideoFrame]:
+  """Decodes from the next of the `keys` on, if it is not shown after `first_pts`.
 
   What an open group of pictures shows before its key frame cannot be decoded from there.
   """
   key = None
   for packet in container.demux(stream):
     if key is None:
-      if not packet.size or not packet.is_keyframe:
+      if not packet.size or not packet.is_keyframe or (
+          keys is not None and keys.get(packet.pts) != zlib.crc32(packet)):
         continue
       if packet.pts is None or packet.pts > first_pts:
         return
