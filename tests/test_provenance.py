@@ -24,7 +24,7 @@ def clip(pack_folder):
 def sign(source, out, **changes):
   """Signs a file as an edit of a source, with what would be written beside it."""
   report = fake_report.said(source, out, **changes)
-  signed = provenance.sign(out, out, report, identity.local())
+  signed = provenance.sign(out, out, source, report, identity.local())
   if signed.sidecar:
     out.with_suffix('.c2pa').write_bytes(signed.sidecar)
   report |= {'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}

@@ -6,6 +6,7 @@ import json
 import pathlib
 
 from vidregen_jax.errors import UserError
+from vidregen_jax.terminal import printable
 
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
@@ -33,12 +34,17 @@ def of(statement: str) -> Consent:
   """Consent in words.
 
   Raises:
-    UserError: there are none.
+    UserError: there are none, or not in UTF-8.
   """
   statement = statement.strip()
   if not statement:
     raise UserError(f'--consent is empty: {_SAY}')
-  return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
+  try:
+    data = statement.encode()
+  except UnicodeEncodeError as error:  # of an argument's bytes that are no text
+    raise UserError('--consent is not text in UTF-8: write it so, or give a file with '
+                    '--consent_file') from error
+  return Consent(hashlib.sha256(data).hexdigest(), statement)
 
 
 def read(path) -> Consent:
@@ -64,7 +70,7 @@ def read(path) -> Consent:
   if not said:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
                     'what basis')
-  return Consent(hashlib.sha256(data).hexdigest(), file=str(path))
+  return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
 def given(statement, path) -> Consent:

@@ -29,6 +29,7 @@ from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
+from vidregen_jax.terminal import printable
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
@@ -196,14 +197,14 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
         with clock('wait for encode', 1):
           writing.put(shot, made)
     said = {
-      'source': {'path': str(edit.source), 'sha256': files.digest(edit.source),
+      'source': {'path': printable(edit.source), 'sha256': files.digest(edit.source),
                  'frames': film.source.frame_count,
                  'size': [info.width, info.height], 'rate': str(info.rate)},
-      'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
+      'audio': {'files': [{'path': printable(path), 'sha256': files.digest(path)}
                           for path in sounds(edit)],
                 'seconds_past_the_video': round(sound.cut, 3),
                 'why_all_is_encoded': sound.why_all_is_encoded},
-      'out': str(edit.out),
+      'out': printable(edit.out),
       'frames': len(track),
       'retimed': not film.is_the_source,
       'consent': dataclasses.asdict(edit.consent),
@@ -211,7 +212,7 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
       'regenerated_frames': touched,
       'encoded_frames': regions,
       'why_all_are_encoded': planned if isinstance(planned, str) else None,
-      'left_out': target.left_out,
+      'left_out': list(map(printable, target.left_out)),
       'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
       'skipped': choice.skipped(track, in_spans),
       'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],

@@ -56,7 +56,7 @@ class Beside:
     said['content_credentials'] = None
     if edit.signer:
       with clock('sign'):
-        signed = provenance.sign(part, self._out, said, edit.signer)
+        signed = provenance.sign(part, self._out, edit.source, said, edit.signer)
       said['content_credentials'] = signed.facts
       if signed.sidecar:
         self._write(_C2PA, signed.sidecar)

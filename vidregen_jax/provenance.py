@@ -21,6 +21,7 @@ import numpy as np
 
 from vidregen_jax import __version__, identity
 from vidregen_jax.errors import UserError
+from vidregen_jax.terminal import printable
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
 # What C2PA has no way into is signed as a row of bytes.
@@ -111,7 +112,8 @@ class Signed:
   sidecar: bytes | None
 
 
-def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identity) -> Signed:
+def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said: dict,
+         who: identity.Identity) -> Signed:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
   The packets stay as they are. For a moment there are two copies of the file.
@@ -119,6 +121,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identi
   Args:
     part: the file; on return it is the signed one.
     out: the name that it will get.
+    source: the video that it was made of; its name in the report is as people can read it.
     said: the report of `regenerate`.
     who: who signs.
 
@@ -128,7 +131,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identi
   """
   embeds = out.suffix.lower() in EMBEDDED
   kind = EMBEDDED[out.suffix.lower()] if embeds else _OPAQUE
-  builder = _opened(said['source']['path'], manifest(said))
+  builder = _opened(source, manifest(said))
   if not embeds:
     builder.set_no_embed()
   signed = part.with_name(f'{part.stem}.signed{part.suffix}')
@@ -146,7 +149,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identi
   finally:
     signed.unlink(missing_ok=True)
   where = out if embeds else out.with_suffix('.c2pa')
-  facts = {'where': str(where), 'signer': who.name, 'local_certificate': who.local}
+  facts = {'where': printable(where), 'signer': who.name, 'local_certificate': who.local}
   return Signed(facts, None if embeds else store)
 
 
@@ -213,7 +216,7 @@ def _facts(found) -> dict:
 def _opened(source, definition):
   """A builder that knows the source, with the credentials that it may have brought along."""
   source = pathlib.Path(source)
-  row = {'title': source.name, 'relationship': 'parentOf', 'label': 'source'}
+  row = {'title': printable(source.name), 'relationship': 'parentOf', 'label': 'source'}
   plain = definition | {'ingredients': [row]}
   kind = EMBEDDED.get(source.suffix.lower())
   if kind is None:

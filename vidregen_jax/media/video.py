@@ -259,8 +259,8 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
 def _read_through(container, stream, path, keys) -> tuple[np.ndarray, int, av.VideoFrame]:
   """Every frame's pts, int64 [F] rising, the pts at which the last one ends, and the first frame.
 
-  `keys` is filled, unless it is None. What the packets begin with and cannot be decoded, in a recording that was cut between two key
-  frames, is no frame.
+  `keys` is filled, unless it is None. What the packets begin with and cannot be decoded, in a
+  recording that was cut between two key frames, is no frame.
   """
   times, end, first = [], None, []
   try:
