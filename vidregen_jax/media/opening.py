@@ -24,6 +24,8 @@ DEMUXERS = (
 _LIMITS = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'file'}
 # Titles in an old encoding, or broken, go through as the bytes they are; PyAV 19 sees to it itself.
 _TITLES = ({'metadata_errors': 'surrogateescape'} if int(av.__version__.split('.')[0]) < 19 else {})
+# FFmpeg looks through all pieces of metadata for each one that it adds, at every opening.
+_MOST_METADATA = 4096
 # How files begin that only name others.
 _PLAYLISTS = {b'#EXTM3U': 'hls', b'ffconcat': 'ffconcat', b'<MPD': 'dash', b'v=0': 'sdp',
               b'[playlist]': 'pls', b'<SmoothStreamingMedia': 'smooth streaming', b'<asx': 'asx',
@@ -34,11 +36,12 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
   """Opens a media file to read it.
 
   Raises:
-    UserError: no such file, none that can be read, a playlist, or no recording.
+    UserError: no such file, none that can be read, a playlist, no recording, or one with more said
+      about it than anybody would say.
   """
   files.check_readable(path)
   try:
-    return av.open(_named(path), container_options=_LIMITS, **_TITLES)
+    container = av.open(_named(path), container_options=_LIMITS, **_TITLES)
   except MemoryError as error:
     raise errors.UserError(f'{path}: cannot be opened: there is not enough memory') from error
   except (av.error.FFmpegError, OSError) as error:
@@ -50,6 +53,12 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
                              'to mp4, or sound to wav') from error
     raise errors.UserError(f'{path}: not a media file that FFmpeg can open ({error.strerror})'
                            ) from error
+  count = len(container.metadata)
+  if count > _MOST_METADATA:
+    container.close()
+    raise errors.UserError(f'{path}: holds {count:,} pieces of metadata, of which '
+                           f'{_MOST_METADATA:,} are read at most: make a copy without them')
+  return container
 
 
 def open_output(path: str | os.PathLike, muxer: str,
