@@ -17,5 +17,5 @@ def check() -> None:
   """
   limit, _ = resource.getrlimit(resource.RLIMIT_AS)
   if limit != resource.RLIM_INFINITY and limit < _LEAST:
-    raise UserError(f'a limit of {limit / 1e9:.1f} GB of address space is set, and {_LEAST / 1e9:g} '
-                    'GB are needed: raise it with ulimit -v')
+    raise UserError(f'a limit of {limit / 1e9:.1f} GB of address space is set, and an edit needs '
+                    f'{_LEAST / 1e9:g} GB: raise it with ulimit -v')

@@ -34,6 +34,7 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BACK = (0, 2, 10, 50)  # seconds by which a seek is tried earlier
 _RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
+_LONGEST = 64  # sides over each other: in what is longer and narrower no face can be looked for
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
 _UNCUT = {'mpeg', 'mpegts'}  # containers in which a seek may land inside a frame; see `keys`
 _RAW = av.format.Flags.generic_index.value  # of containers
@@ -218,7 +219,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
   Raises:
     UserError: no such file, not a media file, no video stream, encrypted, frames without a time of
-      their own, or nothing to decode in it.
+      their own, nothing to decode in it, or pictures that are no more than a line.
   """
   files.check_readable(path)
   now = os.stat(path)
@@ -239,6 +240,9 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
     counted = Fraction(len(times)) / duration if duration else Fraction(1)
     rate = stream.average_rate or stream.guessed_rate or counted
     shape = stream.sample_aspect_ratio  # None, or 0 in PyAV 19, where the file does not say
+    if max(source.width, source.height) > _LONGEST * min(source.width, source.height):
+      raise errors.UserError(f'{path}: its pictures of {source.width}x{source.height} pixels are '
+                             'too long and narrow to show a face')
     if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
       rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
