@@ -23,7 +23,7 @@ def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):
   (None, None, b'', '--consent is missing'),
   ('  ', None, b'', '--consent is empty'),
   ('yes', 'a.txt', b'yes', 'exclude each other'),
-  (None, 'absent.txt', None, 'cannot be read'),
+  (None, 'absent.txt', None, 'no such file'),
   (None, 'a.txt', b' \n', 'is empty'),
   (None, 'a.json', b'{}', 'is empty'),
   (None, 'a.json', b'{"who": ', 'is not JSON'),

@@ -57,7 +57,7 @@ def test_a_mistake_is_one_line_that_names_file_and_cause(tmp_path, value, told):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-  with pytest.raises(UserError, match='No such file'):
+  with pytest.raises(UserError, match='no such file'):
     edit_list.read(tmp_path / 'none.json')
   (tmp_path / 'latin.json').write_bytes(b'{"audio": "\xe4.wav"}')
   with pytest.raises(UserError, match='not JSON'):

@@ -5,9 +5,11 @@ import hashlib
 import json
 import pathlib
 
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.terminal import printable
 
+_MOST = 2**24  # bytes of a file
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
 
@@ -53,11 +55,9 @@ def read(path) -> Consent:
   Raises:
     UserError: it cannot be read, is empty, or is not what its name says.
   """
+  data = files.read_bytes(path, '--consent_file', _MOST)
   try:
-    data = pathlib.Path(path).read_bytes()
     text = data.decode()
-  except OSError as error:
-    raise UserError(f'--consent_file {path} cannot be read ({error.strerror})') from error
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error
