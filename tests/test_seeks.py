@@ -91,8 +91,8 @@ def test_sound_from_the_middle_is_that_of_the_whole(path, monkeypatch):
   monkeypatch.setattr(sound, 'BLOCK', 4096)
   for first in (0, 5000, 30_000, whole.shape[1] - 3000):
     part = sound.Recording(path)[:, first:first + 2500]
-    # What AAC fills up with noise depends on what was decoded before; a sample off is .05 off.
-    np.testing.assert_allclose(part, whole[:, first:first + 2500], atol=1e-4)
+    # What AAC fills up with noise depends on what was decoded before; a sample beside it is .03 off.
+    np.testing.assert_allclose(part, whole[:, first:first + 2500], atol=1e-3)
 
 
 def test_what_a_cut_recording_begins_with_is_no_frame(tmp_path):
