@@ -91,7 +91,7 @@ def test_sound_from_the_middle_is_that_of_the_whole(path, monkeypatch):
   monkeypatch.setattr(sound, 'BLOCK', 4096)
   for first in (0, 5000, 30_000, whole.shape[1] - 3000):
     part = sound.Recording(path)[:, first:first + 2500]
-    # What AAC fills up with noise depends on what was decoded before; a sample beside it is .03 off.
+    # What AAC fills up with noise depends on what came before; a sample beside it is .03 off.
     np.testing.assert_allclose(part, whole[:, first:first + 2500], atol=1e-3)
 
 

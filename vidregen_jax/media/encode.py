@@ -180,7 +180,7 @@ class File:
       streams[stream.index] = copy
     if patched:
       exact = not self._kind.step
-      return self._heard(self._moved(source, self._audio.packets(source, *streams.values(), exact)))
+      return self._heard(source, self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
@@ -246,7 +246,7 @@ class File:
     if not streams:
       return
     packets = source.demux([source.streams[index] for index in streams])
-    for packet in self._heard(self._moved(source, packets)):
+    for packet in self._heard(source, packets):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
         yield packet
@@ -267,12 +267,12 @@ class File:
     return [row | {key: max(row[key] + round(later / row['time_base']), 0)
                    for key in ('start', 'end')} for row in source.chapters()]
 
-  def _heard(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Without what lies before time 0 where it would push all tracks later, the pictures too."""
-    for packet in packets:
+  def _heard(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """`_moved`, without what then lies before 0 and would push all tracks later, pictures too."""
+    # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+    listed = 'mp4' in source.format.name.split(',')
+    for packet in self._moved(source, packets):
       early = packet.pts is not None and packet.pts < 0 and not self._kind.hides
-      # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
-      listed = 'mp4' in packet.stream.container.format.name.split(',')
       if early and listed and packet.stream.codec_context.codec.canonical_name != 'opus':
         if _RUN_UP not in self.left_out:
           self.left_out.append(_RUN_UP)
