@@ -119,6 +119,49 @@ def test_what_is_joined_keeps_its_times(path, tmp_path):
         float(info.origin) - .05)
 
 
+@pytest.mark.parametrize('name', ['late.mkv', 'exact.mkv'])
+def test_what_is_joined_into_an_mp4_starts_at_its_start(name, tmp_path):
+  encoder, sound_encoder, more = FILES[name]
+  path, out = tmp_path / name, tmp_path / 'out.mp4'
+  clapper.make(path, encoder, sound_encoder, **more)
+  info, recording = video.probe(path), sound.Recording(path)
+  track = aac.Soundtrack(recording, recording.rate, float(recording.start))
+  planned = join.plan(info, out, [(14, 16)])
+  for written in (track, patches.patch(path, track, [(1000, 3000)])):
+    if isinstance(written, str):
+      continue
+    with join.Joined(out, info, planned, audio=written, keep=path) as joined:
+      for frame in video.frames(path, *planned.regions[0]):
+        joined.copy(frame)
+    check(out, also=.001)
+    assert video.probe(out).start_time == info.start_time
+
+
+def test_an_mp4_in_fragments_is_cut_out_of_a_stream(tmp_path):
+  path = clapper.make(tmp_path / 'late.mp4', 'libx264', 'aac',
+                      options={'movflags': 'frag_keyframe+empty_moov+default_base_moof'})
+  data, at, rates = bytearray(path.read_bytes()), 0, {1: 12_800, 2: clapper.RATE}
+  while (at := data.find(b'tfhd', at)) >= 0:  # of each track in each fragment; then when it begins
+    track, time = int.from_bytes(data[at + 8:at + 12]), data.index(b'tfdt', at) + 8
+    size, at = 8 if data[time - 4] else 4, time
+    late = int.from_bytes(data[time:time + size]) + LATE * rates[track]
+    data[time:time + size] = late.to_bytes(size)
+  plain = both(path)
+  path.write_bytes(data)
+  info, out = video.probe(path), tmp_path / 'out.mp4'
+  assert info.origin == LATE and both(path) == pytest.approx(plain, abs=1e-4)
+  planned = join.plan(info, out, [(14, 16)])
+  with join.Joined(out, info, planned, audio=path, keep=path) as joined:
+    for frame in video.frames(path, *planned.regions[0]):
+      joined.copy(frame)
+  assert both(out) == pytest.approx(plain, abs=1e-3)
+
+
+def both(path):
+  """When it is seen and heard to clap."""
+  return float(clapper.seen(video.frames(path))), clapper.heard(sound.Recording(path))
+
+
 def test_other_tracks_and_chapters_move_along(tmp_path):
   source = clapper.make(tmp_path / 'late.mkv', 'libx264', 'flac', offset=LATE, tracks=2)
   marked = tmp_path / 'marked.mkv'

@@ -72,7 +72,7 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
         # The decoder's word, not the header's, which for HE-AAC may be half the rate.
         rate = frame.sample_rate
         to_float = av.AudioResampler('fltp', frame.layout, rate)
-      pts, base = frame.pts, frame.time_base
+      pts, base = frame.pts, Fraction(frame.time_base)
       known = frame.duration and base == Fraction(1, rate)
       padding = max(frame.samples - frame.duration, 0) if known else 0
       frame.pts = None

@@ -256,7 +256,7 @@ class File:
     later = self._begins - opening.origin(source)
     for packet in packets:
       if later and packet.dts is not None:
-        ticks = round(later / packet.time_base)
+        ticks = round(later / Fraction(packet.time_base))
         packet.dts += ticks
         packet.pts = None if packet.pts is None else packet.pts + ticks
       yield packet
@@ -264,7 +264,7 @@ class File:
   def _chapters(self, source) -> list[dict]:
     """A file's chapters, likewise."""
     later = self._begins - opening.origin(source)
-    return [row | {key: max(row[key] + round(later / row['time_base']), 0)
+    return [row | {key: max(row[key] + round(later / Fraction(row['time_base'])), 0)
                    for key in ('start', 'end')} for row in source.chapters()]
 
   def _heard(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:

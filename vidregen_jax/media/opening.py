@@ -24,6 +24,7 @@ DEMUXERS = (
 _LIMITS = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'file'}
 # Titles in an old encoding, or broken, go through as the bytes they are; PyAV 19 sees to it itself.
 _TITLES = ({'metadata_errors': 'surrogateescape'} if int(av.__version__.split('.')[0]) < 19 else {})
+_FILE = 'file:'
 # FFmpeg looks through all pieces of metadata for each one that it adds, at every opening.
 _MOST_METADATA = 4096
 # How files begin that only name others.
@@ -78,23 +79,40 @@ def origin(container: av.container.InputContainer) -> Fraction:
 
   A broadcast's clock runs on from file to file, and MPEG-TS begins at 1.4 s by custom. An mp4's
   times are those of its presentation already, where an empty edit at the start is a pause that was
-  meant; so it starts at 0. What lies before 0 is a decoder's run-up, and never shown or heard.
+  meant; so it starts at 0, unless it is in fragments, cut out of a stream. What lies before 0 is a
+  decoder's run-up, and never shown or heard.
 
   It is a whole number of the pictures' ticks, so that their times stay whole ones.
   """
-  if 'mp4' in container.format.name.split(','):
+  if 'mp4' in container.format.name.split(',') and not _in_fragments(container.name):
     return Fraction(0)
   cover = av.stream.Disposition.attached_pic
   watched = [s for s in container.streams.video if not s.disposition & cover]
-  starts = [s.start_time * s.time_base for s in (*watched, *container.streams.audio)
+  starts = [s.start_time * Fraction(s.time_base) for s in (*watched, *container.streams.audio)
             if s.start_time is not None]
   start = max(min(starts, default=Fraction(0)), Fraction(0))
-  return start // watched[0].time_base * watched[0].time_base if watched else start
+  tick = Fraction(watched[0].time_base) if watched else None
+  return start // tick * tick if tick else start
 
 
 def _named(path) -> str:
   """A path as FFmpeg takes it: a colon in it is then a colon, and `http:/x` a folder's file."""
-  return f'file:{os.fspath(path)}'
+  return f'{_FILE}{os.fspath(path)}'
+
+
+def _in_fragments(name) -> bool:
+  """Whether an mp4's packets are told of in fragments (ISO 14496-12), by its outermost boxes."""
+  with open(name.removeprefix(_FILE), 'rb') as file:
+    while len(head := file.read(16)) >= 8:
+      length, kind = int.from_bytes(head[:4]), head[4:8]
+      if kind == b'moof':
+        return True
+      if length == 1:
+        length = int.from_bytes(head[8:])
+      if length < 8:  # 0: it reaches to the end
+        return False
+      file.seek(length - len(head), os.SEEK_CUR)
+  return False
 
 
 def _playlist(path) -> str | None:

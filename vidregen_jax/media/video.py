@@ -234,7 +234,7 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
     began = opening.origin(container)
     keys = {} if _UNCUT & set(container.format.name.split(',')) else None
     times, end, source = _read_through(container, stream, path, keys)
-    base, matrix = stream.time_base, _display_matrix(source)
+    base, matrix = Fraction(stream.time_base), _display_matrix(source)
     sounds = container.streams.audio
     duration = (end - int(times[0])) * base
     counted = Fraction(len(times)) / duration if duration else Fraction(1)
@@ -247,7 +247,7 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
       rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
       path=path, width=source.width, height=source.height, rate=Fraction(rate),
-      time_base=Fraction(base), codec=stream.codec_context.codec.canonical_name,
+      time_base=base, codec=stream.codec_context.codec.canonical_name,
       pix_fmt=source.format.name, frame_count=len(times), duration=duration,
       start_time=int(times[0]) * base - began, origin=began,
       rotation=-source.rotation % 360, display_matrix=matrix,
@@ -330,7 +330,7 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
   stop = len(stamps) if stop is None else min(stop, len(stamps))
   due = start
   for container, stream, decoded, whole in _entries(path, start, stamps) if due < stop else ():
-    base, began = stream.time_base, opening.origin(container)
+    base, began = Fraction(stream.time_base), opening.origin(container)
     try:
       for source in decoded:
         if source.pts is None:
@@ -364,7 +364,7 @@ def _entries(path, start, stamps):
     with open_input(path) as container:
       stream = video_stream(container, path)
       for back in () if container.format.flags & _RAW else _BACK:
-        at = max(first_pts - round(back / stream.time_base), stream.start_time or 0)
+        at = max(first_pts - round(back / Fraction(stream.time_base)), stream.start_time or 0)
         container.seek(at, stream=stream)
         yield container, stream, _from_key(container, stream, first_pts, keys), False
   with open_input(path) as container:
