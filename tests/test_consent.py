@@ -22,6 +22,7 @@ def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):
 @pytest.mark.parametrize(('words', 'name', 'data', 'cause'), [
   (None, None, b'', '--consent is missing'),
   ('  ', None, b'', '--consent is empty'),
+  ('Ann\udce9', None, b'', 'not text in UTF-8'),
   ('yes', 'a.txt', b'yes', 'exclude each other'),
   (None, 'absent.txt', None, 'no such file'),
   (None, 'a.txt', b' \n', 'is empty'),
