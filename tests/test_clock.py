@@ -250,7 +250,7 @@ def test_the_pages_film_claps_in_both_its_halves(path, tmp_path):
 
 def test_the_pages_film_knows_that_an_edit_may_start_earlier(tmp_path):
   """In Matroska the run-up of new sound comes before the first picture."""
-  path = clapper.make(tmp_path / 'late.mkv', 'libx264', 'aac', offset=LATE + Fraction(1, 50))
+  path = clapper.make(tmp_path / 'late.mkv', 'libx264', 'aac', offset=LATE + Fraction(1, 25))
   info, recording, out = video.probe(path), sound.Recording(path), tmp_path / 'out.mkv'
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
   planned = join.plan(info, out, [(14, 16)])
