@@ -365,7 +365,10 @@ def _entries(path, start, stamps):
       stream = video_stream(container, path)
       for back in () if container.format.flags & _RAW else _BACK:
         at = max(first_pts - round(back / Fraction(stream.time_base)), stream.start_time or 0)
-        container.seek(at, stream=stream)
+        try:
+          container.seek(at, stream=stream)
+        except av.error.FFmpegError:
+          break  # there is nowhere to enter: what all of the file says, the last entry tells
         yield container, stream, _from_key(container, stream, first_pts, keys), False
   with open_input(path) as container:
     stream = video_stream(container, path)
