@@ -5,11 +5,9 @@ import hashlib
 import json
 import pathlib
 
-from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.terminal import printable
 
-_MOST = 2**24  # bytes of a file
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
 
@@ -36,17 +34,12 @@ def of(statement: str) -> Consent:
   """Consent in words.
 
   Raises:
-    UserError: there are none, or not in UTF-8.
+    UserError: there are none.
   """
   statement = statement.strip()
   if not statement:
     raise UserError(f'--consent is empty: {_SAY}')
-  try:
-    data = statement.encode()
-  except UnicodeEncodeError as error:  # of an argument's bytes that are no text
-    raise UserError('--consent is not text in UTF-8: write it so, or give a file with '
-                    '--consent_file') from error
-  return Consent(hashlib.sha256(data).hexdigest(), statement)
+  return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
 
 
 def read(path) -> Consent:
@@ -55,9 +48,11 @@ def read(path) -> Consent:
   Raises:
     UserError: it cannot be read, is empty, or is not what its name says.
   """
-  data = files.read_bytes(path, '--consent_file', _MOST)
   try:
+    data = pathlib.Path(path).read_bytes()
     text = data.decode()
+  except OSError as error:
+    raise UserError(f'--consent_file {path} cannot be read ({error.strerror})') from error
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error

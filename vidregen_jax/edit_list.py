@@ -9,10 +9,8 @@ import json
 import math
 import pathlib
 
-from vidregen_jax import files, soundtrack
+from vidregen_jax import soundtrack
 from vidregen_jax.errors import UserError
-
-_MOST = 2**24  # bytes of a list
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,9 +35,10 @@ def read(path) -> EditList:
     UserError: it cannot be read, or says something else than the above.
   """
   path = pathlib.Path(path)
-  data = files.read_bytes(path, most=_MOST)
   try:
-    said = json.loads(data.decode())
+    said = json.loads(path.read_text())
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read ({error.strerror}): give a JSON file') from error
   # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error

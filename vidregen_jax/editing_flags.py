@@ -5,7 +5,7 @@ import os
 import pathlib
 import sys
 
-from vidregen_jax import choice, editing, memory, papers, references, system
+from vidregen_jax import choice, editing, papers, references, system
 from vidregen_jax import consent as consents
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers
@@ -99,15 +99,11 @@ def asked(given, **fields) -> editing.Edit:
 def carry_out(read, argv) -> int:
   """Runs a command: `read(argv)` gives its flags and what they ask for; returns the exit status."""
   try:
-    memory.check()
     given, edit = read(argv)
     said = editing.regenerate(edit, system.load(given.checkpoint, given.student))
   except UserError as error:
     # A name may have a line's end in it, and a message has none.
     print('error: ' + str(error).replace('\n', '\\n'), file=sys.stderr)
-    return 2
-  except MemoryError:
-    print('error: there is not enough memory for this edit; nothing was written', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print('\ninterrupted: nothing was written', file=sys.stderr)
