@@ -25,7 +25,7 @@ def sign(source, out, page=None, **changes):
   """Signs a file as an edit of a source, with what would be written beside it."""
   report = fake_report.said(source, out, **changes)
   report['source'] |= {'credentials': provenance.of_source(source)}
-  signed = provenance.sign(out, out, report, identity.local(), page)
+  signed = provenance.sign(out, out, source, report, identity.local(), page)
   if signed.sidecar:
     out.with_suffix('.c2pa').write_bytes(signed.sidecar)
   report |= {'content_credentials': signed.facts,

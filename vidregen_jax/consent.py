@@ -8,6 +8,7 @@ import unicodedata
 
 from vidregen_jax import files
 from vidregen_jax.errors import UserError
+from vidregen_jax.terminal import printable
 
 _MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
@@ -73,7 +74,7 @@ def read(path) -> Consent:
   if not said:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
                     'what basis')
-  return Consent(hashlib.sha256(data).hexdigest(), file=str(path))
+  return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
 def given(statement, path) -> Consent:

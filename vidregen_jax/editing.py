@@ -343,15 +343,15 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     finished = time.perf_counter()
   clock.add('write file', time.perf_counter() - finished)  # what was not touched, and a check of it
   said = {
-    'source': {'path': str(edit.source), 'sha256': files.digest(edit.source),
+    'source': {'path': terminal.printable(edit.source), 'sha256': files.digest(edit.source),
                'frames': film.source.frame_count,
                'size': [info.width, info.height], 'rate': str(info.rate),
                'credentials': ready.brought},
-    'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
+    'audio': {'files': [{'path': terminal.printable(path), 'sha256': files.digest(path)}
                         for path in sounds(edit)],
               'seconds_past_the_video': round(sound.cut, 3),
               'why_all_is_encoded': sound.why_all_is_encoded, 'notes': list(sound.notes)},
-    'out': str(edit.out),
+    'out': terminal.printable(edit.out),
     'frames': len(track),
     'retimed': not film.is_the_source,
     'consent': dataclasses.asdict(edit.consent),
@@ -359,7 +359,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     'regenerated_frames': touched,
     'encoded_frames': regions,
     'why_all_are_encoded': planned if isinstance(planned, str) else None,
-    'left_out': target.left_out,
+    'left_out': list(map(terminal.printable, target.left_out)),
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
     'skipped': choice.skipped(track, in_spans),
     'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],

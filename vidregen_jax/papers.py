@@ -38,7 +38,7 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, a
         html = page.make(film, part, said, affines)
     if edit.signer:
       with clock('sign'):
-        signed = provenance.sign(part, out, said, edit.signer, html)
+        signed = provenance.sign(part, out, edit.source, said, edit.signer, html)
       if signed.sidecar:
         beside(_C2PA, signed.sidecar)
     said['sha256'] = files.digest(part)

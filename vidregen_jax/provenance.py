@@ -158,11 +158,11 @@ class Signed:
 def about(out: pathlib.Path, who: identity.Identity) -> dict:
   """What a report and a page say of the credentials that `sign` puts into `out`, or beside it."""
   where = out if _kind(out) else out.with_suffix('.c2pa')
-  return {'where': str(where), 'signer': who.name, 'local_certificate': who.local}
+  return {'where': terminal.printable(where), 'signer': who.name, 'local_certificate': who.local}
 
 
-def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identity,
-         page: bytes | None = None) -> Signed:
+def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said: dict,
+         who: identity.Identity, page: bytes | None = None) -> Signed:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
   The packets stay as they are. For a moment there are two copies of the file.
@@ -170,6 +170,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identi
   Args:
     part: the file; on return it is the signed one.
     out: the name that it will get.
+    source: the video that it was made of; its name in the report is as people can read it.
     said: the report of `regenerate`.
     who: who signs.
     page: as of `manifest`.
@@ -179,7 +180,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, said: dict, who: identity.Identi
     UserError: it cannot be signed; the same.
   """
   kind = _kind(out)
-  builder = _opened(said['source']['path'], manifest(said, page))
+  builder = _opened(source, manifest(said, page))
   if not kind:
     builder.set_no_embed()
   signed = part.with_name(f'{part.stem}.signed{part.suffix}')

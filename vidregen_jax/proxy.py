@@ -93,8 +93,12 @@ def make(film: films.Film, edited: str | os.PathLike, touched) -> Proxy:
   lines = next((lines for most, lines in _HEIGHTS if seconds <= most), _HEIGHTS[-1][1])
   view, (width, height) = _view(info, lines)
   # A picture's old and new sound can be heard together only where its time was not changed.
-  sounds = film.is_the_source and info.has_audio, video.probe(edited).has_audio
-  opened = [_opened(*one) for one in zip((info.path, edited), sounds, strict=True)]
+  made = video.probe(edited)
+  sounds = film.is_the_source and info.has_audio, made.has_audio
+  # A file starts with the first of its tracks, which in the edit may be another.
+  later = made.start_time - info.start_time
+  tracks = [_heard(info.path if sounds[0] else None, 0),
+            _heard(edited if sounds[1] else None, later)]
   store, clock = io.BytesIO(), [0]
   with _Encoder(store, width, height, seconds, any(sounds)) as encoder:
     for start, stop in parts:
@@ -106,7 +110,7 @@ def make(film: films.Film, edited: str | os.PathLike, touched) -> Proxy:
                      clock[-1])
         clock.append(clock[-1] + max(round((ends[index] - times[index]) * TICK), 1))
         if ends[index] - heard > _READ or index == stop - 1:
-          encoder.hear([_sound(one, heard, ends[index]) for one in opened], clock[-1])
+          encoder.hear([_sound(track, heard, ends[index]) for track in tracks], clock[-1])
           heard = ends[index]
   return Proxy(store.getvalue(), width, height, parts, np.array(clock, np.uint32), view, sounds)
 
@@ -185,18 +189,24 @@ def _turned(frame, info, width, height):
   return np.rot90(frame.small(*size), -(info.rotation // 90))
 
 
-def _opened(path, heard):
-  """A file's soundtrack in one channel at `_RATE`, and its start; None if nothing is heard."""
-  if not heard:
+def _heard(path, later):
+  """A file's soundtrack in one channel at `_RATE`, and when it begins; nothing without a path.
+
+  Args:
+    path: the file, or None.
+    later: seconds by which its times are later than the film's.
+  """
+  if path is None:
     return None
   recording = sound.Recording(path)
-  return sound.at_rate(sound.with_places(recording, ('FC',)), _RATE), float(recording.start)
+  mono = sound.at_rate(sound.with_places(recording, ('FC',)), _RATE)
+  return mono, float(recording.start - later)
 
 
-def _sound(opened, start, stop):
-  """Seconds of what `_opened` gave, float32 [n]; [0] of silence."""
-  if opened is None:
+def _sound(heard, start, stop):
+  """Seconds of what `_heard` gave, float32 [n]; [0] of nothing."""
+  if heard is None:
     return np.zeros(0, np.float32)
-  heard, begins = opened
+  track, begins = heard
   first, last = (round((x - begins) * _RATE) for x in (start, stop))
-  return sound.Cut(heard, first, last)[:, :][0]
+  return sound.Cut(track, first, last)[:, :][0]

@@ -254,7 +254,7 @@ def compose_patches(film, patches) -> Composed:
         shown, first, last, max(round(new.shape[1] / new.rate / base), 1)))
     longer = float((film.timeline.end - old_end) * base)
     edges = np.r_[shown.pts, shown.end]
-    begin, stop = (float(int(edges[i]) * base) for i in (first, last))
+    begin, stop = (float(info.seconds(int(edges[i]))) for i in (first, last))
     need = round((stop + longer - begin) * rate)
     # A frame may last a little longer than the sound does.
     first, last = (min(max(round((x - start) * rate) - shift, 0), own.shape[1])

@@ -77,14 +77,14 @@ def rate_of(sound: Soundtrack, encoder: str) -> int:
   return min(enough) if enough else max(known)
 
 
-def encoded(sound: Soundtrack, stream) -> Iterator[av.Packet]:
-  """The packets of a soundtrack, encoded into `stream`."""
+def encoded(sound: Soundtrack, stream, begins: Fraction = Fraction(0)) -> Iterator[av.Packet]:
+  """The packets of a soundtrack, encoded into `stream`, of a file that begins at some second."""
   sound = _fitted(sound, stream)
   offset = round(sound.start * sound.rate)
   end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or FRAME
-  # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
-  # container hides it to the sample.
-  for begin in range(0, end, block):
+  # From the file's beginning on, in silence up to the start: AAC's priming then lies before that,
+  # where the container hides it to the sample.
+  for begin in range(int(begins * sound.rate) // block * block, end, block):
     frame = block_of(sound, begin, min(block, end - begin), stream.layout.name)
     yield from _ending(stream.encode(frame), end)
   yield from _ending(stream.encode(None), end)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import signal
 
 from vidregen_jax import errors
-from vidregen_jax.media import channels, video
+from vidregen_jax.media import channels, opening, video
 
 MODEL_RATE = 16_000
 CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back
@@ -32,8 +32,8 @@ class Piece:
     samples: float32 [channels, n] in [-1, 1].
     rate: samples per second.
     places: of its channels, as `channels.places` gives them.
-    time: seconds on the file's clock, None where the file does not say.
-    pts: the same in units of the stream's time base.
+    time: seconds from where the file starts (`opening.origin`), None where the file does not say.
+    pts: the same on the file's own clock, in units of the stream's time base.
     padding: of its last samples, how many are none of the sound: an encoder fills its last frame up
       with silence, and the container says how much is sound.
   """
@@ -76,6 +76,7 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
     UserError: it cannot be decoded, changes its rate, or has samples that are no sound.
   """
   rate, places, kept, end = None, (), {}, Fraction(0)
+  began = opening.origin(container)
   try:
     for frame in container.decode(stream):
       # The decoder's word, not the header's, which for HE-AAC may be half the rate.
@@ -86,10 +87,11 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
       if frame.sample_rate != rate:
         raise errors.UserError(f'{path}: at {float(end):.2f} s its sound changes from {rate} to '
                                f'{frame.sample_rate} Hz: convert it first')
-      pts, base = frame.pts, frame.time_base
+      pts, base = frame.pts, Fraction(frame.time_base)
       known = frame.duration and base == Fraction(1, rate)
       padding = max(frame.samples - frame.duration, 0) if known else 0
-      time, samples = None if pts is None else pts * base, samples_of(frame, kept)
+      time = None if pts is None else pts * base - began
+      samples = samples_of(frame, kept)
       if theirs != places:
         samples = channels.mix(channels.matrix(theirs, places), samples)
       begin = end if time is None else time
@@ -208,8 +210,8 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   sound of any length there is `sound.Recording`.
 
   Returns:
-    float32 [channels, n] in [-1, 1]; samples per second; seconds, on the file's clock, of the
-    first sample.
+    float32 [channels, n] in [-1, 1]; samples per second; seconds, from where the file starts, of
+    the first sample.
 
   Raises:
     UserError: no such file, not a media file, no soundtrack, or one that cannot be decoded.

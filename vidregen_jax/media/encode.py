@@ -10,6 +10,7 @@
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
@@ -22,7 +23,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors, outputs
-from vidregen_jax.media import aac, coders, containers, patches, planes, video
+from vidregen_jax.media import aac, coders, containers, opening, patches, planes, video
 
 Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
 
@@ -64,6 +65,7 @@ class File:
       and other metadata are kept.
     part: Where to make it, if the caller gives it its name; None for a file that appears by itself,
       in place of an earlier one.
+    begins: Seconds on the new file's clock at which all files that it is made of start.
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words; at the end, also what
@@ -73,9 +75,10 @@ class File:
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
                audio: Sound = None,
                keep: str | os.PathLike | None = None,
-               part: pathlib.Path | None = None):
+               part: pathlib.Path | None = None, begins: Fraction = Fraction(0)):
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
+    self._begins = begins
     self.left_out: list[str] = []
     self._kind = containers.of(path)
     if not self.path.parent.is_dir():
@@ -152,8 +155,7 @@ class File:
       movie_scale = math.lcm(scale, *rates)
       options = dict(movflags=flags, video_track_timescale=str(scale),
                      movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale))
-    self._container = av.open(os.fspath(self._part), 'w', format=self._kind.muxer, options=options,
-                              **video.OPENING)
+    self._container = opening.open_output(self._part, self._kind.muxer, options)
     self._container.metadata.update(metadata)
     if self._kind.step and self._time_base % self._kind.step:
       self.left_out.append('frame times finer than a millisecond')
@@ -165,12 +167,12 @@ class File:
         self.left_out.append('transparency')
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
-      self._container.set_chapters(kept.chapters())
+      self._container.set_chapters(self._chapters(kept))
       self._beside += [self._kept_packets(kept), self._covers()]
     self._waiting = [next(packets, None) for packets in self._beside]
 
   def _opened(self, path) -> av.container.InputContainer:
-    self._sources.append(video.open_input(path))
+    self._sources.append(opening.open_input(path))
     return self._sources[-1]
 
   def _mux_beside(self, until: Fraction | float) -> None:
@@ -185,8 +187,9 @@ class File:
   def _sound_packets(self, source) -> Iterator[av.Packet]:
     if isinstance(self._audio, aac.Soundtrack):
       self.left_out += aac.lost(self._audio, self._kind.sound)
-      return aac.encoded(self._audio, aac.add_stream(self._container, self._audio,
-                                                     self._kind.sound))
+      track = dataclasses.replace(self._audio, start=self._audio.start + self._begins)
+      return aac.encoded(track, aac.add_stream(self._container, track, self._kind.sound),
+                         self._begins)
     if source is None:
       return iter(())
     patched, streams = isinstance(self._audio, patches.Patched), {}
@@ -194,12 +197,12 @@ class File:
       copy = self._copy_of(stream)
       if copy is None:
         raise errors.UserError(
-          f'{source.name}: {stream.codec_context.name} sound cannot be copied into '
+          f'{self._audio}: {stream.codec_context.name} sound cannot be copied into '
           f'{self.path.suffix}; give its samples to have them encoded')
       streams[stream.index] = copy
     if patched:
       exact = not self._kind.step
-      return self._heard(self._audio.packets(source, *streams.values(), exact))
+      return self._heard(source, self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
@@ -264,17 +267,34 @@ class File:
   def _copied(self, source, streams: dict) -> Iterator[av.Packet]:
     if not streams:
       return
-    for packet in self._heard(source.demux([source.streams[index] for index in streams])):
+    packets = source.demux([source.streams[index] for index in streams])
+    for packet in self._heard(source, packets):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
         yield packet
 
-  def _heard(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Without what lies before time 0 where it would push all tracks later, the pictures too."""
+  def _moved(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Packets of a file at their times in this one."""
+    later = self._begins - opening.origin(source)
     for packet in packets:
+      if later and packet.dts is not None:
+        ticks = round(later / Fraction(packet.time_base))
+        packet.dts += ticks
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+      yield packet
+
+  def _chapters(self, source) -> list[dict]:
+    """A file's chapters, likewise."""
+    later = self._begins - opening.origin(source)
+    return [row | {key: max(row[key] + round(later / Fraction(row['time_base'])), 0)
+                   for key in ('start', 'end')} for row in source.chapters()]
+
+  def _heard(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """`_moved`, without what then lies before 0 and would push all tracks later, pictures too."""
+    # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+    listed = 'mp4' in source.format.name.split(',')
+    for packet in self._moved(source, packets):
       early = packet.pts is not None and packet.pts < 0 and not self._kind.hides
-      # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
-      listed = 'mp4' in packet.stream.container.format.name.split(',')
       if early and listed and packet.stream.codec_context.codec.canonical_name != 'opus':
         if _RUN_UP not in self.left_out:
           self.left_out.append(_RUN_UP)
@@ -305,6 +325,8 @@ class File:
 class Writer(File):
   """Writes a video anew, with the timestamps, colours and rotation of `info`.
 
+  Times are counted from where the source starts, its `origin`, which becomes 0.
+
   Depth and chroma are the source's; where H.264 has no such 8-bit chroma it becomes 4:2:0, or 4:4:4
   where a side is odd. `coders.choose` says what is encoded how.
 
@@ -322,6 +344,7 @@ class Writer(File):
                keep: str | os.PathLike | None = None, part: pathlib.Path | None = None):
     super().__init__(path, info.time_base, audio, keep, part)
     self.info = info
+    self._origin = int(info.origin / info.time_base)  # a whole number: see `opening.origin`
     self._crf, self._preset = crf, preset
     self._durations: dict[int, int] = {}
     self._last_pts: int | None = None
@@ -360,7 +383,8 @@ class Writer(File):
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      pts: When it is shown, in units of `info.time_base`; above the last one written.
+      pts: When it is shown, on the source's own clock, in units of `info.time_base`; above the last
+        one written.
       duration: How long, in the same units; only the last frame's matters to players.
     """
     self._encode(planes.from_image(image, self.info, self._coder.pix_fmt), pts, duration)
@@ -385,6 +409,7 @@ class Writer(File):
     self._encode(picture, frame.pts, frame.duration)
 
   def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:
+    pts -= self._origin
     if self._last_pts is not None and pts <= self._last_pts:
       raise errors.UserError(f'frame times must rise: {pts} comes after {self._last_pts}')
     if pts < 0:

@@ -222,7 +222,8 @@ def _encoder(coding, info, crf, preset) -> av.CodecContext:
 class Joined(encode.File):
   """Writes a source again, with the frames of a plan's regions encoded anew.
 
-  Every frame of every region must be given, in order, to `copy` or `replace`; no other may.
+  Every frame of every region must be given, in order, to `copy` or `replace`; no other may. Times
+  stay what they were; but an mp4 starts at 0, whatever the source's clock.
 
   Args:
     path: Where to write.
@@ -236,7 +237,10 @@ class Joined(encode.File):
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
                audio=None, keep=None, part=None, crf: float = _CRF, preset: str = _PRESET):
-    super().__init__(path, info.time_base, audio, keep, part)
+    # An mp4 would show nothing up to a late start, which is what an edit list makes of it.
+    begins = Fraction(0) if containers.of(path).muxer == 'mp4' else info.origin
+    super().__init__(path, info.time_base, audio, keep, part, begins)
+    self._earlier = int((info.origin - begins) / info.time_base)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
@@ -349,7 +353,8 @@ class Joined(encode.File):
       self._mux(packet)
 
   def _mux(self, packet: av.Packet) -> None:
-    packet.dts = int(self._packets.dts[self._written])
+    packet.pts -= self._earlier
+    packet.dts = int(self._packets.dts[self._written]) - self._earlier
     self._written += 1
     self._mux_beside(Fraction(packet.dts) * self._base)
     packet.stream = self._stream
@@ -378,7 +383,9 @@ class Joined(encode.File):
           right = np.abs(apart).max() <= _TOLERANCE
         else:
           right = planes.same(new.source, next(old_ones).source)
-        if not right or abs(new.time - self._times[index] * self._base) > step / 2:
+        meant = (self._times[index] - self._earlier) * self._base
+        moved = new.pts * Fraction(new.source.time_base) - meant
+        if not right or abs(moved) > step / 2:
           raise refused
       if index != last - 1:
         raise refused

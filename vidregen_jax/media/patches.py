@@ -14,7 +14,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import aac, audio, channels, opus
+from vidregen_jax.media import aac, audio, channels, opening, opus
 
 # How far a seam may be from what is meant, of the sound's level there and of full scale.
 _SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
@@ -106,6 +106,8 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
   """
   container, stream = audio.open_sound(path)
   with container:
+    # From here on sound is counted on the file's own clock, as its packets are.
+    sound = dataclasses.replace(sound, start=sound.start + opening.origin(container))
     context = stream.codec_context
     codec, head = context.codec.canonical_name, bytes(context.extradata or b'')
     bit_rate = max(stream.bit_rate or 0, sound.bit_rate)

@@ -110,7 +110,7 @@ class Recording(_Blocks):
 
   Attributes:
     path: the file.
-    start: seconds, on the file's clock, of the first sample.
+    start: seconds, from where the file starts, of the first sample.
     places_are_said: whether the file itself says where its channels are, or need not.
 
   Raises:

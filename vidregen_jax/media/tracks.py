@@ -391,7 +391,7 @@ def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
     parts: (start, stop) of frames, ascending and apart. In all others no face is seen.
     looked: Called after each frame that was looked at.
   """
-  times = np.array([float(stamp * info.time_base) for stamp in info.stamps.tolist()])
+  times = np.array([float(info.seconds(stamp)) for stamp in info.stamps.tolist()])
   turns = info.rotation // 90
   shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
