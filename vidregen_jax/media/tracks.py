@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from vidregen_jax import ahead, errors
-from vidregen_jax.media import faces, following, people, shots, smoothing, video
+from vidregen_jax.media import faces, following, people, shots, smoothing, squares, video
 
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
@@ -44,6 +44,7 @@ class Track:
   Attributes:
     times: float64 [F] seconds.
     affine: float32 [F, 2, 3], crop fraction to image pixel, smoothed in time; nan where not valid.
+      Of a file, to stored pixels; the crop is a square as it is shown.
     valid: bool [F]; whether the frame can be worked on: a face was found or filled in, is not
       turned away by more than MAX_YAW degrees nor smaller than MIN_SIDE, and its lips are in the
       image.
@@ -65,7 +66,7 @@ class Track:
       where the video was not looked at.
     person: int32 [F], whose face it is: frames of one number show one person; -1 where nobody's.
     landmarks: float32 [F, 468, 2] image pixels, as found (not smoothed), or None if not kept.
-      All of these are nan where there is no face.
+      All of these are nan where there is no face. Lengths are measured in shown pixels.
   """
 
   times: np.ndarray
@@ -153,7 +154,7 @@ class Seen:
     times: float64 [F] seconds.
     shot: int32 [F], the number of each frame's shot; -1 where it was not looked at.
     pieces: by start.
-    size: (width, height) of the images.
+    size: (width, height) of the images, which are as shown but for the turns.
     turns: quarter turns, clockwise, by which players turn the image.
   """
 
@@ -356,15 +357,15 @@ def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.
   return boxes
 
 
-def _opened(path, start, stop, times, stamps=None, looked=None):
-  """Drafts of a file's frames, decoded in a thread, ahead of the look at them.
+def _opened(info, shape, start, stop, times, looked=None):
+  """Drafts of a file's frames in square pixels, decoded in a thread, ahead of the look at them.
 
   Their times are put in a list, and `looked` is called after each look.
   """
 
   def drafts():
-    for frame in video.frames(path, start, stop, stamps=stamps):
-      yield frame.time, frame.draft
+    for frame in video.frames(info.path, start, stop, stamps=info.stamps):
+      yield frame.time, shape.picture(frame.draft)
 
   with ahead.Ahead(drafts(), _AHEAD) as coming:
     for moment, image in coming:
@@ -377,9 +378,17 @@ def _opened(path, start, stop, times, stamps=None, looked=None):
 def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
                keep_landmarks: bool = False) -> Track:
   """`track` over frames `start` to `stop` of a video file, at the file's own times."""
-  times = []
-  with contextlib.closing(_opened(path, start, stop, times)) as images:
-    return track(images, times, turns=video.turns(path), keep_landmarks=keep_landmarks)
+  info, times = video.probe(path), []
+  shape = squares.Squares.of(info)
+  with contextlib.closing(_opened(info, shape, start, stop, times)) as images:
+    return _stored(track(images, times, turns=info.rotation // 90, keep_landmarks=keep_landmarks),
+                   shape)
+
+
+def _stored(seen: Track, shape: squares.Squares) -> Track:
+  """A track of shown pixels as one of stored pixels."""
+  landmarks = None if seen.landmarks is None else shape.to_stored(seen.landmarks)
+  return dataclasses.replace(seen, affine=shape.affines(seen.affine), landmarks=landmarks)
 
 
 def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
@@ -392,17 +401,18 @@ def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
     looked: Called after each frame that was looked at.
   """
   times = np.array([float(stamp * info.time_base) for stamp in info.stamps.tolist()])
-  turns = info.rotation // 90
+  turns, shape = info.rotation // 90, squares.Squares.of(info)
   shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
     when = []
-    with contextlib.closing(_opened(info.path, start, stop, when, info.stamps, looked)) as images:
+    with contextlib.closing(_opened(info, shape, start, stop, when, looked)) as images:
       seen = follow(images, when, turns=turns, keep_landmarks=False)
     first, size = int(shot.max(initial=-1)) + 1, seen.size
     shot[start:start + len(seen.times)] = first + seen.shot
     for piece in seen.pieces:
       piece.track.shot[:] += first
-      pieces.append(dataclasses.replace(piece, start=start + piece.start))
+      pieces.append(dataclasses.replace(piece, start=start + piece.start,
+                                        track=_stored(piece.track, shape)))
   return Seen(times, shot, pieces, size, turns)
 
 
@@ -414,9 +424,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   cv2.setNumThreads(1)
   times = []
   try:
-    with contextlib.closing(_opened(path, 0, None, times)) as images:
+    info = video.probe(path)
+    shape = squares.Squares.of(info)
+    with contextlib.closing(_opened(info, shape, 0, None, times)) as images:
       began = time.thread_time()  # not that of decoding, which has a thread of its own
-      seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
+      seen = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)
       seconds = time.thread_time() - began
   except errors.UserError as error:
     print(f'error: {error}', file=sys.stderr)
