@@ -17,9 +17,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
 from vidregen_jax import ahead, errors
-from vidregen_jax.media import faces, following, people, shots, smoothing, squares, video
+from vidregen_jax.media import (
+  covers,
+  faces,
+  following,
+  people,
+  shots,
+  smoothing,
+  squares,
+  video,
+)
 
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
@@ -29,12 +39,13 @@ _MOUTH_PADDING = .15
 _OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a mistake
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
 _LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
+_WORN = 51  # frames, over most of which something must hide a mouth: it is worn, not held
 _FEW = 4  # frames; a face seen in fewer, beside others, is none
 
 # Why a frame cannot be worked on, by number; 0 where it can.
 REASONS = ('', 'no face', 'profile', 'too small', 'out of frame', 'another person',
-           'not looked at')
-NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT = range(1, len(REASONS))
+           'not looked at', 'something hides the mouth')
+NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT, COVERED = range(1, len(REASONS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Track:
     confidence: float32 [F] from 0, where not valid, to 1: how good the ground is to work on. The
       product of the score and of what yaw, size, sharpness and the smoothing leave of it; half as
       much where filled.
+    cover: float32 [F], `covers.cover` in the middle of the frames around: above 1 a mask or the
+      like hides the mouth. Such frames are valid all the same; see `uncovered`.
     reason: int8 [F], why a frame is not valid, an index into REASONS.
     shot: int32 [F], the number of the unbroken stretch that a frame belongs to: frames of one face
       between two cuts. What is made of a frame may rest on frames of the same number alone. -1
@@ -80,6 +93,7 @@ class Track:
   mouth_width: np.ndarray
   sharpness: np.ndarray
   confidence: np.ndarray
+  cover: np.ndarray
   reason: np.ndarray
   shot: np.ndarray
   person: np.ndarray
@@ -97,7 +111,7 @@ class Track:
       times=np.asarray(times, np.float64), affine=nothing(2, 3), valid=np.zeros(count, bool),
       filled=np.zeros(count, bool), score=np.zeros(count, np.float32), yaw=nothing(),
       mouth_box=nothing(4), lip_gap=nothing(), mouth_width=nothing(), sharpness=nothing(),
-      confidence=np.zeros(count, np.float32), reason=np.full(count, NO_FACE, np.int8),
+      confidence=np.zeros(count, np.float32), cover=nothing(), reason=np.full(count, NO_FACE, np.int8),
       shot=np.zeros(count, np.int32), person=np.full(count, -1, np.int32),
       landmarks=nothing(468, 2) if keep_landmarks else None)
 
@@ -184,15 +198,16 @@ class _Notes:
   def add(self, index, image, face, keep_landmarks, may_be_cut):
     fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
+    affine, lips = faces.affines(similarity[None])[0], face.points[list(faces.LIPS), :2]
     self.frames.append(index)
     self.rows.append(np.r_[
       similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
-      faces.mouth_width(face.points), _sharpness_at(image, similarity),
-      face.points[list(faces.LIPS), :2].ravel()].astype(np.float32))
+      faces.mouth_width(face.points), _sharpness_at(image, affine),
+      covers.cover(image, affine, lips), lips.ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._seldom == 0:
-      look = index, people.look(image, faces.affines(similarity[None])[0])
+      look = index, people.look(image, affine)
       (self._first_looks if fresh else self._looks).append(look)
       if len(self._looks) > _LOOKS:
         self._seldom *= 2
@@ -220,13 +235,13 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
     return whole
 
   similarity = along(rows[:, :4].astype(np.float64))
-  trust, yaw, gap, width, sharp = along(rows[:, 4:9]).T.copy()
+  trust, yaw, gap, width, sharp, cover = along(rows[:, 4:10]).T.copy()
   score = np.nan_to_num(trust)
-  lips = along(rows[:, 9:].reshape(len(rows), -1, 2))
+  lips = along(rows[:, 10:].reshape(len(rows), -1, 2))
   landmarks = None if points is None else along(points)
   present = score > 0
   raw = similarity.copy()
-  kept = [trust, yaw, gap, width, lips, *([] if landmarks is None else [landmarks])]
+  kept = [trust, yaw, gap, width, cover, lips, *([] if landmarks is None else [landmarks])]
   filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, kept)
   present |= filled
   for stretch in smoothing.stretches(present, similarity):
@@ -247,6 +262,7 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
     times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
     mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
     confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
+    cover=ndimage.median_filter(np.nan_to_num(cover), _WORN, mode='nearest'),
     shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmarks),
     box.astype(np.float32), np.array(seen_looks, np.float32))
 
@@ -332,9 +348,21 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
   return seen.track(chosen, keep_landmarks)
 
 
-def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
+def uncovered(seen: Track) -> Track:
+  """A track of which frames with a mask or the like before the mouth are not valid."""
+  covered = seen.valid & (seen.cover > 1)
+  valid = seen.valid & ~covered
+  affine, box = seen.affine.copy(), seen.mouth_box.copy()
+  affine[covered], box[covered] = np.nan, np.nan
+  return dataclasses.replace(
+    seen, affine=affine, mouth_box=box, valid=valid, filled=seen.filled & valid,
+    confidence=np.where(valid, seen.confidence, 0),
+    reason=np.where(covered, COVERED, seen.reason).astype(np.int8))
+
+
+def _sharpness_at(image: np.ndarray, affine: np.ndarray) -> float:
   size = _SHARPNESS_SIDE
-  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], size)
+  affine = faces.pixel_affine(affine, size)
   # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
   corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
   limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
