@@ -17,7 +17,7 @@ _SIDE = 48  # of the crop that is looked at
 # both it is plain. Of 272 clips, 264 of rendered people and 8 of real ones, each as it is and in 12
 # kinds of bad light, blur, noise and compression and with sunglasses, none had less than .39 where
 # it had less than .08; nor 48 of them with drawn beards in 7 kinds.
-_PLAIN_TO_EYES, _PLAIN_TO_LIGHT = .38, .08
+_PLAIN_TO_EYES, _PLAIN_TO_LIGHT = .35, .073
 # Units of CIE Lab's a and b that a quarter of the mouth is at least away from the line from grey to
 # the skin's own colour, on which hair, teeth and lips lie: 21 at most in the same clips.
 _FOREIGN = 26.

@@ -147,6 +147,8 @@ class Finder:
     left, top, width, height = view
     size, side = self.DETECTOR_SIZE, max(width, height)
     scale = size / side
+    if min(width, height) * scale < 1:  # a strip that the detector would not see a pixel of
+      return []
     part = image[top:top + height, left:left + width]
     if side > 4 * size:  # of many pixels 16 are enough to make one of the detector's
       part = cv2.resize(part, None, fx=4 * scale, fy=4 * scale, interpolation=cv2.INTER_NEAREST)

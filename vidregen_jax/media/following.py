@@ -14,7 +14,10 @@ from vidregen_jax.media import faces
 
 MAX_FACES = 8  # at once; the largest are kept
 _EVERY = 20  # images between searches while nothing is missed
-_LEAD = .02  # of the detector's score, by which another turn must be better than the told one
+# Of the detector's score, by which another turn must be better than the told one; and by which the
+# opposite one must, as a dark mask is hair to the detector, and the face upside down: by .16 at most
+# and .10 in one image of 20 (468 of drawn masks), where a real face upside down has .14 at least.
+_LEAD, _OPPOSITE = .02, .12
 _NEAR = .6, .8, 1., 1.5  # views around a face, in shares of twice its region
 _FORGET = 75  # images after which a face that was lost is not expected back
 
@@ -132,7 +135,7 @@ class Follower:
     It also finds faces that lie on their side or stand on their head, and takes these for upright
     ones; of a small one it can be as sure. So it is asked again near to the surest, in several
     sizes. Of 60 images of a man with his hand to his face, 7 were upside down for it at first and
-    none is then; nor is any of 222 of others, by .028 in the mean at least.
+    none is then; nor is any of 222 of others.
     """
     found = [self.finder.search(image, view, turns) for turns in range(4)]
     surest = max(itertools.chain(*found), key=lambda region: region.score, default=None)
@@ -143,7 +146,9 @@ class Follower:
     sure = [sum(max((region.score for region in self.finder.search(image, near, turns)), default=0.)
                 for near in views) / len(views) for turns in range(4)]
     sure[self._turns] += _LEAD
-    self._turns = int(np.argmax(sure))
+    best = int(np.argmax(sure))
+    if best != (self._turns + 2) % 4 or sure[best] - sure[self._turns] > _OPPOSITE - _LEAD:
+      self._turns = best
     return found[self._turns]
 
   def _search_one(self, image):
