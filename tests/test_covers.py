@@ -57,6 +57,13 @@ def shaded(image, points):
   return out
 
 
+def painted(image, points):
+  """A face in warm light, with red lips."""
+  where = .8 * region(image, points[LIPS], .7)
+  red = image * (1 - where) + np.array((175, 15, 45)) * where
+  return np.uint8(np.clip(red * (1.25, 1, .7), 0, 255))
+
+
 def covered(images):
   """Of frames with a face, the share that a mask hides."""
   track = tracks.track(images, keep_landmarks=False)
@@ -68,10 +75,20 @@ def of_all(clips, change):
 
 
 @pytest.mark.parametrize('colour', [
-  (150, 195, 220), (210, 208, 204), (26, 26, 30), (150, 200, 180), (205, 140, 150), (200, 172, 140)])
+  (150, 195, 220), (210, 208, 204), (26, 26, 30), (150, 200, 180), (205, 140, 150),
+  (200, 172, 140)])
 def test_a_mask_is_seen(clips, colour):
   # A fold before the mouth can look like lips for some frames.
   assert np.mean(of_all(clips, lambda image, at: masked(image, at, colour))) > .9
+
+
+def test_a_scarf_of_foreign_colours_is_seen(clips):
+  def scarf(image, at):
+    where, cloth = region(image, at[JAW + OVER], .7), np.zeros(image.shape)
+    cloth[...] = (20, 60, 210)
+    cloth[np.indices(image.shape[:2]).sum(0) // 8 % 2 > 0] = (30, 200, 60)
+    return np.uint8(np.rint(image * (1 - where) + cloth * where))
+  assert np.mean(of_all(clips, scarf)) > .9
 
 
 def test_a_mask_is_seen_in_black_and_white_and_in_the_dark(clips):
@@ -91,9 +108,9 @@ def test_a_mask_is_seen_in_black_and_white_and_in_the_dark(clips):
   lambda image, at: bearded(image, at, (26, 22, 20)),
   lambda image, at: bearded(image, at, (150, 148, 144)),
   lambda image, at: bearded(image, at, (110, 60, 30)),
-  shaded,
+  shaded, painted,
 ], ids=['as it is', 'grey', 'dark', 'pale', 'blurred', 'compressed', 'black beard', 'grey beard',
-        'red beard', 'sunglasses'])
+        'red beard', 'sunglasses', 'lipstick'])
 def test_a_mouth_is_never_taken_for_a_mask(clips, change):
   assert of_all(clips, change) == [0] * len(clips)
 

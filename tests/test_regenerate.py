@@ -308,7 +308,8 @@ def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, ch
       str(source), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
       '--consent', CONSENT, '--out', str(out), '--lossless', '--no_page']) == 0
   made, affine = video.probe(out), tracks.track_file(source).affine
-  assert made.sample_aspect_ratio == 2 and (made.width, made.height) == (narrow.width, narrow.height)
+  assert made.sample_aspect_ratio == 2
+  assert (made.width, made.height) == (narrow.width, narrow.height)
   reached = []
   for old, new in zip(video.frames(source), video.frames(out), strict=True):
     if not 0.6 <= old.time < 1:

@@ -100,6 +100,14 @@ def test_what_is_pasted_is_as_round_as_it_is_shown():
   assert ((rows.mean() + .5) / 200, (columns.mean() + .5) / 100) == pytest.approx((.5, .5), abs=.01)
 
 
+def test_a_pixels_middle_stays_where_it_is():
+  shape = squares.Squares((100, 200), (200, 200))
+  # The first two shown pixels are the first stored one.
+  np.testing.assert_allclose(shape.to_stored(np.array([(.5, 7.), (2.5, 0.)])), [(0, 7), (1, 0)])
+  there = shape.affines(np.array([(10., -3, .5), (3, 10, 7)]))
+  np.testing.assert_allclose(there, [(5, -1.5, 0), (3, 10, 7)])
+
+
 def test_a_coarse_crop_is_averaged_across_and_down_apart():
   stripes = np.zeros((40, 320, 3), np.uint8)
   stripes[:, ::2] = 200  # gone in the mean of eight columns

@@ -97,8 +97,9 @@ class Pixels:
     """Formats of YUV that hold no less, but for alpha, the smallest first."""
     across, down = (1, 1) if self.family == 'gray' else self.chroma
     depths = _STEPS[:1] if self.bits <= 8 else [bits for bits in _STEPS if bits >= self.bits]
-    return tuple(f'yuv{_CHROMA[chroma]}p' + ('' if bits == 8 else f'{bits}le') for bits in depths
-                 for chroma in ((1, 1), (1, 0), (0, 0)) if chroma[0] <= across and chroma[1] <= down)
+    finer = [one for one in ((1, 1), (1, 0), (0, 0)) if one[0] <= across and one[1] <= down]
+    return tuple(f'yuv{_CHROMA[chroma]}p' + ('' if bits == 8 else f'{bits}le')
+                 for bits in depths for chroma in finer)
 
 
 def require(encoder: str, pix_fmt: str) -> None:

@@ -212,8 +212,8 @@ def warp(image: np.ndarray, affine: np.ndarray, size: int, exact: bool = False) 
   """Samples a [size, size] square of pixels from an image through an affine (square to image).
 
   Where the square is coarser than the image, across or down, the image is first averaged over whole
-  blocks of pixels, so that nothing aliases. `exact` is slower: cubic, in floating point, and sampled
-  twice as densely where blocks are too coarse a measure.
+  blocks of pixels, so that nothing aliases. `exact` is slower: cubic, in floating point, and
+  sampled twice as densely where blocks are too coarse a measure.
   """
   height, width = image.shape[:2]
   steps = np.hypot(affine[:, 0], affine[:, 1])  # image pixels, across and down, of the square's one

@@ -15,8 +15,8 @@ from vidregen_jax.media import faces
 MAX_FACES = 8  # at once; the largest are kept
 _EVERY = 20  # images between searches while nothing is missed
 # Of the detector's score, by which another turn must be better than the told one; and by which the
-# opposite one must, as a dark mask is hair to the detector, and the face upside down: by .16 at most
-# and .10 in one image of 20 (468 of drawn masks), where a real face upside down has .14 at least.
+# opposite one must, as a dark mask is hair to the detector, and the face upside down: by .16 at
+# most, by .10 in one image of 20 (468 of drawn masks); what is upside down has .14 at least.
 _LEAD, _OPPOSITE = .02, .12
 _NEAR = .6, .8, 1., 1.5  # views around a face, in shares of twice its region
 _FORGET = 75  # images after which a face that was lost is not expected back
