@@ -98,7 +98,7 @@ def colours_apart(crop: np.ndarray) -> float:
 
 
 def luma_alone(image: np.ndarray, old: np.ndarray) -> np.ndarray:
-  """A picture in the chroma of an old one, uint8 [H, W, 3] both: that one made lighter or darker."""
+  """A picture in another's chroma, uint8 [H, W, 3] both: the old one made lighter or darker."""
   light, before = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.int16) for each in (image, old))
   return np.clip(old + (light - before)[..., None], 0, 255).astype(np.uint8)
 

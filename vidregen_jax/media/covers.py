@@ -16,9 +16,9 @@ _SIDE = 48  # of the crop that is looked at
 # Contrast of the mouth over that of the eyes, and over the light on it or on the bridge of the
 # nose, whichever is lighter: below both it is plain. In 274 clips, 266 of rendered people and 8 of
 # real ones, each as it is and in 12 kinds of bad light, blur, noise, compression, lipstick and
-# sunglasses, and in 48 with drawn beards of 7 kinds, one of both is 1.12 times as much at least. Of
-# masks drawn on 43 clips, plain ones of 12 colours are seen in 88 to 100 % of the clips, a dark veil
-# in 90 %, small dots in 65 %, a gaudy scarf in 26 %.
+# sunglasses, and in 48 with drawn beards of 7 kinds, one of both is 1.12 times as much at least.
+# Of masks drawn on 43 clips, plain ones of 12 colours are seen in 88 to 100 % of the clips, a dark
+# veil in 90 %, small dots in 65 %, a gaudy scarf in 26 %.
 _PLAIN_TO_EYES, _PLAIN_TO_LIGHT = .36, .07
 _BURNT = 250  # grey levels at the bridge of the nose: nothing can be told of what is white all over
 # Units of CIE Lab's a and b that a quarter of the mouth is at least away from the line from grey to

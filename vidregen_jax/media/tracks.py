@@ -112,7 +112,8 @@ class Track:
       filled=np.zeros(count, bool), score=np.zeros(count, np.float32), yaw=nothing(),
       mouth_box=nothing(4), lip_gap=nothing(), mouth_width=nothing(), sharpness=nothing(),
       confidence=np.zeros(count, np.float32), cover=nothing(),
-      reason=np.full(count, NO_FACE, np.int8), shot=np.zeros(count, np.int32), person=np.full(count, -1, np.int32),
+      reason=np.full(count, NO_FACE, np.int8), shot=np.zeros(count, np.int32),
+      person=np.full(count, -1, np.int32),
       landmarks=nothing(468, 2) if keep_landmarks else None)
 
   def put(self, start: int, other: 'Track') -> None:
