@@ -1,5 +1,6 @@
 """The editor's promises, with an untrained system: what was not asked for stays."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 import weakref
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -29,7 +31,7 @@ from vidregen_jax import (
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
-from vidregen_jax.media import aac, audio, encode, planes, video
+from vidregen_jax.media import aac, audio, compose, encode, planes, tracks, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -302,6 +304,56 @@ def test_what_is_made_after_a_cut_does_not_depend_on_what_is_before_it(
   assert np.abs(made[0][24:30] - made[1][24:30]).mean() < 0.5
   before = decode(two_people)[0]
   assert np.abs(made[1][:24] - before[:24]).mean() < 1  # and none of it reaches back over the cut
+
+
+def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, checkpoint, tmp_path):
+  info = video.probe(clip)
+  source, out = tmp_path / 'narrow.mp4', tmp_path / 'out.mp4'
+  narrow = dataclasses.replace(info, width=info.width // 2, sample_aspect_ratio=Fraction(2))
+  with encode.Writer(source, narrow, audio=clip) as writer:
+    for frame in video.frames(clip, 0, 30):
+      image = cv2.resize(frame.image, (narrow.width, narrow.height), interpolation=cv2.INTER_AREA)
+      writer.write(image, frame.pts, frame.duration)
+  assert regenerate.main([
+      str(source), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--out', str(out), '--lossless', '--no_page']) == 0
+  made, affine = video.probe(out), tracks.track_file(source).affine
+  assert made.sample_aspect_ratio == 2
+  assert (made.width, made.height) == (narrow.width, narrow.height)
+  reached = []
+  for old, new in zip(video.frames(source), video.frames(out), strict=True):
+    if not 0.6 <= old.time < 1:
+      assert planes.same(old.source, new.source)
+      continue
+    before, after = (planes._arrays(frame.source)[0].astype(int) for frame in (old, new))
+    rows, columns = np.nonzero(before != after)
+    inverse = np.linalg.inv(np.vstack([affine[old.index], (0, 0, 1)]))
+    reached.append((inverse @ [columns, rows, np.ones(len(rows))])[:2].T)
+  reached = np.concatenate(reached)
+  # In the crop: within what is pasted, and a margin that is two stored pixels; and over most of it.
+  low, high = (compose.LEFT - .04, compose.TOP - .03), (compose.RIGHT + .04, compose.BOTTOM + .03)
+  assert (reached >= low).all() and (reached <= high).all()
+  assert (np.ptp(reached, axis=0) > (.6, .45)).all()
+
+
+def test_behind_a_mask_nothing_is_made_unless_it_is_asked_for(clip, other, checkpoint, tmp_path,
+                                                             capsys):
+  track, source, out = tracks.track_file(clip), tmp_path / 'masked.mp4', tmp_path / 'out.mp4'
+  cloth = np.array([(.12, .48), (.5, .40), (.88, .48), (.85, .85), (.5, 1.02), (.15, .85)])
+  with encode.Writer(source, video.probe(clip), audio=clip) as writer:
+    for frame in video.frames(clip, 0, 40):
+      affine = track.affine[frame.index]
+      at = np.rint(cloth @ affine[:, :2].T + affine[:, 2]).astype(int)
+      writer.write(cv2.fillPoly(frame.image.copy(), [at], (150, 195, 220)), frame.pts,
+                   frame.duration)
+  flags = [str(source), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
+           str(checkpoint), '--consent', CONSENT, '--out', str(out), '--no_page']
+  assert regenerate.main(flags) == 2
+  said = capsys.readouterr().err.strip().splitlines()[-1]
+  assert 'something hides the mouth in all of the span' in said and '--no-keep_occluders' in said
+  assert [path.name for path in tmp_path.iterdir()] == ['masked.mp4']
+  assert regenerate.main([*flags, '--no-keep_occluders']) == 0
+  assert json.loads(out.with_suffix('.json').read_text())['regenerated_frames'] == [[15, 25]]
 
 
 def test_the_report_says_what_was_done(edited, clip):

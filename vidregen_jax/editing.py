@@ -39,7 +39,7 @@ from vidregen_jax import (
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import containers, encode, join, patches, video
+from vidregen_jax.media import containers, encode, join, patches, tracks, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
@@ -286,9 +286,14 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
   ):
     chosen = _choose(edit, film, film.look(looked_at, bar.update), wanted)
   track, models = film.along(chosen.track), machine.models
+  if edit.keep_occluders:
+    track = tracks.uncovered(track)
   runs = spans.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
   if not runs:
     reasons = ', '.join(dict.fromkeys(why for *_, why in choice.skipped(track, in_spans)))
+    if reasons == tracks.REASONS[tracks.COVERED]:
+      raise UserError(f'{reasons} in all of the span of {edit.source}, as a mask does: nothing is '
+                      'made there; --no-keep_occluders makes a mouth before it')
     raise UserError(f'no face was found in the span of {edit.source} ({reasons}): it needs a face, '
                     'seen from the front or half turned, at least 50 pixels wide')
 

@@ -163,7 +163,7 @@ class File:
     if kept is not None:
       told = video.video_stream(kept, self._keep).metadata
       self._stream.metadata.update({k: v for k, v in told.items() if k not in _OWN_METADATA})
-      if told.get('alpha_mode') == '1':
+      if told.get('alpha_mode') == '1' and 'transparency' not in self.left_out:
         self.left_out.append('transparency')
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
@@ -327,8 +327,8 @@ class Writer(File):
 
   Times are counted from where the source starts, its `origin`, which becomes 0.
 
-  Depth and chroma are the source's; where H.264 has no such 8-bit chroma it becomes 4:2:0, or 4:4:4
-  where a side is odd. `coders.choose` says what is encoded how.
+  Depth and chroma are the source's, or finer where the codec has no such. `coders.choose` says what
+  is encoded how.
 
   Args:
     path: Where to write; of the kinds in `containers`.
@@ -355,6 +355,7 @@ class Writer(File):
       raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
                              'first')
     self._coder = coders.choose(info, self.path, self._crf, self._preset)
+    self.left_out += coders.lost(info.pix_fmt, self._coder)
     stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
                                         options=self._coder.options)
     stream.width, stream.height = info.width, info.height
