@@ -209,7 +209,9 @@ def _with_spans(edit, info):
   found = soundtrack.differences(info, edit.new_audio, margin)
   edit = dataclasses.replace(edit, find=False, margin=None)
   if found is None:
-    return edit, ()
+    why = ('the soundtracks differ nearly everywhere' if info.has_audio else
+           f'{info.path} has no sound to compare the new one with')
+    return edit, (f'{why}: all of the video is made anew', )
   if not found:
     raise UserError(f'{edit.new_audio} sounds as {info.path} does from end to end: there is '
                     'nothing to regenerate; --whole does it all the same')
