@@ -752,3 +752,14 @@ def test_an_edit_list_is_not_replaced_by_the_report(clip, other, checkpoint, tmp
                           ]) == 2
   assert 'would replace an input' in capsys.readouterr().err
   assert edits.read_text() == text and list(tmp_path.iterdir()) == [edits]
+
+
+@pytest.mark.parametrize(('source', 'told'), [
+    ('{clip}', 'all but a tenth of the soundtrack differs from that of'),
+    ('{wrong}/silent.mp4', 'has no soundtrack to compare with, and so the whole video is made')])
+def test_where_no_spans_are_found_that_is_said(source, told, made_at_once, wrong, clip, other,
+                                               checkpoint, tmp_path, capsys):
+  assert regenerate.main([source.format(clip=clip, wrong=wrong), '--audio', str(other),
+                          '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out',
+                          str(tmp_path / 'out.mp4')]) == 0
+  assert told in capsys.readouterr().out
