@@ -29,7 +29,7 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
-from bench import mutations
+from bench import good_files
 from vidregen_jax import commands, files
 from vidregen_jax.media import audio, video
 
@@ -210,26 +210,25 @@ def _without_encoder(folder, tiny):
 # --------------------------------------------------------------------------------------------------
 
 
+def _until_frames_are_made(process, folder):
+  """Waits for the video in the edit's hidden folder, or for the edit's end."""
+  while process.poll() is None and not list(folder.glob('.*.part/*.mp4')):
+    time.sleep(.05)
+
+
 def _signalled(number):
   """A signal once frames are made."""
   def meanwhile(process, folder):
-    for _ in range(600):
-      if process.poll() is not None or any('part' in path.name for path in folder.iterdir()):
-        break
-      time.sleep(.1)
-    time.sleep(.3)
+    _until_frames_are_made(process, folder)
     with contextlib.suppress(ProcessLookupError):
       process.send_signal(number)
   return meanwhile
 
 
 def _appears(name):
-  """Somebody writes an output's name once the edit has begun."""
+  """Somebody writes an output's name once frames are made."""
   def meanwhile(process, folder):
-    for _ in range(600):
-      if process.poll() is not None or any('part' in path.name for path in folder.iterdir()):
-        break
-      time.sleep(.1)
+    _until_frames_are_made(process, folder)
     if process.poll() is None:
       (folder / name).write_text('precious')
   return meanwhile
@@ -251,7 +250,7 @@ def _left():
 
 _NOT_A_FILE = [('a device', '/dev/zero', None), ('a pipe', 'fifo', lambda f: os.mkfifo(f / 'fifo')),
                ('a folder', 'folder.mp4', lambda f: (f / 'folder.mp4').mkdir())]
-_LISTS = tuple(mutations._PLAYLISTS)
+_LISTS = tuple(good_files.PLAYLISTS)
 
 ATTACKS = (
   *(Attack(f'{what} as {place}', argv, says=what, prepare=prepare, consent=consent)
@@ -282,7 +281,9 @@ ATTACKS = (
                                                'made.mkv'), says='', prepare=_strip(width, height))
     for width, height in ((16384, 16), (16, 16384), (2, 2))),
   Attack('20,000 metadata keys', ('keys.mkv', '--audio', 'new.wav', *_SPAN, '--out', 'made.mkv'),
-         (0, ), prepare=_keys(20_000)),
+         says='pieces of metadata', prepare=_keys(20_000)),
+  Attack('4,000 metadata keys', ('keys.mkv', '--audio', 'new.wav', *_SPAN, '--out', 'made.mkv'),
+         (0, ), prepare=_keys(4_000)),
   Attack('1.5 GB of address space', _PLAIN, says='memory', memory=1_500_000_000),
   Attack('lists in lists in an edit list', ('plain.mp4', '--edits', 'deep.json', '--out',
                                             'made.mp4'), says='deep.json',
@@ -434,7 +435,7 @@ def run():
   with tempfile.TemporaryDirectory() as base:
     base = pathlib.Path(base)
     (good := base / 'good').mkdir()
-    mutations.make_files(_CLIP.value, good)
+    good_files.make(_CLIP.value, good)
     samples, rate, _ = audio.read(good / 'plain.mp4')
     audio.write_wav(good / 'new.wav', samples[:, ::-1], rate)
     tiny = tiny_system.write(base, ROOT / 'checkpoints' / 'whisper-base')

@@ -2,9 +2,8 @@
 
   python -m bench.mutations --runs=10000
 
-Each run takes good arguments and good files (the containers, codecs and pixels of `_CONTAINERS`,
-new sound in the formats of `_SOUNDS`, an edit list, playlists, made from a bundled clip), breaks
-one or more of them, and calls `regenerate` or `translate` in a process of its own kind, which is
+Each run takes good arguments and good files (all those of
+`good_files`, made from a bundled clip), breaks one or more of them, and calls `regenerate` or `translate` in a process of its own kind, which is
 started again when it dies. A run is good if it ends in time with status 0 and a whole video and
 report, or with status 2, one line that begins with `error: `, and nothing left behind; and if no
 input has changed. A playlist never ends in a video. Run i of a seed is always the same:
@@ -15,7 +14,6 @@ import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import json
 import multiprocessing
 import os
@@ -26,15 +24,14 @@ import shutil
 import tempfile
 import time
 import traceback
-from fractions import Fraction
 
-import av
 import numpy as np
 import tqdm
 from absl import flags
 
+from bench import good_files
 from vidregen_jax import commands, files, regenerate, system, translate
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import video
 
 _RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
@@ -47,37 +44,6 @@ _JSON = flags.DEFINE_string('json', 'out/mutations.json', 'File of what was foun
 _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
 _RUNS_OF_A_WORKER = 500
-_FRAMES = 30  # of the files
-# Name of a file: (format, video codec, pixel format, sound codec, layout, pixel shape)
-_CONTAINERS = {
-  'plain.mp4': ('mp4', 'libx264', 'yuv420p', 'aac', '', 1),
-  'deep.mov': ('mov', 'libx264', 'yuv422p10le', 'aac', '', 1),
-  'hevc.mp4': ('mp4', 'libx265', 'yuv420p', 'aac', '', 1),
-  'vp9.webm': ('webm', 'libvpx-vp9', 'yuv420p', 'libopus', '', 1),
-  'av1.mkv': ('matroska', 'libsvtav1', 'yuv420p', 'libopus', '', 1),
-  'stream.mpg': ('mpeg', 'mpeg1video', 'yuv420p', 'mp2', '', 1),
-  'camera.ts': ('mpegts', 'libx264', 'yuv420p', 'aac', '', 1),
-  'disc.vob': ('vob', 'mpeg2video', 'yuv420p', 'ac3', '5.1', '4/3'),
-  'wide.mp4': ('mp4', 'libx264', 'yuv420p', 'aac', '', 2),
-  'film.mov': ('mov', 'libx264', 'yuv420p', 'aac', '7.1', 1),
-  'grey.mp4': ('mp4', 'libx264', 'gray', 'aac', '', 1),
-  'screen.mkv': ('matroska', 'libx264rgb', 'rgb24', 'flac', '7.1', 1),
-  'old.avi': ('avi', 'mpeg4', 'yuv420p', 'libmp3lame', '', 1),
-}
-# Of new sound: (format, codec, layout)
-_SOUNDS = {
-  'new.wav': ('wav', 'pcm_s16le', ''), 'new.mp3': ('mp3', 'libmp3lame', ''),
-  'new.m4a': ('ipod', 'aac', ''), 'new.aac': ('adts', 'aac', ''), 'new.ac3': ('ac3', 'ac3', '5.1'),
-  'new.flac': ('flac', 'flac', '7.1'), 'new.ogg': ('ogg', 'vorbis', 'stereo'),
-  'new.opus': ('opus', 'libopus', ''), 'float.wav': ('wav', 'pcm_f32le', '7.1'),
-}
-_PLAYLISTS = {
-  'list.m3u8': '#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n',
-  'list.ffconcat': 'ffconcat version 1.0\nfile {}\n',
-  'list.mp4': 'ffconcat version 1.0\nfile {}\n',
-  'list.mpd': '<MPD><Period><AdaptationSet><Representation><BaseURL>{}</BaseURL></Representation>'
-              '</AdaptationSet></Period></MPD>',
-}
 _WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0-1', '0.4-0.8',
           '0.4-0.8=', '0.4-0.8=new.wav', '0.9-0.4', '--', '-', '.', '..', '/', '/dev/null',
           '/proc/self/mem', 'none/out.mp4', 'ünï cödé.mp4', 'x' * 300, 'a\nb', '%s%n', '$(true)',
@@ -92,64 +58,8 @@ _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--
 
 
 # --------------------------------------------------------------------------------------------------
-# Good files, and how they are broken
+# How files are broken
 # --------------------------------------------------------------------------------------------------
-
-
-def make_files(clip, folder):
-  """Writes the good files, which all show the clip's first frames, into a folder."""
-  frames = list(itertools.islice(video.frames(clip), _FRAMES))
-  samples, rate, _ = audio.read(clip)
-  samples = samples[:, :round(rate * (_FRAMES + 2) / 25)]
-  audio.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
-  for name, (kind, codec, layout) in _SOUNDS.items():
-    with av.open(str(folder / name), 'w', format=kind) as container:
-      _write_sound(container, _sound_stream(container, codec, layout, samples, rate),
-                   samples[:, ::-1], rate)
-  for name, (kind, codec, pixels, sound, layout, shape) in _CONTAINERS.items():
-    with av.open(str(folder / name), 'w', format=kind) as container:
-      stream = container.add_stream(codec, rate=25)
-      heard = _sound_stream(container, sound, layout, samples, rate)
-      stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
-      stream.codec_context.sample_aspect_ratio = Fraction(shape)
-      _write_pictures(container, stream, frames)
-      _write_sound(container, heard, samples, rate)
-  for name, text in _PLAYLISTS.items():
-    (folder / name).write_text(text.format('plain.mp4'))
-  (folder / 'edits.json').write_text(json.dumps({'edits': [
-    {'start': 0.4, 'stop': 0.7, 'audio': 'word.wav'},
-    {'start': 0.8, 'stop': 1.0, 'audio': 'word.wav'}]}))
-
-
-def _sound_stream(container, codec, layout, samples, rate):
-  """A stream for samples [channels, n], in a layout; '' for that of as many channels."""
-  if codec in ('libopus', 'ac3', 'libmp3lame', 'mp2'):
-    rate = 48_000
-  experimental = {'strict': '-2'} if codec == 'vorbis' else {}
-  return container.add_stream(codec, rate=rate, layout=layout or _layout(samples),
-                              options=experimental)
-
-
-def _layout(samples):
-  return 'mono' if len(samples) == 1 else 'stereo'
-
-
-def _write_pictures(container, stream, frames):
-  for index, frame in enumerate(frames):
-    picture = frame.source.reformat(128, 128, format=stream.pix_fmt)
-    picture.pict_type, picture.pts, picture.time_base = 0, index, Fraction(1, 25)
-    container.mux(stream.encode(picture))
-  container.mux(stream.encode(None))
-
-
-def _write_sound(container, stream, samples, rate):
-  block = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), 'fltp', _layout(samples))
-  block.sample_rate, block.pts = rate, 0
-  resampler = av.AudioResampler(stream.codec_context.format, stream.layout, stream.rate,
-                                stream.codec_context.frame_size or None)
-  for piece in (*resampler.resample(block), *resampler.resample(None)):
-    container.mux(stream.encode(piece))
-  container.mux(stream.encode(None))
 
 
 def broken(data, rng):
@@ -200,11 +110,12 @@ class Case:
 def case(seed, run, contents, checkpoint):
   """The case of a run; `contents` are the good files' bytes by name."""
   rng = np.random.default_rng([seed, run])
-  source = str(rng.choice(list(_CONTAINERS)))
+  source = str(rng.choice(list(good_files.CONTAINERS)))
   suffix = str(rng.choice(['.mp4', '.mp4', '.mov', '.mkv', '.webm']))
-  sound = str(rng.choice(list(_SOUNDS)))
+  sound = str(rng.choice(list(good_files.SOUNDS)))
   if rng.random() < 0.03:
-    source, sound = [str(x) for x in rng.permutation([str(rng.choice(list(_PLAYLISTS))), sound])]
+    playlist = str(rng.choice(list(good_files.PLAYLISTS)))
+    source, sound = [str(name) for name in rng.permutation([playlist, sound])]
   program, asked = {
     0: ('regenerate', ['--audio', sound, '--span', '0.4-0.8']),
     1: ('regenerate', ['--audio', sound]),
@@ -216,7 +127,7 @@ def case(seed, run, contents, checkpoint):
           '--steps', '1', '--out', f'made{suffix}']
   faults = {}
   if rng.random() < 0.7:
-    used = [source] + [name for name in (*_SOUNDS, 'word.wav', 'edits.json')
+    used = [source] + [name for name in (*good_files.SOUNDS, 'word.wav', 'edits.json')
                        if any(name in word for word in argv)]
     for name in {str(name) for name in rng.choice(used, int(rng.integers(1, 3)))}:
       data = contents[name]
@@ -307,7 +218,8 @@ def _wrong(status, folder, before, printed):
     return f'status 0 and {new}'
   said = json.loads((folder / made[0]).with_suffix('.json').read_text())
   used = [said['source'], *said['audio']['files']]
-  if followed := [row['path'] for row in used if pathlib.Path(row['path']).name in _PLAYLISTS]:
+  if followed := [row['path'] for row in used
+                  if pathlib.Path(row['path']).name in good_files.PLAYLISTS]:
     return f'followed {followed}'
   count = sum(1 for _ in video.frames(folder / made[0]))
   return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
@@ -377,7 +289,7 @@ def run():
     folder = pathlib.Path(folder)
     good = folder / 'good'
     good.mkdir()
-    make_files(_CLIP.value, good)
+    good_files.make(_CLIP.value, good)
     checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
     worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
     contents = {each.name: each.read_bytes() for each in good.iterdir()}
