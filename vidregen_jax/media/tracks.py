@@ -40,6 +40,7 @@ _OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a m
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
 _LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
 _WORN = 51  # frames, over most of which something must hide a mouth: it is worn, not held
+_COVER_EVERY = 4  # frames between looks for it
 _FEW = 4  # frames; a face seen in fewer, beside others, is none
 
 # Why a frame cannot be worked on, by number; 0 where it can.
@@ -195,16 +196,19 @@ class _Notes:
   def __init__(self):
     self.frames, self.rows, self.points = [], [], []
     self._looks, self._first_looks, self._seldom = [], [], _LOOK_EVERY
+    self._cover = 0.
 
   def add(self, index, image, face, keep_landmarks, may_be_cut):
     fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
     affine, lips = faces.affines(similarity[None])[0], face.points[list(faces.LIPS), :2]
+    if fresh or len(self.frames) % _COVER_EVERY == 0:
+      self._cover = covers.cover(image, affine, lips)
     self.frames.append(index)
     self.rows.append(np.r_[
       similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
       faces.mouth_width(face.points), _sharpness_at(image, affine),
-      covers.cover(image, affine, lips), lips.ravel()].astype(np.float32))
+      self._cover, lips.ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._seldom == 0:
