@@ -54,7 +54,8 @@ def make(clip, folder):
                    samples[:, ::-1], rate)
   for name, (kind, codec, pixels, sound, layout, shape) in CONTAINERS.items():
     with av.open(str(folder / name), 'w', format=kind) as container:
-      stream = container.add_stream(codec, rate=25)
+      quiet = {'x265-params': 'log-level=none'} if codec == 'libx265' else {}
+      stream = container.add_stream(codec, rate=25, options=quiet)
       heard = _sound_stream(container, sound, layout, samples, rate)
       stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
       stream.codec_context.sample_aspect_ratio = Fraction(shape)

@@ -348,12 +348,13 @@ def attempt(attack, good, tiny, folder):
   argv = [sys.executable, '-m', 'vidregen_jax.regenerate', *attack.argv, *attack.consent,
           '--checkpoint', str(checkpoint), '--steps', '1']
   made = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')
-  limit = lambda: attack.memory and resource.setrlimit(resource.RLIMIT_AS, (attack.memory,) * 2)
   streams = [subprocess.PIPE if stream is None else stream() for stream in attack.streams]
   began = time.monotonic()
   process = subprocess.Popen(
     [os.fsencode(word) for word in argv], cwd=folder, env=made, stdout=streams[0],
-    stderr=streams[1], stdin=subprocess.DEVNULL, preexec_fn=limit)  # noqa: PLW1509
+    stderr=streams[1], stdin=subprocess.DEVNULL)
+  if attack.memory:
+    resource.prlimit(process.pid, resource.RLIMIT_AS, (attack.memory,) * 2)
   for stream in streams:
     if stream != subprocess.PIPE:
       os.close(stream)
