@@ -284,7 +284,7 @@ ATTACKS = (
          says='pieces of metadata', prepare=_keys(20_000)),
   Attack('4,000 metadata keys', ('keys.mkv', '--audio', 'new.wav', *_SPAN, '--out', 'made.mkv'),
          (0, ), prepare=_keys(4_000)),
-  Attack('1.5 GB of address space', _PLAIN, says='memory', memory=1_500_000_000),
+  Attack('1.5 GB of address space', _PLAIN, says='address space', memory=1_500_000_000),
   Attack('lists in lists in an edit list', ('plain.mp4', '--edits', 'deep.json', '--out',
                                             'made.mp4'), says='deep.json',
          prepare=_written('deep.json', lambda: b'[' * 100_000 + b']' * 100_000)),
