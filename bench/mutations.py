@@ -5,9 +5,9 @@
 Each run takes good arguments and good files (those of `good_files`, made from a bundled clip),
 breaks one or more of them, and calls `regenerate` or `translate` in a process of its own kind,
 which is started again when it dies. A run is good if it ends in time with status 0 and a whole
-video and report, or with status 2, one line that begins with `error: `, and nothing left behind; and if no
-input has changed. A playlist never ends in a video. Run i of a seed is always the same:
-`--only=i,j` does those alone and shows what they printed.
+video and report, or with status 2, one line that begins with `error: `, and nothing left behind;
+and if no input has changed. A playlist never ends in a video. Run i of a seed is always the
+same: `--only=i,j` does those alone and shows what they printed.
 """
 
 import contextlib
