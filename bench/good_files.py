@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import audio, coders, video
 
 _FRAMES = 30  # of the files
 # Name of a file: (format, video codec, pixel format, sound codec, layout, pixel shape)
@@ -53,7 +53,8 @@ def make(clip, folder):
       _write_sound(container, _sound_stream(container, codec, layout, samples, rate),
                    samples[:, ::-1], rate)
   for name, (kind, codec, pixels, sound, layout, shape) in CONTAINERS.items():
-    with av.open(str(folder / name), 'w', format=kind) as container:
+    with (coders.scheduled_as_before(),
+          av.open(str(folder / name), 'w', format=kind) as container):
       quiet = {'x265-params': 'log-level=none'} if codec == 'libx265' else {}
       stream = container.add_stream(codec, rate=25, options=quiet)
       heard = _sound_stream(container, sound, layout, samples, rate)

@@ -1,5 +1,6 @@
 """Whatever pixels a source has, they are kept, or what is lost is said, or the edit is refused."""
 
+import os
 from fractions import Fraction
 
 import av
@@ -196,3 +197,15 @@ def test_grey_stays_grey(encoder, pix_fmt, come, go, tmp_path):
       assert (plane == neutral).all()
     if old.index != 1:
       assert np.abs(old.image.astype(int) - new.image).mean() < 3
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_getscheduler') or os.geteuid() != 0,
+                    reason='only root may make threads real-time ones, and only on Linux')
+def test_no_encoder_makes_a_thread_a_real_time_one(tmp_path):
+  info = video.VideoInfo('in.mkv', WIDTH, HEIGHT, Fraction(25), Fraction(1, 25), codec='av1',
+                         pix_fmt='yuv420p10le')
+  with encode.Writer(tmp_path / 'out.webm', info) as writer:
+    assert writer._coder.encoder == 'libsvtav1'
+    writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0)
+    threads = list(map(int, os.listdir('/proc/self/task')))
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_OTHER}

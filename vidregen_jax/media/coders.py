@@ -1,8 +1,10 @@
 """Which encoder makes a file's pictures, and with what settings."""
 
+import contextlib
 import dataclasses
 import os
 import re
+from collections.abc import Iterator
 
 import av
 
@@ -207,6 +209,25 @@ def _formats(encoder):
 def _is_full(pix_fmt):
   """Whether chroma is as large as luma, or there is none."""
   return not any(x in pix_fmt for x in ('420', '422', '440', '411', '410'))
+
+
+@contextlib.contextmanager
+def scheduled_as_before() -> Iterator[None]:
+  """While an encoder is opened, so that all threads of the process are scheduled as they were.
+
+  SVT-AV1, run by root, makes its own threads and the one that opens it real-time ones of the
+  highest priority, whose children are such too: all else on the computer then waits for them.
+  """
+  if not hasattr(os, 'sched_setscheduler') or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    yield  # no Linux, or somebody asked for it
+    return
+  try:
+    yield
+  finally:
+    for thread in map(int, os.listdir('/proc/self/task')):
+      with contextlib.suppress(ProcessLookupError):  # it has ended
+        if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+          os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def says_hdr(encoder: str) -> bool:

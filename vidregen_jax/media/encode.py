@@ -124,7 +124,7 @@ class File:
     """
     try:
       with self:
-        with self._told():
+        with self._told(), coders.scheduled_as_before():
           self._container.start_encoding()
         raise _Rehearsed
     except _Rehearsed:
@@ -415,13 +415,13 @@ class Writer(File):
       raise errors.UserError(f'frame times must rise: {pts} comes after {self._last_pts}')
     if pts < 0:
       raise errors.UserError(f'frame time {pts} is before 0, which an mp4 cannot hold')
-    self._last_pts = pts
+    opens, self._last_pts = self._last_pts is None, pts
     if duration:
       self._durations[pts] = duration
     # The decoder's picture types would otherwise force the encoder's.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
-    with self._told():
+    with self._told(), coders.scheduled_as_before() if opens else contextlib.nullcontext():
       self._mux_video(self._stream.encode(frame))
 
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:

@@ -215,7 +215,8 @@ def _encoder(coding, info, crf, preset) -> av.CodecContext:
   encoder.bit_rate = 0  # quality is constant instead
   encoder.options = coders.settings(coding.encoder, crf, preset, coding.options)
   encoder.flags |= Flags.global_header
-  encoder.open()
+  with coders.scheduled_as_before():
+    encoder.open()
   return encoder
 
 
