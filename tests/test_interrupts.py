@@ -100,11 +100,14 @@ def test_in_other_threads_nothing_is_held_or_changed():
 FORKS = '''
 import os, signal, time
 from vidregen_jax import interrupts
+read, write = os.pipe()
 with interrupts.heard():
   child = os.fork()
   if not child:
+    os.write(write, b'here')  # a signal before this Python would forget, as one from before the fork
     time.sleep(30)
     os._exit(0)
+  os.read(read, 4)
   os.kill(child, signal.SIGTERM)
   _, status = os.waitpid(child, 0)
 assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM, status
