@@ -104,7 +104,7 @@ read, write = os.pipe()
 with interrupts.heard():
   child = os.fork()
   if not child:
-    os.write(write, b'here')  # a signal before this Python would forget, as one from before the fork
+    os.write(write, b'here')  # signals from before this Python forgets, as the parent's
     time.sleep(30)
     os._exit(0)
   os.read(read, 4)
