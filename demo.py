@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 
+from vidregen_jax import terminal
+
 OUT = pathlib.Path('out')
 PACK = pathlib.Path('data/talkers/pack')
 BUNDLED = pathlib.Path('checkpoints/talkers')
@@ -36,7 +38,7 @@ TRAINING = (
 
 def step(title, module, *arguments):
   """Runs a program of the project; its mistake ends the demo."""
-  print(f'\n== {title}: python -m {" ".join([module, *arguments])}', flush=True)
+  terminal.say_text(f'\n== {title}: python -m {" ".join([module, *arguments])}')
   begin = time.monotonic()
   status = subprocess.run([sys.executable, '-m', module, *arguments], check=False).returncode
   if status:
@@ -54,7 +56,8 @@ def train(steps):
   for title, command in TRAINING:
     short = [f'--config.num_steps={steps}'] if steps and 'vidregen_jax.train' in command else []
     seconds[title] = round(step(title, *command, *short))
-  print(f'\nseconds: {json.dumps(seconds)}; {sum(seconds.values()) / 60:.1f} minutes in all')
+  minutes = sum(seconds.values()) / 60
+  terminal.say_text(f'\nseconds: {json.dumps(seconds)}; {minutes:.1f} minutes in all')
 
 
 def edit(checkpoint):
@@ -86,15 +89,15 @@ def edit(checkpoint):
       lip_reading.correlation(new.tracked_gap, new.lip_gap),
   }
   (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
-  print('\nlip gap in the edited video, correlation over its frames:')
+  terminal.say_text('\nlip gap in the edited video, correlation over its frames:')
   for name, value in report['lip_gap_correlation'].items():
-    print(f'  {value:6.3f}  {name}')
-  print()
+    terminal.say(f'  {value:6.3f}  {name}')
+  terminal.say('')
   for path, what in ((edited, 'the edit'),
                      (edited.with_suffix('.html'), 'plays both and reveals what was made'),
                      (OUT / 'side_by_side.mp4', 'source | edited | truth'),
                      (OUT / 'report.json', 'what was done and measured')):
-    print(f'{path!s:24}{what}')
+    terminal.say(f'{path!s:24}{what}')
 
 
 def main():
@@ -103,6 +106,7 @@ def main():
   parser.add_argument('what', nargs='?', choices=('train', ), help='train a tiny model first')
   parser.add_argument('--steps', type=int, help="of each training; default: the configs' own")
   given = parser.parse_args()
+  terminal.begin()
   OUT.mkdir(exist_ok=True)
   if given.what:
     train(given.steps)

@@ -88,8 +88,9 @@ TRIALS = (
             '--card=checkpoints/talkers/README.md --licence=LICENSE --stablehlo --out=out/pack'),
   Trial('python -m vidregen_jax.plan', TRAIN,
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
-  *(Trial(f'python -m bench.{name}', TRAIN, more) for name, more in (
-    ('sizes', ''), ('seams', '--clips=1'), ('occluders', '--clips=1'), ('mutations', '--runs=2'))),
+  *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
+    for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
+                        ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # Minutes to hours each, or weights that are not here: that they start is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
@@ -210,13 +211,15 @@ def attempt(command, venv, folder):
   for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
     made.pop(name, None)
   words = shlex.split(command)
-  if words[0] == 'make':  # what its own target installs
+  if words[0] == 'make':  # with what its own target installs, as if it were the first
     venv = WORK / f'venv-{words[1]}'
     shutil.rmtree(venv, ignore_errors=True)
     made.update(VENV=str(venv), PATH=os.environ['PATH'])
     words.append(f'VENV={venv}')
   done = subprocess.run(words, cwd=folder, env=made, check=False, stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, text=True, errors='replace')
+  if words[0] == 'make':
+    shutil.rmtree(folder / 'out', ignore_errors=True)
   if done.returncode:
     print(done.stdout[-4000:])
   return done.returncode

@@ -128,7 +128,7 @@ def edit(path, out, checkpoint, seconds, model):
   """Carries an edit out, of all if no seconds are given; returns its report and more."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
   asked = editing.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
-                          new_audio=str(path), spans=spans)
+                          new_audio=str(path), spans=spans, overwrite=True)
   said = editing.regenerate(asked, system.load(checkpoint), show=False,
                                walk=retake.Retake if model else Turned)
   return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}

@@ -2,21 +2,21 @@
 
   python -m bench.mutations --runs=10000
 
-Each run takes good arguments and good files (several containers and codecs, a soundtrack, an edit
-list, made from a bundled clip), breaks one or more of them, and calls `regenerate` or `translate`
-in a process of its own kind, which is started again when it dies. A run is good if it ends in time
-with status 0 and a whole video and report, or with status 2, one line that begins with `error: `,
-and nothing left behind; and if no input has changed. Run i of a seed is always the same:
-`--only=i,j` does those alone and shows what they printed.
+Each run takes good arguments and good files (those of `good_files`, made from a bundled clip),
+breaks one or more of them, and calls `regenerate` or `translate` in a process of its own kind,
+which is started again when it dies. A run is good if it ends in time with status 0 and a whole
+video and report, or with status 2, one line that begins with `error: `, and nothing left behind;
+and if no input has changed. A playlist never ends in a video. Run i of a seed is always the
+same: `--only=i,j` does those alone and shows what they printed.
 """
 
 import contextlib
 import dataclasses
 import functools
 import io
-import itertools
 import json
 import multiprocessing
+import os
 import pathlib
 import re
 import resource
@@ -24,15 +24,14 @@ import shutil
 import tempfile
 import time
 import traceback
-from fractions import Fraction
 
-import av
 import numpy as np
 import tqdm
 from absl import flags
 
+from bench import good_files
 from vidregen_jax import commands, files, regenerate, system, translate
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import video
 
 _RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
@@ -45,20 +44,12 @@ _JSON = flags.DEFINE_string('json', 'out/mutations.json', 'File of what was foun
 _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
 _RUNS_OF_A_WORKER = 500
-_FRAMES = 30  # of the files
-# Name of a file: (format, video codec, pixel format, sound codec)
-_CONTAINERS = {
-  'plain.mp4': ('mp4', 'libx264', 'yuv420p', 'aac'),
-  'deep.mov': ('mov', 'libx264', 'yuv422p10le', 'aac'),
-  'hevc.mp4': ('mp4', 'libx265', 'yuv420p', 'aac'),
-  'vp9.webm': ('webm', 'libvpx-vp9', 'yuv420p', 'libopus'),
-  'av1.mkv': ('matroska', 'libsvtav1', 'yuv420p', 'libopus'),
-  'stream.mpg': ('mpeg', 'mpeg1video', 'yuv420p', 'mp2'),
-}
 _WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0-1', '0.4-0.8',
           '0.4-0.8=', '0.4-0.8=new.wav', '0.9-0.4', '--', '-', '.', '..', '/', '/dev/null',
           '/proc/self/mem', 'none/out.mp4', 'ünï cödé.mp4', 'x' * 300, 'a\nb', '%s%n', '$(true)',
-          "'", '"', '0,1', 'true', '９', '1' * 400, 'edits.json', 'new.wav', 'plain.mp4')
+          "'", '"', '0,1', 'true', '９', '1' * 400, 'edits.json', 'new.wav', 'plain.mp4',
+          'caf\udce9.mp4', 'take:2.mp4', 'http:/plain.mp4', 'x' * 215 + '.mp4', 'list.m3u8',
+          'concat:plain.mp4|plain.mp4', 'pipe:0', 'http://127.0.0.1/a.mp4', 'folder.mp4', 'fifo')
 _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--out',
           '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
@@ -67,41 +58,8 @@ _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--
 
 
 # --------------------------------------------------------------------------------------------------
-# Good files, and how they are broken
+# How files are broken
 # --------------------------------------------------------------------------------------------------
-
-
-def make_files(clip, folder):
-  """Writes the good files, which all show the clip's first frames, into a folder."""
-  frames = list(itertools.islice(video.frames(clip), _FRAMES))
-  samples, rate, _ = audio.read(clip)
-  samples = samples[:, :round(rate * (_FRAMES + 2) / 25)]
-  audio.write_wav(folder / 'new.wav', samples[:, ::-1], rate)
-  audio.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
-  for name, (kind, codec, pixels, sound) in _CONTAINERS.items():
-    _write(folder / name, frames, samples, rate, kind, codec, pixels, sound)
-  (folder / 'edits.json').write_text(json.dumps({'edits': [
-    {'start': 0.4, 'stop': 0.7, 'audio': 'word.wav'},
-    {'start': 0.8, 'stop': 1.0, 'audio': 'word.wav'}]}))
-
-
-def _write(path, frames, samples, rate, kind, codec, pixels, sound):
-  with av.open(str(path), 'w', format=kind) as container:
-    stream = container.add_stream(codec, rate=25)
-    stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
-    heard = container.add_stream(sound, rate=48_000 if sound == 'libopus' else rate)
-    for index, frame in enumerate(frames):
-      picture = frame.source.reformat(128, 128, format=pixels)
-      picture.pict_type, picture.pts, picture.time_base = 0, index, Fraction(1, 25)
-      container.mux(stream.encode(picture))
-    container.mux(stream.encode(None))
-    block = av.AudioFrame.from_ndarray(samples, 'fltp', 'mono' if len(samples) == 1 else 'stereo')
-    block.sample_rate, block.pts = rate, 0
-    resampler = av.AudioResampler(heard.codec_context.format, heard.layout, heard.rate,
-                                  heard.codec_context.frame_size or None)
-    for piece in (*resampler.resample(block), *resampler.resample(None)):
-      container.mux(heard.encode(piece))
-    container.mux(heard.encode(None))
 
 
 def broken(data, rng):
@@ -152,20 +110,24 @@ class Case:
 def case(seed, run, contents, checkpoint):
   """The case of a run; `contents` are the good files' bytes by name."""
   rng = np.random.default_rng([seed, run])
-  source = str(rng.choice(list(_CONTAINERS)))
+  source = str(rng.choice(list(good_files.CONTAINERS)))
   suffix = str(rng.choice(['.mp4', '.mp4', '.mov', '.mkv', '.webm']))
+  sound = str(rng.choice(list(good_files.SOUNDS)))
+  if rng.random() < 0.03:
+    playlist = str(rng.choice(list(good_files.PLAYLISTS)))
+    source, sound = [str(name) for name in rng.permutation([playlist, sound])]
   program, asked = {
-    0: ('regenerate', ['--audio', 'new.wav', '--span', '0.4-0.8']),
-    1: ('regenerate', ['--audio', 'new.wav']),
-    2: ('regenerate', ['--patch', '0.4-0.7=word.wav']),
+    0: ('regenerate', ['--audio', sound, '--span', '0.4-0.8']),
+    1: ('regenerate', ['--audio', sound]),
+    2: ('regenerate', ['--patch', f'0.4-0.7={sound}']),
     3: ('regenerate', ['--edits', 'edits.json']),
-    4: ('translate', ['--audio', 'new.wav', '--fit', 'hold']),
+    4: ('translate', ['--audio', sound, '--fit', 'hold']),
   }[int(rng.integers(5))]
   argv = [source, *asked, '--consent', 'nobody real', '--checkpoint', checkpoint,
           '--steps', '1', '--out', f'made{suffix}']
   faults = {}
   if rng.random() < 0.7:
-    used = [source] + [name for name in ('new.wav', 'word.wav', 'edits.json')
+    used = [source] + [name for name in (*good_files.SOUNDS, 'word.wav', 'edits.json')
                        if any(name in word for word in argv)]
     for name in {str(name) for name in rng.choice(used, int(rng.integers(1, 3)))}:
       data = contents[name]
@@ -208,10 +170,15 @@ def judge(asked, good, folder):
     folder: pathlib.Path, which is made, and removed again.
   """
   shutil.copytree(good, folder)
+  os.mkfifo(folder / 'fifo')
+  (folder / 'folder.mp4').mkdir()
+  for name in ('http:/plain.mp4', 'take:2.mp4', 'caf\udce9.mp4'):
+    (folder / name).parent.mkdir(exist_ok=True)
+    shutil.copy(good / 'plain.mp4', folder / name)
   try:
     for name, data in asked.faults.items():
       (folder / name).write_bytes(data)
-    before = {path.name: files.digest(path) for path in folder.iterdir()}
+    before = _digests(folder)
     printed = io.StringIO()
     main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
@@ -227,8 +194,12 @@ def judge(asked, good, folder):
     shutil.rmtree(folder)
 
 
+def _digests(folder):
+  return {path.name: files.digest(path) for path in folder.iterdir() if path.is_file()}
+
+
 def _wrong(status, folder, before, printed):
-  after = {path.name: files.digest(path) for path in folder.iterdir() if path.is_file()}
+  after = _digests(folder)
   new = sorted(set(after) - set(before))
   changed = [name for name in before if after.get(name) != before[name]]
   if changed:
@@ -246,6 +217,10 @@ def _wrong(status, folder, before, printed):
   if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
     return f'status 0 and {new}'
   said = json.loads((folder / made[0]).with_suffix('.json').read_text())
+  used = [said['source'], *said['audio']['files']]
+  if followed := [row['path'] for row in used
+                  if pathlib.Path(row['path']).name in good_files.PLAYLISTS]:
+    return f'followed {followed}'
   count = sum(1 for _ in video.frames(folder / made[0]))
   return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
 
@@ -314,7 +289,7 @@ def run():
     folder = pathlib.Path(folder)
     good = folder / 'good'
     good.mkdir()
-    make_files(_CLIP.value, good)
+    good_files.make(_CLIP.value, good)
     checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
     worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
     contents = {each.name: each.read_bytes() for each in good.iterdir()}

@@ -5,6 +5,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from vidregen_jax.media import coders
+
 COUNT, GROUP = 36, 12
 QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
 HALF = (-65536, 0, 0, 0, -65536, 0, 0, 0, 1 << 30)
@@ -52,7 +54,8 @@ def make(path, encoder='libx264', *, pix_fmt='yuv420p', size=(96, 80), stamps=No
       settings[name] += f':{more}'
   mp4 = path.suffix in ('.mp4', '.mov')
   scale = {'video_track_timescale': str(base.denominator)} if mp4 else {}
-  with av.open(str(path), 'w', options=scale | (options or {})) as out:
+  with (coders.scheduled_as_before(),
+        av.open(str(path), 'w', options=scale | (options or {})) as out):
     stream = out.add_stream(encoder, rate=25, options=settings)
     stream.width, stream.height = size
     stream.pix_fmt = pix_fmt

@@ -1,13 +1,11 @@
 import json
-import os
-import subprocess
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import checkpoint, sharding, weights
+from vidregen_jax import checkpoint, outputs, sharding, weights
 from vidregen_jax.errors import UserError
 
 
@@ -140,13 +138,13 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
 
 
 def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
-  gone = subprocess.Popen(['true'])
-  gone.wait()
-  for pid in (gone.pid, os.getppid()):
-    (tmp_path / f'x.part.{pid}').mkdir()
-  (tmp_path / f'x.part.{gone.pid}.old').mkdir()
-  weights.export(tmp_path / 'x', 'codec', {}, model())
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['x', f'x.part.{os.getppid()}']
+  with outputs.Room(tmp_path) as living:
+    dead = tmp_path / f'{living.name[:-5]}0.part'  # of this computer, and nobody holds its lock
+    dead.mkdir()
+    (outputs.sibling(dead) / 'half').mkdir(parents=True)
+    (dead / 'lock').touch()
+    weights.export(tmp_path / 'x', 'codec', {}, model())
+    assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, 'x']
 
 
 def test_what_is_not_an_export_is_refused_in_one_line(tmp_path):

@@ -1,6 +1,7 @@
 """Consent: in words or in a file, never without any."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -23,11 +24,15 @@ def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):
   (None, None, b'', '--consent is missing'),
   ('  ', None, b'', '--consent is empty'),
   ('yes', 'a.txt', b'yes', 'exclude each other'),
-  (None, 'absent.txt', None, 'cannot be read'),
+  (None, 'absent.txt', None, 'no such file'),
   (None, 'a.txt', b' \n', 'is empty'),
   (None, 'a.json', b'{}', 'is empty'),
   (None, 'a.json', b'{"who": ', 'is not JSON'),
   (None, 'a.txt', b'\xff\xfe\x00', 'not text in UTF-8'),
+  (None, 'a.json', b'[' * 100_000, 'is not JSON'),
+  ('a' * 1_000_000, None, b'', 'give it in a file'),
+  ('a\x1b[31m', None, b'', 'holds what is no text'),
+  ('caf\udce9', None, b'', 'holds what is no text'),
 ])
 def test_what_is_no_consent_is_refused(words, name, data, cause, tmp_path):
   path = name and tmp_path / name
@@ -35,3 +40,11 @@ def test_what_is_no_consent_is_refused(words, name, data, cause, tmp_path):
     path.write_bytes(data)
   with pytest.raises(UserError, match=cause):
     consent.given(words, path)
+
+
+def test_a_consent_file_is_a_file(tmp_path):
+  os.mkfifo(tmp_path / 'pipe.txt')
+  for path, cause in ((tmp_path / 'pipe.txt', 'is a pipe'), (tmp_path, 'is a folder'),
+                      ('/dev/zero', 'is a device')):
+    with pytest.raises(UserError, match=f'--consent_file .*{cause}'):
+      consent.given(None, path)

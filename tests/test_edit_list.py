@@ -48,16 +48,40 @@ def test_pieces_of_sound_with_paths_beside_the_file_and_elsewhere(tmp_path):
     ({'audio': 'a.wav', 'edits': [{'start': -1, 'stop': 2}]}, 'has -1 for a time'),
     ({'audio': 'a.wav', 'edits': [{'start': True, 'stop': 2}]}, 'has true for a time'),
     ('{"audio": "a.wav", "edits": [{"start": 0, "stop": Infinity}]}', 'for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": NaN}]}', 'has NaN for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1e400}]}', 'for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1' + '0' * 1000 + '}]}', 'for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": ' + '9' * 10**6 + '}]}', 'for a time'),
+    ('{"audio": "a.wav", "edits": [{"start": ' + '[' * 900 + ']' * 900 + ', "stop": 2}]}',
+     'has a list for a time'),
+    ('{"audio": "a.wav", "audio": "b.wav", "edits": [{"start": 0, "stop": 1}]}',
+     '"audio" is there twice'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1, "stop": 2}]}', '"stop" is there twice'),
+    ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1}] * 10_001}, 'more than 10000'),
 ])
 def test_a_mistake_is_one_line_that_names_file_and_cause(tmp_path, value, told):
   path = write(tmp_path, value)
   with pytest.raises(UserError, match=told) as error:
     edit_list.read(path)
   assert str(path) in str(error.value) and '\n' not in str(error.value)
+  assert len(str(error.value)) < 500 + len(str(path))
+
+
+def test_a_mark_of_its_encoding_is_no_part_of_a_file(tmp_path):
+  path = tmp_path / 'edits.json'
+  path.write_text('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1}]}', encoding='utf-8-sig')
+  assert edit_list.read(path).spans == ((0.0, 1.0), )
+
+
+def test_a_file_without_end_is_not_read(tmp_path):
+  with open(tmp_path / 'edits.json', 'wb') as file:
+    file.truncate(10**12)
+  with pytest.raises(UserError, match='edits.json: is larger than'):
+    edit_list.read(tmp_path / 'edits.json')
 
 
 def test_files_that_cannot_be_read(tmp_path):
-  with pytest.raises(UserError, match='No such file'):
+  with pytest.raises(UserError, match='no such file'):
     edit_list.read(tmp_path / 'none.json')
   (tmp_path / 'latin.json').write_bytes(b'{"audio": "\xe4.wav"}')
   with pytest.raises(UserError, match='not JSON'):

@@ -82,10 +82,11 @@ def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
 
 
 def write(folder, dataset, encoder, host=0, hosts=1, **inputs):
+  made_with = {'codec': 'abc', 'flip': True, 'audio_encoder': 'none', 'audio_layers': [0],
+               'audio_width': 3, 'window_seconds': 10.0, 'margin_seconds': 1.0}
   encode_latents.write_dataset(
-    folder, dataset, encoder, listen, True, {'codec': 'abc', 'flip': True} | inputs,
-    ('train', 'validation', 'test'), host, hosts,
-  )
+    folder, dataset, encoder, listen, True, made_with | inputs, ('train', 'validation', 'test'),
+    host, hosts)
 
 
 @pytest.fixture
@@ -151,9 +152,9 @@ def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
 def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
   write(tmp_path, dataset, encoder)
   info = input_pipeline.latent_info(tmp_path)
-  assert info['codec'] == 'abc' and info['latent_shape'] == [2, 2, 4]
+  assert info['codec'] == 'abc' and info['latent_shape'] == (2, 2, 4)
   assert info['splits']['validation'] == {
-    'files': ['validation-00000-of-00001.array_record'], 'clips': 2, 'records': 4
+    'files': ('validation-00000-of-00001.array_record',), 'clips': 2, 'records': 4
   }
   with pytest.raises(UserError, match='holds latents, but crops are needed here'):
     input_pipeline.talker_clips(tmp_path, 'train', 16)

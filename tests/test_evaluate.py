@@ -1,6 +1,7 @@
 """The program of evaluation: what is asked is measured, printed and written; clips are paired."""
 
 import json
+import os
 import pathlib
 import types
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from vidregen_jax import evaluate, latents, listening, weights
+from vidregen_jax import described, evaluate, latents, listening, weights
 from vidregen_jax.errors import UserError
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(described, 'load_codec', lambda folder: described.Codec(
+    None, weights.load_export(folder, 'codec')))
   w = np.eye(3, 4, dtype=np.float32)
   weights.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},
                  {'encoder': {'w': w}, 'decoder': {'w': w.T}},
@@ -56,6 +59,36 @@ def test_clips_are_read_with_their_truth(tmp_path, pack_folder):
   np.testing.assert_allclose(clips[0].truth(clips[0].times), clips[0].lip_gap)
   with pytest.raises(UserError, match="no clips of split 'dev'"):
     listening.read_clips(tmp_path, 'dev')
+
+
+def test_what_is_no_truth_is_told(tmp_path, pack_folder):
+  good = sorted((pack_folder / 'test').glob('*.npz'))[0].read_bytes()
+  path = tmp_path / 'a.npz'
+  for data in (b'', b'nothing', good[:-50], good[:500], good.replace(b'lip_gap', b'lip_gab')):
+    path.write_bytes(data)
+    with pytest.raises(UserError, match='a.npz: holds no truth of a clip'):
+      listening.read_truth(path)
+  np.savez(path, times=np.zeros(3), lip_gap=np.zeros(2), tracked_gap=np.zeros(3))
+  with pytest.raises(UserError, match='one number a frame'):
+    listening.read_truth(path)
+  path.unlink()
+  os.mkfifo(path)
+  with pytest.raises(UserError, match='is a pipe'):
+    listening.read_truth(path)
+
+
+def test_where_figures_cannot_go_is_told_before_the_work(tmp_path):
+  with flagsaver.flagsaver(checkpoint=str(tmp_path / 'none'), json=str(tmp_path)), pytest.raises(
+      UserError, match='--json .*: is a folder'):
+    evaluate.run('codec')
+
+
+def test_a_judge_is_a_folder_and_no_hub_is_asked(tmp_path):
+  for flag in ('perceptual', 'i3d'):
+    asked = {'checkpoint': str(tmp_path), 'dataset': str(tmp_path), flag: 'name/model'}
+    with flagsaver.flagsaver(**asked), pytest.raises(UserError, match=(
+        f'--{flag} name/model: no such folder')):
+      evaluate.run('codec')
 
 
 def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):

@@ -68,8 +68,9 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
     with pytest.raises(UserError, match=cause):
       export.repack(source, out, card, licence, encoder)
 
-  refused('is no file: say there what the model is', card=tmp_path / 'none.md')
-  refused('--licence .*none is no file', licence=tmp_path / 'none')
+  refused('--card .*no such file: say there what the model is', card=tmp_path / 'none.md')
+  refused('--licence .*none: no such file', licence=tmp_path / 'none')
+  refused('--card .*: is a folder, and a file is needed', card=tmp_path)
   for word in ('data', 'consent'):
     mute = tmp_path / 'mute.md'
     mute.write_text(card.read_text().replace(word, ''))
@@ -140,6 +141,31 @@ def test_what_has_no_manifest_or_a_damaged_one_is_not_verified(student, pack):
   (pack / 'manifest.json').write_text('{}')
   with pytest.raises(UserError, match='manifest.json is damaged'):
     system.load(pack)
+
+
+def test_the_bundled_checkpoint_is_as_it_was_packed(whisper_folder):
+  assert manifest.check(whisper_folder.parent / 'talkers') == 11
+
+
+def test_a_config_that_was_changed_is_not_run(pack):
+  for name in ('config.json', 'codec/config.json', 'audio_encoder/config.json'):
+    before = (pack / name).read_bytes()
+    (pack / name).write_bytes(before + b' ')
+    with pytest.raises(UserError, match=f'{name} is not the file that'):
+      system.load(pack)
+    (pack / name).write_bytes(before)
+  system.load(pack)
+
+
+@pytest.mark.parametrize('data', ['', '[]', '{"format": 1}', '{"format": 1, "files": {"a": "b"}}',
+                                  '[' * 100_000, '{"format": 1, "files": {"/etc/passwd": "%s"}}' % (
+                                    '0' * 64)])
+def test_a_damaged_manifest_is_one_line(data, pack):
+  (pack / 'manifest.json').write_text(data)
+  for use in (manifest.check, system.load):
+    with pytest.raises(UserError, match='manifest.json is damaged') as caught:
+      use(pack)
+    assert '\n' not in str(caught.value)
 
 
 def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):

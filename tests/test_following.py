@@ -70,6 +70,39 @@ def test_a_face_on_its_side_is_found_and_set_upright(talkers, turns, told):
     assert np.abs(one.astype(int) - other).mean() < 6
 
 
+class Doubtful(faces.Finder):
+  """Finds one face, and is as sure of each quarter turn as it is told: of the whole, and nearer."""
+
+  def __init__(self, whole, near):
+    super().__init__()
+    self.whole, self.near = whole, near
+
+  def search(self, image, view, turns=0):
+    is_whole = view == (0, 0, *image.shape[1::-1])
+    at = np.array([image.shape[1] / 2, image.shape[0] / 2])
+    return [faces.Region(at, 60., 0., (self.whole if is_whole else self.near)[turns])]
+
+
+@pytest.mark.parametrize(('whole', 'near', 'told', 'turns'), [
+  ((.75, .6, .88, .7), (.92, .6, .85, .8), 0, 0),  # a small face, upside down from afar
+  ((.80, .6, .90, .7), (.80, .7, .90, .8), 0, 0),  # a dark mask is hair from near, too
+  ((.70, .8, .90, .8), (.70, .8, .90, .8), 0, 2),  # it is upside down
+  ((.80, .6, .60, .9), (.80, .6, .60, .9), 0, 3),  # it lies on its side
+  ((.90, .6, .80, .7), (.90, .6, .80, .7), 2, 2), ((.81, .8, .5, .5), (.81, .8, .5, .5), 1, 1)])
+def test_a_face_is_upright_as_told_unless_it_is_surely_not(whole, near, told, turns):
+  follower = following.Follower(told)
+  follower.finder = Doubtful(whole, near)
+  follower(np.zeros((400, 300, 3), np.uint8))
+  assert follower._turns == turns
+
+
+def test_strips_and_specks_show_nobody():
+  rng = np.random.default_rng(0)
+  for width, height in ((4096, 16), (16, 4096), (2, 2), (1, 1), (8192, 2)):
+    images = [rng.integers(0, 255, (height, width, 3), np.uint8)] * 2
+    assert not follow(images).pieces
+
+
 def test_a_turned_file_says_how_its_picture_is_shown(talkers, tmp_path):
   stored = [np.ascontiguousarray(np.rot90(image)) for image in beside(*talkers[:2])[:8]]
   path = tmp_path / 'phone.mp4'

@@ -10,6 +10,11 @@ from vidregen_jax import identity, papers, provenance
 from vidregen_jax.errors import UserError
 
 
+def write_key(path, data, mode=0o600):
+  path.write_bytes(data)
+  path.chmod(mode)
+
+
 def written(folder, private=None, key=None, years=None):
   """The files of a chain and of its key."""
   private = private or ec.generate_private_key(ec.SECP256R1())
@@ -20,7 +25,7 @@ def written(folder, private=None, key=None, years=None):
     leaf = identity._issue('Ann Lee', 'authority', private, authority, is_authority=False)
   root = identity._issue('authority', 'authority', authority, authority, is_authority=True)
   (folder / 'chain.pem').write_bytes(leaf + root)
-  (folder / 'key.pem').write_bytes(key or identity._pem(private))
+  write_key(folder / 'key.pem', key or identity._pem(private))
   return str(folder / 'chain.pem'), str(folder / 'key.pem')
 
 
@@ -66,7 +71,7 @@ def test_files_that_are_none_are_refused(tmp_path):
   chain, key = written(tmp_path)
   with pytest.raises(UserError, match='belong together'):
     papers.signer(chain, None)
-  with pytest.raises(UserError, match='cannot be read'):
+  with pytest.raises(UserError, match='absent.pem: no such file'):
     papers.signer(str(tmp_path / 'absent.pem'), key)
   with pytest.raises(UserError, match='holds no certificate'):
     papers.signer(key, key)
@@ -76,7 +81,7 @@ def test_what_c2pa_does_not_take_is_told_before_the_work(tmp_path):
   private = ec.generate_private_key(ec.SECP256R1())
   alone = identity._issue('a', 'a', private, private, is_authority=True)
   (tmp_path / 'chain.pem').write_bytes(alone)
-  (tmp_path / 'key.pem').write_bytes(identity._pem(private))
+  write_key(tmp_path / 'key.pem', identity._pem(private))
   with pytest.raises(UserError, match='C2PA does not sign with this certificate'):
     papers.signer(str(tmp_path / 'chain.pem'), str(tmp_path / 'key.pem'))
 

@@ -234,7 +234,7 @@ def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
 
 @pytest.mark.parametrize(('pixels', 'size', 'kept'), [
   ('yuv420p10le', (64, 48), 'yuv420p10le'), ('yuv422p', (64, 48), 'yuv422p'),
-  ('yuv444p10le', (63, 47), 'yuv444p10le'), ('gbrp', (64, 48), 'yuv420p')])
+  ('yuv444p10le', (63, 47), 'yuv444p10le'), ('gbrp', (64, 48), 'yuv444p')])
 def test_what_is_encoded_whole_keeps_depth_and_chroma(pixels, size, kept, tmp_path):
   source = make(tmp_path / 'source.mp4', codec='libx265', pix_fmt=pixels, size=size)
   info, out = video.probe(source), tmp_path / 'out.mp4'

@@ -6,14 +6,14 @@ import pathlib
 import pytest
 import tiny_system
 
-from bench import mutations
+from bench import good_files, mutations
 from vidregen_jax import regenerate, system
 
 
 @pytest.fixture(scope='module')
 def good(tmp_path_factory, pack_folder):
   folder = tmp_path_factory.mktemp('good')
-  mutations.make_files(sorted((pack_folder / 'test').glob('*.mp4'))[0], folder)
+  good_files.make(sorted((pack_folder / 'test').glob('*.mp4'))[0], folder)
   return folder
 
 

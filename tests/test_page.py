@@ -405,3 +405,17 @@ def test_the_data_is_json_whatever_is_said(files):
   text = written(files, 'page.html').read_text()
   data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text)[1]
   assert json.loads(data)['made'] == [[30, 45], [60, 70]]
+
+
+@pytest.mark.parametrize(('credentials', 'words'), [
+  (None, None),
+  ({'state': 'Trusted', 'problems': [], 'signer': 'Ann <b>'}, 'Sound, signed by Ann &lt;b&gt;'),
+  ({'state': 'Invalid', 'problems': ['hash \u202emismatch<'], 'signer': None},
+   '<p>Signed by nobody known, and not sound:</p><p>hash \\u202emismatch&lt;</p>')])
+def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words):
+  said = fake_report.said('a.mp4', 'b\x1b[31m\u202e<i>.mp4')
+  said['source']['credentials'] = credentials
+  facts = dict(page._facts(said))
+  assert words is None or words in facts['Credentials of the source']
+  assert ('Credentials of the source' in facts) == (words is not None)
+  assert facts['Edited video'].startswith('<p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>')

@@ -1,48 +1,74 @@
-"""What lies beside a video appears together, or not at all."""
+"""What lies beside a video appears with it, or not at all; and no input is replaced."""
 
+import os
 import types
 
 import fake_report
 import pytest
 
-from vidregen_jax import page, papers, report
+from vidregen_jax import errors, outputs, page, papers, report
 
 
-def sealed(folder, beside, monkeypatch):
+def sealed(folder, made, monkeypatch):
   """Seals a video that is not signed."""
   monkeypatch.setattr(page, 'make', lambda *args: b'a page')
-  part = folder / 'part.mp4'
+  out = folder / 'out.mp4'
+  part = made.part(out)
   part.write_bytes(b'a video')
-  said = fake_report.said('in.mp4', folder / 'out.mp4')
-  beside.seal(part, edit=types.SimpleNamespace(signer=None, page=True), said=said, film=None,
-              affines={}, clock=report.Clock(), began=0.0)
-  part.unlink()
+  said = fake_report.said('in.mp4', out)
+  papers.seal(made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out), said=said,
+              film=None, affines={}, clock=report.Clock(), began=0.0)
   return said
 
 
 def test_papers_get_their_names_at_the_end(tmp_path, monkeypatch):
-  with papers.Beside(tmp_path / 'out.mp4') as beside:
-    said = sealed(tmp_path, beside, monkeypatch)
-    assert not {path.name for path in tmp_path.iterdir()} & {'out.json', 'out.html'}
-  assert {path.name for path in tmp_path.iterdir()} == {'out.json', 'out.html'}
+  with outputs.Outputs(papers.paths(tmp_path / 'out.mp4'), replace=False) as made:
+    said = sealed(tmp_path, made, monkeypatch)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith('out')]
+  assert {path.name for path in tmp_path.iterdir()} == {'out.mp4', 'out.json', 'out.html'}
   assert said['content_credentials'] is None and (tmp_path / 'out.html').read_bytes() == b'a page'
 
 
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(error, tmp_path, monkeypatch):
   (tmp_path / 'out.json').write_text('an earlier one')
-  with pytest.raises(error), papers.Beside(tmp_path / 'out.mp4') as beside:
-    sealed(tmp_path, beside, monkeypatch)
+  with pytest.raises(error), outputs.Outputs(papers.paths(tmp_path / 'out.mp4'),
+                                             replace=True) as made:
+    sealed(tmp_path, made, monkeypatch)
     raise error
   assert [path.read_text() for path in tmp_path.iterdir()] == ['an earlier one']
 
 
 def test_a_page_too_large_for_the_disk_is_not_left(tmp_path, monkeypatch):
+  write = type(tmp_path).write_bytes
+
   def full(path, data):
-    with open(path, 'wb') as file:
-      file.write(data[:1])
-    raise OSError(28, 'No space left on device')
+    write(path, data[:1])
+    if data == b'a page':
+      raise OSError(28, 'No space left on device')
   monkeypatch.setattr(type(tmp_path), 'write_bytes', full)
-  with pytest.raises(OSError, match='No space'), papers.Beside(tmp_path / 'out.mp4') as beside:
-    beside._write('.html', b'a page')
+  with pytest.raises(errors.UserError, match='out.mp4: cannot be written .No space'), (
+      outputs.Outputs(papers.paths(tmp_path / 'out.mp4'), replace=True)) as made:
+    sealed(tmp_path, made, monkeypatch)
   assert not list(tmp_path.iterdir())
+
+
+def linked(source, path):
+  path.symlink_to(source)
+
+
+@pytest.mark.parametrize('lies_there', [os.link, linked])
+@pytest.mark.parametrize('suffix', ['.mp4', '.json', '.html', '.c2pa'])
+def test_an_input_is_not_replaced_whatever_its_name(suffix, lies_there, tmp_path):
+  (tmp_path / 'sound.wav').write_bytes(b'a sound')
+  lies_there(tmp_path / 'sound.wav', tmp_path / f'out{suffix}')
+  with pytest.raises(errors.UserError, match=f'would replace an input, .*out{suffix}'):
+    papers.check_inputs(papers.paths(tmp_path / 'out.mp4'), [tmp_path / 'sound.wav'], '/none')
+  papers.check_inputs(papers.paths(tmp_path / 'other.mp4'), [tmp_path / 'sound.wav'], tmp_path)
+
+
+def test_a_checkpoints_files_are_inputs(tmp_path):
+  (tmp_path / 'codec').mkdir()
+  (tmp_path / 'codec' / 'config.json').write_text('{}')
+  with pytest.raises(errors.UserError, match='would replace an input'):
+    papers.check_inputs(papers.paths(tmp_path / 'codec' / 'config.mp4'), [], tmp_path)

@@ -95,6 +95,36 @@ def test_a_clean_face_is_pasted_whole_and_nothing_is_said(take):
   assert paster.hidden == paster.left == []
 
 
+@pytest.mark.parametrize('tint', [(0, 0, 0), (14, 0, -20)])
+def test_black_and_white_gets_no_colour(take, tint):
+  frames, track, crops = take
+  rng, paster = np.random.default_rng(0), pasting.Paster(SIZE, track, 0, {})
+  for index in (44, 45):
+    grey = cv2.cvtColor(frames[index].image, cv2.COLOR_RGB2GRAY) * .8
+    grey = grey[..., None] + rng.normal(0, 4, grey.shape)[..., None] + 24  # grain without colour
+    image = np.uint8(np.clip(np.rint(grey) + np.int32(tint), 0, 255))
+    pasted = paster(seen(track, index, image), other_mouth(crops[index])).astype(int)
+    changed = (pasted != image).any(-1)
+    assert changed.sum() > 500
+    # All three are made lighter or darker alike, but for what is as light or dark as can be.
+    possible = ((pasted > 0) & (pasted < 255)).all(-1)
+    assert (changed & possible).sum() > 500
+    assert np.ptp(pasted - image, axis=-1)[possible].max() == 0
+
+
+def test_between_black_and_white_and_colour_frames_do_not_take_turns(take):
+  frames, track, crops = take
+  paster = pasting.Paster(SIZE, track, 0, {})
+  made = []
+  for index, share in enumerate((0, .06, 0, .06, 1, .06), start=44):
+    image = frames[index].image
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+    image = np.uint8(np.rint(grey + share * (image.astype(float) - grey)))
+    pasted = paster(seen(track, index, image), other_mouth(crops[index])).astype(int)
+    made.append(int(np.ptp(pasted - image, axis=-1).max()) > 0)
+  assert made == [False, False, False, False, True, True]
+
+
 def test_the_same_seed_makes_the_same_frames(take):
   frames, track, crops = take
   rng = np.random.default_rng(0)

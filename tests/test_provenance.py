@@ -21,13 +21,15 @@ def clip(pack_folder):
   return sorted((pack_folder / 'test').glob('*.mp4'))[0]
 
 
-def sign(source, out, **changes):
+def sign(source, out, page=None, **changes):
   """Signs a file as an edit of a source, with what would be written beside it."""
   report = fake_report.said(source, out, **changes)
-  signed = provenance.sign(out, out, report, identity.local())
+  report['source'] |= {'credentials': provenance.of_source(source)}
+  signed = provenance.sign(out, out, source, report, identity.local(), page)
   if signed.sidecar:
     out.with_suffix('.c2pa').write_bytes(signed.sidecar)
-  report |= {'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
+  report |= {'content_credentials': signed.facts,
+             'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
   out.with_suffix('.json').write_text(json.dumps(report))
   return report
 
@@ -61,7 +63,8 @@ def test_what_was_done_is_signed(signed, clip):
   assert edited['digitalSourceType'].endswith('/compositeWithTrainedAlgorithmicMedia')
   times = [region['time'] for region in edited['changes'][0]['region']]
   assert [(float(t['start']), float(t['end'])) for t in times] == [(1.2, 1.8), (2.4, 2.8)]
-  assert seen['ingredients'] == [{'title': clip.name, 'relationship': 'parentOf'}]
+  assert seen['ingredients'] == [
+    {'title': clip.name, 'relationship': 'parentOf', 'problems': []}]
   edit = seen['edit']
   assert edit['consent']['statement'] == 'Ann Lee, who is shown, agreed'
   assert edit['model'] == {'codec': '5c' * 32, 'generator': '5d' * 32}
@@ -139,6 +142,155 @@ def test_what_cannot_hold_credentials_has_them_beside_it(clip, tmp_path):
   assert not inspect.look(out)['valid']
   out.with_suffix('.c2pa').unlink()
   assert inspect.main([str(out)]) == 1
+
+
+def opaque(path, content):
+  """A file of a container that cannot hold credentials; C2PA asks no more of it than its bytes."""
+  path.write_bytes(content * 1000)
+  return path
+
+
+def test_the_credentials_beside_a_source_are_remembered_too(clip, tmp_path):
+  first, second = opaque(tmp_path / 'first.mkv', b'one'), opaque(tmp_path / 'second.mkv', b'two')
+  sign(clip, first)
+  assert provenance.of_source(first) == {
+    'state': 'Trusted', 'problems': [], 'signer': identity.local().name}
+  sign(first, second)
+  seen = inspect.look(second)
+  assert seen['valid'] and seen['ingredients'] == [
+    {'title': 'first.mkv', 'relationship': 'parentOf', 'problems': []}]
+  # The whole store of the first is in that of the second, its own assertion too.
+  assert second.with_suffix('.c2pa').read_bytes().count(b'vidregen_jax.edit') > (
+    first.with_suffix('.c2pa').read_bytes().count(b'vidregen_jax.edit'))
+
+
+def broken_video(signed, tmp_path):
+  data = bytearray(signed.read_bytes())
+  data[data.index(b'mdat') + 2000] ^= 1
+  signed.write_bytes(data)
+  return signed, 'mismatch'
+
+
+def broken_beside(signed, tmp_path):
+  source = opaque(tmp_path / 'source.mkv', b'one')
+  sign(signed, source)
+  source.write_bytes(source.read_bytes() + b'more')
+  return source, 'hash'
+
+
+def damaged_store(signed, tmp_path):
+  data = bytearray(signed.read_bytes())
+  at = data.index(b'c2pa.signature') + 100
+  data[at:at + 4000] = bytes(4000)
+  signed.write_bytes(data)
+  return signed, ''
+
+
+def damaged_beside(signed, tmp_path):
+  source = opaque(tmp_path / 'source.mkv', b'one')
+  source.with_suffix('.c2pa').write_bytes(b'nothing')
+  return source, 'damaged and cannot be read'
+
+
+@pytest.mark.parametrize('make', [broken_video, broken_beside, damaged_store, damaged_beside])
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_broken_credentials_of_a_source_are_told_by_the_edit(make, suffix, signed, clip, tmp_path,
+                                                             capsys):
+  source, cause = make(signed, tmp_path)
+  assert inspect.main([str(source)]) == 1
+  out = tmp_path / f'again{suffix}'
+  shutil.copy(clip, out)
+  report = sign(source, out)
+  told = report['source']['credentials']
+  assert told['state'] == 'Invalid' and any(cause in problem for problem in told['problems'])
+  seen = inspect.look(out)
+  assert seen['valid'] and seen['edit']['source']['credentials'] == told
+  capsys.readouterr()
+  assert inspect.main([str(out)]) == 0
+  assert f'its own credentials were not sound: {told["problems"][0]}'[:60] in (
+    capsys.readouterr().out)
+
+
+@pytest.mark.parametrize('change', [
+  {'face': {'rule': 'another'}}, {'fade': 1.0}, {'left_out': ['nothing']}, {'more': 1},
+  {'encoded_frames': []}, {'seed': 1}, {'frames': 100.5}, {'out': 'elsewhere.mp4'},
+  {'content_credentials': {'signer': 'Ann Lee'}}, {'source': {}}, {'source': 7}])
+def test_a_change_to_anything_in_the_report_is_found(change, signed):
+  path = signed.with_suffix('.json')
+  report = json.loads(path.read_text())
+  path.write_text(json.dumps(report, indent=None))
+  assert inspect.look(signed)['valid'], 'only its layout was changed'
+  path.write_text(json.dumps(report | change))
+  problem, *_ = inspect.look(signed)['problems']
+  assert 'my out.json says something else of' in problem
+
+
+def test_what_was_measured_while_writing_is_not_signed_and_said_not_to_be(signed):
+  path = signed.with_suffix('.json')
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'seconds': 7}))
+  seen = inspect.look(signed)
+  assert seen['valid'] and seen['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+  assert {'fade', 'consent', 'sha256', 'signer', 'frames_without_a_face'} <= set(seen['compared'])
+
+
+@pytest.mark.parametrize('data', [b'{', b'\xff', b'[' * 100_000, b'{"seed": 1, "seed": 1}'])
+def test_a_damaged_report_is_a_finding_and_no_mistake(data, signed):
+  signed.with_suffix('.json').write_bytes(data)
+  assert 'my out.json is not JSON' in inspect.look(signed)['problems'][0]
+
+
+def test_another_page_is_found(clip, tmp_path):
+  out, page = tmp_path / 'out.mp4', b'<p>sha256 ' + provenance.NO_DIGEST.encode() + b'</p>'
+  shutil.copy(clip, out)
+  report = sign(clip, out, page)
+  shown = page.replace(provenance.NO_DIGEST.encode(), report['sha256'].encode())
+  out.with_suffix('.html').write_bytes(shown)
+  seen = inspect.look(out)
+  assert seen['valid'] and seen['page'] == 'out.html' and 'out.html' in seen['compared']
+  for other in (shown.replace(b'<p>', b'<p> '), page, shown + b' ', b''):
+    out.with_suffix('.html').write_bytes(other)
+    assert 'out.html is not the page' in inspect.look(out)['problems'][0]
+  out.with_suffix('.html').unlink()
+  assert inspect.look(out)['valid'], 'a page may be thrown away'
+
+
+def test_a_page_that_nobody_signed_is_said_to_be_that(signed):
+  signed.with_suffix('.html').write_text('mine')
+  seen = inspect.look(signed)
+  assert seen['valid'] and seen['page'] is None and 'my out.html' in seen['not_compared']
+
+
+@pytest.mark.parametrize('count', [4_800, 50_000])
+def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
+  out = tmp_path / 'out.mp4'
+  shutil.copy(clip, out)
+  spans = [[i / 2, i / 2 + .25] for i in range(count)]
+  sign(clip, out, spans=spans, regenerated_frames=[[12 * i, 12 * i + 6] for i in range(count)])
+  seen = inspect.look(out)
+  assert seen['valid'] and f'in {count} spans within' in seen['actions'][1]['changes'][0][
+    'description']
+  assert inspect.main([str(out)]) == 0
+  assert max(map(len, capsys.readouterr().out.splitlines())) < 2000
+  path = out.with_suffix('.json')
+  report = json.loads(path.read_text())
+  report['spans'][count // 2][1] += .01
+  path.write_text(json.dumps(report))
+  assert 'says something else of: spans' in inspect.look(out)['problems'][0]
+
+
+def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, capsys):
+  source = tmp_path / os.fsdecode(b'a\x1b[31m\xe9\xe2\x80\xae.mp4')
+  out = tmp_path / 'b\x1b]0;c\x07\n.mp4'
+  shutil.copy(clip, source)
+  shutil.copy(clip, out)
+  sign(source, out, words='it\u202eis\nso')
+  assert inspect.main([str(out)]) == 0
+  told = capsys.readouterr().out
+  assert all(c.isprintable() or c == '\n' for c in told)
+  assert 'a\\x1b[31m\\xe9\\u202e.mp4' in told and 'it\\u202eis\\nso' in told
+  assert inspect.main([str(out), '--json']) == 0
+  told = capsys.readouterr().out
+  assert told.isascii() and json.loads(told)['valid']
 
 
 @pytest.mark.parametrize(('argv', 'status', 'cause'), [

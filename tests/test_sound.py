@@ -67,6 +67,21 @@ def test_a_recording_is_the_file_bit_for_bit(name, tmp_path):
     np.testing.assert_array_equal(backwards[:, first:last], whole[:, first:last])
 
 
+def test_a_file_is_decoded_once_and_anew_when_it_has_changed(tmp_path, monkeypatch):
+  path, decoded, decode = write(tmp_path / 'a.mkv', 'flac', voice()), [], audio.decode
+
+  def counted(container, stream, path):
+    for piece in decode(container, stream, path):
+      decoded.append(piece)
+      yield piece
+  monkeypatch.setattr(audio, 'decode', counted)
+  count = sound.Recording(path).shape[1]
+  first = len(decoded)
+  assert sound.Recording(path).shape[1] == count and len(decoded) == first + 1
+  write(path, 'flac', voice(seconds=3))
+  assert sound.Recording(path).shape[1] == 3 * RATE < count
+
+
 def test_silence_keeps_a_recordings_packets_in_their_places(tmp_path):
   path = write(tmp_path / 'holes.mkv', 'pcm_s16le', voice(), skip=range(60, 140))
   whole, _, _ = audio.read(path)

@@ -42,6 +42,14 @@ def test_sound_is_compared_where_it_is():
   assert agreement(one, late) < .3
 
 
+def test_a_films_voice_is_heard_in_its_centre():
+  one, other = mouth(0), mouth(1)
+  six = np.repeat(10 * voice(other), 6, 0)  # louder all around, as music is
+  six[:3] = 0
+  six[2] = voice(one)
+  assert agreement(one, six) == agreement(one, voice(one))
+
+
 def test_gaps_in_what_is_seen_are_left_out():
   one = mouth(0)
   sound, seen = voice(one), one.copy()

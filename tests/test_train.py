@@ -110,7 +110,9 @@ def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
 
 @pytest.mark.parametrize(
   ('raised', 'status', 'line'),
-  [(UserError('no'), 2, 'error: no\n'), (KeyboardInterrupt(), 130, '\ninterrupted: go on\n')],
+  [(UserError('no'), 2, 'error: no\n'),
+   (UserError('a\x1b[31m\nb'), 2, 'error: a\\x1b[31m\\nb\n'),
+   (KeyboardInterrupt(), 130, '\ninterrupted: go on\n')],
 )
 def test_status_of_a_program(raised, status, line, monkeypatch, capsys):
   def main():

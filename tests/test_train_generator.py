@@ -165,7 +165,9 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
 
 def test_latents_of_another_codec_are_refused(data, tmp_path):
   params = jax.device_get(codec.init(CODEC, jax.random.key(9)))
-  weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params)
+  weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params,
+                 latent_mean=np.zeros(CODEC.latent_channels, np.float32),
+                 latent_std=np.ones(CODEC.latent_channels, np.float32))
   with pytest.raises(UserError, match='was encoded by another codec'):
     train_generator.train(config(data, codec=str(tmp_path / 'codec')), tmp_path / 'run')
   with pytest.raises(UserError, match='use --config.num_frames=[0-9]+ or less'):

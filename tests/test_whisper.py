@@ -147,7 +147,7 @@ def _has_other_shapes(folder):
     (_is_no_config, r'config\.json does not exist'),
     (_is_broken_json, r'config\.json is not JSON'),
     (_is_another_model, "does not say model_type 'whisper'"),
-    (_lacks_a_field, "lacks the field 'num_mel_bins'"),
+    (_lacks_a_field, 'lacks the field num_mel_bins'),
     (_lacks_weights, r'model\.safetensors does not exist'),
     (_is_cut_short, 'not a whole safetensors file'),
     (_lacks_a_tensor, r'layers\.2\.fc1\.bias is missing'),

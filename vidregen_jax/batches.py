@@ -15,6 +15,7 @@ import time
 import grain
 import numpy as np
 
+from vidregen_jax import terminal
 from vidregen_jax.errors import BadRecord, UserError
 
 START = {'batches': 0, 'bad_records': []}  # the place before the first batch
@@ -28,7 +29,7 @@ class Batches:
   """
 
   def __init__(self, clips, window, seed, batch_size, rows, put, num_workers=0, max_bad_records=0,
-               place=START, tell=lambda line: print(line, file=sys.stderr)):
+               place=START, tell=terminal.tell):
     """Shuffles the clips anew each epoch and cuts one random window from each.
 
     Args:
@@ -71,7 +72,7 @@ class Batches:
     """
     batch, bad = next(self._ahead)
     for index in sorted(bad.keys() - self._bad):
-      self._tell(f'left out: {bad[index]}')
+      self._tell(f'left out: {terminal.printable(bad[index])}')
     self.learn(bad)
     self._batches += 1
     return batch

@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 import warnings
 import zlib
 
@@ -16,7 +15,7 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from vidregen_jax import hosts, weights
+from vidregen_jax import hosts, terminal, weights
 from vidregen_jax.errors import UserError
 
 _KEPT = 2
@@ -163,8 +162,8 @@ class Checkpoints:
         folder = self._folder / f'damaged_{step}'
         shutil.rmtree(folder, ignore_errors=True)
         (self._folder / str(step)).rename(folder)
-        print(f'the checkpoint at step {step} is damaged ({reason}) and is now {folder}: going on '
-              f'from step {whole}', file=sys.stderr)
+        terminal.tell(f'the checkpoint at step {step} is damaged ({reason}) and is now {folder}: '
+                      f'going on from step {whole}')
     hosts.wait('checkpoints set aside')
     self._checkpointer = self._open()
 

@@ -15,6 +15,7 @@ from vidregen_jax.media import people, tracks
 # one, 81 % were told apart by so much, and 96 % of those rightly (150 pairs of rendered people).
 _LEAST_AGREEMENT = 0.2
 _LEAST_LEAD = 0.08
+_MOST_FACES = 10_000  # that are counted; who types more meant something else
 
 
 def parse(text: str) -> str | int | tuple[float, float]:
@@ -29,7 +30,7 @@ def parse(text: str) -> str | int | tuple[float, float]:
     parts = [float(part) for part in text.split(',')]
   except ValueError:
     parts = []
-  if len(parts) == 1 and parts[0].is_integer() and parts[0] >= 1:
+  if len(parts) == 1 and parts[0].is_integer() and 1 <= parts[0] <= _MOST_FACES:
     return int(parts[0])
   if len(parts) == 2 and all(0 <= part <= 1 for part in parts):
     return parts[0], parts[1]

@@ -11,9 +11,8 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from vidregen_jax import files, latents, losses, pixels, sheets, weights
+from vidregen_jax import files, latents, losses, pixels, sheets, terminal, weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import encode
 from vidregen_jax.models import codec, i3d, perceptual
@@ -53,7 +52,7 @@ def measure(export, clips, vgg16=None, network=None):
     check_windows(clips)
   encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
   rows, sums, leaks, shown, windows = [], [], [], [], []
-  for clip in tqdm.tqdm(clips, unit='clip', desc='codec'):
+  for clip in terminal.progress(clips, 'clip', 'codec'):
     frames = clip['frames']
     z = encoder.stream(frames[None])
     made = decoder(z, len(frames))[0]

@@ -1,11 +1,83 @@
 """How every program of the package ends: a user's mistake is one line and status 2."""
 
+import atexit
+import contextlib
+import errno
 import functools
+import resource
 import sys
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 
+from vidregen_jax import interrupts, terminal
 from vidregen_jax.errors import UserError
+
+_LEAST_ROOM = 3_000_000_000  # bytes of addresses, of which XLA takes far more than it fills
+# What XLA and Python say where there is no memory for more.
+_NO_MEMORY = ('RESOURCE_EXHAUSTED', 'Out of memory', "can't start new thread", 'bad_alloc')
+
+
+def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> int:
+  """Does some work and returns the exit status: 0, 2 after a mistake, 128 and more after a signal.
+
+  Args:
+    work: function without arguments.
+    interrupted: line that says, after Ctrl-C or SIGTERM, what is left and how to go on; or a
+      function that gives it.
+  """
+  terminal.begin()
+  with interrupts.heard():
+    return _guarded(work, interrupted)
+
+
+def _guarded(work, interrupted):
+  try:
+    try:
+      with _memory_told():
+        work()
+    except UserError as error:
+      interrupts.over()
+      terminal.error(error)
+      return 2
+    interrupts.over()
+    return 0
+  except KeyboardInterrupt as error:
+    interrupts.over()
+    # Nor does another signal change the status while Python ends, which takes a while.
+    atexit.register(interrupts.ignore)
+    name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
+    told = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
+    left = interrupted() if callable(interrupted) else interrupted
+    terminal.tell(f'{told}: {left}', before='\n')
+    return status
+
+
+def check_room() -> None:
+  """Refuses a limit in which XLA's own threads find no memory: it would abort the process then.
+
+  Raises:
+    UserError: names the limit.
+  """
+  limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+  if limit != resource.RLIM_INFINITY and limit < _LEAST_ROOM:
+    raise UserError(f'this process may have {limit / 1e9:.1f} GB of address space, and needs '
+                    f'{_LEAST_ROOM / 1e9:.0f} GB or more: raise the limit (`ulimit -v`)')
+
+
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+  """Memory that the system refuses is told in a line, whoever asked for it."""
+  try:
+    yield
+  except (MemoryError, OSError, RuntimeError) as error:
+    refused = isinstance(error, MemoryError) or getattr(error, 'errno', None) == errno.ENOMEM
+    # JAX's errors are RuntimeErrors, and differ by their words alone.
+    if not (refused or (isinstance(error, RuntimeError)
+                        and any(words in str(error) for words in _NO_MEMORY))):
+      raise
+    raise UserError('the system has no memory for this: end other programs, raise the limit '
+                    '(`ulimit -v`), or give a smaller video') from error
 
 
 def run(main, interrupted, words=()):
@@ -16,17 +88,17 @@ def run(main, interrupted, words=()):
     interrupted: line that says, after Ctrl-C, what is left and how to go on.
     words: what the program can do, where it does several things; the first argument is one.
   """
+  terminal.begin()
 
-  def guarded(argv):
-    try:
+  def work(argv):
+    def checked():
+      check_room()
       main(*argv[1:])
-    except UserError as error:
-      _fail(error)
-    except KeyboardInterrupt:
-      print(f'\ninterrupted: {interrupted}', file=sys.stderr)
-      sys.exit(130)  # the shell's number for Ctrl-C
 
-  app.run(guarded, flags_parser=functools.partial(_parse, words))
+    if status := guarded(checked, interrupted):
+      sys.exit(status)
+
+  app.run(work, flags_parser=functools.partial(_parse, words))
 
 
 def _parse(words, argv):
@@ -46,9 +118,11 @@ def _parse(words, argv):
 
 
 def _fail(error):
-  # config_flags puts a whole traceback into its message; the mistake is its last line.
-  line = [line for line in str(error).splitlines() if line.strip()][-1].strip()
+  line = str(error)
+  if not isinstance(error, UserError):
+    # config_flags puts a whole traceback into its message; the mistake is its last line.
+    line = [line for line in line.splitlines() if line.strip()][-1].strip()
   for name in ('ValueError: ', 'UserError: '):
     line = line.removeprefix(name)
-  print(f'error: {line}', file=sys.stderr)
+  terminal.error(line)
   sys.exit(2)

@@ -4,11 +4,18 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import unicodedata
 
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
+from vidregen_jax.terminal import printable
 
+_MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
+
+_LONGEST = 10_000  # characters: it is repeated in all that is written
+_MOST = 16_000_000  # bytes of a file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +40,16 @@ def of(statement: str) -> Consent:
   """Consent in words.
 
   Raises:
-    UserError: there are none.
+    UserError: there are none, too many, or what is no text.
   """
   statement = statement.strip()
   if not statement:
     raise UserError(f'--consent is empty: {_SAY}')
+  if len(statement) > _LONGEST:
+    raise UserError(f'--consent has {len(statement):,} characters, and {_LONGEST:,} are the most: '
+                    'give it in a file, --consent_file, of which the digest is written')
+  if odd := [c for c in statement if c not in '\n\t' and unicodedata.category(c) in ('Cc', 'Cs')]:
+    raise UserError(f'--consent holds what is no text, {odd[0]!a}: write it in words, in UTF-8')
   return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
 
 
@@ -47,11 +59,9 @@ def read(path) -> Consent:
   Raises:
     UserError: it cannot be read, is empty, or is not what its name says.
   """
+  data = files.read_bytes(path, '--consent_file', _MOST)
   try:
-    data = pathlib.Path(path).read_bytes()
     text = data.decode()
-  except OSError as error:
-    raise UserError(f'--consent_file {path} cannot be read ({error.strerror})') from error
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error
@@ -59,12 +69,12 @@ def read(path) -> Consent:
   if pathlib.Path(path).suffix.lower() == '.json':
     try:
       said = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers without end, lists in lists
       raise UserError(f'--consent_file {path} is not JSON: {error}') from error
   if not said:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
                     'what basis')
-  return Consent(hashlib.sha256(data).hexdigest(), file=str(path))
+  return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
 def given(statement, path) -> Consent:

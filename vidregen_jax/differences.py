@@ -17,6 +17,9 @@ _DIFFERENT = 0.5
 _FLOOR = 10 ** (-60 / 20)  # what is quieter than this is silence, whatever it is
 _CLOSE = 0.15  # seconds; differences nearer to each other are one
 _SHORT = 0.04  # seconds; differences shorter than this are clicks
+_HEARD = 30  # seconds in which a lag is looked for
+_LATEST = 0.5  # seconds; a longer lag is not looked for
+_SAME = 0.5  # correlation from which two sounds are the same but for a lag
 
 
 MARGIN = 0.12  # seconds
@@ -63,6 +66,22 @@ def find(old, new, rate, margin=MARGIN):
     else:
       spans.append((start, stop))
   return spans
+
+
+def lag(old, new) -> float:
+  """Seconds by which a soundtrack comes later than it did; 0 where they are not the same sound.
+
+  Args:
+    old, new: sound.Sound of one channel on one clock, of which half a minute is heard.
+  """
+  old, new = (sound.at_rate(sound.Cut(x, 0, min(x.shape[1], _HEARD * x.rate)), _RATE)[:, :][0]
+              for x in (old, new))
+  size = 1 << (len(old) + len(new)).bit_length()
+  across = np.fft.irfft(np.fft.rfft(new, size) * np.conj(np.fft.rfft(old, size)), size)
+  most = round(_LATEST * _RATE)
+  across = np.r_[across[-most:], across[:most + 1]]
+  level = np.sqrt(np.sum(old**2, dtype=np.float64) * np.sum(new**2, dtype=np.float64))
+  return (int(across.argmax()) - most) / _RATE if across.max() > _SAME * level > 0 else 0.0
 
 
 def widen(spans, heard, start, margin):

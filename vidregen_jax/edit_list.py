@@ -4,13 +4,17 @@
   {"edits": [{"start": 1.2, "stop": 1.95, "audio": "word.wav"}, ...]}     pieces of sound
 """
 
+import collections
 import dataclasses
 import json
 import math
 import pathlib
 
-from vidregen_jax import soundtrack
+from vidregen_jax import files, soundtrack
 from vidregen_jax.errors import UserError
+
+_MOST_BYTES, _MOST_EDITS = 2**24, 10_000
+_SHOWN = 60  # characters of what is wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +39,9 @@ def read(path) -> EditList:
     UserError: it cannot be read, or says something else than the above.
   """
   path = pathlib.Path(path)
+  data = files.read_bytes(path, '--edits', _MOST_BYTES)
   try:
-    said = json.loads(path.read_text())
-  except OSError as error:
-    raise UserError(f'{path}: cannot be read ({error.strerror}): give a JSON file') from error
+    said = json.loads(data.decode('utf-8-sig'), parse_int=_number, object_pairs_hook=_object_once)
   # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error
@@ -46,6 +49,8 @@ def read(path) -> EditList:
   audio, edits = said.get('audio', ''), said['edits']
   if not isinstance(edits, list) or not edits:
     raise UserError(f'{path}: "edits" is no list of at least one edit')
+  if len(edits) > _MOST_EDITS:
+    raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: make it in parts')
   if 'audio' in said:
     audio = _path(path, audio)
   spans, patches = [], []
@@ -64,6 +69,30 @@ def read(path) -> EditList:
   return EditList(audio, tuple(spans), tuple(patches))
 
 
+def _object_once(pairs):
+  """A JSON object, in which nothing is said twice: readers differ in what they then believe."""
+  fields = dict(pairs)
+  if len(fields) < len(pairs):
+    counts = collections.Counter(name for name, _ in pairs)
+    raise ValueError(f'"{_short(counts.most_common(1)[0][0])}" is there twice')
+  return fields
+
+
+def _number(digits):
+  """A number without a point; Python refuses very long ones, and as a float they are infinite."""
+  return int(digits) if len(digits) < 16 else float(digits)
+
+
+def _short(text) -> str:
+  return text if len(text) <= _SHOWN else text[:_SHOWN] + '...'
+
+
+def _shown(value) -> str:
+  """A JSON value for a message."""
+  kinds = {list: 'a list', dict: 'an object'}
+  return kinds.get(type(value)) or _short(json.dumps(value))
+
+
 def _object(path, value, needed, allowed, where):
   """`value`, a JSON object with all of the `needed` fields, maybe the `allowed`, and no other."""
   if not isinstance(value, dict):
@@ -73,19 +102,19 @@ def _object(path, value, needed, allowed, where):
                     + '; or give the whole new soundtrack as "audio" beside "edits"'
                     * (missing == {'audio'}))
   if unknown := set(value) - needed - allowed:
-    raise UserError(f'{path}: {where} has a field "{min(unknown)}", which means nothing here; '
-                    f'known are {", ".join(sorted(needed | allowed))}')
+    raise UserError(f'{path}: {where} has a field "{_short(min(unknown))}", which means nothing '
+                    f'here; known are {", ".join(sorted(needed | allowed))}')
   return value
 
 
 def _seconds(path, value, where):
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if not number or not math.isfinite(value) or value < 0:
-    raise UserError(f'{path}: {where} has {json.dumps(value)} for a time: give seconds, from 0')
+    raise UserError(f'{path}: {where} has {_shown(value)} for a time: give seconds, from 0')
   return float(value)
 
 
 def _path(path, value):
   if not isinstance(value, str) or not value:
-    raise UserError(f'{path}: {json.dumps(value)} is no path of a sound')
+    raise UserError(f'{path}: {_shown(value)} is no path of a sound')
   return str(path.parent / value)

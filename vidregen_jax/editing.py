@@ -1,36 +1,49 @@
-"""An edit: what is asked for, and how it is made, to a video and what lies beside it."""
+"""An edit: what is asked for, and how it is made, to a video and what lies beside it.
+
+  with prepared(edit) as ready:           # all that can be known without a model; takes seconds
+    report = make(ready, system.load(folder))
+
+When the block ends well, what was made gets its names.
+"""
 
 import contextlib
 import dataclasses
 import functools
+import pathlib
 import time
+from collections.abc import Iterator
 
 import numpy as np
-import tqdm
 
 from vidregen_jax import (
   ahead,
   choice,
+  differences,
   files,
   latents,
+  outputs,
   papers,
   pasting,
   preview,
+  provenance,
   references,
   report,
   retake,
+  sample,
   soundtrack,
   spans,
   speaking,
   system,
+  terminal,
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import containers, encode, join, patches, video
+from vidregen_jax.media import containers, encode, join, patches, tracks, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+_LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
 _BEHIND = 8  # frames that wait to be pasted and encoded while the model works
 _KNOWN = 10  # frames that say how the person's face varies
@@ -47,11 +60,13 @@ class Edit:
     source: the video.
     consent: consent.Consent, of the people who are shown.
     out: where to write.
+    overwrite: whether to replace what is there, and beside it.
     new_audio: the new soundtrack; '' with patches.
     spans: (start, stop) seconds; empty for the whole video.
+    find: whether to look for the spans in which the two soundtracks differ, instead.
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
     margin: seconds by which the picture of a span may be made anew beyond it, to where it is
-      quietest.
+      quietest; None for none, or for the usual ones of spans that are found.
     fit: of timeline.FITS, what the whole picture does if the new soundtrack has another length; ''
       to leave out what lies past its end.
     seed: of all noise.
@@ -73,11 +88,13 @@ class Edit:
   out: str
   new_audio: str = ''
   spans: tuple = ()
+  overwrite: bool = False
+  find: bool = False
   seed: int = 0
   overrides: tuple = ()
   references: tuple = ()
   patches: tuple = ()
-  margin: float = 0.0
+  margin: float | None = None
   fit: str = ''
   face: str | int | tuple = 'largest'
   fade: float = 0.2
@@ -89,14 +106,165 @@ class Edit:
   page: bool = False
   preview: str = ''
 
+  @property
+  def outputs(self) -> list[pathlib.Path]:
+    """All files that may come to be."""
+    return [pathlib.Path(self.preview)] if self.preview else papers.paths(self.out)
 
-def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake) -> dict:
-  """Makes the edited video and its report.
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """An edit of which all is known that can be without a model.
+
+  Attributes:
+    edit: what is asked for; spans that were to be found are.
+    made: the files to be, which get their names when the block of `prepared` ends well.
+    sound: what is heard, on which film.
+    planned: join.Plan around the spans, or why every frame is encoded.
+    brought: what the source's own credentials say, as `provenance.of_source`.
+    notes: lines for the user.
+  """
+
+  edit: Edit
+  made: outputs.Outputs
+  sound: soundtrack.Composed
+  planned: join.Plan | str
+  brought: dict | None
+  notes: tuple[str, ...] = ()
+
+  @property
+  def film(self) -> films.Film:
+    return self.sound.film
+
+
+@contextlib.contextmanager
+def prepared(edit: Edit) -> Iterator[Prepared]:
+  """Finds what is wrong with an edit, cheap things first, and keeps its outputs' names.
 
   Args:
     edit: what is asked for.
+
+  Yields:
+    Prepared. What was made of it then gets its names.
+
+  Raises:
+    UserError: a mistake in what is asked for; nothing is written then.
+  """
+  _check_settings(edit)
+  if edit.preview:
+    preview.check(edit.preview)
+  with outputs.Outputs(edit.outputs, edit.overwrite) as made:
+    info = video.probe(edit.source)
+    _check_times(info)
+    edit, notes = _with_spans(edit, info)
+    soundtrack.check_samples(info, edit.new_audio, edit.patches)
+    sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
+                                                  edit.fit))
+    if edit.margin:
+      sound = soundtrack.with_margin(sound, edit.margin)
+    if isinstance(sound.written, patches.Patched) and not containers.takes_sound(
+        edit.out, sound.written.codec):
+      why = f'{edit.out} cannot hold {sound.written.codec}'
+      sound = dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
+    in_spans = spans.frames(sound.spans, sound.film.times)
+    if not in_spans.any():
+      raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
+                      f'{float(1 / info.rate):.3f} s, long')
+    if edit.references:
+      references.check(edit.references, sound.film.times, in_spans)
+    touched = spans.stretches(in_spans)
+    planned = _planned(edit, sound.film, touched)
+    _writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, made, sound, planned, provenance.of_source(edit.source), notes)
+
+
+def _check_settings(edit):
+  """What can be wrong with numbers alone."""
+  if not 0 <= edit.fade <= _LONGEST_FADE:
+    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if not 0 <= edit.seed <= _LARGEST_SEED:
+    raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
+  _sampler(edit, sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+
+
+def _sampler(edit, usual):
+  """The sampler's settings, with what the edit says of them."""
+  try:
+    return dataclasses.replace(usual, **dict(edit.overrides))
+  except UserError as error:
+    raise UserError(f'--{error}') from error
+
+
+def _check_times(info):
+  if (np.diff(info.stamps) <= 0).any():
+    at = float(info.stamps[1:][np.diff(info.stamps) <= 0][0] * info.time_base)
+    raise UserError(f'{info.path}: two of its frames have the same time, {at:.3f} s: re-encode it '
+                    'first')
+
+
+def _with_spans(edit, info):
+  """The edit with the spans that are to be found, and lines about them.
+
+  Raises:
+    UserError: there are none.
+  """
+  if not edit.find:
+    return edit, ()
+  margin = differences.MARGIN if edit.margin is None else edit.margin
+  found = soundtrack.differences(info, edit.new_audio, margin)
+  edit = dataclasses.replace(edit, find=False, margin=None)
+  if found is None:
+    why = _why_all(info, edit.new_audio)
+    return edit, (f'{why}, and so the whole video is made anew', )
+  if not found:
+    raise UserError(f'{edit.new_audio} sounds as {info.path} does from end to end: there is '
+                    'nothing to regenerate; --whole does it all the same')
+  where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found)
+  return dataclasses.replace(edit, spans=tuple(found)), (f'the soundtracks differ at {where} s', )
+
+
+def _why_all(info, new_audio):
+  """Why no spans are found, in words."""
+  if not info.has_audio:
+    return f'{info.path} has no soundtrack to compare with'
+  late, of = soundtrack.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
+  if not late:
+    return f'all but a tenth of {of}'
+  return (f'{of} everywhere, as it is the same {"later" if late > 0 else "earlier"} by '
+          f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
+
+
+def _planned(edit, film, touched) -> join.Plan | str:
+  """How the source can be joined; or why it cannot."""
+  if edit.lossless or not edit.join:
+    return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
+  if not film.is_the_source:
+    return 'its frames are not shown when they were'
+  return join.plan(film.info, edit.out, touched)
+
+
+def _writer(edit, sound, planned, part) -> encode.File:
+  """What writes the video, by a plan or the reason why there is none."""
+  kept = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
+              preset=_PRESET, part=part)
+  if isinstance(planned, str):
+    return encode.Writer(edit.out, sound.film.info, **kept)
+  return join.Joined(edit.out, sound.film.info, planned, **kept)
+
+
+def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake) -> dict:
+  """Makes the edited video and what lies beside it: `prepared` and `make`."""
+  with prepared(edit) as ready:
+    return make(ready, machine, show, walk)
+
+
+def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake) -> dict:
+  """Makes the edited video and its report.
+
+  Args:
+    ready: what is asked for.
     machine: the loaded system.
-    show: whether to draw progress bars.
+    show: whether to show progress.
     walk: the class that makes the frames.
 
   Returns:
@@ -106,58 +274,30 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     UserError: a mistake in what is asked for; nothing is written then.
   """
   clock, began = report.Clock(), time.perf_counter()
-  if not 0 <= edit.fade <= _LONGEST_FADE:
-    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
-  try:
-    sampler = dataclasses.replace(machine.sampler, **dict(edit.overrides))
-  except UserError as error:
-    raise UserError(f'--{error}') from error
-  if edit.reconstruct:
-    sampler = None
-  info = video.probe(edit.source)
-  sound = _compose(edit, info)
-  if edit.margin:
-    sound = soundtrack.with_margin(sound, edit.margin)
-  film, wanted = sound.film, sound.spans
-  info = film.info
-  if isinstance(sound.written, patches.Patched) and not containers.takes_sound(
-      edit.out, sound.written.codec):
-    sound = dataclasses.replace(sound, written=sound.track,
-                                why_all_is_encoded=f'{edit.out} cannot hold {sound.written.codec}')
-  crf = 0 if edit.lossless else _CRF
-  kept = dict(audio=sound.written, keep=edit.source, crf=crf, preset=_PRESET)
-  target = encode.Writer(edit.out, info, **kept)  # refuses a wrong path already
-  if edit.preview:
-    preview.check(edit.preview)
-
+  edit, sound, film = ready.edit, ready.sound, ready.film
+  sampler = None if edit.reconstruct else _sampler(edit, machine.sampler)
+  wanted, info = sound.spans, film.info
   looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
   in_spans = spans.frames(wanted, film.times)
   count = max(int(spans.frames(looked_at, film.times).sum()), 1)
   with (
     clock('track faces', count),
-    tqdm.tqdm(total=count, unit='frame', desc='track faces', disable=not show) as bar,
+    terminal.Progress(count, 'frame', 'track faces', show) as bar,
   ):
     chosen = _choose(edit, film, film.look(looked_at, bar.update), wanted)
   track, models = film.along(chosen.track), machine.models
+  if edit.keep_occluders:
+    track = tracks.uncovered(track)
   runs = spans.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
-  if not in_spans.any():
-    raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
-                    f'{float(1 / info.rate):.3f} s, long')
   if not runs:
     reasons = ', '.join(dict.fromkeys(why for *_, why in choice.skipped(track, in_spans)))
+    if reasons == tracks.REASONS[tracks.COVERED]:
+      raise UserError(f'{reasons} in all of the span of {edit.source}, as a mask does: nothing is '
+                      'made there; --no-keep_occluders makes a mouth before it')
     raise UserError(f'no face was found in the span of {edit.source} ({reasons}): it needs a face, '
                     'seen from the front or half turned, at least 50 pixels wide')
 
   touched = [(run.start, run.stop) for run in runs]
-  if edit.lossless or not edit.join:
-    planned = f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
-  elif not film.is_the_source:
-    planned = 'its frames are not shown when they were'
-  else:
-    planned = join.plan(info, edit.out, touched)
-  regions = [(0, len(track))]
-  if not isinstance(planned, str):
-    target, regions = join.Joined(edit.out, info, planned, **kept), planned.regions
   encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                             machine.params.latent_std)
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
@@ -170,7 +310,17 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
   paster = pasting.Paster(models.codec.size, track, edit.seed, known)
   take = walk(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
   if edit.preview:
-    return {'stretches': preview.write(edit.preview, take, paster, runs, track, edit.fade)}
+    with outputs.told(edit.preview):
+      return {'stretches': preview.write(ready.made.part(edit.preview), take, paster, runs, track,
+                                         edit.fade)}
+
+  planned, regions = ready.planned, [(0, len(track))]
+  if not isinstance(planned, str):
+    planned = planned.around(edit.out, touched)
+  if not isinstance(planned, str):
+    regions = planned.regions
+  part = ready.made.part(edit.out)
+  target = _writer(edit, sound, planned, part)
 
   def write(shot, made):
     image = None
@@ -185,54 +335,51 @@ def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake
     bar.update()
 
   count = sum(stop - start for start, stop in regions)
-  with papers.Beside(edit.out) as beside, target:
+  with target:
     with (
       clock('regenerate', count),
-      tqdm.tqdm(total=count, unit='frame', desc='regenerate', disable=not show) as bar,
+      terminal.Progress(count, 'frame', 'regenerate', show) as bar,
       contextlib.closing(take.frames(runs, regions)) as frames,
       ahead.Behind(write, _BEHIND) as writing,
     ):
       for shot, made in frames:
         with clock('wait for encode', 1):
           writing.put(shot, made)
-    said = {
-      'source': {'path': str(edit.source), 'sha256': files.digest(edit.source),
-                 'frames': film.source.frame_count,
-                 'size': [info.width, info.height], 'rate': str(info.rate)},
-      'audio': {'files': [{'path': str(path), 'sha256': files.digest(path)}
-                          for path in sounds(edit)],
-                'seconds_past_the_video': round(sound.cut, 3),
-                'why_all_is_encoded': sound.why_all_is_encoded},
-      'out': str(edit.out),
-      'frames': len(track),
-      'retimed': not film.is_the_source,
-      'consent': dataclasses.asdict(edit.consent),
-      'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
-      'regenerated_frames': touched,
-      'encoded_frames': regions,
-      'why_all_are_encoded': planned if isinstance(planned, str) else None,
-      'left_out': target.left_out,
-      'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-      'skipped': choice.skipped(track, in_spans),
-      'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
-      'face': chosen.said,
-      'occluded': paster.hidden,
-      'frames_left_as_occluded': paster.left,
-      'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
-      'fade': edit.fade,
-      'model': machine.digests,
-      'sampler': sampler and dataclasses.asdict(sampler),
-      'seed': edit.seed,
-    }
-    affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
     finished = time.perf_counter()
-
-    def seal(part):
-      # What was not touched, and a check of it.
-      clock.add('write file', time.perf_counter() - finished)
-      beside.seal(part, edit=edit, said=said, film=film, affines=affines, clock=clock, began=began)
-
-    target.seal = seal
+  clock.add('write file', time.perf_counter() - finished)  # what was not touched, and a check of it
+  said = {
+    'source': {'path': terminal.printable(edit.source), 'sha256': files.digest(edit.source),
+               'frames': film.source.frame_count,
+               'size': [info.width, info.height], 'rate': str(info.rate),
+               'credentials': ready.brought},
+    'audio': {'files': [{'path': terminal.printable(path), 'sha256': files.digest(path)}
+                        for path in sounds(edit)],
+              'seconds_past_the_video': round(sound.cut, 3),
+              'why_all_is_encoded': sound.why_all_is_encoded, 'notes': list(sound.notes)},
+    'out': terminal.printable(edit.out),
+    'frames': len(track),
+    'retimed': not film.is_the_source,
+    'consent': dataclasses.asdict(edit.consent),
+    'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
+    'regenerated_frames': touched,
+    'encoded_frames': regions,
+    'why_all_are_encoded': planned if isinstance(planned, str) else None,
+    'left_out': list(map(terminal.printable, target.left_out)),
+    'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
+    'skipped': choice.skipped(track, in_spans),
+    'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
+    'face': chosen.said,
+    'occluded': paster.hidden,
+    'frames_left_as_occluded': paster.left,
+    'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
+    'fade': edit.fade,
+    'model': machine.digests,
+    'sampler': sampler and dataclasses.asdict(sampler),
+    'seed': edit.seed,
+  }
+  affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
+  papers.seal(ready.made, part, edit=edit, said=said, film=film, affines=affines, clock=clock,
+              began=began)
   return said
 
 
@@ -275,17 +422,3 @@ def _of_person(track, person):
 def sounds(edit) -> list:
   """The paths of all new sound."""
   return [edit.new_audio] if edit.new_audio else [patch.path for patch in edit.patches]
-
-
-def _compose(edit, info) -> soundtrack.Composed:
-  """The sound that is asked for, and the film it is for."""
-  film = films.Film.of(info)
-  begin, end = float(info.start_time), float(info.start_time + info.duration)
-  if edit.patches:
-    spans.check([(patch.start, patch.stop) for patch in edit.patches], begin, end, edit.source)
-    return soundtrack.compose_patches(film, edit.patches)
-  if not edit.spans:
-    return soundtrack.compose_whole(film, edit.new_audio, edit.fit)
-  wanted = spans.merge(edit.spans)
-  spans.check(wanted, begin, end, edit.source)
-  return soundtrack.compose_spans(film, edit.new_audio, wanted)

@@ -1,11 +1,18 @@
 """The command line that all edits have in common: its flags, what they ask for, what is printed."""
 
 import argparse
-import os
 import pathlib
-import sys
 
-from vidregen_jax import choice, editing, papers, references, system
+from vidregen_jax import (
+  choice,
+  commands,
+  editing,
+  files,
+  papers,
+  references,
+  system,
+  terminal,
+)
 from vidregen_jax import consent as consents
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers
@@ -78,60 +85,78 @@ def asked(given, **fields) -> editing.Edit:
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
   edit = editing.Edit(
-      source=given.source, consent=consent, out=given.out, seed=given.seed,
-      overrides=overrides, references=references.parse(given.references), fade=given.fade,
-      face=choice.parse(given.face), keep_occluders=given.keep_occluders,
+      source=given.source, consent=consent, out=given.out, overwrite=given.overwrite,
+      seed=given.seed, overrides=overrides, references=references.parse(given.references),
+      fade=given.fade, face=choice.parse(given.face), keep_occluders=given.keep_occluders,
       join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
       preview=given.preview, **fields)
-  inputs = (given.source, *editing.sounds(edit), given.consent_file, given.certificate, given.key)
-  inputs = [pathlib.Path(path).resolve() for path in inputs if path]
   containers.of(given.out)  # refuses what is no name of a video
-  flag, paths = (('--preview', [pathlib.Path(given.preview)]) if given.preview
-                 else ('--out', papers.paths(given.out)))
-  for path in paths:
-    if path.resolve() in inputs:
-      raise UserError(f'{flag} would replace an input, {path}: give another name')
-    if os.path.exists(path) and not given.overwrite:
-      raise UserError(f'{flag} would replace {path}: give another name, or --overwrite')
+  inputs = [given.source, *editing.sounds(edit), *filter(None, (
+      given.consent_file, given.certificate, given.key, getattr(given, 'edits', None)))]
+  papers.check_inputs(edit.outputs, inputs, given.checkpoint)
+  files.check_readable(given.source)
+  for path in editing.sounds(edit):
+    files.check_readable(path)
+  if not pathlib.Path(given.checkpoint, 'config.json').exists():
+    system.load(given.checkpoint, given.student)  # which says so
   return edit
 
 
 def carry_out(read, argv) -> int:
   """Runs a command: `read(argv)` gives its flags and what they ask for; returns the exit status."""
-  try:
+  found = {}
+
+  def work():
+    commands.check_room()
     given, edit = read(argv)
-    said = editing.regenerate(edit, system.load(given.checkpoint, given.student))
-  except UserError as error:
-    # A name may have a line's end in it, and a message has none.
-    print('error: ' + str(error).replace('\n', '\\n'), file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print('\ninterrupted: nothing was written', file=sys.stderr)
-    return 130
+    with editing.prepared(edit) as ready:
+      found.update(given=given, edit=edit, made=ready.made)
+      for note in ready.notes:
+        terminal.say(note)
+      found['said'] = editing.make(ready, system.load(given.checkpoint, given.student))
+
+  def left():
+    written = 'made' in found and found['made'].published
+    return f'{found["given"].out} was written' if written else 'nothing was written'
+
+  status = commands.guarded(work, left)
+  if not status:
+    _tell(**found)
+  return status
+
+
+def _tell(given, edit, made, said):
+  """Says what was made."""
   if edit.preview:
-    print(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no video')
-    return 0
+    terminal.say(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no '
+                 'video')
+    return
   for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
                'seconds'):
-    print(f'{name}: {said[name]}')
+    terminal.say(f'{name}: {said[name]}')
   for first, stop, why in said['skipped']:
-    print(f'frames {first} to {stop - 1} are left as they are: {why}')
+    terminal.say(f'frames {first} to {stop - 1} are left as they are: {why}')
+  brought = said['source']['credentials']
+  if brought and brought['state'] == 'Invalid':
+    terminal.say(f'the credentials that {given.source} brought are not sound: '
+                 f'{"; ".join(brought["problems"])}; the new ones say so')
   for note in said['face']['notes']:
-    print(note)
+    terminal.say(note)
   if said['occluded']:
     kept, left = (sum(row[1] - row[0] for row in said[name])
                   for name in ('occluded', 'frames_left_as_occluded'))
-    print(f'something hides part of the face in {kept} frames and was kept; in {left} of them it '
-          'hides the mouth, and they were left as they are')
+    terminal.say(f'something hides part of the face in {kept} frames and was kept; in {left} of '
+                 'them it hides the mouth, and they were left as they are')
   if said['why_all_are_encoded']:
-    print(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
+    terminal.say(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
   if said['left_out']:
-    print(f'left out of {given.out}: {", ".join(said["left_out"])}')
+    terminal.say(f'left out of {given.out}: {", ".join(said["left_out"])}')
+  for note in said['audio']['notes']:
+    terminal.say(f'sound: {note}')
   if said['audio']['seconds_past_the_video']:
-    print(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past the end '
-          'of the video and were left out')
+    terminal.say(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past '
+                 'the end of the video and were left out')
   if said['retimed']:
-    print(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
-  print(f'wrote {", ".join(str(path) for path in papers.paths(given.out) if path.exists())}; '
-        f'signed by {edit.signer.name}')
-  return 0
+    terminal.say(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
+  written = ', '.join(str(path) for path in papers.paths(given.out) if path.exists())
+  terminal.say(f'wrote {written}; signed by {edit.signer.name}')

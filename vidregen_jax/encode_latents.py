@@ -30,19 +30,26 @@ dataset_info.json.
 import contextlib
 import dataclasses
 import functools
-import json
-import os
 import pathlib
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, files, input_pipeline, latents, pixels, weights
+from vidregen_jax import (
+  commands,
+  described,
+  documents,
+  files,
+  input_pipeline,
+  latents,
+  outputs,
+  pixels,
+  terminal,
+)
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 
@@ -185,9 +192,9 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
 
   mine = shards[host::hosts]
   total = sum(len(shard.span) for shard in mine)
-  with tqdm.tqdm(total=total, unit='clip', mininterval=1) as bar:
+  with terminal.Progress(total, 'clip') as bar:
     for shard in mine:
-      bar.set_description(shard.path.stem, refresh=False)
+      bar.describe(shard.path.stem)
       if shard.path.exists():
         bar.update(len(shard.span))
         continue
@@ -203,8 +210,9 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
   present = {path.name for path in folder.iterdir()}
   missing = [shard.path.name for shard in shards if shard.path.name not in present]
   if missing:
-    print(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the first: '
-          'the host that ends last finishes the dataset; if one was stopped, run its command again')
+    terminal.say(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the '
+                 'first: the host that ends last finishes the dataset; if one was stopped, run its '
+                 'command again')
     return
   for shard in shards:
     check_shard(shard)
@@ -222,8 +230,9 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs, os.link)
-  if (found := json.loads(path.read_text())) != inputs:
+    files.write_json(path, inputs, outputs.put_new)
+  found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
+  if found != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(
       f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
@@ -299,7 +308,8 @@ def run():
   for flag in (_CODEC, _DATASET, _OUT):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  export = weights.load_export(_CODEC.value, 'codec')
+  found = described.load_codec(_CODEC.value)
+  export = found.export
   audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
   audio_params = jax.tree.map(jnp.asarray, audio_params)
   layers = chosen_layers(_LAYERS.value, audio_config.layers)
@@ -314,7 +324,7 @@ def run():
   inputs = {
     'codec': export.digest,
     # Hosts of two kinds would round the latents differently.
-    'dtype': str(codec.CodecConfig(**export.config).activations),
+    'dtype': str(found.model.activations),
     'audio_encoder': _AUDIO_ENCODER.value,
     'audio_layers': list(layers),
     'audio_width': audio_config.width,

@@ -8,12 +8,13 @@ and their mouths (codec_quality.py).
 """
 
 import json
+import os
 import pathlib
 import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, files, listening, system, weights
+from vidregen_jax import codec_quality, commands, described, files, listening, system, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d, perceptual
 
@@ -23,9 +24,9 @@ _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops 
 _OUT = flags.DEFINE_string(
   'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).')
 _PERCEPTUAL = flags.DEFINE_string(
-  'perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
+  'perceptual', None, 'Folder of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
 _I3D = flags.DEFINE_string(
-  'i3d', None, 'Folder or hub id of an I3D (codec only); default: no Frechet video distance.')
+  'i3d', None, 'Folder of an I3D (codec only); default: no Frechet video distance.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'Which part of it.')
 _CLIPS = flags.DEFINE_integer('clips', 0, 'How many clips at most; 0 for all.', lower_bound=0)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
@@ -52,12 +53,12 @@ def evaluate_listening():
     rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
     if row['sound'] == 'silence':
-      print(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
+      terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
       continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
-    print(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
-  print('correlation of lip gaps, whole/middle; medians:')
+    terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
+  terminal.say('correlation of lip gaps, whole/middle; medians:')
   return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
 
 
@@ -69,10 +70,14 @@ def evaluate_codec():
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')
   if _OUT.value:
     codec_quality.check_folder(_OUT.value)
-  export = weights.load_export(_CHECKPOINT.value, 'codec')
+  for flag in (_PERCEPTUAL, _I3D):
+    # What is measured here stays here: no name is looked for on a hub.
+    if flag.value and not pathlib.Path(flag.value).is_dir():
+      raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
+  export = described.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
-  vgg16 = perceptual.load(_PERCEPTUAL.value) if _PERCEPTUAL.value else None
-  network = i3d.load(_I3D.value) if _I3D.value else None
+  vgg16, network = (load(flag.value) if flag.value else None for load, flag in (
+    (perceptual.load, _PERCEPTUAL), (i3d.load, _I3D)))
   scores, shown = codec_quality.measure(export, clips[:_CLIPS.value or len(clips)], vgg16, network)
   if _OUT.value:
     codec_quality.write(_OUT.value, scores, shown)
@@ -87,10 +92,12 @@ def run(what):
   """
   if _CHECKPOINT.value is None:
     raise UserError('--checkpoint is missing: give the export folder of a training')
+  if _JSON.value and os.path.lexists(_JSON.value):
+    files.check_readable(_JSON.value, '--json')  # before the work, not after it
   result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
   if _JSON.value:
     files.write_json(pathlib.Path(_JSON.value), result)
-  print(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
+  terminal.say_text(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 
 if __name__ == '__main__':

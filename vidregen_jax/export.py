@@ -17,7 +17,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, manifest, sample, stablehlo, system, weights
+from vidregen_jax import commands, files, manifest, sample, stablehlo, system, terminal, weights
 from vidregen_jax.errors import UserError
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
@@ -35,6 +35,7 @@ _VERIFY = flags.DEFINE_string(
 
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
          system.AUDIO_ENCODER, manifest.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
+_MOST_PAPER = 16_000_000  # bytes
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -65,7 +66,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
   if with_stablehlo:
     stablehlo.check()
   made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
-  encoder = source / made.config['audio_encoder']
+  encoder = system.find_encoder(source, made.config)
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
@@ -74,8 +75,8 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     digest = weights.export(part / 'codec', 'codec', packed.config, packed.params, **packed.arrays)
     where = audio_encoder or system.AUDIO_ENCODER
     if not audio_encoder:
-      shutil.copytree(encoder, part / where)
-    config = made.config | {'codec': digest, 'audio_encoder': where}
+      system.copy_encoder(encoder, part / where)
+    config = made.config | {'codec': digest} | system.listening_to(part, where)
     digest = weights.fill(part, 'generator', config, made.params, **made.arrays)
     if taught:
       weights.export(part / 'student', 'student', taught.config | {'teacher': digest},
@@ -94,9 +95,12 @@ def _check_papers(card, licence):
     ('--card', card, 'say there what the model is, what it was trained on, who consented, and how '
      'it was measured'),
     ('--licence', licence, 'say there under what the weights may be used')):
-    if not pathlib.Path(path).is_file():
-      raise UserError(f'{flag} {path} is no file: {wanted}')
-  text = pathlib.Path(card).read_text().lower()
+    try:
+      data = files.read_bytes(path, flag, _MOST_PAPER)
+    except UserError as error:
+      raise UserError(f'{error}: {wanted}') from error
+    if flag == '--card':
+      text = data.decode(errors='replace').lower()
   for word in ('data', 'consent'):
     if word not in text:
       raise UserError(f'--card {card} does not say a word of {word}: say what the model was '
@@ -125,14 +129,19 @@ def run():
     UserError: see `repack` and `manifest.check`.
   """
   if _VERIFY.value:
-    print(f'all {manifest.check(_VERIFY.value)} files of {_VERIFY.value} are as they were packed')
+    count = manifest.check(_VERIFY.value)
+    terminal.say(f'all {count} files of {_VERIFY.value} are as they were packed')
     return
   if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
-  repack(_CHECKPOINT.value, _OUT.value, _CARD.value, _LICENCE.value, _AUDIO_ENCODER.value,
-         _STABLEHLO.value)
+  try:
+    repack(_CHECKPOINT.value, _OUT.value, _CARD.value, _LICENCE.value, _AUDIO_ENCODER.value,
+           _STABLEHLO.value)
+  except OSError as error:
+    raise UserError(f'--out {_OUT.value}: cannot be written ({error.strerror}): give another place'
+                    ) from error
   size = sum(path.stat().st_size for path in pathlib.Path(_OUT.value).rglob('*') if path.is_file())
-  print(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
+  terminal.say(f'wrote {_OUT.value}, {size / 1e6:.1f} MB')
 
 
 if __name__ == '__main__':

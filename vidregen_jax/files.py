@@ -7,6 +7,7 @@ import pathlib
 import stat
 import uuid
 
+from vidregen_jax import outputs
 from vidregen_jax.errors import UserError
 
 # What is no file of bytes: reading it may never begin, or never end.
@@ -58,10 +59,17 @@ def read_bytes(path, what='', most: int | None = None) -> bytes:
     raise UserError(f'{named}: cannot be read ({error.strerror})') from error
 
 
-def digest(path):
-  """sha256 of a file."""
-  with open(path, 'rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+def digest(path) -> str:
+  """sha256 of a file.
+
+  Raises:
+    UserError: it cannot be read (any more).
+  """
+  try:
+    with open(path, 'rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read ({error.strerror})') from error
 
 
 def as_json(value):
@@ -75,22 +83,22 @@ def write_json(path, value, put=os.replace):
   Args:
     path: pathlib.Path.
     value: JSON value.
-    put: os.replace, or os.link where an earlier file must stay.
+    put: os.replace, or outputs.put_new where an earlier file must stay.
 
   Raises:
-    FileExistsError: os.link found a file there.
+    FileExistsError: outputs.put_new found a file there.
     UserError: it cannot be written.
   """
-  part = beside(path)
-  try:
-    part.write_bytes(as_json(value))
-    put(part, path)
-  except FileExistsError:
-    raise
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written ({error.strerror}): give another place') from error
-  finally:
-    part.unlink(missing_ok=True)
+  with outputs.Room(path.parent) as room:
+    part = room / 'part.json'
+    try:
+      part.write_bytes(as_json(value))
+      put(part, path)
+    except FileExistsError:
+      raise
+    except OSError as error:
+      raise UserError(f'{path}: cannot be written ({error.strerror}): give another place'
+                      ) from error
 
 
 def beside(path):

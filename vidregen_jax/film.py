@@ -38,7 +38,7 @@ class Film:
     """The VideoInfo of what is shown."""
     shown, base = self.timeline, self.source.time_base
     return dataclasses.replace(
-        self.source, frame_count=len(shown), start_time=int(shown.pts[0]) * base,
+        self.source, frame_count=len(shown), start_time=self.source.seconds(int(shown.pts[0])),
         duration=(shown.end - int(shown.pts[0])) * base, stamps=shown.pts)
 
   @property
@@ -47,20 +47,20 @@ class Film:
 
   @property
   def times(self) -> np.ndarray:
-    """When each frame is shown, seconds [N]."""
-    base = self.source.time_base
-    return np.array([float(stamp * base) for stamp in self.timeline.pts.tolist()])
+    """When each frame is shown, seconds [N] from where the source starts."""
+    return np.array([float(self.source.seconds(pts)) for pts in self.timeline.pts.tolist()])
 
   def frames(self, first: int = 0) -> Iterator[video.Frame]:
     """Yields the frames from `first` on, numbered and timed as they are shown."""
-    shown, base = self.timeline, self.source.time_base
+    shown = self.timeline
     ends = np.r_[shown.pts[1:], shown.end]
     for index, frame in enumerate(self._decoded(shown.source[first:].tolist()), start=first):
       pts = int(shown.pts[index])
       if frame.pts == pts:
         yield dataclasses.replace(frame, index=index)
       else:
-        yield video.Frame(index, pts, pts * base, int(ends[index]) - pts, frame.source)
+        yield video.Frame(index, pts, self.source.seconds(pts), int(ends[index]) - pts,
+                          frame.source)
 
   def _decoded(self, order):
     """The source's frames in this order, of which few are held."""

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vidregen_jax import sharding
+from vidregen_jax import sharding, terminal
 from vidregen_jax.errors import UserError
 
 _JOIN_SECONDS = 300
@@ -108,7 +108,7 @@ def ending_together():
     status = None
   except UserError as error:
     if jax.process_count() > 1:
-      print(f'error: {name()}: {error}', file=sys.stderr)
+      terminal.error(f'{name()}: {error}')
       status = 2
       return
     raise
@@ -116,7 +116,8 @@ def ending_together():
     if status is not None and jax.process_count() > 1:
       if status == 1:
         sys.excepthook(*sys.exc_info())
-      sys.stderr.flush()
+      with contextlib.suppress(OSError):
+        sys.stderr.flush()
       os._exit(status)
 
 

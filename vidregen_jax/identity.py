@@ -14,7 +14,7 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vidregen_jax import files
+from vidregen_jax import files, private
 from vidregen_jax.errors import UserError
 
 # No time stamping authority is asked, as that would send something out, so a signature holds as
@@ -22,6 +22,7 @@ from vidregen_jax.errors import UserError
 _YEARS = 20
 _CURVES = {'secp256r1': 'es256', 'secp384r1': 'es384', 'secp521r1': 'es512'}
 _PEM = serialization.Encoding.PEM
+_MOST = 1_000_000  # bytes of a PEM file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,49 +58,70 @@ def load(certificate, key) -> Identity:
   """The identity in two PEM files: a chain, the signer's certificate first, and its key.
 
   Raises:
-    UserError: one cannot be read, they do not belong together, or cannot sign today.
+    UserError: one cannot be read, others can read the key, they do not belong together, or cannot
+      sign today.
   """
-  chain, secret = _read('--certificate', certificate), _read('--key', key)
+  chain = files.read_bytes(certificate, '--certificate', _MOST)
   try:
     leaf = x509.load_pem_x509_certificates(chain)[0]
   except ValueError as error:
     raise UserError(f'--certificate {certificate} holds no certificate in PEM') from error
+  secret = private.read(key, '--key', _MOST)
   try:
-    private = serialization.load_pem_private_key(secret, None)
+    opened = serialization.load_pem_private_key(secret, None)
   except TypeError as error:
     raise UserError(f'--key {key} is locked with a password: give an unlocked copy, '
                     '`openssl pkey -in KEY -out COPY`') from error
   except (ValueError, exceptions.UnsupportedAlgorithm) as error:
     raise UserError(f'--key {key} holds no private key in PEM') from error
-  if private.public_key() != leaf.public_key():
+  if opened.public_key() != leaf.public_key():
     raise UserError(f'--key {key} is not the key of the first certificate in {certificate}')
   now = datetime.datetime.now(datetime.UTC)
   if not leaf.not_valid_before_utc <= now <= leaf.not_valid_after_utc:
     begin, end = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     raise UserError(f'--certificate {certificate} is valid from {begin:%Y-%m-%d} to {end:%Y-%m-%d} '
                     'only: give one that is valid now')
-  return Identity(chain, _pem(private), _algorithm(private, key))
+  return Identity(chain, _pem(opened), _algorithm(opened, f'--key {key}'))
 
 
 def local() -> Identity:
   """This computer's own identity, made on first use.
 
   Raises:
-    UserError: its file cannot be made or read.
+    UserError: its file cannot be made or read, or others can.
   """
-  path = folder() / 'signer.pem'
+  path = _own()
   try:
-    if not path.exists():
+    if not os.path.lexists(path):
       _keep(path)
-    data = path.read_bytes()
-    private = serialization.load_pem_private_key(data, None)
-    chain = b''.join(c.public_bytes(_PEM) for c in x509.load_pem_x509_certificates(data))
+    private.check_folder(path.parent)
+    data = private.read(path, most=_MOST)
   except OSError as error:
     raise UserError(f'{path}: cannot be made or read ({error.strerror}); set XDG_CONFIG_HOME to a '
                     'folder of yours, or sign with --certificate and --key') from error
-  except ValueError as error:
-    raise UserError(f'{path} is damaged: delete it to have another one made') from error
-  return Identity(chain, _pem(private), _algorithm(private, path), local=True)
+  damaged = UserError(f'{path} is damaged: delete it to have another one made')
+  try:
+    opened = serialization.load_pem_private_key(data, None)
+    chain = x509.load_pem_x509_certificates(data)
+  except (TypeError, ValueError, exceptions.UnsupportedAlgorithm) as error:
+    raise damaged from error
+  if opened.public_key() != chain[0].public_key():
+    raise damaged
+  return Identity(b''.join(c.public_bytes(_PEM) for c in chain), _pem(opened),
+                  _algorithm(opened, path), local=True)
+
+
+def root() -> bytes | None:
+  """This computer's own authority, PEM; None where it never signed.
+
+  Raises:
+    UserError: as `local`.
+  """
+  return local().root if os.path.lexists(_own()) else None
+
+
+def _own() -> pathlib.Path:
+  return folder() / 'signer.pem'
 
 
 def folder() -> pathlib.Path:
@@ -110,7 +132,10 @@ def folder() -> pathlib.Path:
 
 def _keep(path):
   """Makes an identity and its file, unless another process does so first."""
-  path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+  for each in reversed([path.parent, *path.parent.parents]):
+    if not each.exists():
+      each.mkdir(mode=0o700, exist_ok=True)  # with any umask
+  private.check_folder(path.parent)
   part = files.beside(path)
   try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
@@ -124,15 +149,15 @@ def _keep(path):
 
 def _made() -> bytes:
   """A new key, its certificate and that of the authority, PEM."""
-  authority, private = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+  authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
   number = uuid.uuid4().hex[:8]  # no user's or computer's name: whoever gets a video sees it
   names = [f'vidregen_jax {role} {number}' for role in ('local authority', 'local signer')]
   root = _issue(names[0], names[0], authority, authority, is_authority=True)
-  leaf = _issue(names[1], names[0], private, authority, is_authority=False)
-  return _pem(private) + leaf + root
+  leaf = _issue(names[1], names[0], own, authority, is_authority=False)
+  return _pem(own) + leaf + root
 
 
-def _issue(name, issuer, private, authority, is_authority) -> bytes:
+def _issue(name, issuer, key, authority, is_authority) -> bytes:
   """A certificate as C2PA 2.2 section 14.5 wants it, PEM."""
   named = lambda text: x509.Name([
     x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, 'vidregen_jax, local'),
@@ -140,7 +165,7 @@ def _issue(name, issuer, private, authority, is_authority) -> bytes:
   begin = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
   usage = dict.fromkeys(('content_commitment', 'key_encipherment', 'data_encipherment',
                          'key_agreement', 'encipher_only', 'decipher_only'), False)
-  public = private.public_key()
+  public = key.public_key()
   builder = (
     x509.CertificateBuilder(named(issuer), named(name), public, x509.random_serial_number(), begin,
                             begin + datetime.timedelta(days=365 * _YEARS))
@@ -156,25 +181,17 @@ def _issue(name, issuer, private, authority, is_authority) -> bytes:
   return builder.sign(authority, hashes.SHA256()).public_bytes(_PEM)
 
 
-def _pem(private) -> bytes:
-  return private.private_bytes(_PEM, serialization.PrivateFormat.PKCS8,
-                               serialization.NoEncryption())
+def _pem(key) -> bytes:
+  return key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def _algorithm(private, path) -> str:
+def _algorithm(key, where) -> str:
   """C2PA's name of the signature that a key makes."""
-  if isinstance(private, ed25519.Ed25519PrivateKey):
+  if isinstance(key, ed25519.Ed25519PrivateKey):
     return 'ed25519'
-  if isinstance(private, rsa.RSAPrivateKey):
+  if isinstance(key, rsa.RSAPrivateKey):
     return 'ps256'
-  if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
-    return _CURVES[private.curve.name]
-  raise UserError(f'--key {path} is of a kind that C2PA does not sign with: it takes P-256, P-384, '
+  if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
+    return _CURVES[key.curve.name]
+  raise UserError(f'{where} is of a kind that C2PA does not sign with: it takes P-256, P-384, '
                   'P-521, RSA and Ed25519')
-
-
-def _read(flag, path) -> bytes:
-  try:
-    return pathlib.Path(path).read_bytes()
-  except OSError as error:
-    raise UserError(f'{flag} {path} cannot be read ({error.strerror})') from error

@@ -4,7 +4,7 @@ The one file that knows TFDS and ArrayRecord; `batches` makes an order of what i
 """
 
 import functools
-import json
+import os
 import pathlib
 
 import grain
@@ -13,10 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from vidregen_jax import batches, pixels
+from vidregen_jax import batches, dataset_folder, files, pixels
 from vidregen_jax.errors import BadRecord, UserError
 
-_INFO = 'dataset_info.json'
 _BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
 
 
@@ -42,11 +41,12 @@ def talker_clips(folder, split, size, way_out='build it first'):
     UserError: no dataset there, no such split, or crops of another size; on reading a clip,
       BadRecord: damage, or what `check_clip` refuses.
   """
-  info = pathlib.Path(folder) / _INFO
-  if info.is_file() and 'latent_shape' in json.loads(info.read_text()):
+  if dataset_folder.holds_latents(folder):
     raise UserError(f'{folder} holds latents, but crops are needed here: name the dataset that it '
                     'was encoded from')
-  builder = tfds.builder_from_directory(_version_folder(folder, way_out))
+  where = _version_folder(folder, way_out)
+  dataset_folder.check_crops(where)
+  builder = tfds.builder_from_directory(where)
   if split not in builder.info.splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(builder.info.splits)}')
   stored = builder.info.features['frames'].shape[1]
@@ -103,16 +103,20 @@ def check_clip(clip):
   return clip
 
 
+def _name(clip):
+  return clip['clip_id'].decode(errors='replace')
+
+
 def _bad_clip(clip, fault):
-  return BadRecord(f'clip {clip["clip_id"].decode()}: {fault}: mend it or leave it out, and build '
+  return BadRecord(f'clip {_name(clip)}: {fault}: mend it or leave it out, and build '
                    'the dataset again')
 
 
 def _version_folder(folder, way_out):
   folder = pathlib.Path(folder)
-  if (folder / _INFO).exists():
+  if (folder / dataset_folder.INFO).exists():
     return folder
-  versions = sorted(path.parent for path in folder.glob(f'*/{_INFO}'))
+  versions = sorted(path.parent for path in folder.glob(f'*/{dataset_folder.INFO}'))
   if not versions:
     raise UserError(f'no dataset in {folder}: {way_out}')
   return versions[-1]
@@ -122,7 +126,7 @@ def _window(clip, start, num_frames):
   frames, boxes = clip['frames'], clip['mouth_box']
   if len(frames) < num_frames:
     raise UserError(
-      f'clip {clip["clip_id"].decode()} has {len(frames)} frames, but num_frames is {num_frames}: '
+      f'clip {_name(clip)} has {len(frames)} frames, but num_frames is {num_frames}: '
       f'use --config.num_frames={len(frames) // 4 * 4} or less'
     )
   return frames[start : start + num_frames], boxes[start : start + num_frames]
@@ -226,11 +230,19 @@ def encode_record(arrays):
 
 
 def decode_record(record):
-  """Bytes of `encode_record` -> dict; the arrays are read-only views."""
+  """Bytes of `encode_record` -> dict; the arrays are read-only views.
+
+  Raises:
+    BadRecord: they are something else.
+  """
   def unpack(x):
     return np.frombuffer(x[2], x[0]).reshape(x[1]) if isinstance(x, list) else x
 
-  return {name: unpack(value) for name, value in msgpack.unpackb(record).items()}
+  try:
+    return {name: unpack(value) for name, value in msgpack.unpackb(record).items()}
+  except (AttributeError, IndexError, TypeError, ValueError) as error:
+    raise BadRecord(f'a record holds no clip of latents ({error}): encode the dataset again'
+                    ) from error
 
 
 def check_latents(record):
@@ -254,13 +266,7 @@ def latent_info(folder, way_out='run `python -m vidregen_jax.encode_latents` fir
   Raises:
     UserError: no finished dataset of latents in the folder.
   """
-  path = pathlib.Path(folder) / _INFO
-  if not path.exists():
-    raise UserError(f'no finished dataset of latents in {folder}: {way_out}')
-  info = json.loads(path.read_text())
-  if 'fileFormat' in info:  # TFDS's
-    raise UserError(f'{folder} holds crops, but latents are needed here: {way_out}')
-  return info
+  return dataset_folder.read_latents(folder, way_out)
 
 
 def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_latents` first'):
@@ -273,10 +279,14 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
     UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,
       BadRecord: damage, or numbers that are not finite.
   """
-  info = latent_info(folder, way_out)
-  if split not in info['splits']:
-    raise UserError(f'{folder} has no split {split!r}, only {sorted(info["splits"])}')
-  paths = [str(pathlib.Path(folder) / name) for name in info['splits'][split]['files']]
+  splits = dataset_folder.read_shards(folder, way_out)
+  if split not in splits:
+    raise UserError(f'{folder} has no split {split!r}, only {sorted(splits)}')
+  paths = [str(pathlib.Path(folder) / name) for name in splits[split]['files']]
+  if not paths:
+    raise UserError(f'split {split!r} of {folder} holds no clips: name another')
+  for path in filter(os.path.lexists, paths):
+    files.check_readable(path)
   try:
     source = grain.sources.ArrayRecordDataSource(paths)
   except RuntimeError as error:

@@ -3,8 +3,9 @@
   python -m vidregen_jax.inspect OUT.mp4
   python -m vidregen_jax.inspect OUT.mp4 --trust ANCHORS.pem --json
 
-Exit status 0: sound credentials, and a report beside the video, if there is one, that agrees with
-them. 1: none, or not sound, or another report. 2: a mistake in what was asked.
+Exit status 0: sound credentials, and a report and a page beside the video, if there are any, that
+are those that were signed. 1: none, damaged or not sound, or other papers. 2: a mistake in what was
+asked.
 
 "Sound" says that pictures, sound and statement are what was signed. Whether the signer is who they
 say is another matter: only an authority that --trust names, or this computer itself, vouches.
@@ -17,8 +18,12 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import files, identity, provenance
+from vidregen_jax import documents, files, identity, provenance, terminal
 from vidregen_jax.errors import UserError
+
+_MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
+_SHOWN = 20  # spans, or stretches of frames, in a line
+_ODD = (AttributeError, KeyError, TypeError, ValueError)  # anybody can sign anything
 
 
 def look(path, trust=()) -> dict:
@@ -32,7 +37,8 @@ def look(path, trust=()) -> dict:
     `provenance.read`'s dict, or all of its keys that matter as None, with
       file, sha256: of the video.
       vouched_by: 'this computer', 'an authority that --trust names' or None.
-      report: the JSON beside the video, or None.
+      report, page: the JSON and the HTML beside the video, or None.
+      compared, not_compared: what of them is as it was signed or is not, and what nothing says.
       valid: whether all is well.
       problems: in words; empty if so.
 
@@ -40,61 +46,91 @@ def look(path, trust=()) -> dict:
     UserError: a file cannot be read.
   """
   path = pathlib.Path(path)
-  if not path.is_file():
-    raise UserError(f'{path}: no such file')
-  given, own = [_anchors(name) for name in trust], _own()
-  found = provenance.read(path, given + own)
-  seen = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None}
-  beside, said = path.with_suffix('.json'), None
-  if beside.is_file():
-    try:
-      said = json.loads(beside.read_text())
-    except ValueError as error:
-      raise UserError(f'{beside} is not JSON: move it away') from error
+  files.check_readable(path)
+  given = [_anchors(name) for name in trust]
+  own = identity.root()
+  found = provenance.read(path, given + [own] * bool(own))
+  seen = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None, 'report': None,
+          'page': None, 'compared': [], 'not_compared': []}
   if found is None:
     problems = ['there are no Content Credentials'
                 + (f', neither in it nor in {path.with_suffix(".c2pa").name}'
                    if path.suffix.lower() not in provenance.EMBEDDED else '')]
-    return seen | {'state': None, 'problems': problems, 'report': None, 'valid': False}
+    return seen | {'state': None, 'problems': problems, 'valid': False}
   if found['state'] == 'Trusted':
     with_own = not given or provenance.read(path, given)['state'] != 'Trusted'
     seen['vouched_by'] = 'this computer' if with_own else 'an authority that --trust names'
   problems = list(found['problems'])
   if found['state'] == 'Invalid' and not problems:
     problems.append('the credentials are not valid')
-  if isinstance(said, dict) and 'regenerated_frames' in said:
-    problems += [f'{beside.name} says something else of: {name}'
-                 for name in _differences(said, seen['sha256'], found['edit'])]
-    seen['report'] = beside.name
-  else:
-    seen['report'] = None
+  if isinstance(found['edit'], dict):
+    problems += _compare_report(seen, found, path.with_suffix('.json'))
+    problems += _compare_page(seen, found, path.with_suffix('.html'))
   return seen | found | {'problems': problems, 'valid': not problems}
 
 
-def _differences(said, sha256, edit) -> list[str]:
-  """Where a report differs from the file and from what was signed."""
+def _compare_report(seen, found, path) -> list[str]:
+  """Compares the report beside a video with what was signed; notes it, and gives what differs."""
+  if not path.is_file():
+    return []
   try:
-    facts = provenance.signed_facts(said)
-  except (KeyError, TypeError):
-    return ['everything: it is of another program or version']
-  names = [] if said.get('sha256') == sha256 else ['sha256 of the video']
-  return names + [name for name in facts if facts[name] != (edit or {}).get(name)]
+    said = documents.parse(files.read_bytes(path, most=_MOST_PAPER), path.name)
+  except UserError as error:
+    return [f'{error}: it is not the report that was written']
+  if not isinstance(said, dict) or 'regenerated_frames' not in said:
+    return []  # of another program
+  seen['report'] = path.name
+  try:
+    names = _differences(said, seen, found)
+  except _ODD:
+    return [f'{path.name} says something else of: everything: it is of another program or version']
+  return [f'{path.name} says something else of: {name}' for name in names]
+
+
+def _differences(said, seen, found) -> list[str]:
+  """Where a report differs from the file and from what was signed."""
+  facts, edit = provenance.signed_facts(said), found['edit']
+  names = [name for name in facts if facts[name] != edit.get(name)]
+  names += [name for name in ('sha256 of the video',) if said.get('sha256') != seen['sha256']]
+  about = said.get('content_credentials') or {}
+  if about.get('signer') != found['signer']:
+    names.append('content_credentials')
+  rest = sorted(set(said) - set(facts) - set(provenance.UNSIGNED))
+  seen['compared'] += [*facts, 'sha256', 'signer']
+  known = (edit.get('papers') or {}).get('report')
+  if known is None:
+    seen['not_compared'] += rest
+  else:
+    seen['compared'] += rest
+    if not names and known != provenance.report_digest(said):
+      names.append(f'one of {", ".join(rest)}, or of what lies within the others')
+  seen['not_compared'] += ['stages', 'seconds', 'peak_memory_mb']
+  return names
+
+
+def _compare_page(seen, found, path) -> list[str]:
+  """The same of the page."""
+  if not path.is_file():
+    return []
+  known = (found['edit'].get('papers') or {}).get('page')
+  if known is None:
+    seen['not_compared'].append(path.name)
+    return []
+  seen['page'] = path.name
+  seen['compared'].append(path.name)
+  data = files.read_bytes(path, most=_MOST_PAPER)
+  if provenance.page_digest(data, seen['sha256']) != known:
+    return [f'{path.name} is not the page that was written with the video']
+  return []
 
 
 def _anchors(path) -> bytes:
+  data = files.read_bytes(path, '--trust', _MOST_PEM)
   try:
-    data = pathlib.Path(path).read_bytes()
     x509.load_pem_x509_certificates(data)
-  except OSError as error:
-    raise UserError(f'--trust {path} cannot be read ({error.strerror})') from error
   except ValueError as error:
     raise UserError(f'--trust {path} holds no certificate in PEM') from error
   return data
-
-
-def _own() -> list[bytes]:
-  """This computer's own authority, if it ever signed."""
-  return [identity.local().root] if (identity.folder() / 'signer.pem').exists() else []
 
 
 def _lines(seen):
@@ -105,42 +141,57 @@ def _lines(seen):
     return
   vouched = seen['vouched_by']
   yield 'credentials', f'in {seen["where"]}'
-  yield 'signed by', f'{seen["signer"]} ({seen["issuer"]}), ' + (
-    f'vouched for by {vouched}' if vouched else 'for whom nobody vouches that this computer trusts')
+  if seen['signer']:
+    yield 'signed by', f'{seen["signer"]} ({seen["issuer"]}), ' + (
+      f'vouched for by {vouched}' if vouched else
+      'for whom nobody vouches that this computer trusts')
+  for part in (_action_lines, _edit_lines):
+    try:
+      yield from list(part(seen))
+    except _ODD:
+      yield 'edit', 'in a form that this program does not know; --json shows it'
+  for row in seen['ingredients']:
+    yield 'made from', row['title']
+    for problem in row['problems']:
+      yield '', f'whose own credentials were not sound when it was opened: {problem}'
+  for name in ('compared', 'not_compared'):
+    if seen[name]:
+      yield name.replace('_', ' '), ', '.join(seen[name])
+
+
+def _action_lines(seen):
   for action in seen['actions']:
     yield 'action', ' '.join(filter(None, (action['action'], action.get('when'))))
     for change in action.get('changes', ()):
       times = [row['time'] for row in change.get('region', ()) if row.get('type') == 'temporal']
-      where = ', '.join(f'{time.get("start")}-{time.get("end")} s' for time in times)
+      where = _first([f'{time.get("start")}-{time.get("end")} s' for time in times])
       yield '', f'{change.get("description", "changed")}: {where}'
-  for row in seen['ingredients']:
-    yield 'made from', row['title']
-  if seen['edit'] is not None:
-    try:
-      yield from list(_edit_lines(seen['edit']))
-    # Anybody can sign anything under the same name.
-    except (AttributeError, KeyError, TypeError, ValueError):
-      yield 'edit', 'in a form that this program does not know; --json shows it'
-  if seen['report']:
-    yield 'report', f'{seen["report"]} was compared'
 
 
-def _edit_lines(edit):
+def _edit_lines(seen):
   """Yields what `provenance.signed_facts` gave."""
+  if (edit := seen['edit']) is None:
+    return
   yield 'consent', edit['consent'].get('statement', 'in a file')
   yield '', f'sha256 {edit["consent"]["sha256"]}'
-  for what, rows in (('source', [edit['source']]), ('new sound', edit['sound'])):
-    for row in rows:
-      yield what, f'{row["title"]}, sha256 {row["sha256"]}'
+  file = lambda row: f'{row["title"]}, sha256 {row["sha256"]}'
+  yield 'source', file(edit['source'])
+  about = edit['source'].get('credentials')
+  if about and about['state'] == 'Invalid':
+    yield '', f'its own credentials were not sound: {"; ".join(about["problems"])}'
+  for row in edit['sound'] if isinstance(edit['sound'], list) else ():
+    yield 'new sound', file(row)
   for name, digest in edit['model'].items():
     yield 'model', f'{name}, sha256 {digest}'
-  yield 'frames', ', '.join(f'{a}-{b - 1}' for a, b in edit['regenerated_frames']) + (
+  made = edit['regenerated_frames']
+  yield 'frames', (f'{made["count"]} stretches' if isinstance(made, dict) else
+                   _first([f'{a}-{b - 1}' for a, b in made])) + (
     f' regenerated of {edit["frames"]}')
 
 
-def _printable(text) -> str:
-  """A line without what could steer a terminal: a file says what its maker likes."""
-  return ''.join(c if c.isprintable() else ' ' for c in str(text))
+def _first(rows) -> str:
+  more = f' and {len(rows) - _SHOWN} more' if len(rows) > _SHOWN else ''
+  return ', '.join(rows[:_SHOWN]) + more
 
 
 class _Parser(argparse.ArgumentParser):
@@ -158,21 +209,22 @@ def main(argv=None) -> int:
   parser.add_argument('--trust', action='append', default=[], metavar='ANCHORS.pem',
                       help='certificates of authorities to believe; can be given several times')
   parser.add_argument('--json', action='store_true', help='print one JSON object')
+  terminal.begin()
   try:
     given = parser.parse_args(argv)
     seen = look(given.video, given.trust)
   except UserError as error:
-    print(f'error: {error}', file=sys.stderr)
+    terminal.error(error)
     return 2
   if given.json:
-    print(json.dumps(seen, indent=2))
+    terminal.say_text(json.dumps(seen, indent=2))
   else:
     for name, value in _lines(seen):
-      print(name if value is None else f'  {name:<12}{_printable(value)}')
+      terminal.say(name if value is None else f'  {name:<13}{value}')
     for problem in seen['problems']:
-      print(f'NOT VALID: {_printable(problem)}')
+      terminal.say(f'NOT VALID: {problem}')
     if seen['valid']:
-      print('valid: pictures, sound and statement are what was signed')
+      terminal.say('valid: pictures, sound and statement are what was signed')
   return 0 if seen['valid'] else 1
 
 

@@ -15,11 +15,12 @@ Each edit is a real video, and the mouth in it is read with the bundled tracker.
 
 import dataclasses
 import pathlib
+import zipfile
+import zlib
 
 import numpy as np
-import tqdm
 
-from vidregen_jax import consent, editing
+from vidregen_jax import consent, editing, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio, tracks
@@ -51,10 +52,21 @@ class Clip:
 
 
 def read_truth(path):
-  """The clip whose truth is in an .npz beside its .mp4."""
-  with np.load(path) as arrays:
-    return Clip(path.with_suffix('.mp4'), arrays['times'], arrays['lip_gap'],
-                arrays['tracked_gap'])
+  """The clip whose truth is in an .npz beside its .mp4.
+
+  Raises:
+    UserError: it is damaged, or holds no truth.
+  """
+  files.check_readable(path)
+  try:
+    with np.load(path) as arrays:
+      rows = [arrays[name] for name in ('times', 'lip_gap', 'tracked_gap')]
+  except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    raise UserError(f'{path}: holds no truth of a clip ({error}): get the pack again') from error
+  if any(row.shape != (len(rows[0]),) or row.dtype.kind != 'f' for row in rows) or len(
+      rows[0]) < 2:
+    raise UserError(f'{path}: holds no truth of a clip, one number a frame: get the pack again')
+  return Clip(path.with_suffix('.mp4'), *rows)
 
 
 def read_clips(pack, split):
@@ -99,7 +111,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
     if sound not in SOUNDS:
       raise UserError(f'there is no sound {sound!r} to hear: choose of {", ".join(SOUNDS)}')
   rows, folder = [], pathlib.Path(folder)
-  for clip, other in tqdm.tqdm(pairs, unit='clip', desc='listening'):
+  for clip, other in terminal.progress(pairs, 'clip', 'listening'):
     for sound in sounds:
       heard = {'new': other, 'silence': _silent(clip, folder)}.get(sound, clip)
       stop = min(clip.seconds, heard.seconds)

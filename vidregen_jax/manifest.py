@@ -1,14 +1,16 @@
 """sha256 of every file that was packed with a system, so that any change to it shows."""
 
-import hashlib
 import json
 import os
 import pathlib
 
+from vidregen_jax import documents, files
 from vidregen_jax.errors import UserError
 
 NAME = 'manifest.json'
 _FORMAT = 1
+_CHECK = documents.record({'format': documents.whole(_FORMAT, _FORMAT),
+                           'files': documents.table(documents.sha256, 100_000)})
 
 
 def write(folder, *elsewhere):
@@ -21,8 +23,9 @@ def write(folder, *elsewhere):
   folder = pathlib.Path(folder)
   paths = [path for root in ('.', *elsewhere) for path in (folder / root).rglob('*')
            if path.is_file() and path != folder / NAME]
-  files = {pathlib.Path(os.path.relpath(path, folder)).as_posix(): _digest(path) for path in paths}
-  text = json.dumps({'format': _FORMAT, 'files': dict(sorted(files.items()))}, indent=2)
+  listed = {pathlib.Path(os.path.relpath(path, folder)).as_posix(): files.digest(path)
+            for path in paths}
+  text = json.dumps({'format': _FORMAT, 'files': dict(sorted(listed.items()))}, indent=2)
   (folder / NAME).write_text(text + '\n')
 
 
@@ -38,7 +41,7 @@ def check(folder):
   for name, digest in listed.items():
     if not (folder / name).is_file():
       raise UserError(f'{folder / name} is missing: get the whole folder again')
-    if _digest(folder / name) != digest:
+    if files.digest(folder / name) != digest:
       raise _changed(folder / name)
   for path in sorted(folder.rglob('*')):
     name = path.relative_to(folder).as_posix()
@@ -71,17 +74,17 @@ def read(folder):
     UserError: it is damaged.
   """
   path = pathlib.Path(folder) / NAME
-  if not path.exists():
+  if not os.path.lexists(path):
     return None
   try:
-    return dict(json.loads(path.read_text())['files'])
-  except (KeyError, TypeError, ValueError) as error:
-    raise UserError(f'{path} is damaged ({error}): get the whole folder again') from None
-
-
-def _digest(path):
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
+    listed = _CHECK(documents.read(path), str(path))['files']
+  except UserError as error:
+    raise UserError(f'{path} is damaged ({error}): get the whole folder again') from error
+  for name in listed:
+    if os.path.isabs(name) or '\0' in name:
+      raise UserError(f'{path} is damaged ({name!r} is no path as seen from its folder): get the '
+                      'whole folder again')
+  return listed
 
 
 def _changed(path):

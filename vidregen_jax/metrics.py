@@ -3,14 +3,13 @@
 import json
 import math
 import pathlib
-import sys
 import time
 
 import numpy as np
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from vidregen_jax import sheets
+from vidregen_jax import sheets, terminal
 from vidregen_jax.errors import UserError
 
 _PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
@@ -54,7 +53,7 @@ class MetricWriter:
     self._speed = None
     self._seen = (first_step, time.monotonic())
     self._shown = -np.inf
-    self._live = sys.stderr.isatty()
+    self._live = terminal.live()
     if active:
       self._folder = pathlib.Path(workdir)
       self._folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +68,7 @@ class MetricWriter:
   def __exit__(self, *_):
     if self._active:
       if self._live:
-        print(file=sys.stderr)
+        terminal.tell_text('\n')
       self._lines.close()
       self._board.close()
 
@@ -105,8 +104,7 @@ class MetricWriter:
     if self._speed:
       left = duration((self._num_steps - step) / self._speed)
       line += f'  {self._speed:.2f} steps/s  {left} left'
-    print(f'\r\033[K{line}' if self._live else line, end='' if self._live else '\n',
-          file=sys.stderr, flush=True)
+    terminal.tell_text(f'\r\033[K{line}' if self._live else f'{line}\n')
 
   def say(self, line):
     """Print a line of its own, above the line of progress."""
@@ -115,7 +113,7 @@ class MetricWriter:
 
   def warn(self, line):
     """Print a line that only this process knows of."""
-    print(f'\r\033[K{line}' if self._live else line, file=sys.stderr, flush=True)
+    terminal.tell(line, before='\r\033[K' if self._live else '')
 
   def save_grid(self, step, name, rows):
     """Save rows of pictures as one PNG, workdir/samples/<name>_<step>.png.

@@ -15,7 +15,7 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from vidregen_jax import proxy
+from vidregen_jax import proxy, terminal
 from vidregen_jax.media import compose
 
 _ICONS = {
@@ -43,12 +43,12 @@ def make(film, edited, said, affines) -> bytes:
             f"style-src '{_hash(style)}'; script-src '{_hash(script)}'")
   fields = {
     'policy': policy, 'style': style, 'script': script,
-    'title': html.escape(pathlib.Path(said['out']).name),
-    'summary': html.escape(_summary(said)),
+    'title': _text(pathlib.Path(said['out']).name),
+    'summary': _text(_summary(said)),
     'spans': ''.join(_span(*row) for row in enumerate(
       zip(said['regenerated_frames'], _times(film, said), strict=True), start=1)),
     'left_out': _left_out(shown, film),
-    'facts': ''.join(f'<dt>{html.escape(name)}</dt><dd>{value}</dd>'
+    'facts': ''.join(f'<dt>{_text(name)}</dt><dd>{value}</dd>'
                      for name, value in _facts(said)),
     'stages': ''.join(_stage(name, row) for name, row in said['stages'].items()),
     'data': json.dumps(_data(film, shown, said, affines)).replace('<', '\\u003c'),
@@ -150,12 +150,19 @@ def _left_out(shown, film) -> str:
 
 def _facts(said):
   """Yields (name, HTML) of what an editor wants to know and to keep."""
-  text = html.escape
+  text = _text
   consent = said['consent']
-  words = (f'<p class="consent">{text(consent["statement"])}</p>' if consent['statement'] else
+  lines = (consent['statement'] or '').splitlines()
+  words = (f'<p class="consent">{"<br>".join(map(text, lines))}</p>' if consent['statement'] else
            f'<p>in the file {text(pathlib.Path(consent["file"]).name)}, which is kept apart</p>')
   yield 'Consent', words + _digest(consent['sha256'])
   yield 'Source', _file(said['source'])
+  credentials = said['source'].get('credentials')
+  if credentials:
+    signer = credentials['signer']
+    yield 'Credentials of the source', ''.join(f'<p>{text(line)}</p>' for line in (
+      [f'Signed by {signer or "nobody known"}, and not sound:', *credentials['problems']]
+      if credentials['state'] == 'Invalid' else [f'Sound, signed by {signer}']))
   yield 'New sound', ''.join(map(_file, said['audio']['files']))
   yield 'Edited video', _file({'path': said['out'], 'sha256': said['sha256']})
   signed = said['content_credentials']
@@ -184,14 +191,19 @@ def _facts(said):
 
 
 def _file(row) -> str:
-  return f'<p>{html.escape(pathlib.Path(row["path"]).name)}</p>{_digest(row["sha256"])}'
+  return f'<p>{_text(pathlib.Path(row["path"]).name)}</p>{_digest(row["sha256"])}'
+
+
+def _text(words) -> str:
+  """HTML of one line of text, without what could turn or hide what stands beside it."""
+  return html.escape(terminal.printable(words))
 
 
 def _digest(value) -> str:
-  return f'<p><code>sha256 {html.escape(str(value))}</code></p>'
+  return f'<p><code>sha256 {_text(value)}</code></p>'
 
 
 def _stage(name, row) -> str:
   cells = row['seconds'], row['frames'], row.get('ms_per_frame_median', '')
-  return (f'<tr><th scope="row">{html.escape(name)}</th>'
-          + ''.join(f'<td>{cell}</td>' for cell in cells) + '</tr>')
+  return (f'<tr><th scope="row">{_text(name)}</th>'
+          + ''.join(f'<td>{_text(cell)}</td>' for cell in cells) + '</tr>')

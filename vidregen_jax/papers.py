@@ -5,81 +5,86 @@ import pathlib
 import resource
 import time
 
-from vidregen_jax import files, identity, page, provenance
+from vidregen_jax import files, identity, outputs, page, provenance
 from vidregen_jax.errors import UserError
 from vidregen_jax.identity import Identity
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
 
-class Beside:
-  """Files that get their names when a `with` block ends well, and are not left when it does not.
-
-  They are written before the video gets its name, so that a disk too full for them leaves neither.
+def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, affines, clock,
+         began) -> None:
+  """Signs a finished video, and writes what is beside it; adds to what is said.
 
   Args:
-    out: the video's path.
+    made: of the video and all that may lie beside it; gives them their names.
+    part: the video, before it gets its name.
+    edit: editing.Edit.
+    said: the report.
+    film, affines: as `page.make` takes them.
+    clock, began: what took how long, and since when.
+
+  Raises:
+    UserError: the disk refuses something, or the video cannot be signed.
   """
-
-  def __init__(self, out: str | os.PathLike):
-    self._out, self._parts = pathlib.Path(out), {}
-
-  def __enter__(self) -> 'Beside':
-    return self
-
-  def __exit__(self, kind, error, trace) -> None:
-    try:
-      if kind is None:
-        for path, part in self._parts.items():
-          os.replace(part, path)
-        for path in paths(self._out)[1:]:
-          if path not in self._parts:
-            path.unlink(missing_ok=True)  # of an earlier edit, of which it would tell
-    finally:
-      for part in self._parts.values():
-        part.unlink(missing_ok=True)
-
-  def seal(self, part: pathlib.Path, *, edit, said: dict, film, affines, clock, began) -> None:
-    """Signs a finished video, and writes what is beside it; adds to what is said.
-
-    Args:
-      part: the video, before it gets its name.
-      edit: editing.Edit.
-      said: the report.
-      film, affines: as `page.make` takes them.
-      clock, began: what took how long, and since when.
-
-    Raises:
-      OSError: the disk refuses something.
-      UserError: the video cannot be signed.
-    """
-    said['content_credentials'] = None
+  out, html = pathlib.Path(edit.out), None
+  beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
+  with outputs.told(out):
+    said['content_credentials'] = provenance.about(out, edit.signer) if edit.signer else None
+    if edit.page:
+      # Before the signature, which is of the page too; so the video's digest comes into it later.
+      said |= {'sha256': provenance.NO_DIGEST, 'stages': clock.report()}
+      with clock('page', said['frames']):
+        html = page.make(film, part, said, affines)
     if edit.signer:
       with clock('sign'):
-        signed = provenance.sign(part, self._out, said, edit.signer)
-      said['content_credentials'] = signed.facts
+        signed = provenance.sign(part, out, edit.source, said, edit.signer, html)
       if signed.sidecar:
-        self._write(_C2PA, signed.sidecar)
+        beside(_C2PA, signed.sidecar)
     said['sha256'] = files.digest(part)
+    if html:
+      beside(_HTML, html.replace(provenance.NO_DIGEST.encode(), said['sha256'].encode()))
     said['stages'] = clock.report()
-    if edit.page:
-      with clock('page', said['frames']):
-        self._write(_HTML, page.make(film, part, said, affines))
-      said['stages'] = clock.report()
     said['seconds'] = round(time.perf_counter() - began, 2)
     said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    self._write(_JSON, files.as_json(said))
-
-  def _write(self, suffix, data):
-    path = self._out.with_suffix(suffix)
-    self._parts[path] = part = files.beside(path)
-    part.write_bytes(data)
+    beside(_JSON, files.as_json(said))
 
 
 def paths(out: str | os.PathLike) -> list[pathlib.Path]:
   """The video and all that may come to lie beside it."""
   out = pathlib.Path(out)
   return [out, *map(out.with_suffix, (_JSON, _HTML, _C2PA))]
+
+
+def check_inputs(out_paths, inputs, folder) -> None:
+  """Refuses outputs that are inputs, by whatever name or link: to replace them would lose them.
+
+  Args:
+    out_paths: of all that may be written.
+    inputs: paths of all that is read.
+    folder: one of which all that is in it is read.
+
+  Raises:
+    UserError: names the output.
+  """
+  wanted = {path: key for path in out_paths if (key := _identity(path)) is not None}
+  if not wanted:
+    return  # what is not there is no input
+  folder = pathlib.Path(folder)
+  read = {_identity(path) for path in inputs}
+  read |= {_identity(path) for path in folder.rglob('*')}
+  for path, key in wanted.items():
+    if key in read:
+      raise UserError(f'the result would replace an input, {path}: give another name')
+
+
+def _identity(path) -> tuple[int, int] | None:
+  """What a file is, whatever its name; None where there is none."""
+  try:
+    found = os.stat(path)
+  except (OSError, ValueError):
+    return None
+  return found.st_dev, found.st_ino
 
 
 def add_flags(parser) -> None:

@@ -10,6 +10,9 @@ _NOTICED = .01  # of the lower face: less is not said
 # Of the mouth that is hidden: there is nothing to be made from the first share on, down to the
 # second, lest frames with a new mouth and with the old one take turns.
 _HIDDEN, _SEEN = .6, .4
+# Levels between the colours of a crop: in black and white up to the first, and on up to the second,
+# lest frames take turns.
+_GREY, _COLOUR = 2., 4.
 
 
 class Paster:
@@ -32,7 +35,7 @@ class Paster:
     self._size, self._track = size, track
     self._grain = grain.Grain(seed)
     self._occluders = {person: occluders.Occluders(crops) for person, crops in known.items()}
-    self._next, self._passing = None, False
+    self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
 
   def __call__(self, shot, new):
@@ -50,7 +53,7 @@ class Paster:
       self._grain.restart()
       for each in self._occluders.values():
         each.restart()
-      self._passing = False
+      self._passing = self._grey = False
     self._next = index + 1
     mask = compose.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
     look = self._occluders.get(int(track.person[index]))
@@ -64,9 +67,14 @@ class Paster:
       _note(self.left, index, [])
       return None
     new = np.rint(new + matte[..., None] * (crop.astype(np.float32) - new)).astype(np.uint8)
+    self._grey = compose.colours_apart(crop) <= (_COLOUR if self._grey else _GREY)
+    if self._grey:
+      new = compose.luma_alone(new, crop)
     new = compose.match_rim(new, crop, mask)
-    return compose.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                         functools.partial(self._grain, index))
+    pasted = compose.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
+                           functools.partial(self._grain, index))
+    # Again, as rounded grain has a little colour.
+    return compose.luma_alone(pasted, shot.image) if self._grey else pasted
 
 
 def _note(rows, index, what):

@@ -16,7 +16,6 @@ is no compiler: only what the arguments take and the operations are counted.
 """
 
 import dataclasses
-import functools
 import pathlib
 import re
 import sys
@@ -26,7 +25,17 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import chips, commands, files, hlo, plan_search, programs, sharding, slices
+from vidregen_jax import (
+  chips,
+  commands,
+  files,
+  hlo,
+  plan_search,
+  programs,
+  sharding,
+  slices,
+  terminal,
+)
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -291,9 +300,8 @@ def run():
     if _WHAT.value != 'train' or aim.devices is None or aim.chip is None:
       raise UserError('--search is for training, on chips with a compiler and known figures')
     make = lambda tried: make_program(tried, 'train', aim, audio)
-    say = functools.partial(print, file=sys.stderr)
     config = plan_search.best(config, aim.count, lambda tried: figures(make(tried), aim), make,
-                              aim.memory, say)
+                              aim.memory, terminal.tell)
   found = figures(make_program(config, _WHAT.value, aim, audio), aim)
   found = {'stage': stage, 'size': config.size, 'what': _WHAT.value,
            'topology': _TOPOLOGY.value} | found
@@ -302,9 +310,9 @@ def run():
     found['epoch'] = {'clips': _CLIPS.value, 'chip_hours': hours,
                       'dollars': _PRICE.value and hours * _PRICE.value}
   if _JSON.value == '-':
-    print(files.as_json(found).decode(), end='')
+    terminal.say_text(files.as_json(found).decode().rstrip())
   else:
-    print(describe(found, config))
+    terminal.say_text(describe(found, config))
     if _JSON.value:
       files.write_json(pathlib.Path(_JSON.value), found)
   if found['memory']['fits'] is False:

@@ -10,7 +10,7 @@ import pathlib
 import cv2
 import numpy as np
 
-from vidregen_jax import files, sheets
+from vidregen_jax import sheets
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import faces
 from vidregen_jax.models import codec
@@ -33,11 +33,11 @@ def check(path) -> None:
     raise UserError(f'{path.parent}: no such folder; make it first')
 
 
-def write(path, take, paster, runs, track, fade: float) -> int:
+def write(part, take, paster, runs, track, fade: float) -> int:
   """Makes a little of every stretch and writes the sheet, source above edit.
 
   Args:
-    path: .png or .jpg.
+    part: pathlib.Path, .png or .jpg, that will get its name when it is whole.
     take: retake.Retake.
     paster: pasting.Paster.
     runs: spans.Run of what the edit would make.
@@ -48,7 +48,7 @@ def write(path, take, paster, runs, track, fade: float) -> int:
     How many stretches there are, of which the first 40 are shown.
 
   Raises:
-    UserError: it cannot be written.
+    OSError: it cannot be written.
   """
   short = [_beginning(run, track.times, _SECONDS + fade) for run in runs[:_MOST]]
   wanted = [_moments(run, track.times) for run in short]
@@ -67,16 +67,7 @@ def write(path, take, paster, runs, track, fade: float) -> int:
       rows.append(_filled(np.concatenate(pictures, 1)))
     rows.append(_text([(12 + _SIDE * i, f'{track.times[index]:.2f} s')
                        for i, index in enumerate(moments)], _QUIET))
-  path = pathlib.Path(path)
-  part = files.beside(path)
-  part = part.with_name(part.name + path.suffix)  # by which OpenCV knows what to write
-  try:
-    sheets.write(part, np.concatenate(rows))
-    part.replace(path)
-  except (OSError, cv2.error) as error:
-    raise UserError(f'{path}: cannot be written ({error})') from error
-  finally:
-    part.unlink(missing_ok=True)
+  sheets.write(part, np.concatenate(rows))
   return len(runs)
 
 

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from vidregen_jax import film as films
 from vidregen_jax import spans
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import audio, sound, video
 
 TICK = 10_000  # units of `Proxy.clock` in a second
 # A page is mailed and kept, so all of it takes 25 MB at most, 24 of which base64 makes of these.
@@ -28,7 +28,6 @@ _CONTEXT = 2.0
 _HEIGHTS = ((150.0, 480), (300.0, 360), (600.0, 240))  # up to so many seconds in all: lines
 _RATE = 48_000
 _READ = 10.0  # seconds of sound that are in memory
-_LEAD = 0.2  # seconds before a place in sound that a decoder needs to find into it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +93,12 @@ def make(film: films.Film, edited: str | os.PathLike, touched) -> Proxy:
   lines = next((lines for most, lines in _HEIGHTS if seconds <= most), _HEIGHTS[-1][1])
   view, (width, height) = _view(info, lines)
   # A picture's old and new sound can be heard together only where its time was not changed.
-  sounds = film.is_the_source and info.has_audio, video.probe(edited).has_audio
-  paths = [path if heard else None for path, heard in zip((info.path, edited), sounds, strict=True)]
+  made = video.probe(edited)
+  sounds = film.is_the_source and info.has_audio, made.has_audio
+  # A file starts with the first of its tracks, which in the edit may be another.
+  later = made.start_time - info.start_time
+  tracks = [_heard(info.path if sounds[0] else None, 0),
+            _heard(edited if sounds[1] else None, later)]
   store, clock = io.BytesIO(), [0]
   with _Encoder(store, width, height, seconds, any(sounds)) as encoder:
     for start, stop in parts:
@@ -107,7 +110,7 @@ def make(film: films.Film, edited: str | os.PathLike, touched) -> Proxy:
                      clock[-1])
         clock.append(clock[-1] + max(round((ends[index] - times[index]) * TICK), 1))
         if ends[index] - heard > _READ or index == stop - 1:
-          encoder.hear([_sound(path, heard, ends[index]) for path in paths], clock[-1])
+          encoder.hear([_sound(track, heard, ends[index]) for track in tracks], clock[-1])
           heard = ends[index]
   return Proxy(store.getvalue(), width, height, parts, np.array(clock, np.uint32), view, sounds)
 
@@ -155,10 +158,9 @@ class _Encoder:
       return
     count = round(tick * _RATE / TICK) - self._heard
     samples = np.zeros((2, count), np.float32)
-    for channel, sound in zip(samples, sounds, strict=True):
-      channel[:len(sound)] = sound[:count]
-    frame = av.AudioFrame.from_ndarray(samples, 'fltp', 'stereo')
-    frame.sample_rate, frame.pts, frame.time_base = _RATE, self._heard, Fraction(1, _RATE)
+    for channel, heard in zip(samples, sounds, strict=True):
+      channel[:len(heard)] = heard[:count]
+    frame = audio.as_frame(samples, _RATE, self._heard, 'stereo')
     self._heard += count
     self._mux(self._audio, frame)
 
@@ -187,25 +189,24 @@ def _turned(frame, info, width, height):
   return np.rot90(frame.small(*size), -(info.rotation // 90))
 
 
-def _sound(path, start, stop):
-  """Seconds of a file's first soundtrack, all channels in one, float32 [n]; [0] without a path."""
+def _heard(path, later):
+  """A file's soundtrack in one channel at `_RATE`, and when it begins; nothing without a path.
+
+  Args:
+    path: the file, or None.
+    later: seconds by which its times are later than the film's.
+  """
   if path is None:
+    return None
+  recording = sound.Recording(path)
+  mono = sound.at_rate(sound.with_places(recording, ('FC',)), _RATE)
+  return mono, float(recording.start - later)
+
+
+def _sound(heard, start, stop):
+  """Seconds of what `_heard` gave, float32 [n]; [0] of nothing."""
+  if heard is None:
     return np.zeros(0, np.float32)
-  with video.open_input(path) as container:
-    stream = container.streams.audio[0]
-    container.seek(max(int((start - _LEAD) / stream.time_base), 0), stream=stream)
-    rate = samples = None
-    for frame in container.decode(stream):
-      if rate is None:
-        rate = frame.sample_rate
-        samples = np.zeros(round((stop - start) * rate), np.float32)
-        to_float = av.AudioResampler('fltp', frame.layout, rate)
-      if frame.time is None or frame.time >= stop:
-        break
-      at = round((frame.time - start) * rate)
-      for part in to_float.resample(frame):
-        mono = part.to_ndarray().mean(0)[max(-at, 0):]
-        place = samples[max(at, 0):][:len(mono)]
-        place[...] = mono[:len(place)]
-        at += part.samples
-  return np.zeros(0, np.float32) if rate is None else audio.resample(samples, rate, _RATE)
+  track, begins = heard
+  first, last = (round((x - begins) * _RATE) for x in (start, stop))
+  return sound.Cut(track, first, last)[:, :][0]

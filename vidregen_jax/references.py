@@ -1,5 +1,7 @@
 """Stills of the person, from the video itself: who is shown, to the generator."""
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
@@ -49,6 +51,32 @@ def known(track, wanted, count):
   return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
 
 
+def check(seconds, times, wanted) -> None:
+  """Refuses times that are past the video's ends or inside a span.
+
+  Args:
+    seconds: of each reference.
+    times: [F] seconds of the video's frames.
+    wanted: bool [F], the frames to be regenerated.
+
+  Raises:
+    UserError: names the time.
+  """
+  for second in seconds:
+    frame = _nearest(second, times)
+    if wanted[frame] and not wanted.all():
+      raise UserError(f'--references {second:g} s is inside a span, whose mouth is to be made '
+                      'anew: choose a time outside')
+
+
+def _nearest(second, times) -> int:
+  frame = int(np.abs(times - second).argmin())
+  if abs(times[frame] - second) > 0.5:
+    raise UserError(f'--references {second:g} s is not in the video, which is from '
+                    f'{times[0]:.2f} to {times[-1]:.2f} s')
+  return frame
+
+
 def at(seconds, track, wanted, count):
   """The frames at given times, where the person is to be seen as they were then.
 
@@ -60,22 +88,17 @@ def at(seconds, track, wanted, count):
     Frame numbers, ascending.
 
   Raises:
-    UserError: too many, past the video's ends, without a face, or inside a span.
+    UserError: too many, without a face, or as `check`.
   """
   if len(seconds) > count:
     raise UserError(f'--references names {len(seconds)} times and the model takes {count}: name '
                     'fewer')
+  check(seconds, track.times, wanted)
   frames = []
   for second in seconds:
-    frame = int(np.abs(track.times - second).argmin())
-    if abs(track.times[frame] - second) > 0.5:
-      raise UserError(f'--references {second:g} s is not in the video, which is from '
-                      f'{track.times[0]:.2f} to {track.times[-1]:.2f} s')
+    frame = _nearest(second, track.times)
     if not track.valid[frame] or track.filled[frame]:
       raise UserError(f'--references {second:g} s: no face is found there; choose another time')
-    if wanted[frame] and not wanted.all():
-      raise UserError(f'--references {second:g} s is inside a span, whose mouth is to be made '
-                      'anew: choose a time outside')
     frames.append(frame)
   return np.unique(frames)
 
@@ -96,6 +119,9 @@ def parse(text):
     UserError: it is no list of numbers.
   """
   try:
-    return tuple(float(part) for part in text.split(',')) if text else ()
+    seconds = tuple(float(part) for part in text.split(',')) if text else ()
   except ValueError:
-    raise UserError(f'--references {text!r} is no list of seconds such as 0.5,3.2') from None
+    seconds = (math.nan, )
+  if not all(map(math.isfinite, seconds)):
+    raise UserError(f'--references {text!r} is no list of seconds such as 0.5,3.2')
+  return seconds

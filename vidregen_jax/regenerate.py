@@ -18,12 +18,10 @@ took; OUT.html shows it. The same is signed in OUT.mp4 itself (Content Credentia
 vidregen_jax.inspect` reads them.
 """
 
-import dataclasses
 import sys
 
 from vidregen_jax import differences, edit_list, editing_flags, soundtrack, spans
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import video
 
 _LONGEST_MARGIN = 1.0  # seconds
 
@@ -58,15 +56,9 @@ def _read(argv):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
   if given.margin is not None and not 0 <= given.margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {given.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  found = not any(ways.values())
-  edit = editing_flags.asked(
+  return given, editing_flags.asked(
       given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches,
-      margin=0.0 if found else given.margin or 0.0)
-  info = video.probe(given.source)  # a wrong path is told before a model is loaded
-  if found:
-    margin = differences.MARGIN if given.margin is None else given.margin
-    edit = dataclasses.replace(edit, spans=_found_spans(info, given.audio, margin))
-  return given, edit
+      margin=given.margin, find=not any(ways.values()))
 
 
 def _patch(text):
@@ -74,22 +66,6 @@ def _patch(text):
   if not separator or not path:
     raise UserError(f'patch {text!r} is not START-END=FILE, such as 1.20-1.95=word.wav')
   return soundtrack.Patch(*spans.parse(span), path)
-
-
-def _found_spans(info, new_audio, margin):
-  """Spans in which the sound is new, told to the user; none for the whole video.
-
-  Raises:
-    UserError: there are none.
-  """
-  found = soundtrack.differences(info, new_audio, margin)
-  if found is None:
-    return ()
-  if not found:
-    raise UserError(f'{new_audio} sounds as {info.path} does from end to end: there is nothing to '
-                    'regenerate; --whole does it all the same')
-  print('the soundtracks differ at ' + ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found) + ' s')
-  return tuple(found)
 
 
 def main(argv=None) -> int:

@@ -235,7 +235,7 @@ def _box(affine, source, part, room):
   """
   x0, y0, x1, y1 = part
   corners = affine @ np.array([(x0, x1, x0, x1), (y0, y0, y1, y1), (1, 1, 1, 1)], float)
-  room *= float(np.hypot(*affine[:, 0]))
+  room = room * np.hypot(affine[:, 0], affine[:, 1]).astype(float)  # across and down
   limit = np.array((source.width, source.height))
   low = np.clip(np.floor(corners.min(1) - room), 0, limit - 1).astype(int)
   high = np.clip(np.ceil(corners.max(1) + room), low + 1, limit).astype(int)

@@ -1,15 +1,17 @@
 """The output's sound, and the features of it that the mouth follows."""
 
 import dataclasses
+import math
 
 import numpy as np
 
 from vidregen_jax import differences as differing
 from vidregen_jax import film as films
+from vidregen_jax import placing
 from vidregen_jax import spans as spanning
 from vidregen_jax import timeline as timelines
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, patches, sound
+from vidregen_jax.media import aac, audio, channels, patches, sound
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -29,15 +31,33 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
   """
   if not info.has_audio:
     return None
-  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
-  first = float(min(recording.start for recording in sounds))
-  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
-              for recording in sounds)
+  old, new, first = _compared(info, new_audio)
+  # Where the old sound ends before the new one does, it is silent.
+  old = sound.Cut(old, 0, max(old.shape[1], new.shape[1]))
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   found = [(max(start + first, begin), min(stop + first, end))
            for start, stop in differing.find(old, new, old.rate, margin)]
   found = [(start, stop) for start, stop in found if start < stop]
   return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
+
+
+def lag(info, new_audio) -> float:
+  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
+
+  Args:
+    info, new_audio: as of `differences`.
+  """
+  old, new, _ = _compared(info, new_audio)
+  return differing.lag(old, new)
+
+
+def _compared(info, new_audio):
+  """The old and the new sound as the model hears them, on one clock, and that clock's start."""
+  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
+  first = float(min(recording.start for recording in sounds))
+  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
+              for recording in sounds)
+  return old, new, first
 
 
 def _led(heard, seconds):
@@ -66,6 +86,8 @@ class Composed:
     spans: merged (start, stop) seconds of the film in which the mouth is made anew.
     why_all_is_encoded: why `written` is not packets; None where it is.
     cut: seconds of the new sound that lie past the video's end.
+    changed: (first, last) samples of the track that are new, where packets may be replaced.
+    notes: what was decided about the sound, in words.
   """
 
   track: aac.Soundtrack
@@ -74,6 +96,57 @@ class Composed:
   spans: list[tuple[float, float]]
   why_all_is_encoded: str | None = None
   cut: float = 0.0
+  changed: tuple[tuple[int, int], ...] = ()
+  notes: tuple[str, ...] = ()
+
+
+def check_samples(info, new_audio='', patches=()) -> None:
+  """Finds samples that are no sound, before anything is made of them.
+
+  Args:
+    info: VideoInfo of the source; the others as of `compose`.
+
+  Raises:
+    UserError: as `audio.check`.
+  """
+  for path in (*[info.path] * info.has_audio, *[new_audio] * bool(new_audio),
+               *dict.fromkeys(patch.path for patch in patches)):
+    audio.check(path)
+
+
+def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
+  """The sound that is asked for, as samples, and the film that it is for.
+
+  Args:
+    info: VideoInfo of the source.
+    new_audio: path of the new soundtrack; '' with patches.
+    wanted: (start, stop) seconds of the spans in which it is heard; empty for the whole video.
+    patches: Patch of each; empty where there is a new soundtrack.
+    fit: as of `compose_whole`.
+
+  Raises:
+    UserError: as of what it calls.
+  """
+  film = films.Film.of(info)
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  if patches:
+    spanning.check([(patch.start, patch.stop) for patch in patches], begin, end, info.path)
+    return compose_patches(film, patches)
+  if not wanted:
+    return compose_whole(film, new_audio, fit)
+  wanted = spanning.merge(wanted)
+  spanning.check(wanted, begin, end, info.path)
+  return compose_spans(film, new_audio, wanted)
+
+
+def patched(composed: Composed) -> Composed:
+  """The same with the source's own packets where nothing has changed, if that can be."""
+  if not composed.changed:
+    return composed
+  written = patches.patch(composed.film.source.path, composed.track, composed.changed)
+  if isinstance(written, str):
+    return dataclasses.replace(composed, why_all_is_encoded=written)
+  return dataclasses.replace(composed, written=written, why_all_is_encoded=None)
 
 
 def _read(path, until, rate) -> sound.Recording:
@@ -116,10 +189,11 @@ def compose_whole(film, new_audio, fit='') -> Composed:
     new = _read(new_audio, float(info.start_time + info.duration), info.rate)
   length = round((float(info.start_time + info.duration) - float(new.start)) * new.rate)
   track = aac.Soundtrack(sound.Cut(new, 0, min(length, new.shape[1])), new.rate, float(new.start),
-                         _bit_rate(info))
+                         _bit_rate(info, new.shape[0]))
   return Composed(track, track, film, [(float(info.start_time),
                                         float(info.start_time + info.duration))],
-                  'it is new from end to end', max(new.shape[1] - length, 0) / new.rate)
+                  'it is new from end to end', max(new.shape[1] - length, 0) / new.rate,
+                  notes=_guesses(new))
 
 
 def compose_spans(film, new_audio, wanted) -> Composed:
@@ -135,19 +209,17 @@ def compose_spans(film, new_audio, wanted) -> Composed:
   """
   info = film.info
   new = _read(new_audio, max(stop for _, stop in wanted), info.rate)
-  own, start = _own(info)
-  end, patches = start + own.shape[1] / own.rate, []
+  own, start, padded = _own(info, wanted[0][0], wanted[-1][1])
+  end, pieces, notes = start + own.shape[1] / own.rate, [], list(_guesses(own, new))
   for begin, stop in wanted:
-    # A span may reach past the sound's last sample, or begin before its first: sound is what
-    # there is of it.
-    begin, stop = max(begin, start), min(stop, end)
+    begin, stop = (min(max(x, start), end) for x in (begin, stop))
     first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
-    patch = sound.at_rate(sound.Cut(new, max(first, 0), last), own.rate)
-    span = tuple(round((x - start) * own.rate) for x in (begin, stop))
-    patches.append((*span, sound.Cut(patch, 0, span[1] - span[0], hold=True)))
-  spliced = sound.Spliced(own, patches)
-  return _patched(film, aac.Soundtrack(spliced, own.rate, start, _bit_rate(info)), wanted,
-                  spliced.changed)
+    piece = sound.at_rate(sound.Cut(new, first, last), own.rate)
+    first, last = (round((x - start) * own.rate) for x in (begin, stop))
+    piece, note = _placed(own, first, last, sound.Cut(piece, 0, last - first, hold=True))
+    pieces.append((first, last, piece))
+    notes.append(note)
+  return _spliced(film, own, start, pieces, wanted, padded, notes)
 
 
 def compose_patches(film, patches) -> Composed:
@@ -164,14 +236,14 @@ def compose_patches(film, patches) -> Composed:
     UserError: no soundtrack, a patch outside it or empty, or patches that overlap.
   """
   info = film.info
-  own, start = _own(info)
-  rate = own.rate
   patches = sorted(patches, key=lambda patch: patch.start)
+  own, start, padded = _own(info, patches[0].start, max(patch.stop for patch in patches))
+  rate, notes = own.rate, list(_guesses(own))
   for before, after in zip(patches, patches[1:], strict=False):
     if after.start < before.stop:
       raise UserError(f'the patches {before.path} and {after.path} overlap: {after.start:g} s '
                       f'comes before {before.stop:g} s')
-  spans, spliced, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
+  spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
     new = sound.Recording(patch.path)
@@ -182,19 +254,61 @@ def compose_patches(film, patches) -> Composed:
         shown, first, last, max(round(new.shape[1] / new.rate / base), 1)))
     longer = float((film.timeline.end - old_end) * base)
     edges = np.r_[shown.pts, shown.end]
-    begin, stop = (float(int(edges[i]) * base) for i in (first, last))
+    begin, stop = (float(info.seconds(int(edges[i]))) for i in (first, last))
     need = round((stop + longer - begin) * rate)
-    piece = sound.Cut(sound.at_rate(new, rate), 0, need)
-    first, last = (round((x - start) * rate) - shift for x in (begin, stop))
-    spliced.append((first, last, piece))
+    # A frame may last a little longer than the sound does.
+    first, last = (min(max(round((x - start) * rate) - shift, 0), own.shape[1])
+                   for x in (begin, stop))
+    piece, note = _placed(own, first, last, sound.Cut(sound.at_rate(new, rate), 0, need))
+    pieces.append((first, last, piece))
+    notes += [*_guesses(new), note]
     spans.append((begin, stop + longer))
     shift += need - (last - first)
     moved += longer
-  samples = sound.Spliced(own, spliced)
-  track = aac.Soundtrack(samples, rate, start, _bit_rate(info))
+  return _spliced(film, own, start, pieces, spans, padded, notes)
+
+
+def _placed(own, first, last, piece):
+  """New sound among the channels of the old, which it takes the place of from `first` to `last`.
+
+  Where the old sound stays beside it and the new is longer, what follows is heard there already.
+
+  Returns:
+    Sound, and what was decided.
+  """
+  if piece.places == own.places:
+    return piece, ''
+  made = placing.choose(placing.measure(own, first, last), own.places, piece.places)
+  heard = sound.Mixed(piece, own.places, made.gives)
+  if not made.keeps.any():
+    return heard, made.note
+  old = sound.Cut(own, first, first + piece.shape[1])
+  return sound.Sum(heard, sound.Mixed(old, own.places, made.keeps)), made.note
+
+
+def _spliced(film, own, start, pieces, spans, padded, notes):
+  """The old sound with new pieces, of which packets may be replaced where nothing has moved."""
+  spliced = sound.Spliced(own, pieces)
+  track = aac.Soundtrack(spliced, own.rate, start, _bit_rate(film.info, own.shape[0]))
+  why, changed = '', tuple(spliced.changed)
   if not film.is_the_source:
-    return Composed(track, track, film, spans, 'what follows a patch has moved')
-  return _patched(film, track, spans, samples.changed)
+    why, changed = 'what follows a patch has moved', ()
+  elif padded:
+    why, changed = 'the new sound is also where the old one has not begun or has ended', ()
+  return Composed(track, track, film, spans, why, changed=changed,
+                  notes=tuple(dict.fromkeys(filter(None, notes))))
+
+
+def _guesses(*recordings):
+  """What is said of recordings that do not say where their channels are."""
+  return tuple(f'{recording.path} does not say where its {recording.shape[0]} channels are: taken '
+               f'as {_layout(recording)}'
+               for recording in recordings if not recording.places_are_said)
+
+
+def _layout(recording):
+  known = channels.are_known(recording.places)
+  return ', '.join(recording.places) if known else 'equal parts of one'
 
 
 def with_margin(composed, margin) -> Composed:
@@ -204,30 +318,47 @@ def with_margin(composed, margin) -> Composed:
   """
   track, info = composed.track, composed.film.info
   begin, end = float(info.start_time), float(info.start_time + info.duration)
-  widened = differing.widen(composed.spans, sound.with_channels(track.samples, 1),
+  widened = differing.widen(composed.spans, sound.voice(track.samples),
                             float(track.start), margin)
   return dataclasses.replace(composed, spans=spanning.merge(
       (max(start, begin), min(stop, end)) for start, stop in widened))
 
 
-def _own(info):
-  """The source's own sound, and its start in seconds."""
+def _own(info, first, last):
+  """The source's own sound, with silence around it as far as it is needed.
+
+  Args:
+    info: VideoInfo of the source.
+    first, last: seconds from which and to which there shall be sound. Up to a frame of it may be
+      missing: pictures and sound seldom begin and end at once.
+
+  Returns:
+    Sound, its start in seconds, and whether there is more of it than before.
+  """
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
                     'whole video with --whole')
   own = sound.Recording(info.path)
-  return own, float(own.start)
+  start, count, rate = float(own.start), own.shape[1], own.rate
+  frame = float(1 / info.rate)
+  lead = math.ceil((start - first) * rate) if first < start - frame else 0
+  tail = math.ceil((last - start) * rate) - count if last > start + count / rate + frame else 0
+  if not lead and not tail:
+    return own, start, False
+  return _Padded(own, lead, tail), start - lead / rate, True
 
 
-def _bit_rate(info):
-  return max(info.audio_bit_rate, 192_000)
+class _Padded(sound.Cut):
+  """A recording with silence before and after it."""
+
+  def __init__(self, recording, lead, tail):
+    super().__init__(recording, -lead, recording.shape[1] + tail)
+    self.path, self.places_are_said = recording.path, recording.places_are_said
 
 
-def _patched(film, track, wanted, changed):
-  written = patches.patch(film.source.path, track, changed)
-  if isinstance(written, str):
-    return Composed(track, track, film, wanted, written)
-  return Composed(track, written, film, wanted)
+def _bit_rate(info, count):
+  """Bits a second for so many channels, and no fewer than the source's."""
+  return max(info.audio_bit_rate, 192_000, 64_000 * min(count, 8))
 
 
 def listen(track, times, durations, hear):

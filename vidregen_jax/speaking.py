@@ -20,7 +20,7 @@ def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
   """The log energy in the band of open mouths, by hundredths of a second.
 
   Args:
-    samples: float32 [channels, n]; a Sound is read in pieces.
+    samples: float32 [channels, n]; a Sound is read in pieces. Of it the voice is heard.
     rate: per second.
 
   Returns:
@@ -29,12 +29,13 @@ def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
   band = (_BAND[0], min(_BAND[1], 0.45 * rate))
   filters = signal.butter(4, band, 'band', fs=rate, output='sos')
   state, energies = np.zeros((len(filters), 2)), []
+  heard = sound.voice(samples if isinstance(samples, sound.Sound) else sound.Samples(samples, rate))
   for start in range(0, samples.shape[1], _CHUNK * rate):
-    part = samples[:, start:start + _CHUNK * rate].mean(0, dtype=np.float64)
-    heard, state = signal.sosfilt(filters, part, zi=state)
-    edges = np.arange(len(heard) * _RATE // rate) * rate // _RATE
+    part = heard[:, start:start + _CHUNK * rate][0].astype(np.float64)
+    part, state = signal.sosfilt(filters, part, zi=state)
+    edges = np.arange(len(part) * _RATE // rate) * rate // _RATE
     if len(edges):
-      energies.append(np.add.reduceat(heard**2, edges) / rate)
+      energies.append(np.add.reduceat(part**2, edges) / rate)
   energy = np.concatenate(energies) if energies else np.zeros(0)
   energy = np.log(energy + max(_QUIET * energy.max(initial=0.0), 1e-12))
   return ndimage.gaussian_filter1d(energy, _CALM[0] * _RATE)

@@ -3,12 +3,13 @@
   config.json, generator.safetensors    the generator, with its sampler and what it listens to
   codec/                                as the codec's own training exported it
   audio_encoder/                        the Whisper encoder, with its licence; config.json may name
-                                        another folder, as seen from this one
+                                        another folder, as seen from this one, of whose files it
+                                        then knows the digests
   student/                              where there is one: a generator of few steps and one branch
 """
 
 import dataclasses
-import functools
+import os
 import pathlib
 import shutil
 
@@ -16,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, manifest, sample, weights
+from vidregen_jax import described, expectation, files, manifest, sample, weights
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator, pretrained, whisper
+from vidregen_jax.models import pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
 AUDIO_ENCODER = 'audio_encoder'
@@ -66,15 +67,35 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
-  config = config | {'audio_encoder': AUDIO_ENCODER}
   with weights.whole_folder(folder) as part:
-    weights.export(part, 'generator', config, params, **arrays)
-    shutil.copytree(codec_folder, part / 'codec')
-    (part / AUDIO_ENCODER).mkdir()
-    source = whisper.locate(audio_encoder)
-    for pattern in _AUDIO_FILES:
-      for path in source.glob(pattern):
-        shutil.copyfile(path, part / AUDIO_ENCODER / path.name)
+    weights.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
+    copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
+    weights.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params, **arrays)
+
+
+def copy_encoder(source, target):
+  """Copies what makes an audio encoder, and its licence, into a new folder."""
+  target.mkdir()
+  for pattern in _AUDIO_FILES:
+    for path in source.glob(pattern):
+      files.check_readable(path)
+      shutil.copyfile(path, target / path.name)
+
+
+def listening_to(folder, where) -> dict:
+  """What a generator's config says of its audio encoder.
+
+  Args:
+    folder: of the system.
+    where: the encoder's folder, as seen from it.
+  """
+  digests = {path.name: files.digest(path) for path in _audio_files(pathlib.Path(folder) / where)}
+  return {'audio_encoder': where, 'audio_encoder_files': digests}
+
+
+def _audio_files(folder):
+  """The files that an encoder is read from."""
+  return sorted(path for pattern in pretrained.FILES for path in folder.glob(pattern))
 
 
 def export_student(folder, teacher_folder, config, params):
@@ -87,11 +108,11 @@ def export_student(folder, teacher_folder, config, params):
     params: the student's.
   """
   teacher_folder = pathlib.Path(teacher_folder)
-  teacher = weights.load_export(teacher_folder, 'generator')
+  teacher = described.load_generator(teacher_folder).export
   with weights.whole_folder(folder) as part:
-    shutil.copytree(teacher_folder / 'codec', part / 'codec')
-    shutil.copytree(teacher_folder / teacher.config['audio_encoder'], part / AUDIO_ENCODER)
-    digest = weights.fill(part, 'generator', teacher.config | {'audio_encoder': AUDIO_ENCODER},
+    weights.copy(teacher_folder / 'codec', part / 'codec', 'codec')
+    copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
+    digest = weights.fill(part, 'generator', teacher.config | listening_to(part, AUDIO_ENCODER),
                           teacher.params, **teacher.arrays)
     weights.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
@@ -118,22 +139,23 @@ def load(folder, student: bool = False) -> System:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  made = weights.load_export(folder, 'generator')
-  packed = weights.load_export(folder / 'codec', 'codec')
-  if made.config['codec'] != packed.digest:
+  teacher, packed = described.load_generator(folder), described.load_codec(folder / 'codec')
+  made, models = teacher.export, sample.Models(packed.model, teacher.model)
+  if made.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
                     'with: export the generator again')
-  models = sample.Models(codec.CodecConfig(**packed.config),
-                         generator.GeneratorConfig(**made.config['model']))
-  sampling = _load_student(folder, made) if student else made
+  for name in ('cells', 'latent_channels'):
+    if getattr(models.codec, name) != getattr(models.generator, name):
+      raise UserError(f'{folder}/config.json: config.model.{name} is '
+                      f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
+                      f'{getattr(models.codec, name)}: export the generator again')
+  sampling = _load_student(folder, teacher) if student else teacher
+  read = [('.', made), ('codec', packed.export)] + [('student', sampling.export)] * student
   manifest.check_known(folder, {
-    'generator.safetensors': made.digest, 'codec/codec.safetensors': packed.digest}
-    | ({'student/student.safetensors': sampling.digest} if student else {}))
-  for export, init in ((packed, functools.partial(codec.init, models.codec)),
-                       (sampling, functools.partial(generator.init, models.generator))):
-    weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
-                         f'the {export.kind} in {folder}', f'export the {export.kind} again')
-  audio_config, audio_params = whisper.load(folder / made.config['audio_encoder'])
+    os.path.normpath(f'{where}/{name}'): digest for where, export in read
+    for name, digest in ((f'{export.kind}.safetensors', export.digest),
+                         ('config.json', export.config_digest))})
+  audio_config, audio_params = _load_encoder(folder, made.config, models.generator)
   listening = made.config['listening']
   guess, audio_mean, audio_std = statistics(made)
 
@@ -146,17 +168,70 @@ def load(folder, student: bool = False) -> System:
   def listen(samples):
     return np.concatenate(list(hear(samples[None])))
 
-  params = sample.Params(packed.params, sampling.params, guess, packed.arrays['latent_mean'],
-                         packed.arrays['latent_std'])
-  return System(models, jax.device_put(params), sample.SamplerConfig(**sampling.config['sampler']),
-                listen, hear, {'codec': packed.digest, sampling.kind: sampling.digest})
+  codec, maker = packed.export, sampling.export
+  params = sample.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
+                         codec.arrays['latent_std'])
+  return System(models, jax.device_put(params), sampling.sampler, listen, hear,
+                {'codec': codec.digest, maker.kind: maker.digest})
+
+
+def find_encoder(folder, config) -> pathlib.Path:
+  """The folder of a system's audio encoder; nothing but the system's own folder and what it pins.
+
+  Args:
+    folder: of the system.
+    config: its generator's.
+
+  Raises:
+    UserError: there is none, it lies elsewhere and no digests say which it is, or it is another.
+  """
+  folder, said, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
+    'audio_encoder_files')
+  found, about = folder / said, f'{folder}/config.json: config.audio_encoder'
+  if os.path.isabs(said) or not os.path.isdir(found):
+    raise UserError(f'{about} is {said!r}, and there is no such folder as seen from {folder}: get '
+                    'the whole folder again; nothing is looked for elsewhere')
+  paths = _audio_files(found)
+  if pins is None:
+    home = folder.resolve()
+    for path in (found, *paths):
+      if not path.resolve().is_relative_to(home):
+        raise UserError(f'{about} is {said!r}, but {path} lies outside of {folder}, and no '
+                        'audio_encoder_files say which it is: export the system again')
+    return found
+  if missing := sorted(set(pins) - {path.name for path in paths}):
+    raise UserError(f'{found / missing[0]} is missing: get the whole folder again')
+  for path in paths:
+    files.check_readable(path)
+    if pins.get(path.name) != files.digest(path):
+      raise UserError(f'{path} is not the file that the system was exported with: get the whole '
+                      'folder again')
+  return found
+
+
+def _load_encoder(folder, config, model):
+  """The Whisper encoder that a generator listens to: (WhisperConfig, params)."""
+  found, listening = find_encoder(folder, config), config['listening']
+  manifest.check_known(folder, {
+    os.path.normpath(f'{config["audio_encoder"]}/{name}'): digest
+    for name, digest in config.get('audio_encoder_files', {}).items()})
+  audio_config, params = whisper.read(found)
+  if audio_config.width != model.audio_channels:
+    raise UserError(f'{folder}: the audio encoder in it gives {audio_config.width} channels, but '
+                    f'config.model.audio_channels is {model.audio_channels}')
+  try:
+    whisper.check_listening(audio_config, listening['audio_layers'], listening['window_seconds'],
+                            listening['margin_seconds'])
+  except ValueError as error:
+    raise UserError(f'{folder}/config.json: config.listening: {error}') from error
+  return audio_config, params
 
 
 def _load_student(folder, teacher):
   if not (folder / 'student').is_dir():
     raise UserError(f'{folder} has no student in it: train one with '
                     f'--config=configs/student.py --config.teacher={folder}, or sample without')
-  student = weights.load_export(folder / 'student', 'student')
-  if student.config['teacher'] != teacher.digest:
+  student = described.load_student(folder / 'student', teacher)
+  if student.export.config['teacher'] != teacher.export.digest:
     raise UserError(f'{folder}: the student in it learned from another generator: train it again')
   return student

@@ -1,4 +1,24 @@
-"""What reaches a terminal."""
+"""What reaches a terminal, a log or a pipe: lines, errors, progress; all programs speak by it.
+
+Nobody need listen. A reader may leave, a disk may be full, a stream may be closed or know no
+umlauts: what is said is then lost or escaped, and the program goes on to the end that it deserves.
+"""
+
+import contextlib
+import io
+import os
+import select
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+import tqdm
+
+_LONGEST = 2000  # characters of an error's line; what a user typed may be of any length
+_PATIENCE = 5.0  # seconds for which a pipe that takes nothing now is waited for
+# In a log a line of progress comes at a tenth more, but not in the first seconds after another; and
+# where a tenth takes long, all the same from time to time.
+_SOON, _LATE = 10.0, 300.0
 
 
 def printable(text) -> str:
@@ -15,3 +35,177 @@ def _escaped(character) -> str:
   if 0xDC80 <= code <= 0xDCFF:  # a byte of a file's name, as Python keeps those (PEP 383)
     return f'\\x{code - 0xDC00:02x}'
   return character.encode('unicode_escape', 'backslashreplace').decode('ascii')
+
+
+class _Lossy(io.RawIOBase):
+  """A file descriptor to write to; what it refuses is lost."""
+
+  def __init__(self, number: int):
+    self._number = number
+
+  def fileno(self) -> int:
+    return self._number
+
+  def writable(self) -> bool:
+    return True
+
+  def isatty(self) -> bool:
+    return os.isatty(self._number)
+
+  def write(self, data) -> int:
+    data = rest = memoryview(data)
+    while rest:
+      try:
+        rest = rest[os.write(self._number, rest):]
+      except BlockingIOError:
+        if not select.select([], [self._number], [], _PATIENCE)[1]:
+          break
+      except OSError:
+        break
+    return len(data)
+
+
+def begin() -> None:
+  """Makes the standard streams fit to be spoken to, also by libraries; every program's first call.
+
+  A stream that is closed is opened to nowhere: else the next file that is opened, the output say,
+  would get its number, and what is written to it.
+  """
+  for number in range(3):
+    try:
+      os.fstat(number)
+    except OSError:
+      os.open(os.devnull, os.O_RDWR)
+  for number, name in ((1, 'stdout'), (2, 'stderr')):
+    stream = getattr(sys, name)
+    if stream is not getattr(sys, f'__{name}__'):
+      continue  # somebody else's, or made before
+    encoding = 'utf-8'
+    if stream is not None:
+      encoding = stream.encoding
+      with contextlib.suppress(OSError):
+        stream.flush()
+    lossy = io.BufferedWriter(_Lossy(number))
+    setattr(sys, name, io.TextIOWrapper(lossy, encoding, 'backslashreplace', line_buffering=True))
+
+
+def say(line) -> None:
+  """A line on stdout; what could steer a terminal is escaped, line ends too."""
+  _put(sys.stdout, printable(line) + '\n')
+
+
+def say_text(text: str) -> None:
+  """Lines of the program's own on stdout, as they are."""
+  _put(sys.stdout, text + '\n')
+
+
+def tell(line, before: str = '') -> None:
+  """A line on stderr, as `say`; `before` comes before it as it is."""
+  _put(sys.stderr, before + printable(line) + '\n')
+
+
+def tell_text(text: str) -> None:
+  """Text of the program's own on stderr, as it is."""
+  _put(sys.stderr, text)
+
+
+def error(cause) -> None:
+  """A mistake, in one line on stderr."""
+  line = f'error: {cause}'
+  if len(line) > _LONGEST:
+    line = f'{line[:_LONGEST * 3 // 4]} ... {line[-_LONGEST // 4:]}'
+  tell(line)
+
+
+def live() -> bool:
+  """Whether somebody watches stderr at a terminal, where a line can be drawn again."""
+  try:
+    return sys.stderr.isatty()
+  except ValueError:  # it was closed
+    return False
+
+
+def _put(stream, text: str) -> None:
+  encoding = getattr(stream, 'encoding', None) or 'utf-8'
+  with contextlib.suppress(OSError, ValueError):
+    stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
+    stream.flush()
+
+
+class _Refusing:
+  """stderr as a bar draws on it; what it refuses is lost."""
+
+  encoding = property(lambda self: getattr(sys.stderr, 'encoding', None) or 'utf-8')
+
+  def write(self, text):
+    _put(sys.stderr, text)
+
+  def flush(self):
+    pass
+
+  def fileno(self):
+    return sys.stderr.fileno()
+
+  def isatty(self):
+    return live()
+
+
+class Progress:
+  """How far some work is: a bar at a terminal, a few lines in a log; a context manager.
+
+  Args:
+    total: how much there is to do.
+    unit: what is counted, in the singular.
+    what: what is done.
+    show: whether to show anything.
+  """
+
+  def __init__(self, total: int, unit: str, what: str = '', show: bool = True):
+    self._total, self._unit, self._what = total, unit, what
+    self._done, self._told, self._show = 0, 0, show
+    self._bar = None
+    if show and live():
+      self._bar = tqdm.tqdm(total=total, unit=unit, desc=what or None, file=_Refusing())
+
+  def __enter__(self) -> 'Progress':
+    self._began = self._spoke = time.monotonic()
+    return self
+
+  def __exit__(self, kind, error, trace) -> None:
+    if self._bar is not None:
+      self._bar.close()
+    elif self._show and self._done > self._told:
+      self._tell(time.monotonic())
+
+  def update(self, count: int = 1) -> None:
+    """So much more is done."""
+    self._done += count
+    if self._bar is not None:
+      self._bar.update(count)
+    elif self._show:
+      now, share = time.monotonic(), 10 * (self._done - self._told) / max(self._total, 1)
+      waited = now - self._spoke
+      if waited > _LATE or (share >= 1 and waited > _SOON):
+        self._tell(now)
+
+  def describe(self, what: str) -> None:
+    """Something else is done from now on."""
+    self._what = what
+    if self._bar is not None:
+      self._bar.set_description(what, refresh=False)
+
+  def _tell(self, now):
+    self._told, self._spoke = self._done, now
+    spent = now - self._began
+    left = spent / self._done * (self._total - self._done)
+    tell(f'{self._what}: {self._done} of {self._total} {self._unit}s in {spent:.0f} s'
+         + (f', about {left:.0f} s left' if left > 0 else ''))
+
+
+def progress(items: Iterable, unit: str, what: str = '') -> Iterator:
+  """Yields the items of a list and shows how far it is."""
+  items = list(items)
+  with Progress(len(items), unit, what) as shown:
+    for item in items:
+      yield item
+      shown.update()

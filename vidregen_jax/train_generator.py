@@ -12,6 +12,7 @@ from vidregen_jax import (
   batches,
   checkpoint,
   data_statistics,
+  described,
   expectation,
   generator_objective,
   generator_setup,
@@ -31,11 +32,10 @@ from vidregen_jax import (
   system,
   train_step,
   watchdog,
-  weights,
   windows,
 )
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import generator
 
 
 def train(config, workdir, watchdog_seconds=0, profile=False):
@@ -60,13 +60,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # Codec, latents, teacher, mesh
   # ----------------------------------------------------------------------------------------------
   info = input_pipeline.latent_info(config.dataset, config.dataset_help)
-  exported_codec = weights.load_export(config.codec, 'codec')
+  found = described.load_codec(config.codec)
+  codec_model, exported_codec = found.model, found.export
   if exported_codec.digest != info['codec']:
     raise UserError(
       f'{config.dataset} was encoded by another codec than {config.codec}: encode it again with '
       'python -m vidregen_jax.encode_latents, or name the codec that made it'
     )
-  codec_model = codec.CodecConfig(**exported_codec.config)
   model = generator_setup.model_config(config, info,
                                        pixels.region(codec_model.size, codec_model.cells,
                                                    config.region_grow))

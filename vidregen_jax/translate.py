@@ -10,7 +10,6 @@ made to fit as --fit says; nothing of the dub is left out unless that is asked f
 import sys
 
 from vidregen_jax import editing_flags, timeline
-from vidregen_jax.media import video
 
 
 def _read(argv):
@@ -22,9 +21,7 @@ def _read(argv):
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
   given = parser.parse_args(argv)
-  edit = editing_flags.asked(given, new_audio=given.audio, fit=given.fit)
-  video.probe(given.source)  # a wrong path is told before a model is loaded
-  return given, edit
+  return given, editing_flags.asked(given, new_audio=given.audio, fit=given.fit)
 
 
 def main(argv=None) -> int:

@@ -10,13 +10,12 @@ import faulthandler
 import os
 import pathlib
 import socket
-import sys
 import threading
 import time
 
 import jax
 
-from vidregen_jax import hosts
+from vidregen_jax import hosts, terminal
 
 _COMPILING = 6  # times as long is allowed to a step that has to be compiled
 STATUS = 70  # of the process that is ended
@@ -80,9 +79,9 @@ class Watchdog:
 
   def _end(self, step, waited):
     stacks = self._folder / f'hang_{socket.gethostname()}_{jax.process_index()}.txt'
-    print(f'\nerror: {hosts.name()}: step {step} has not ended in {waited:.0f} s '
-          f'(--watchdog_seconds={self._seconds:g}): what it was doing is in {stacks}; the same '
-          'command goes on from the last checkpoint', file=sys.stderr, flush=True)
+    terminal.tell(f'error: {hosts.name()}: step {step} has not ended in {waited:.0f} s '
+                  f'(--watchdog_seconds={self._seconds:g}): what it was doing is in {stacks}; the '
+                  'same command goes on from the last checkpoint', before='\n')
     try:
       with stacks.open('w') as file:
         faulthandler.dump_traceback(file)

@@ -5,7 +5,6 @@ Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
 
 import contextlib
 import dataclasses
-import glob
 import hashlib
 import json
 import os
@@ -16,10 +15,17 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from vidregen_jax import documents, files, interrupts, outputs
 from vidregen_jax.errors import UserError
 
 _FORMAT = 1
 _PARAMS = 'params/'
+_MOST_SAID = 1_000_000  # bytes of config.json
+_LONGEST_NAME = 300
+_TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
+_HEADER = documents.record({
+  'format': documents.whole(_FORMAT, _FORMAT), 'kind': documents.text(32),
+  'config': documents.table(lambda value, where: value, 256)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Export:
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
     arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
     digest: sha256 of the weights file: which model this is.
+    config_digest: sha256 of config.json; '' of what was not read from a file.
   """
 
   kind: str
@@ -39,6 +46,7 @@ class Export:
   params: dict
   arrays: dict
   digest: str
+  config_digest: str = ''
 
 
 def flatten(tree, prefix=''):
@@ -79,34 +87,24 @@ def split(flat):
 def whole_folder(folder):
   """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
 
-  Otherwise what was there stays. Yields the path to fill. What a process left that was killed here
-  is removed.
+  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
   """
   folder = pathlib.Path(folder)
-  for left in folder.parent.glob(f'{glob.escape(folder.name)}.part.*'):
-    if not _runs(int(left.name.removesuffix('.old').rpartition('.')[2])):
-      shutil.rmtree(left, ignore_errors=True)
-  part = folder.with_name(f'{folder.name}.part.{os.getpid()}')
-  old = folder.with_name(f'{folder.name}.part.{os.getpid()}.old')
-  part.mkdir(parents=True)
-  try:
-    yield part
-    if folder.exists():
-      folder.rename(old)
-    part.rename(folder)
-  finally:
-    shutil.rmtree(part, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _runs(pid):
-  try:
-    os.kill(pid, 0)
-  except ProcessLookupError:
-    return False
-  except PermissionError:
-    pass  # it is another user's
-  return True
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  with outputs.Room(folder.parent) as room:
+    new, old = outputs.sibling(room), room / 'old'
+    new.mkdir()
+    yield new
+    with interrupts.held():
+      existed = folder.exists()
+      if existed:
+        folder.rename(old)
+      try:
+        new.rename(folder)
+      except BaseException:
+        if existed:
+          old.rename(folder)
+        raise
 
 
 def export(folder, kind, config, params, **arrays):
@@ -136,40 +134,68 @@ def fill(folder, kind, config, params, **arrays):
   return hashlib.sha256(data).hexdigest()
 
 
+def copy(folder, target, kind):
+  """Copies a model that `export` wrote into a new folder; nothing else that lies beside it."""
+  target.mkdir()
+  for name in ('config.json', f'{kind}.safetensors'):
+    files.check_readable(folder / name)
+    shutil.copyfile(folder / name, target / name)
+
+
 def load_export(folder, kind):
-  """Read a model that `export` wrote.
+  """Read a model that `export` wrote; what its config says is `described`'s to check.
 
   Raises:
-    UserError: no such folder, a model of another kind, or damaged files.
+    UserError: no such folder, a model of another kind, damaged files, or a number that is none.
   """
   folder = pathlib.Path(folder)
-  path = folder / f'{kind}.safetensors'
-  try:
-    header = json.loads((folder / 'config.json').read_text())
-  except (FileNotFoundError, NotADirectoryError):
+  about, path = folder / 'config.json', folder / f'{kind}.safetensors'
+  if not os.path.exists(about):
     raise UserError(
       f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
       'training leaves in its workdir'
-    ) from None
-  except OSError as error:
-    raise UserError(f'{folder}/config.json: cannot be read ({error.strerror})') from None
-  except ValueError as error:  # not JSON, or not even text
-    raise UserError(f'{folder}/config.json is damaged ({error}): export the model again') from None
+    )
+  said = files.read_bytes(about, most=_MOST_SAID)
+  header = documents.parse(said, str(about))
   if not isinstance(header, dict) or header.get('format') != _FORMAT:
-    raise UserError(f'{folder}/config.json is not of format {_FORMAT}: export the model again')
+    raise UserError(f'{about} is not of format {_FORMAT}: export the model again')
+  header = _HEADER(header, str(about))
   if header['kind'] != kind:
     raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
+  if not os.path.exists(path):
+    raise UserError(f'{path} is missing: export the model again')
+  data = files.read_bytes(path)
+  return Export(kind, _tuples(header['config']), *split(tensors(data, path)),
+                hashlib.sha256(data).hexdigest(), hashlib.sha256(said).hexdigest())
+
+
+def tensors(data: bytes, path) -> dict:
+  """The arrays in the bytes of a safetensors file, by name; float16 becomes float32.
+
+  Raises:
+    UserError: it is damaged, or an array is of another type or not finite; names `path`.
+  """
+  again = 'export the model again'
   try:
-    data = path.read_bytes()
-    flat = {name: x.astype(np.float32) if x.dtype == np.float16 else x
-            for name, x in safetensors.numpy.load(data).items()}
-  except FileNotFoundError:
-    raise UserError(f'{path} is missing: export the model again') from None
-  except OSError as error:
-    raise UserError(f'{path}: cannot be read ({error.strerror})') from None
+    rows = safetensors.deserialize(data)
   except safetensors.SafetensorError as error:
-    raise UserError(f'{path} is damaged ({error}): export the model again') from None
-  return Export(kind, _tuples(header['config']), *split(flat), hashlib.sha256(data).hexdigest())
+    raise UserError(f'{path} is damaged ({error}): {again}') from None
+  arrays, folders = {}, set()
+  for name, row in rows:
+    parts = name.split('/')
+    if len(name) > _LONGEST_NAME or not all(parts):
+      raise UserError(f'{path} has an array of a name that no model has, {name[:40]!r}: {again}')
+    if row['dtype'] not in _TYPES:
+      raise UserError(f'{path}: {name} is {row["dtype"]}, not one of {", ".join(_TYPES)}: {again}')
+    array = np.frombuffer(row['data'], _TYPES[row['dtype']]).reshape(row['shape'])
+    array = array.astype(np.float32) if array.dtype == np.float16 else array
+    if array.dtype.kind == 'f' and not np.isfinite(array).all():
+      raise UserError(f'{path}: {name} has numbers that are not finite: {again}')
+    arrays[name] = array
+    folders |= {'/'.join(parts[:end]) for end in range(1, len(parts))}
+  if twice := sorted(folders & set(arrays)):
+    raise UserError(f'{path} has {twice[0]} as an array and as what others are in: {again}')
+  return arrays
 
 
 def check_shapes(stored, expected, source, way_out):

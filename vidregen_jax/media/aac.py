@@ -7,11 +7,10 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax import errors
+from vidregen_jax.media import audio, channels
 from vidregen_jax.media import sound as sounds
 
-LAYOUTS = {1: 'mono', 2: 'stereo', 3: '3.0', 4: '4.0', 5: '5.0', 6: '5.1', 8: '7.1'}
-_OPUS_RATE = 48_000
+_MOST_BITS = 256_000  # a second and channel: of Opus there can be no more
 FRAME = 1024  # samples of an AAC-LC packet
 
 
@@ -38,36 +37,66 @@ def add_stream(container: av.container.OutputContainer, sound: Soundtrack, encod
   Args:
     container: to add it to.
     sound: what is to be encoded.
-    encoder: `aac`, or `libopus`, which brings rates that Opus does not have to 48 kHz.
+    encoder: `aac` or `libopus`. Rates and channels that it does not have are brought to others, of
+      which `lost` says what is missing then.
 
   Raises:
-    UserError: AAC has no such sample rate.
     ValueError: samples of another shape.
   """
-  channels = sound.samples.shape[0] if sound.samples.ndim == 2 else 0
-  if channels not in LAYOUTS:
-    raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n] with '
-                     f'{", ".join(map(str, LAYOUTS))} channels')
-  known = av.Codec(encoder, 'w').audio_rates
-  rate = sound.rate if encoder == 'aac' or sound.rate in known else _OPUS_RATE
-  stream = container.add_stream(encoder, rate=rate, layout=LAYOUTS[channels])
-  if rate not in known:
-    raise errors.UserError(f'AAC has no {sound.rate} Hz; resample the sound to 48000 Hz')
-  stream.bit_rate = sound.bit_rate
+  if sound.samples.ndim != 2 or not sound.samples.shape[0]:
+    raise ValueError(f'samples are {sound.samples.shape}, wanted [channels, n]')
+  layout, places = channels.written(places_of(sound), encoder)
+  stream = container.add_stream(encoder, rate=rate_of(sound, encoder), layout=layout)
+  stream.bit_rate = min(sound.bit_rate, _MOST_BITS * len(places))
   return stream
 
 
-def encoded(sound: Soundtrack, stream) -> Iterator[av.Packet]:
-  """The packets of a soundtrack, encoded into `stream`."""
+def places_of(sound: Soundtrack) -> tuple[str, ...]:
+  """Where its channels are."""
+  samples = sound.samples
+  return samples.places if isinstance(samples, sounds.Sound) else channels.usual(len(samples))
+
+
+def lost(sound: Soundtrack, encoder: str) -> list[str]:
+  """What an encoder cannot hold of a soundtrack, in words."""
+  said, own = [], places_of(sound)
+  layout, theirs = channels.written(own, encoder)
+  if len(theirs) < len(own):
+    said.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
+                f'{layout})')
+  rate = rate_of(sound, encoder)
+  if rate < sound.rate:
+    said.append(f'sound above {rate // 2} Hz')
+  return said
+
+
+def rate_of(sound: Soundtrack, encoder: str) -> int:
+  """The rate at which an encoder is given a sound: its lowest that is enough, or its highest."""
+  rate, known = sound.rate, av.Codec(encoder, 'w').audio_rates
+  enough = [other for other in known if rate <= other <= max(2 * rate, min(known))]
+  return min(enough) if enough else max(known)
+
+
+def encoded(sound: Soundtrack, stream, begins: Fraction = Fraction(0)) -> Iterator[av.Packet]:
+  """The packets of a soundtrack, encoded into `stream`, of a file that begins at some second."""
+  sound = _fitted(sound, stream)
   offset = round(sound.start * sound.rate)
   end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or FRAME
-  last = round(Fraction(end * stream.rate, sound.rate))
-  # From time 0 on, in silence up to the start: AAC's priming then lies before 0, where the
-  # container hides it to the sample.
-  for begin in range(0, end, block):
+  # From the file's beginning on, in silence up to the start: AAC's priming then lies before that,
+  # where the container hides it to the sample.
+  for begin in range(int(begins * sound.rate) // block * block, end, block):
     frame = block_of(sound, begin, min(block, end - begin), stream.layout.name)
-    yield from _ending(stream.encode(frame), last)
-  yield from _ending(stream.encode(None), last)
+    yield from _ending(stream.encode(frame), end)
+  yield from _ending(stream.encode(None), end)
+
+
+def _fitted(sound, stream):
+  """A soundtrack at a stream's rate and with its channels."""
+  samples = sound.samples
+  if not isinstance(samples, sounds.Sound):
+    samples = sounds.Samples(samples, sound.rate)
+  samples = sounds.with_places(samples, channels.places(stream.layout))
+  return dataclasses.replace(sound, samples=sounds.at_rate(samples, stream.rate), rate=stream.rate)
 
 
 def block_of(sound: Soundtrack, begin: int, size: int, layout: str) -> av.AudioFrame:
@@ -78,9 +107,7 @@ def block_of(sound: Soundtrack, begin: int, size: int, layout: str) -> av.AudioF
   first, last = max(begin, offset), min(begin + size, offset + sound.samples.shape[1])
   if first < last:
     piece[:, first - begin:last - begin] = sound.samples[:, first - offset:last - offset]
-  frame = av.AudioFrame.from_ndarray(piece, 'fltp', layout)
-  frame.sample_rate, frame.pts, frame.time_base = sound.rate, begin, Fraction(1, sound.rate)
-  return frame
+  return audio.as_frame(piece, sound.rate, begin, layout)
 
 
 def _ending(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:

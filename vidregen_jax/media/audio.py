@@ -11,12 +11,17 @@ import numpy as np
 from scipy import signal
 
 from vidregen_jax import errors
-from vidregen_jax.media import video
+from vidregen_jax.media import channels, opening, video
 
 MODEL_RATE = 16_000
 CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back
 # Sound that is missing for longer than this is silence; shorter is the rounding of time stamps.
-_MIN_HOLE_SECONDS = .05
+MIN_HOLE_SECONDS = .05
+# Times full scale: what is louder is no sound, but noise that was taken for numbers, or no number.
+_LOUDEST = 1000
+_RATES = (1000, 1_000_000)  # samples per second; others are headers that are broken
+# Of codecs whose samples are what the file says they are; all others make theirs.
+_FLOATS = ('pcm_f', 'wavpack')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,14 +31,16 @@ class Piece:
   Attributes:
     samples: float32 [channels, n] in [-1, 1].
     rate: samples per second.
-    time: seconds on the file's clock, None where the file does not say.
-    pts: the same in units of the stream's time base.
+    places: of its channels, as `channels.places` gives them.
+    time: seconds from where the file starts (`opening.origin`), None where the file does not say.
+    pts: the same on the file's own clock, in units of the stream's time base.
     padding: of its last samples, how many are none of the sound: an encoder fills its last frame up
       with silence, and the container says how much is sound.
   """
 
   samples: np.ndarray
   rate: int
+  places: tuple[str, ...]
   time: Fraction | None
   pts: int | None
   padding: int
@@ -62,24 +69,112 @@ def open_sound(path: str | os.PathLike):
 def decode(container: av.container.InputContainer, stream, path) -> Iterator[Piece]:
   """Decodes a soundtrack from where the container stands.
 
+  All pieces have the first one's rate and channels; where a broadcast changes from one number of
+  channels to another, those that follow are mixed to them.
+
   Raises:
-    UserError: it cannot be decoded.
+    UserError: it cannot be decoded, changes its rate, or has samples that are no sound.
   """
-  to_float = None
+  rate, places, kept, end = None, (), {}, Fraction(0)
+  began = opening.origin(container)
   try:
     for frame in container.decode(stream):
-      if to_float is None:
-        # The decoder's word, not the header's, which for HE-AAC may be half the rate.
-        rate = frame.sample_rate
-        to_float = av.AudioResampler('fltp', frame.layout, rate)
-      pts, base = frame.pts, frame.time_base
+      # The decoder's word, not the header's, which for HE-AAC may be half the rate.
+      theirs = channels.places(frame.layout)
+      if rate is None:
+        rate, places = frame.sample_rate, theirs
+        _check_rate(rate, path)
+      if frame.sample_rate != rate:
+        raise errors.UserError(f'{path}: at {float(end):.2f} s its sound changes from {rate} to '
+                               f'{frame.sample_rate} Hz: convert it first')
+      pts, base = frame.pts, Fraction(frame.time_base)
       known = frame.duration and base == Fraction(1, rate)
       padding = max(frame.samples - frame.duration, 0) if known else 0
-      frame.pts = None
-      for converted in to_float.resample(frame):
-        yield Piece(converted.to_ndarray(), rate, None if pts is None else pts * base, pts, padding)
+      time = None if pts is None else pts * base - began
+      samples = samples_of(frame, kept)
+      if theirs != places:
+        samples = channels.mix(channels.matrix(theirs, places), samples)
+      begin = end if time is None else time
+      _check_loudness(samples, rate, begin, path)
+      end = begin + Fraction(samples.shape[1], rate)
+      yield Piece(samples, rate, places, time, pts, padding)
   except av.error.FFmpegError as error:
     raise errors.UserError(f'{path}: its sound cannot be decoded ({error.strerror})') from error
+  except MemoryError as error:
+    raise errors.UserError(f'{path}: its sound cannot be decoded (no memory is left)') from error
+
+
+def samples_of(frame: av.AudioFrame, kept: dict | None = None) -> np.ndarray:
+  """A frame's samples, float32 [channels, n].
+
+  Channels go one after the other through a single plane: of planes PyAV reads eight at most, and
+  beyond the eighth what is not there.
+
+  Args:
+    frame: of any kind.
+    kept: {kind: resampler} of frames before, which is added to.
+  """
+  kept, kind, pts = {} if kept is None else kept, (frame.format.name, frame.layout.name), frame.pts
+  if kind not in kept:
+    kept[kind] = av.AudioResampler('flt', frame.layout, frame.sample_rate)
+  frame.pts = None  # the resampler would fill up what it takes for holes
+  packed = [part.to_ndarray() for part in kept[kind].resample(frame)]
+  frame.pts = pts
+  count = frame.layout.nb_channels
+  together = np.concatenate([np.zeros((1, 0), np.float32), *packed], axis=1)
+  return np.ascontiguousarray(together.reshape(-1, count).T)
+
+
+def as_frame(samples: np.ndarray, rate: int, pts: int, layout: str) -> av.AudioFrame:
+  """Samples [channels, n] as a frame of any number of channels; encoders part them themselves."""
+  packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+  frame = av.AudioFrame.from_ndarray(packed, 'flt', layout)
+  frame.sample_rate, frame.pts, frame.time_base = rate, pts, Fraction(1, rate)
+  return frame
+
+
+def _check_rate(rate, path):
+  if not _RATES[0] <= rate <= _RATES[1]:
+    raise errors.UserError(f'{path}: says that its sound has {rate} samples a second, which is not '
+                           f'between {_RATES[0]} and {_RATES[1]:,}: its header is broken')
+
+
+def _check_loudness(samples, rate, time, path):
+  """Refuses what is no number, or too far from full scale to be meant."""
+  if not samples.size or (samples.min() >= -_LOUDEST and samples.max() <= _LOUDEST):
+    return
+  wrong = ~(np.abs(samples) <= _LOUDEST)  # of what is no number every comparison is false
+  at = int(wrong.any(0).argmax())
+  raise errors.UserError(
+    f'{path}: the sample at {float(time) + at / rate:.4f} s is '
+    f'{samples[int(wrong[:, at].argmax()), at]:g}, where full scale is 1: that is no sound, and '
+    'must be mended first')
+
+
+def check(path: str | os.PathLike) -> None:
+  """Refuses a soundtrack with samples that are no sound, before anything is made of it.
+
+  Only files that hold floating point are read; what other codecs decode to is seen as it comes.
+
+  Raises:
+    UserError: as `decode`.
+  """
+  container, stream = open_sound(path)
+  with container:
+    if stream.codec_context.name.startswith(_FLOATS):
+      for _ in decode(container, stream, path):
+        pass
+
+
+def start_of(container: av.container.InputContainer, first: Piece) -> Fraction:
+  """Seconds at which a soundtrack begins, on the clock of the file that its first piece is from.
+
+  A file of nothing but sound begins when it is first heard, whatever it says: in MP3 the clock also
+  runs while the decoder warms up.
+  """
+  pictures = [stream for stream in container.streams.video
+              if not stream.disposition & av.stream.Disposition.attached_pic]
+  return first.time or Fraction(0) if pictures else Fraction(0)
 
 
 def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
@@ -89,9 +184,23 @@ def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
     if piece.time is not None:
       start = piece.time - Fraction(end, piece.rate) if start is None else start
       hole = round((piece.time - start) * piece.rate) - end
-      end += hole if hole > _MIN_HOLE_SECONDS * piece.rate else 0
+      end += hole if hole > MIN_HOLE_SECONDS * piece.rate else 0
     yield end, piece
     end += piece.samples.shape[1]
+
+
+def in_line(pts: np.ndarray, length: int, rate: int) -> np.ndarray:
+  """Where packets of one length begin, int64 [N], given their times in samples, ascending.
+
+  It is where `place` puts them: a time that is off by less than a hole, as after a packet that
+  claims a sample more than it has, was rounded, and packets follow each other.
+  """
+  at, end = np.empty_like(pts), int(pts[0])
+  for k, stamp in enumerate(pts.tolist()):
+    hole = stamp - end
+    end += hole if hole > MIN_HOLE_SECONDS * rate else 0
+    at[k], end = end, end + length
+  return at
 
 
 def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
@@ -101,8 +210,8 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   sound of any length there is `sound.Recording`.
 
   Returns:
-    float32 [channels, n] in [-1, 1]; samples per second; seconds, on the file's clock, of the
-    first sample.
+    float32 [channels, n] in [-1, 1]; samples per second; seconds, from where the file starts, of
+    the first sample.
 
   Raises:
     UserError: no such file, not a media file, no soundtrack, or one that cannot be decoded.
@@ -110,6 +219,7 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   container, stream = open_sound(path)
   with container:
     placed = list(place(decode(container, stream, path)))
+    start = start_of(container, placed[0][1]) if placed else None
   if not placed:
     raise errors.UserError(f'{path}: its soundtrack is empty')
   (_, first), (begin, last) = placed[0], placed[-1]
@@ -118,20 +228,22 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   samples = np.zeros((len(first.samples), end), np.float32)
   for at, piece in placed:
     samples[:, at:at + piece.samples.shape[1]] = piece.samples[:, :end - at]
-  return samples, first.rate, first.time or Fraction(0)
+  return samples, first.rate, start
 
 
 def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
-  """The channels' mean at 16 kHz, which is what the model hears.
+  """What the model hears: the voice at 16 kHz.
 
   Args:
-    samples: float32 [channels, n] or [n].
+    samples: float32 [channels, n] or [n]; channels as `channels.usual` has them.
     rate: Samples per second.
 
   Returns:
     float32 [ceil(n * 16000 / rate)].
   """
-  return resample(np.atleast_2d(samples).mean(0, dtype=np.float32), rate, MODEL_RATE)
+  samples = np.atleast_2d(samples)
+  heard = channels.mix(channels.voice(channels.usual(len(samples))), samples)
+  return resample(heard[0], rate, MODEL_RATE)
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Which encoder makes a file's pictures, and with what settings."""
 
+import contextlib
 import dataclasses
 import os
+import re
+from collections.abc import Iterator
 
 import av
 
@@ -27,8 +30,15 @@ _PRESETS = {'superfast': {'x264-params': 'mbtree=1:rc-lookahead=10'}}
 # By encoder, the option that takes what display HDR was mastered on.
 _HDR = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
 _EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
+# By how many powers of two chroma is coarser than luma, across and down.
+_CHROMA = {(0, 0): '444', (0, 1): '440', (1, 0): '422', (1, 1): '420', (2, 0): '411', (2, 2): '410'}
+_STEPS = (8, 10, 12)  # bits of what players take; of others only FFV1
+# Pixels whose samples are neither YUV nor RGB, or no integers: no encoder here keeps them.
+_STRANGE = re.compile('xyz|bayer|.*f(16|32)[lb]e')
 # What FFmpeg decodes to 4:2:0, though it is grey.
 _READ_AS_COLOUR = (('libx264', 'gray'), ('libx264', 'gray10le'))
+# What a file cannot say of VP9, and players then do not open it.
+_UNSAID = {'mp4': ('yuv440p', )}
 # x264's rate factor in another measure, for about the same distance from the source.
 _SCALES = {'libvpx-vp9': 0.7, 'libsvtav1': 0.7}
 
@@ -42,8 +52,63 @@ class Coder:
   options: dict[str, str]
 
 
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+  """What samples a pixel format has, however they are ordered in memory.
+
+  Attributes:
+    family: 'yuv', 'rgb' or 'gray'.
+    bits: of a sample.
+    chroma: by how many powers of two chroma is coarser than luma, across and down.
+    alpha: whether there is transparency.
+  """
+
+  family: str
+  bits: int
+  chroma: tuple[int, int] = (0, 0)
+  alpha: bool = False
+
+  @classmethod
+  def of(cls, pix_fmt: str) -> 'Pixels | None':
+    """Of FFmpeg's name of a format; None if it is of no family."""
+    side = 16
+    kind = av.VideoFormat(pix_fmt, side, side)
+    if kind.has_palette:
+      return cls('rgb', 8)
+    colours = [each for each in kind.components if not each.is_alpha]
+    if _STRANGE.match(pix_fmt) or len(colours) not in (1, 3):
+      return None
+    family = 'rgb' if kind.is_rgb else 'gray' if len(colours) == 1 else 'yuv'
+    coarser = (side // kind.chroma_width(side), side // kind.chroma_height(side))
+    return cls(family, max(each.bits for each in colours),
+               tuple(by.bit_length() - 1 for by in coarser), len(kind.components) > len(colours))
+
+  @property
+  def same(self) -> tuple[str, ...]:
+    """The formats that hold the very samples, plane by plane where there are planes."""
+    depth, alpha = '' if self.bits <= 8 else f'{self.bits}le', 'a' * self.alpha
+    if self.family == 'yuv':
+      return (f'yuv{alpha}{_CHROMA[self.chroma]}p{depth}', )
+    if self.family == 'gray':
+      return () if self.alpha else (f'gray{depth}', )
+    packed = () if depth else ('bgra', ) if self.alpha else ('bgr0', )
+    return f'gbr{alpha}p{depth}', *packed
+
+  @property
+  def larger(self) -> tuple[str, ...]:
+    """Formats of YUV that hold no less, but for alpha, the smallest first."""
+    across, down = (1, 1) if self.family == 'gray' else self.chroma
+    depths = _STEPS[:1] if self.bits <= 8 else [bits for bits in _STEPS if bits >= self.bits]
+    finer = [one for one in ((1, 1), (1, 0), (0, 0)) if one[0] <= across and one[1] <= down]
+    return tuple(f'yuv{_CHROMA[chroma]}p' + ('' if bits == 8 else f'{bits}le')
+                 for bits in depths for chroma in finer)
+
+
 def require(encoder: str, pix_fmt: str) -> None:
   """Raises ValueError: the encoder does not take such pixels."""
+  pixels = Pixels.of(pix_fmt)
+  if pixels and pixels.alpha:
+    raise ValueError('it is transparent')
   if pix_fmt not in _formats(encoder):
     raise ValueError(f'its pixels are {pix_fmt}, which {encoder} does not encode')
 
@@ -73,7 +138,8 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
   """What a whole video is encoded with, so that it keeps the source's depth, chroma and colours.
 
   That is H.264; for more than 8 bits HEVC, which more players take; VP9 or AV1 in WebM; and FFV1
-  where nothing may be lost and the file is a Matroska.
+  in a Matroska where nothing may be lost, or where there are more than 12 bits. `lost` says what
+  such pixels are not any more.
 
   Args:
     info: of the source.
@@ -81,51 +147,87 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
     crf, preset: As for `settings`.
 
   Raises:
-    UserError: depth or, if nothing may be lost, any sample would change.
+    UserError: depth, chroma or, if nothing may be lost, any sample would change.
   """
-  container, deep = containers.of(path), _depth(info.pix_fmt) > 8
+  container, pixels = containers.of(path), Pixels.of(info.pix_fmt)
   square = info.sample_aspect_ratio in (None, 1)
-  if container.muxer == 'webm':
-    encoders = ('libvpx-vp9', 'libsvtav1')
-  elif crf == 0:
-    encoders = ('ffv1', ) if container.muxer == 'matroska' else (*_EVEN, 'libvpx-vp9')
-  else:
-    encoders = ('libx265' if deep else 'libx264', )
   odd = bool(info.width % 2 or info.height % 2)
-  for pix_fmt in _alike(info.pix_fmt, deep, lossless=crf == 0):
-    for encoder in encoders:
-      codec = _CODECS[encoder]
-      if (pix_fmt in _formats(encoder) and codec in container.video
-          and (crf or encoder in _LOSSLESS and (encoder, pix_fmt) not in _READ_AS_COLOUR)
-          and (not odd or encoder not in _EVEN or _is_full(pix_fmt))
-          and (square or containers.keeps_shape(path, codec))):
-        return Coder(encoder, pix_fmt, settings(encoder, crf, preset, _static_hdr(info, encoder)))
-  pixels = f'{info.pix_fmt} pixels' if square else f'{info.pix_fmt} pixels, which are not square,'
+  for pix_fmt, encoder in _ways(info.pix_fmt, pixels, container, crf == 0) if pixels else ():
+    codec = _CODECS[encoder]
+    if (pix_fmt in _formats(encoder) and codec in container.video
+        and pix_fmt not in _UNSAID.get(container.muxer, ())
+        and (crf or encoder in _LOSSLESS and (encoder, pix_fmt) not in _READ_AS_COLOUR)
+        and (not odd or encoder not in _EVEN or _is_full(pix_fmt))
+        and (square or containers.keeps_shape(path, codec))):
+      options = settings(encoder, 0 if encoder == 'ffv1' else crf, preset,
+                         _static_hdr(info, encoder))
+      return Coder(encoder, pix_fmt, options)
+  words = f'{info.pix_fmt} pixels' if square else f'{info.pix_fmt} pixels, which are not square,'
   way = {'matroska': 'convert them first', 'webm': 'choose an .mp4 or .mkv'}
-  raise errors.UserError(f'{path}: the {pixels} of {info.path} cannot be kept: '
+  raise errors.UserError(f'{path}: the {words} of {info.path} cannot be kept: '
                          + way.get(container.muxer, 'choose an .mkv'))
 
 
-def _alike(pix_fmt, deep, lossless):
-  """Formats to encode a format as, best first."""
-  if lossless:
-    return (pix_fmt, 'bgr0') if pix_fmt == 'gbrp' else (pix_fmt, )  # the same in another order
-  own = (pix_fmt, pix_fmt.replace('420', '444').replace('422', '444'))
-  plain = () if deep else ('yuv420p', 'yuv444p')
-  return own + plain if pix_fmt.startswith('yuv') else plain
+def lost(pix_fmt: str, coder: Coder) -> list[str]:
+  """What pixels are not any more when they are encoded, in words."""
+  before, after = Pixels.of(pix_fmt), Pixels.of(coder.pix_fmt)
+  told = []
+  if before.alpha and not after.alpha:
+    told.append('transparency')
+  if av.VideoFormat(pix_fmt).has_palette:
+    told.append('the palette, and transparency where it has any')
+  if before.family == 'rgb' and after.family == 'yuv':
+    told.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
+                f'{after.bits} bits)')
+  return told
+
+
+def _ways(pix_fmt, pixels, container, lossless):
+  """(format, encoder) to encode a format as, best first, whether or not there is such an encoder.
+
+  Transparency is left to FFV1: what others write of it hardly anybody reads.
+  """
+  if container.muxer == 'webm':
+    usual = ('libvpx-vp9', 'libsvtav1')
+  elif lossless:
+    usual = () if container.muxer == 'matroska' else (*_EVEN, 'libvpx-vp9')
+  else:
+    usual = ('libx265' if pixels.bits > 8 else 'libx264', )
+  own = () if pixels.family != 'yuv' or pixels.alpha else (pix_fmt, )
+  same = () if pixels.alpha else pixels.same
+  for each in (*own, *(same if lossless else pixels.larger)):
+    for encoder in usual:
+      yield each, encoder
+  for each in pixels.same:
+    yield each, 'ffv1'
 
 
 def _formats(encoder):
   return {f.name for f in av.Codec(encoder, 'w').video_formats}
 
 
-def _depth(pix_fmt):
-  return av.VideoFormat(pix_fmt).components[0].bits
-
-
 def _is_full(pix_fmt):
   """Whether chroma is as large as luma, or there is none."""
   return not any(x in pix_fmt for x in ('420', '422', '440', '411', '410'))
+
+
+@contextlib.contextmanager
+def scheduled_as_before() -> Iterator[None]:
+  """While an encoder is opened, so that all threads of the process are scheduled as they were.
+
+  SVT-AV1, run by root, makes its own threads and the one that opens it real-time ones of the
+  highest priority, whose children are such too: all else on the computer then waits for them.
+  """
+  if not hasattr(os, 'sched_setscheduler') or os.sched_getscheduler(0) != os.SCHED_OTHER:
+    yield  # no Linux, or somebody asked for it
+    return
+  try:
+    yield
+  finally:
+    for thread in map(int, os.listdir('/proc/self/task')):
+      with contextlib.suppress(ProcessLookupError):  # it has ended
+        if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+          os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))
 
 
 def says_hdr(encoder: str) -> bool:

@@ -10,10 +10,11 @@
 """
 
 import contextlib
+import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -21,8 +22,8 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange
 
-from vidregen_jax import errors
-from vidregen_jax.media import aac, coders, containers, patches, planes, video
+from vidregen_jax import errors, outputs
+from vidregen_jax.media import aac, coders, containers, opening, patches, planes, video
 
 Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
 
@@ -44,12 +45,16 @@ _BESIDE = {
 _OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands', 'alpha_mode')
 
 
+class _Rehearsed(Exception):
+  """Leaves a file without finishing it."""
+
+
 class File:
   """A file in the making, with its sound; a subclass adds the pictures.
 
-  The file is made under a hidden `.part` name beside `path` and renamed when the `with` block ends
-  well; on any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left
-  as it was.
+  The file is made in a hidden folder beside `path` and renamed when the `with` block ends well; on
+  any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left as it
+  was.
 
   Args:
     path: Where to write; of the kinds in `containers`.
@@ -58,25 +63,27 @@ class File:
       `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `patches.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
+    part: Where to make it, if the caller gives it its name; None for a file that appears by itself,
+      in place of an earlier one.
+    begins: Seconds on the new file's clock at which all files that it is made of start.
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words; at the end, also what
       was said beside pictures that were encoded anew.
-    seal: None, or a function that is called with the finished file's path, `.part` still, before
-      it gets its name.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
                audio: Sound = None,
-               keep: str | os.PathLike | None = None):
+               keep: str | os.PathLike | None = None,
+               part: pathlib.Path | None = None, begins: Fraction = Fraction(0)):
     self.path = pathlib.Path(path)
     self._time_base, self._audio, self._keep = time_base, audio, keep
+    self._begins = begins
     self.left_out: list[str] = []
     self._kind = containers.of(path)
-    self.seal: Callable[[pathlib.Path], None] | None = None
     if not self.path.parent.is_dir():
       raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
-    self._part = self.path.with_name(f'.{self.path.stem}.{os.getpid()}.part{self.path.suffix}')
+    self._part, self._ending = part, contextlib.ExitStack()
     self._sources: list[av.container.InputContainer] = []
 
   def _add_pictures(self) -> None:
@@ -96,22 +103,39 @@ class File:
     try:
       yield
     except (av.error.FFmpegError, OSError) as error:
-      raise errors.UserError(f'{self.path}: cannot be written ({error.strerror}); nothing was '
-                             'left there') from error
+      raise outputs.refused(self.path, error) from error
 
   def __enter__(self) -> 'Writer':
-    try:
+    with contextlib.ExitStack() as opened:
+      if self._part is None:
+        made = opened.enter_context(outputs.Outputs([self.path], replace=True))
+        self._part = made.part(self.path)
+      opened.callback(self._close)
       with self._told():
         self._open()
-    except BaseException:
-      self._discard()
-      raise
+      self._ending = opened.pop_all()
     return self
+
+  def rehearse(self) -> None:
+    """Opens the file, which needs a `part`, writes its header and removes it.
+
+    Raises:
+      UserError: what it cannot hold, which else were told when all the work is done.
+    """
+    try:
+      with self:
+        with self._told(), coders.scheduled_as_before():
+          self._container.start_encoding()
+        raise _Rehearsed
+    except _Rehearsed:
+      pass
+    finally:
+      self._part.unlink(missing_ok=True)
 
   def _open(self) -> None:
     rates, sounding, kept = [], None, None
     if isinstance(self._audio, aac.Soundtrack):
-      rates = [self._audio.rate]
+      rates = [aac.rate_of(self._audio, self._kind.sound)]
     elif self._audio is not None:
       patched = isinstance(self._audio, patches.Patched)
       sounding = self._opened(self._audio.path if patched else self._audio)
@@ -131,8 +155,7 @@ class File:
       movie_scale = math.lcm(scale, *rates)
       options = dict(movflags=flags, video_track_timescale=str(scale),
                      movie_timescale=str(movie_scale if movie_scale <= _MAX_TIMESCALE else scale))
-    self._container = av.open(os.fspath(self._part), 'w', format=self._kind.muxer, options=options,
-                              **video.OPENING)
+    self._container = opening.open_output(self._part, self._kind.muxer, options)
     self._container.metadata.update(metadata)
     if self._kind.step and self._time_base % self._kind.step:
       self.left_out.append('frame times finer than a millisecond')
@@ -140,16 +163,16 @@ class File:
     if kept is not None:
       told = video.video_stream(kept, self._keep).metadata
       self._stream.metadata.update({k: v for k, v in told.items() if k not in _OWN_METADATA})
-      if told.get('alpha_mode') == '1':
+      if told.get('alpha_mode') == '1' and 'transparency' not in self.left_out:
         self.left_out.append('transparency')
     self._beside = [self._sound_packets(sounding)]
     if kept is not None:
-      self._container.set_chapters(kept.chapters())
+      self._container.set_chapters(self._chapters(kept))
       self._beside += [self._kept_packets(kept), self._covers()]
     self._waiting = [next(packets, None) for packets in self._beside]
 
   def _opened(self, path) -> av.container.InputContainer:
-    self._sources.append(video.open_input(path))
+    self._sources.append(opening.open_input(path))
     return self._sources[-1]
 
   def _mux_beside(self, until: Fraction | float) -> None:
@@ -163,8 +186,10 @@ class File:
 
   def _sound_packets(self, source) -> Iterator[av.Packet]:
     if isinstance(self._audio, aac.Soundtrack):
-      return aac.encoded(self._audio, aac.add_stream(self._container, self._audio,
-                                                     self._kind.sound))
+      self.left_out += aac.lost(self._audio, self._kind.sound)
+      track = dataclasses.replace(self._audio, start=self._audio.start + self._begins)
+      return aac.encoded(track, aac.add_stream(self._container, track, self._kind.sound),
+                         self._begins)
     if source is None:
       return iter(())
     patched, streams = isinstance(self._audio, patches.Patched), {}
@@ -172,12 +197,12 @@ class File:
       copy = self._copy_of(stream)
       if copy is None:
         raise errors.UserError(
-          f'{source.name}: {stream.codec_context.name} sound cannot be copied into '
+          f'{self._audio}: {stream.codec_context.name} sound cannot be copied into '
           f'{self.path.suffix}; give its samples to have them encoded')
       streams[stream.index] = copy
     if patched:
       exact = not self._kind.step
-      return self._heard(self._audio.packets(source, *streams.values(), exact))
+      return self._heard(source, self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
@@ -242,17 +267,34 @@ class File:
   def _copied(self, source, streams: dict) -> Iterator[av.Packet]:
     if not streams:
       return
-    for packet in self._heard(source.demux([source.streams[index] for index in streams])):
+    packets = source.demux([source.streams[index] for index in streams])
+    for packet in self._heard(source, packets):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
         yield packet
 
-  def _heard(self, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Without what lies before time 0 where it would push all tracks later, the pictures too."""
+  def _moved(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """Packets of a file at their times in this one."""
+    later = self._begins - opening.origin(source)
     for packet in packets:
+      if later and packet.dts is not None:
+        ticks = round(later / Fraction(packet.time_base))
+        packet.dts += ticks
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+      yield packet
+
+  def _chapters(self, source) -> list[dict]:
+    """A file's chapters, likewise."""
+    later = self._begins - opening.origin(source)
+    return [row | {key: max(row[key] + round(later / Fraction(row['time_base'])), 0)
+                   for key in ('start', 'end')} for row in source.chapters()]
+
+  def _heard(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+    """`_moved`, without what then lies before 0 and would push all tracks later, pictures too."""
+    # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+    listed = 'mp4' in source.format.name.split(',')
+    for packet in self._moved(source, packets):
       early = packet.pts is not None and packet.pts < 0 and not self._kind.hides
-      # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
-      listed = 'mp4' in packet.stream.container.format.name.split(',')
       if early and listed and packet.stream.codec_context.codec.canonical_name != 'opus':
         if _RUN_UP not in self.left_out:
           self.left_out.append(_RUN_UP)
@@ -261,42 +303,32 @@ class File:
 
   def __exit__(self, kind, error, trace) -> None:
     if kind is not None:
-      self._discard()
+      self._ending.__exit__(kind, error, trace)
       return
-    try:
-      with self._told():
-        self._finish_pictures()
-        self._mux_beside(math.inf)
-        self._container.close()
-        self._check(self._part)
-        if self.seal:
-          self.seal(self._part)
-        os.replace(self._part, self.path)
-    except BaseException:
-      self._discard()
-      raise
-    self._close_sources()
+    with self._ending, self._told():
+      self._finish_pictures()
+      self._mux_beside(math.inf)
+      self._container.close()
+      self._check(self._part)
 
-  def _discard(self) -> None:
+  def _close(self) -> None:
     try:
       if hasattr(self, '_container'):
         self._container.close()
     except (av.error.FFmpegError, OSError):
       pass  # What could not be finished is about to be removed.
     finally:
-      self._close_sources()
-      self._part.unlink(missing_ok=True)
-
-  def _close_sources(self) -> None:
-    for source in self._sources:
-      source.close()
+      for source in self._sources:
+        source.close()
 
 
 class Writer(File):
   """Writes a video anew, with the timestamps, colours and rotation of `info`.
 
-  Depth and chroma are the source's; where H.264 has no such 8-bit chroma it becomes 4:2:0, or 4:4:4
-  where a side is odd. `coders.choose` says what is encoded how.
+  Times are counted from where the source starts, its `origin`, which becomes 0.
+
+  Depth and chroma are the source's, or finer where the codec has no such. `coders.choose` says what
+  is encoded how.
 
   Args:
     path: Where to write; of the kinds in `containers`.
@@ -304,14 +336,15 @@ class Writer(File):
     crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; other
       encoders get what is about the same.
     preset: x264's preset: speed against file size.
-    audio, keep: As for `File`.
+    audio, keep, part: As for `File`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
                preset: str = 'medium', audio: Sound = None,
-               keep: str | os.PathLike | None = None):
-    super().__init__(path, info.time_base, audio, keep)
+               keep: str | os.PathLike | None = None, part: pathlib.Path | None = None):
+    super().__init__(path, info.time_base, audio, keep, part)
     self.info = info
+    self._origin = int(info.origin / info.time_base)  # a whole number: see `opening.origin`
     self._crf, self._preset = crf, preset
     self._durations: dict[int, int] = {}
     self._last_pts: int | None = None
@@ -322,6 +355,7 @@ class Writer(File):
       raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
                              'first')
     self._coder = coders.choose(info, self.path, self._crf, self._preset)
+    self.left_out += coders.lost(info.pix_fmt, self._coder)
     stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
                                         options=self._coder.options)
     stream.width, stream.height = info.width, info.height
@@ -350,7 +384,8 @@ class Writer(File):
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      pts: When it is shown, in units of `info.time_base`; above the last one written.
+      pts: When it is shown, on the source's own clock, in units of `info.time_base`; above the last
+        one written.
       duration: How long, in the same units; only the last frame's matters to players.
     """
     self._encode(planes.from_image(image, self.info, self._coder.pix_fmt), pts, duration)
@@ -375,17 +410,18 @@ class Writer(File):
     self._encode(picture, frame.pts, frame.duration)
 
   def _encode(self, frame: av.VideoFrame, pts: int, duration: int | None) -> None:
+    pts -= self._origin
     if self._last_pts is not None and pts <= self._last_pts:
       raise errors.UserError(f'frame times must rise: {pts} comes after {self._last_pts}')
     if pts < 0:
       raise errors.UserError(f'frame time {pts} is before 0, which an mp4 cannot hold')
-    self._last_pts = pts
+    opens, self._last_pts = self._last_pts is None, pts
     if duration:
       self._durations[pts] = duration
     # The decoder's picture types would otherwise force the encoder's.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
-    with self._told():
+    with self._told(), coders.scheduled_as_before() if opens else contextlib.nullcontext():
       self._mux_video(self._stream.encode(frame))
 
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:

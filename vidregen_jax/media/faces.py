@@ -147,6 +147,8 @@ class Finder:
     left, top, width, height = view
     size, side = self.DETECTOR_SIZE, max(width, height)
     scale = size / side
+    if min(width, height) * scale < 1:  # a strip that the detector would not see a pixel of
+      return []
     part = image[top:top + height, left:left + width]
     if side > 4 * size:  # of many pixels 16 are enough to make one of the detector's
       part = cv2.resize(part, None, fx=4 * scale, fy=4 * scale, interpolation=cv2.INTER_NEAREST)
@@ -209,26 +211,27 @@ class Finder:
 def warp(image: np.ndarray, affine: np.ndarray, size: int, exact: bool = False) -> np.ndarray:
   """Samples a [size, size] square of pixels from an image through an affine (square to image).
 
-  Where the square is coarser than the image, the image is first averaged over whole blocks of
-  pixels, so that nothing aliases. `exact` is slower: cubic, in floating point, and sampled twice as
-  densely where blocks are too coarse a measure.
+  Where the square is coarser than the image, across or down, the image is first averaged over whole
+  blocks of pixels, so that nothing aliases. `exact` is slower: cubic, in floating point, and
+  sampled twice as densely where blocks are too coarse a measure.
   """
   height, width = image.shape[:2]
-  step = float(np.hypot(*affine[:, 0]))
-  block = max(1, int(step) if exact else round(step))
+  steps = np.hypot(affine[:, 0], affine[:, 1])  # image pixels, across and down, of the square's one
+  blocks = np.maximum(np.trunc(steps) if exact else np.rint(steps), 1).astype(int)
   corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
-  x0, y0 = np.clip(np.floor(corners.min(1)) - 3 * block, 0, (width - 1, height - 1)).astype(int)
-  x1, y1 = np.clip(np.ceil(corners.max(1)) + 3 * block, 1, (width, height)).astype(int)
+  start = np.clip(np.floor(corners.min(1)) - 3 * blocks, 0, (width - 1, height - 1)).astype(int)
+  stop = np.clip(np.ceil(corners.max(1)) + 3 * blocks, 1, (width, height)).astype(int)
   # Whole blocks only: a block that the image's edge cuts is left to the repeated border.
-  columns, rows = max(1, (x1 - x0) // block), max(1, (y1 - y0) // block)
-  patch = image[y0:y0 + rows * block, x0:x0 + columns * block]
+  count = np.maximum((stop - start) // blocks, 1)
+  (x0, y0), (x1, y1) = start, start + count * blocks
+  patch = image[y0:y1, x0:x1]
   if exact:
     patch = patch.astype(np.float32)
-  if block > 1:
-    patch = cv2.resize(patch, (columns, rows), interpolation=cv2.INTER_AREA)
-  affine = np.concatenate(
-    [affine[:, :2], affine[:, 2:] - [[x0 + (block - 1) / 2], [y0 + (block - 1) / 2]]], 1) / block
-  fine = 2 if exact and step / block > 1.1 else 1
+  if blocks.max() > 1:
+    patch = cv2.resize(patch, count.tolist(), interpolation=cv2.INTER_AREA)
+  affine = np.concatenate([affine[:, :2], affine[:, 2:] - (start + (blocks - 1) / 2)[:, None]],
+                          1) / blocks[:, None]
+  fine = 2 if exact and (steps / blocks).max() > 1.1 else 1
   affine = affine @ np.array([(1 / fine, 0, .5 / fine - .5), (0, 1 / fine, .5 / fine - .5),
                               (0, 0, 1)])
   seen = cv2.warpAffine(

@@ -148,6 +148,14 @@ class Plan:
   coding: object
   regions: list[tuple[int, int]]
 
+  def around(self, out: str | os.PathLike, touched) -> 'Plan | str':
+    """The same for other frames, as `plan` gives it; reads no file."""
+    regions = self.packets.regions(touched)
+    hides = containers.of(out).hides
+    if self.packets.hidden and not hides and not (regions and regions[0][0] == 0):
+      return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
+    return dataclasses.replace(self, regions=regions)
+
 
 def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
   """What is to be encoded so that the frames in `touched` can change; or why it is everything.
@@ -192,10 +200,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return str(error)
   if len(packets.pts) - packets.hidden - packets.surplus != info.frame_count:
     return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
-  regions = packets.regions(touched)
-  if packets.hidden and not container.hides and not (regions and regions[0][0] == 0):
-    return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
-  return Plan(packets, coding, regions)
+  return Plan(packets, coding, []).around(out, touched)
 
 
 def _encoder(coding, info, crf, preset) -> av.CodecContext:
@@ -210,28 +215,33 @@ def _encoder(coding, info, crf, preset) -> av.CodecContext:
   encoder.bit_rate = 0  # quality is constant instead
   encoder.options = coders.settings(coding.encoder, crf, preset, coding.options)
   encoder.flags |= Flags.global_header
-  encoder.open()
+  with coders.scheduled_as_before():
+    encoder.open()
   return encoder
 
 
 class Joined(encode.File):
   """Writes a source again, with the frames of a plan's regions encoded anew.
 
-  Every frame of every region must be given, in order, to `copy` or `replace`; no other may.
+  Every frame of every region must be given, in order, to `copy` or `replace`; no other may. Times
+  stay what they were; but an mp4 starts at 0, whatever the source's clock.
 
   Args:
     path: Where to write.
     info: of the source.
     planned: from `plan`.
-    audio, keep: As for `encode.File`.
+    audio, keep, part: As for `encode.File`.
     crf: As for `encode.Writer`, above 0: lossless is another profile in most codecs, and decoders
       (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
     preset: As for `encode.Writer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, keep=None, crf: float = _CRF, preset: str = _PRESET):
-    super().__init__(path, info.time_base, audio, keep)
+               audio=None, keep=None, part=None, crf: float = _CRF, preset: str = _PRESET):
+    # An mp4 would show nothing up to a late start, which is what an edit list makes of it.
+    begins = Fraction(0) if containers.of(path).muxer == 'mp4' else info.origin
+    super().__init__(path, info.time_base, audio, keep, part, begins)
+    self._earlier = int((info.origin - begins) / info.time_base)
     self.info, self.regions = info, planned.regions
     self._packets, self._coding = planned.packets, planned.coding
     self._crf, self._preset = crf, preset
@@ -344,7 +354,8 @@ class Joined(encode.File):
       self._mux(packet)
 
   def _mux(self, packet: av.Packet) -> None:
-    packet.dts = int(self._packets.dts[self._written])
+    packet.pts -= self._earlier
+    packet.dts = int(self._packets.dts[self._written]) - self._earlier
     self._written += 1
     self._mux_beside(Fraction(packet.dts) * self._base)
     packet.stream = self._stream
@@ -373,7 +384,9 @@ class Joined(encode.File):
           right = np.abs(apart).max() <= _TOLERANCE
         else:
           right = planes.same(new.source, next(old_ones).source)
-        if not right or abs(new.time - self._times[index] * self._base) > step / 2:
+        meant = (self._times[index] - self._earlier) * self._base
+        moved = new.pts * Fraction(new.source.time_base) - meant
+        if not right or abs(moved) > step / 2:
           raise refused
       if index != last - 1:
         raise refused

@@ -14,7 +14,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import aac, audio, opus
+from vidregen_jax.media import aac, audio, channels, opening, opus
 
 # How far a seam may be from what is meant, of the sound's level there and of full scale.
 _SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
@@ -106,6 +106,8 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
   """
   container, stream = audio.open_sound(path)
   with container:
+    # From here on sound is counted on the file's own clock, as its packets are.
+    sound = dataclasses.replace(sound, start=sound.start + opening.origin(container))
     context = stream.codec_context
     codec, head = context.codec.canonical_name, bytes(context.extradata or b'')
     bit_rate = max(stream.bit_rate or 0, sound.bit_rate)
@@ -114,7 +116,8 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
     coding = _coding(context, head, [start for *_, start in rows])
     if isinstance(coding, str):
       return coding
-    if context.layout.name != aac.LAYOUTS.get(sound.samples.shape[0]):
+    layout, places = channels.written(aac.places_of(sound), coding.encoder)
+    if not channels.places(context.layout) == places == aac.places_of(sound):
       return f'its channels are {context.layout.name}'
     at = _places(rows, stream.time_base, context.sample_rate, sound, coding.samples)
   if isinstance(at, str):
@@ -129,7 +132,7 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
     old = _packets(path, {pts[place]: place for place in around})
     if codec == 'opus' and not all(map(opus.is_celt, old.values())):
       return 'it is coded as speech there'
-    made = _encode(sound, coding, around[0], around[-1] + length, bit_rate, head)
+    made = _encode(sound, coding, layout, around[0], around[-1] + length, bit_rate, head)
     if isinstance(made, str):
       return made
     seams = (_seam(sound, coding, head, old, made, range(begin, around[0] - 1, -length)),
@@ -181,7 +184,7 @@ def _places(rows, base, rate, sound, length) -> np.ndarray | str:
     return 'some of its packets have no time'
   pts = np.sort([row[0] for row in rows])
   if base == Fraction(1, sound.rate):
-    return pts
+    return audio.in_line(pts, length, sound.rate)
   if base < _COARSE or rate != sound.rate:
     return f'its times are counted in {base} s'
   at = round(sound.start * sound.rate) - rows[0][1] + length * np.arange(len(pts))
@@ -213,9 +216,8 @@ def _packets(path, places):
             if packet.size and packet.pts in places}
 
 
-def _encode(sound, coding, begin, end, bit_rate, head):
+def _encode(sound, coding, layout, begin, end, bit_rate, head):
   """New packets from `begin` to `end` by place, or why their header is not the old one's."""
-  layout = aac.LAYOUTS[sound.samples.shape[0]]
   encoder = av.CodecContext.create(coding.encoder, 'w')
   encoder.sample_rate, encoder.layout = sound.rate, layout
   encoder.format = 'fltp' if coding.encoder == 'aac' else 'flt'
@@ -264,7 +266,7 @@ def _is_heard(sound, coding, head, before, behind, seam):
       meant = sound.samples[:, max(first, 0):max(first, 0) + frame.samples]
       if frame.pts < seam or first < 0 or meant.shape[1] < frame.samples:
         continue
-      if (level(frame.to_ndarray() - meant)
+      if (level(audio.samples_of(frame) - meant)
           > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE):
         return True
   return False

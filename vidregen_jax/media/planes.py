@@ -15,6 +15,8 @@ from vidregen_jax.media import video
 _TO_YUV = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
 # Around a change, in pixels: as far as a scaler's taps reach, and a multiple of every chroma block.
 _MARGIN = 16
+# Formats in which a pixel's samples lie beside each other: blue, green, red, and one more.
+_PACKED = ('bgr0', 'bgra')
 
 
 def from_image(image: np.ndarray, info: video.VideoInfo, pixel_format: str) -> av.VideoFrame:
@@ -42,8 +44,6 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
   if (source.width, source.height) != (info.width, info.height):
     raise ValueError(f'frame is {source.width}x{source.height}, '
                      f'wanted {info.width}x{info.height}')
-  if source.format.is_rgb:
-    return from_image(frame.image, info, pixel_format)
   if source.format.name == pixel_format:
     bits = source.format.components[0].bits
     deepest = (1 << bits) - 1
@@ -54,6 +54,12 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
     for plane in _arrays(source):
       np.minimum(plane, deepest, out=plane)
     return source
+  if _is_rgb(source.format):
+    if source.format.components[0].bits <= 8 and not _is_rgb(av.VideoFormat(pixel_format)):
+      return from_image(frame.image, info, pixel_format)
+    return source.reformat(
+      format=pixel_format, dst_colorspace=info.matrix, src_color_range=ColorRange.JPEG,
+      dst_color_range=info.color_range or ColorRange.MPEG, interpolation=_TO_YUV, threads=1)
   return source.reformat(
     format=pixel_format, src_colorspace=info.matrix, dst_colorspace=info.matrix,
     dst_color_range=info.color_range or ColorRange.MPEG, interpolation=_TO_YUV, threads=1)
@@ -68,7 +74,7 @@ def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
   """
   left, top, right, bottom = box
   source = frame.source
-  if 'image' in vars(frame) or source.format.is_rgb or source.width % 2 or source.height % 2:
+  if 'image' in vars(frame) or _is_rgb(source.format) or source.width % 2 or source.height % 2:
     return frame.image[top:bottom, left:right]
   x0, y0, x1, y1 = room = _grown(box, _MARGIN, source.width, source.height)
   small = _through(source, 'crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1')
@@ -88,18 +94,18 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     frame: as decoded.
     image: uint8 [h, w, 3] RGB, the picture wanted instead of `frame.image`, or instead of a part.
     info: of the frame's file.
-    pixel_format: FFmpeg's name of planar YUV.
+    pixel_format: FFmpeg's name of planes, or of packed RGB of 8 bits.
     at: left and top of the part.
   """
   source = as_format(frame, info, pixel_format)
   left, top = at
   box = (left, top, left + image.shape[1], top + image.shape[0])
-  if frame.source.format.is_rgb or source.format.is_big_endian:
-    whole = frame.image.copy()
-    whole[box[1]:box[3], box[0]:box[2]] = image
-    return from_image(whole, info, pixel_format)
   out = _through(source, 'null')
   out.make_writable()  # a copy
+  if pixel_format in _PACKED:
+    plane = np.frombuffer(out.planes[0], np.uint8).reshape(info.height, -1, 4)
+    _inside(plane, (0, 0), box)[..., 2::-1] = image
+    return out
   room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change in it can reach
   old = part(frame, room)
   new = old.copy()
@@ -158,6 +164,10 @@ def coarse(frame: av.VideoFrame, count: int) -> np.ndarray:
                                                                   strict=True))
   return np.float32(sums / np.outer(heights, widths) * 255
                     / ((1 << frame.format.components[0].bits) - 1))
+
+
+def _is_rgb(kind):
+  return kind.is_rgb or kind.has_palette
 
 
 def _convert(image, info, pixel_format):

@@ -10,6 +10,7 @@ What comes back does not depend on what was asked for before, nor on which threa
 """
 
 import collections
+import functools
 import itertools
 import os
 import threading
@@ -18,9 +19,9 @@ from fractions import Fraction
 import numpy as np
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio
+from vidregen_jax.media import audio, channels
 
-BLOCK = 2**18  # samples that are made at once: 5 s
+BLOCK = 2**18  # samples that are made at once, fewer of more than two channels: 5 s
 _KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
 # A decoder that begins in the middle needs what came before: an overlapping window, a reservoir of
 # bits, a filter's past. Opus asks for .08 s, an MP3 frame looks back .24 s at most.
@@ -35,19 +36,20 @@ class Sound:
 
   Attributes:
     rate: samples per second.
+    places: of its channels, as `channels.places` gives them.
     shape: (channels, samples).
   """
 
   ndim = 2
 
-  def __init__(self, rate: int, channels: int, count: int):
-    self.rate, self.shape = rate, (channels, count)
+  def __init__(self, rate: int, places: tuple[str, ...], count: int):
+    self.rate, self.places, self.shape = rate, places, (len(places), count)
 
   def __getitem__(self, key) -> np.ndarray:
     """float32 [channels, last - first] of `sound[:, first:last]`."""
-    channels, samples = key
+    every, samples = key
     first, last, step = samples.indices(self.shape[1])
-    if channels != slice(None) or step != 1:
+    if every != slice(None) or step != 1:
       raise IndexError(f'a sound is sliced as [:, first:last], not {key}')
     return self._read(first, max(first, last))
 
@@ -56,11 +58,12 @@ class Sound:
 
 
 class Samples(Sound):
-  """Samples that are in memory, float32 [channels, n] or [n]."""
+  """Samples that are in memory, float32 [channels, n] or [n]; channels as `channels.usual`."""
 
   def __init__(self, samples: np.ndarray, rate: int):
     self._samples = np.atleast_2d(samples)
-    super().__init__(rate, *self._samples.shape)
+    count = self._samples.shape[1]
+    super().__init__(rate, channels.usual(len(self._samples)), count)
 
   def _read(self, first, last):
     return self._samples[:, first:last]
@@ -69,24 +72,25 @@ class Samples(Sound):
 class _Blocks(Sound):
   """Sound that is made a block at a time, of which the last few are kept."""
 
-  def __init__(self, rate, channels, count):
-    super().__init__(rate, channels, count)
+  def __init__(self, rate, places, count):
+    super().__init__(rate, places, count)
+    self._size = max(BLOCK * 2 // max(len(places), 2), 1)
     self._kept, self._lock = collections.OrderedDict(), threading.Lock()
 
   def _read(self, first, last):
     if first == last:
       return np.zeros((self.shape[0], 0), np.float32)
     parts = []
-    for number in range(first // BLOCK, -(-last // BLOCK)):
-      begin = number * BLOCK
+    for number in range(first // self._size, -(-last // self._size)):
+      begin = number * self._size
       parts.append(self._block(number)[:, max(first - begin, 0):last - begin])
     return np.concatenate(parts, axis=1)
 
   def _block(self, number):
     with self._lock:
       if number not in self._kept:
-        begin = number * BLOCK
-        made = self._make(begin, min(begin + BLOCK, self.shape[1]))
+        begin = number * self._size
+        made = self._make(begin, min(begin + self._size, self.shape[1]))
         made.flags.writeable = False
         self._kept[number] = made
         if len(self._kept) > _KEPT:
@@ -106,7 +110,8 @@ class Recording(_Blocks):
 
   Attributes:
     path: the file.
-    start: seconds, on the file's clock, of the first sample.
+    start: seconds, from where the file starts, of the first sample.
+    places_are_said: whether the file itself says where its channels are, or need not.
 
   Raises:
     UserError: as `audio.read`.
@@ -120,12 +125,14 @@ class Recording(_Blocks):
       first = next(audio.decode(container, stream, path), None)
       if first is None:
         raise errors.UserError(f'{path}: its soundtrack is empty')
-      self.start = first.time or Fraction(0)
-      self._pts, self._at, count = _by_packets(path, first) or _by_decoding(path)
+      self.start = audio.start_of(container, first)
+      self.places_are_said = len(first.places) < 3 or channels.are_said(stream.layout)
+      self._pts, self._at, count = (_by_packets(path, first)
+                                     or _by_decoding(self.path, _state(path)))
     rises = bool((np.diff(self._pts) > 0).all())
     self._sought = bool(names & _SOUGHT) and rises
     self._coming, self._over, self._next = None, [], 0  # where all is decoded from the start
-    super().__init__(first.rate, len(first.samples), count)
+    super().__init__(first.rate, first.places, count)
 
   def _make(self, first, last):
     begin = max(int(np.searchsorted(self._at, first, 'right')) - 1, 0)
@@ -185,23 +192,38 @@ def _by_packets(path, first):
   """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
   container, stream = audio.open_sound(path)
   with container:
+    context = stream.codec_context
     # How much of an MP3's last packet is sound, only its decoder says.
-    if stream.time_base != Fraction(1, first.rate) or stream.codec_context.name.startswith('mp3'):
+    if stream.time_base != Fraction(1, first.rate) or context.name.startswith('mp3'):
       return None
     rows = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
+    even = context.frame_size > 0
   if any(None in row for row in rows):
     return None
   pts, duration = np.array(rows, np.int64).T
   if first.pts is None or (pts[:-1] + duration[:-1] != pts[1:]).any() or (duration <= 0).any():
     return None
-  end = int(pts[-1] + duration[-1])
+  at, lengths = pts, duration[:-1]
+  if even and (lengths != duration[0]).any():
+    if (abs(lengths - duration[0]) > 1).any():
+      return None
+    # Of packets of one length, some claim another: their times were rounded.
+    at = audio.in_line(pts, int(np.median(duration)), first.rate)
+  end = int(at[-1] + duration[-1])
   keep = pts + duration > first.pts
-  pts = np.maximum(pts[keep], first.pts)
-  return pts, pts - first.pts, end - first.pts
+  return (np.maximum(pts[keep], first.pts), np.maximum(at[keep], first.pts) - first.pts,
+          end - first.pts)
 
 
-def _by_decoding(path):
-  """The same, by decoding everything."""
+def _state(path):
+  """What changes when a file does."""
+  status = os.stat(path)
+  return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+@functools.lru_cache(maxsize=8)  # an edit opens each of its files several times
+def _by_decoding(path, state):
+  """The same, by decoding everything; `state` is that of the file."""
   rows, end = [], 0
   container, stream = audio.open_sound(path)
   with container:
@@ -223,7 +245,7 @@ class Cut(Sound):
   """
 
   def __init__(self, sound: Sound, first: int, last: int, hold: bool = False):
-    super().__init__(sound.rate, sound.shape[0], max(last - first, 0))
+    super().__init__(sound.rate, sound.places, max(last - first, 0))
     self._sound, self._first, self._hold = sound, first, hold
 
   def _read(self, first, last):
@@ -241,19 +263,43 @@ class Cut(Sound):
 
 
 class Mixed(Sound):
-  """A sound with another number of channels, each the mean of all it has."""
+  """A sound with other channels.
 
-  def __init__(self, sound: Sound, channels: int):
-    super().__init__(sound.rate, channels, sound.shape[1])
-    self._sound = sound
+  Args:
+    sound: what is mixed.
+    places: of the result.
+    matrix: what each channel gives to each of the result, [result, sound].
+  """
+
+  def __init__(self, sound: Sound, places: tuple[str, ...], matrix: np.ndarray):
+    super().__init__(sound.rate, places, sound.shape[1])
+    self._sound, self._matrix = sound, matrix
 
   def _read(self, first, last):
-    mean = self._sound[:, first:last].mean(0, dtype=np.float32)
-    return np.broadcast_to(mean, (self.shape[0], last - first))
+    return channels.mix(self._matrix, self._sound[:, first:last])
 
 
-def with_channels(sound: Sound, channels: int) -> Sound:
-  return sound if sound.shape[0] == channels else Mixed(sound, channels)
+def with_places(sound: Sound, places: tuple[str, ...]) -> Sound:
+  """A sound as it is heard from other channels."""
+  if sound.places == places:
+    return sound
+  return Mixed(sound, places, channels.matrix(sound.places, places))
+
+
+def voice(sound: Sound) -> Sound:
+  """What is said in a sound, in a single channel: see `channels.voice`."""
+  return sound if sound.shape[0] == 1 else Mixed(sound, ('FC',), channels.voice(sound.places))
+
+
+class Sum(Sound):
+  """Two sounds at once, of one rate and with the same channels; as long as the first."""
+
+  def __init__(self, one: Sound, other: Sound):
+    super().__init__(one.rate, one.places, one.shape[1])
+    self._one, self._other = one, Cut(other, 0, one.shape[1])
+
+  def _read(self, first, last):
+    return self._one[:, first:last] + self._other[:, first:last]
 
 
 class Resampled(_Blocks):
@@ -261,7 +307,7 @@ class Resampled(_Blocks):
 
   def __init__(self, sound: Sound, rate: int):
     self._sound, self._ratio = sound, Fraction(rate, sound.rate)
-    super().__init__(rate, sound.shape[0], -(-sound.shape[1] * self._ratio.numerator
+    super().__init__(rate, sound.places, -(-sound.shape[1] * self._ratio.numerator
                                              // self._ratio.denominator))
 
   def _make(self, first, last):
@@ -281,7 +327,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 def mono_16k(sound: Sound) -> Sound:
   """What the model hears, [1, n], as `audio.mono_16k`."""
-  return at_rate(with_channels(sound, 1), audio.MODEL_RATE)
+  return at_rate(voice(sound), audio.MODEL_RATE)
 
 
 class Spliced(Sound):
@@ -310,13 +356,13 @@ class Spliced(Sound):
                                'long, or overlaps another')
       self._pieces.append((at, sound, done))
       at += begin - done
-      patch = with_channels(at_rate(patch, sound.rate), sound.shape[0])
+      patch = with_places(at_rate(patch, sound.rate), sound.places)
       patch = _Faded(Cut(sound, begin, end), patch, round(crossfade * sound.rate))
       self._pieces.append((at, patch, 0))
       self.changed.append((at, at + patch.shape[1]))
       at, done = at + patch.shape[1], end
     self._pieces.append((at, sound, done))
-    super().__init__(sound.rate, sound.shape[0], at + sound.shape[1] - done)
+    super().__init__(sound.rate, sound.places, at + sound.shape[1] - done)
 
   def _read(self, first, last):
     ends = [at for at, _, _ in self._pieces[1:]] + [self.shape[1]]
@@ -330,7 +376,7 @@ class _Faded(Sound):
   """A patch into which an old sound passes at both ends, over at most `fade` samples."""
 
   def __init__(self, old: Sound, patch: Sound, fade: int):
-    super().__init__(patch.rate, *patch.shape)
+    super().__init__(patch.rate, patch.places, patch.shape[1])
     self._patch = patch
     fade = min(fade, patch.shape[1] // 2, old.shape[1] // 2)
     weight = ((np.arange(fade) + .5) / fade).astype(np.float32) if fade else None

@@ -17,9 +17,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import cv2
 import numpy as np
+from scipy import ndimage
 
-from vidregen_jax import ahead, errors
-from vidregen_jax.media import faces, following, people, shots, smoothing, video
+from vidregen_jax import ahead, commands, terminal
+from vidregen_jax.media import (
+  covers,
+  faces,
+  following,
+  people,
+  shots,
+  smoothing,
+  squares,
+  video,
+)
 
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
@@ -29,12 +39,14 @@ _MOUTH_PADDING = .15
 _OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a mistake
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
 _LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
+_WORN = 51  # frames, over most of which something must hide a mouth: it is worn, not held
+_COVER_EVERY = 4  # frames between looks for it
 _FEW = 4  # frames; a face seen in fewer, beside others, is none
 
 # Why a frame cannot be worked on, by number; 0 where it can.
 REASONS = ('', 'no face', 'profile', 'too small', 'out of frame', 'another person',
-           'not looked at')
-NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT = range(1, len(REASONS))
+           'not looked at', 'something hides the mouth')
+NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT, COVERED = range(1, len(REASONS))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Track:
   Attributes:
     times: float64 [F] seconds.
     affine: float32 [F, 2, 3], crop fraction to image pixel, smoothed in time; nan where not valid.
+      Of a file, to stored pixels; the crop is a square as it is shown.
     valid: bool [F]; whether the frame can be worked on: a face was found or filled in, is not
       turned away by more than MAX_YAW degrees nor smaller than MIN_SIDE, and its lips are in the
       image.
@@ -59,13 +72,15 @@ class Track:
     confidence: float32 [F] from 0, where not valid, to 1: how good the ground is to work on. The
       product of the score and of what yaw, size, sharpness and the smoothing leave of it; half as
       much where filled.
+    cover: float32 [F], `covers.cover` in the middle of the frames around: above 1 a mask or the
+      like hides the mouth. Such frames are valid all the same; see `uncovered`.
     reason: int8 [F], why a frame is not valid, an index into REASONS.
     shot: int32 [F], the number of the unbroken stretch that a frame belongs to: frames of one face
       between two cuts. What is made of a frame may rest on frames of the same number alone. -1
       where the video was not looked at.
     person: int32 [F], whose face it is: frames of one number show one person; -1 where nobody's.
     landmarks: float32 [F, 468, 2] image pixels, as found (not smoothed), or None if not kept.
-      All of these are nan where there is no face.
+      All of these are nan where there is no face. Lengths are measured in shown pixels.
   """
 
   times: np.ndarray
@@ -79,6 +94,7 @@ class Track:
   mouth_width: np.ndarray
   sharpness: np.ndarray
   confidence: np.ndarray
+  cover: np.ndarray
   reason: np.ndarray
   shot: np.ndarray
   person: np.ndarray
@@ -96,8 +112,9 @@ class Track:
       times=np.asarray(times, np.float64), affine=nothing(2, 3), valid=np.zeros(count, bool),
       filled=np.zeros(count, bool), score=np.zeros(count, np.float32), yaw=nothing(),
       mouth_box=nothing(4), lip_gap=nothing(), mouth_width=nothing(), sharpness=nothing(),
-      confidence=np.zeros(count, np.float32), reason=np.full(count, NO_FACE, np.int8),
-      shot=np.zeros(count, np.int32), person=np.full(count, -1, np.int32),
+      confidence=np.zeros(count, np.float32), cover=nothing(),
+      reason=np.full(count, NO_FACE, np.int8), shot=np.zeros(count, np.int32),
+      person=np.full(count, -1, np.int32),
       landmarks=nothing(468, 2) if keep_landmarks else None)
 
   def put(self, start: int, other: 'Track') -> None:
@@ -153,7 +170,7 @@ class Seen:
     times: float64 [F] seconds.
     shot: int32 [F], the number of each frame's shot; -1 where it was not looked at.
     pieces: by start.
-    size: (width, height) of the images.
+    size: (width, height) of the images, which are as shown but for the turns.
     turns: quarter turns, clockwise, by which players turn the image.
   """
 
@@ -179,19 +196,23 @@ class _Notes:
   def __init__(self):
     self.frames, self.rows, self.points = [], [], []
     self._looks, self._first_looks, self._seldom = [], [], _LOOK_EVERY
+    self._cover = 0.
 
   def add(self, index, image, face, keep_landmarks, may_be_cut):
     fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
     similarity = faces.similarity(face.points)
+    affine, lips = faces.affines(similarity[None])[0], face.points[list(faces.LIPS), :2]
+    if fresh or len(self.frames) % _COVER_EVERY == 0:
+      self._cover = covers.cover(image, affine, lips)
     self.frames.append(index)
     self.rows.append(np.r_[
       similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
-      faces.mouth_width(face.points), _sharpness_at(image, similarity),
-      face.points[list(faces.LIPS), :2].ravel()].astype(np.float32))
+      faces.mouth_width(face.points), _sharpness_at(image, affine),
+      self._cover, lips.ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._seldom == 0:
-      look = index, people.look(image, faces.affines(similarity[None])[0])
+      look = index, people.look(image, affine)
       (self._first_looks if fresh else self._looks).append(look)
       if len(self._looks) > _LOOKS:
         self._seldom *= 2
@@ -219,13 +240,13 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
     return whole
 
   similarity = along(rows[:, :4].astype(np.float64))
-  trust, yaw, gap, width, sharp = along(rows[:, 4:9]).T.copy()
+  trust, yaw, gap, width, sharp, cover = along(rows[:, 4:10]).T.copy()
   score = np.nan_to_num(trust)
-  lips = along(rows[:, 9:].reshape(len(rows), -1, 2))
+  lips = along(rows[:, 10:].reshape(len(rows), -1, 2))
   landmarks = None if points is None else along(points)
   present = score > 0
   raw = similarity.copy()
-  kept = [trust, yaw, gap, width, lips, *([] if landmarks is None else [landmarks])]
+  kept = [trust, yaw, gap, width, cover, lips, *([] if landmarks is None else [landmarks])]
   filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, kept)
   present |= filled
   for stretch in smoothing.stretches(present, similarity):
@@ -246,6 +267,7 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
     times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
     mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
     confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
+    cover=ndimage.median_filter(np.nan_to_num(cover), _WORN, mode='nearest'),
     shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmarks),
     box.astype(np.float32), np.array(seen_looks, np.float32))
 
@@ -331,9 +353,21 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
   return seen.track(chosen, keep_landmarks)
 
 
-def _sharpness_at(image: np.ndarray, similarity: np.ndarray) -> float:
+def uncovered(seen: Track) -> Track:
+  """A track of which frames with a mask or the like before the mouth are not valid."""
+  covered = seen.valid & (seen.cover > 1)
+  valid = seen.valid & ~covered
+  affine, box = seen.affine.copy(), seen.mouth_box.copy()
+  affine[covered], box[covered] = np.nan, np.nan
+  return dataclasses.replace(
+    seen, affine=affine, mouth_box=box, valid=valid, filled=seen.filled & valid,
+    confidence=np.where(valid, seen.confidence, 0),
+    reason=np.where(covered, COVERED, seen.reason).astype(np.int8))
+
+
+def _sharpness_at(image: np.ndarray, affine: np.ndarray) -> float:
   size = _SHARPNESS_SIDE
-  affine = faces.pixel_affine(faces.affines(np.asarray(similarity)[None])[0], size)
+  affine = faces.pixel_affine(affine, size)
   # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
   corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
   limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
@@ -356,15 +390,15 @@ def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.
   return boxes
 
 
-def _opened(path, start, stop, times, stamps=None, looked=None):
-  """Drafts of a file's frames, decoded in a thread, ahead of the look at them.
+def _opened(info, shape, start, stop, times, looked=None):
+  """Drafts of a file's frames in square pixels, decoded in a thread, ahead of the look at them.
 
   Their times are put in a list, and `looked` is called after each look.
   """
 
   def drafts():
-    for frame in video.frames(path, start, stop, stamps=stamps):
-      yield frame.time, frame.draft
+    for frame in video.frames(info.path, start, stop, stamps=info.stamps):
+      yield frame.time, shape.picture(frame.draft)
 
   with ahead.Ahead(drafts(), _AHEAD) as coming:
     for moment, image in coming:
@@ -377,9 +411,17 @@ def _opened(path, start, stop, times, stamps=None, looked=None):
 def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
                keep_landmarks: bool = False) -> Track:
   """`track` over frames `start` to `stop` of a video file, at the file's own times."""
-  times = []
-  with contextlib.closing(_opened(path, start, stop, times)) as images:
-    return track(images, times, turns=video.turns(path), keep_landmarks=keep_landmarks)
+  info, times = video.probe(path), []
+  shape = squares.Squares.of(info)
+  with contextlib.closing(_opened(info, shape, start, stop, times)) as images:
+    return _stored(track(images, times, turns=info.rotation // 90, keep_landmarks=keep_landmarks),
+                   shape)
+
+
+def _stored(seen: Track, shape: squares.Squares) -> Track:
+  """A track of shown pixels as one of stored pixels."""
+  landmarks = None if seen.landmarks is None else shape.to_stored(seen.landmarks)
+  return dataclasses.replace(seen, affine=shape.affines(seen.affine), landmarks=landmarks)
 
 
 def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
@@ -391,18 +433,19 @@ def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
     parts: (start, stop) of frames, ascending and apart. In all others no face is seen.
     looked: Called after each frame that was looked at.
   """
-  times = np.array([float(stamp * info.time_base) for stamp in info.stamps.tolist()])
-  turns = info.rotation // 90
+  times = np.array([float(info.seconds(stamp)) for stamp in info.stamps.tolist()])
+  turns, shape = info.rotation // 90, squares.Squares.of(info)
   shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
     when = []
-    with contextlib.closing(_opened(info.path, start, stop, when, info.stamps, looked)) as images:
+    with contextlib.closing(_opened(info, shape, start, stop, when, looked)) as images:
       seen = follow(images, when, turns=turns, keep_landmarks=False)
     first, size = int(shot.max(initial=-1)) + 1, seen.size
     shot[start:start + len(seen.times)] = first + seen.shot
     for piece in seen.pieces:
       piece.track.shot[:] += first
-      pieces.append(dataclasses.replace(piece, start=start + piece.start))
+      pieces.append(dataclasses.replace(piece, start=start + piece.start,
+                                        track=_stored(piece.track, shape)))
   return Seen(times, shot, pieces, size, turns)
 
 
@@ -411,28 +454,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('video')
   path = parser.parse_args(arguments).video
+  return commands.guarded(lambda: _show(path), 'nothing was written')
+
+
+def _show(path):
   cv2.setNumThreads(1)
   times = []
-  try:
-    with contextlib.closing(_opened(path, 0, None, times)) as images:
-      began = time.thread_time()  # not that of decoding, which has a thread of its own
-      seen = follow(images, times, turns=video.turns(path), keep_landmarks=False)
-      seconds = time.thread_time() - began
-  except errors.UserError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+  info = video.probe(path)
+  shape = squares.Squares.of(info)
+  with contextlib.closing(_opened(info, shape, 0, None, times)) as images:
+    began = time.thread_time()  # not that of decoding, which has a thread of its own
+    seen = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)
+    seconds = time.thread_time() - began
   total, found = len(times), np.zeros(len(times), bool)
   for piece in seen.pieces:
     found[piece.start:piece.stop] |= piece.track.score > 0
-  print(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second of CPU')
+  terminal.say(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second '
+               'of CPU')
   cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
-  print('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
+  terminal.say('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
   for person in people.tell_apart(seen):
     said = person.said(seen)
-    print(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in {said["share"]:.0%} of '
-          f'frames, {said["size"]:.0f} pixels wide, at '
-          + ', '.join(f'{x:.2f}' for x in said['box']))
-  return 0
+    terminal.say(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in '
+                 f'{said["share"]:.0%} of frames, {said["size"]:.0f} pixels wide, at '
+                 + ', '.join(f'{x:.2f}' for x in said['box']))
 
 
 if __name__ == '__main__':

@@ -2,15 +2,16 @@
 
 A file is probed once and read as a stream of `Frame`s; `encode` and `join` write what they are.
 
-Times are integers in units of the stream's time base, and `Fraction`s of a second: never floats,
-so 24000/1001 and variable frame rates come out as they went in. Images are as stored in the file;
-a phone's quarter turn is metadata and stays metadata.
+Times are integers in units of the stream's time base, as they stand in the file, and `Fraction`s of
+a second from where it starts, its `origin`: never floats, so 24000/1001 and variable frame rates
+come out as they went in. Images are as stored in the file; a phone's quarter turn is metadata and
+stays metadata.
 """
 
 import dataclasses
 import functools
-import math
 import os
+import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -19,7 +20,9 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import Interpolation
 
-from vidregen_jax import errors
+from vidregen_jax import errors, files
+from vidregen_jax.media import opening
+from vidregen_jax.media.opening import open_input
 
 # swscale's default paths are fast and wrong by 1.2 grey levels of luma on average, always darker.
 # These flags, and those of `planes`, bring a round trip through RGB to 0.001 grey levels.
@@ -29,11 +32,14 @@ _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 # ISO 23091-2 matrix coefficients which swscale converts by, and 2020's constant-luminance twin,
 # which differs from the other by less than this codec chain does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_BACK = (0, 2, 10, 50, math.inf)  # seconds by which a seek is tried earlier
+_BACK = (0, 2, 10, 50)  # seconds by which a seek is tried earlier
 _RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
+_LONGEST = 64  # sides over each other: in what is longer and narrower no face can be looked for
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
-# Titles in an old encoding, or broken, go through as the bytes they are; PyAV 19 sees to it itself.
-OPENING = ({'metadata_errors': 'surrogateescape'} if int(av.__version__.split('.')[0]) < 19 else {})
+_UNCUT = {'mpeg', 'mpegts'}  # containers in which a seek may land inside a frame; see `keys`
+_RAW = av.format.Flags.generic_index.value  # of containers
+_TRIED = 4  # frames that are decoded to see whether their times can be believed
+_PROBED = 16  # files that are known, of which an edit asks again and again
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +56,8 @@ class VideoInfo:
     pix_fmt: FFmpeg's name, such as 'yuv420p'.
     frame_count: Frames that will be shown, counted in the packets (headers are often wrong).
     duration: Seconds from the first frame's start to the last frame's end.
-    start_time: Seconds at which the first frame is shown.
+    start_time: Seconds after `origin` at which the first frame is shown.
+    origin: Seconds on the file's own clock at which the file starts, as of `opening.origin`.
     rotation: Clockwise degrees by which players turn the image: 0, 90, 180 or 270.
     display_matrix: The nine integers (16.16 and 2.30 fixed point) behind `rotation`, or None.
     sample_aspect_ratio: Width of a pixel over its height; None where the file does not say.
@@ -61,8 +68,10 @@ class VideoInfo:
     light_level: Candela a square metre of the lightest pixel and frame; None likewise.
     has_audio: Whether there is a soundtrack.
     audio_bit_rate: Bits per second of the soundtrack, 0 where unknown.
-    stamps: pts of every frame, int64 [F] ascending, so that nobody need read them from the file
+    stamps: pts of every frame, int64 [F] rising, so that nobody need read them from the file
       again; None where there is no file.
+    keys: CRC-32 of each key frame's packet by its pts, of a container in which a seek may land
+      inside a frame: what follows is then told the times of its neighbours. None of all others.
   """
 
   path: str
@@ -75,6 +84,7 @@ class VideoInfo:
   frame_count: int = 0
   duration: Fraction = Fraction(0)
   start_time: Fraction = Fraction(0)
+  origin: Fraction = Fraction(0)
   rotation: int = 0
   display_matrix: tuple[int, ...] | None = None
   sample_aspect_ratio: Fraction | None = None
@@ -88,6 +98,11 @@ class VideoInfo:
   has_audio: bool = False
   audio_bit_rate: int = 0
   stamps: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+  keys: dict[int, int] | None = dataclasses.field(default=None, compare=False, repr=False)
+
+  def seconds(self, pts: int) -> Fraction:
+    """A pts as seconds from where the file starts."""
+    return pts * self.time_base - self.origin
 
   @property
   def matrix(self) -> int:
@@ -107,7 +122,7 @@ class Frame:
   Attributes:
     index: Position in presentation order, from 0.
     pts: Start in units of the stream's time base.
-    time: The same in seconds.
+    time: The same in seconds from where the file starts.
     duration: Length in units of the stream's time base; 0 where the file does not say.
     source: The decoder's own frame.
   """
@@ -160,17 +175,6 @@ def _matrix(color_space: int, width: int, height: int) -> int:
   return _MATRICES[color_space]
 
 
-def open_input(path: str | os.PathLike) -> av.container.InputContainer:
-  """Opens a media file; raises UserError if it is missing or is not one."""
-  if not os.path.exists(path):
-    raise errors.UserError(f'{path}: no such file')
-  try:
-    return av.open(os.fspath(path), **OPENING)
-  except (av.error.FFmpegError, OSError) as error:
-    raise errors.UserError(f'{path}: not a media file that FFmpeg can open ({error.strerror})'
-                           ) from error
-
-
 def video_stream(container: av.container.InputContainer, path: str | os.PathLike):
   """The stream that is watched (a cover picture is none); raises UserError if there is none."""
   pictures = av.stream.Disposition.attached_pic
@@ -203,56 +207,49 @@ def _light_level(frame: av.VideoFrame) -> tuple[int, int] | None:
   return None if data is None else tuple(np.frombuffer(bytes(data), np.uint32)[:2].tolist())
 
 
-def timeline(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-  """Every shown frame's pts, int64 [F] ascending, and the pts at which the last one ends."""
-  with open_input(path) as container:
-    stream = video_stream(container, path)
-    times, end = [], None
-    for packet in container.demux(stream):
-      if packet.has_sidedata('encryption_info'):
-        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
-      stamp = packet.dts if packet.pts is None else packet.pts
-      if packet.size == 0 or packet.is_discard or stamp is None:
-        continue
-      times.append(stamp)
-      end = max(stamp + (packet.duration or 0), stamp if end is None else end)
-  if not times:
-    raise errors.UserError(f'{path}: has no frames with timestamps; remux it into an mp4 first')
-  return np.sort(np.asarray(times, np.int64)), end
-
-
 def turns(path: str | os.PathLike) -> int:
   """Quarter turns, clockwise, by which players turn the image: 0 to 3."""
-  first = next(frames(path), None)
-  return 0 if first is None else -first.source.rotation % 360 // 90
+  return probe(path).rotation // 90
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
   """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
 
+  A file that is still the same is not read again.
+
   Raises:
-    UserError: no such file, not a media file, no video stream, encrypted, or nothing to decode in
-      it.
+    UserError: no such file, not a media file, no video stream, encrypted, frames without a time of
+      their own, nothing to decode in it, or pictures that are no more than a line.
   """
-  times, end = timeline(path)
-  first = next(frames(path), None)
-  if first is None:
-    raise errors.UserError(f'{path}: no frame of it can be decoded')
-  source, matrix = first.source, _display_matrix(first.source)
+  files.check_readable(path)
+  now = os.stat(path)
+  return _probed(os.fspath(path), (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@functools.lru_cache(_PROBED)
+def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
+  del version  # a file that was changed since is another
   with open_input(path) as container:
     stream = video_stream(container, path)
-    base = stream.time_base
+    began = opening.origin(container)
+    keys = {} if _UNCUT & set(container.format.name.split(',')) else None
+    times, end, source = _read_through(container, stream, path, keys)
+    base, matrix = Fraction(stream.time_base), _display_matrix(source)
     sounds = container.streams.audio
     duration = (end - int(times[0])) * base
-    counted = Fraction(len(times)) / duration
+    counted = Fraction(len(times)) / duration if duration else Fraction(1)
     rate = stream.average_rate or stream.guessed_rate or counted
     shape = stream.sample_aspect_ratio  # None, or 0 in PyAV 19, where the file does not say
+    if max(source.width, source.height) > _LONGEST * min(source.width, source.height):
+      raise errors.UserError(f'{path}: its pictures of {source.width}x{source.height} pixels are '
+                             'too long and narrow to show a face')
     if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
       rate = counted  # a Matroska without a rate is often taken to have its codec's clock
     return VideoInfo(
-      path=os.fspath(path), width=source.width, height=source.height, rate=Fraction(rate),
-      time_base=Fraction(base), codec=stream.codec_context.codec.canonical_name,
-      pix_fmt=source.format.name, frame_count=len(times), duration=duration, start_time=first.time,
+      path=path, width=source.width, height=source.height, rate=Fraction(rate),
+      time_base=base, codec=stream.codec_context.codec.canonical_name,
+      pix_fmt=source.format.name, frame_count=len(times), duration=duration,
+      start_time=int(times[0]) * base - began, origin=began,
       rotation=-source.rotation % 360, display_matrix=matrix,
       sample_aspect_ratio=Fraction(shape) if shape else None,
       color_range=int(source.color_range), color_space=int(source.colorspace),
@@ -260,7 +257,53 @@ def probe(path: str | os.PathLike) -> VideoInfo:
       interlaced=source.interlaced_frame, mastering=_mastering(source),
       light_level=_light_level(source),
       has_audio=bool(sounds), audio_bit_rate=_bit_rate(sounds[0]) if sounds else 0,
-      stamps=times)
+      stamps=times, keys=keys)
+
+
+def _read_through(container, stream, path, keys) -> tuple[np.ndarray, int, av.VideoFrame]:
+  """Every frame's pts, int64 [F] rising, the pts at which the last one ends, and the first frame.
+
+  `keys` is filled, unless it is None. What the packets begin with and cannot be decoded, in a
+  recording that was cut between two key frames, is no frame.
+  """
+  times, end, first = [], None, []
+  try:
+    for packet in container.demux(stream):
+      if packet.has_sidedata('encryption_info'):
+        raise errors.UserError(f'{path}: is encrypted; give a copy without protection')
+      if len(first) < _TRIED:
+        first += packet.decode()
+      stamp = packet.dts if packet.pts is None else packet.pts
+      if packet.size == 0 or packet.is_discard or stamp is None:
+        continue
+      if keys is not None and packet.is_keyframe:
+        keys[stamp] = zlib.crc32(packet)
+      times.append(stamp)
+      end = max(stamp + (packet.duration or 0), stamp if end is None else end)
+  except (av.error.FFmpegError, MemoryError) as error:
+    raise _undecodable(path, len(first), error) from error
+  if not times or any(frame.pts is None for frame in first):
+    raise errors.UserError(f'{path}: has no frames with timestamps; remux it into an mp4 first')
+  if not first:
+    raise errors.UserError(f'{path}: no frame of it can be decoded')
+  times = np.sort(np.asarray(times, np.int64))
+  times = times[times >= first[0].pts]
+  same = np.flatnonzero(np.diff(times) == 0)
+  if len(same):
+    raise errors.UserError(f'{path}: frames {same[0]} and {same[0] + 1} are shown at the same time;'
+                           ' re-encode it at a rate of its own first')
+  if [frame.pts for frame in first] != times[:len(first)].tolist():
+    # An AVI with B-frames has only the times at which packets are decoded.
+    raise errors.UserError(f'{path}: the times of its packets are not those of its frames; '
+                           're-encode it into an mp4 first')
+  times.flags.writeable = False
+  return times, end, first[0]
+
+
+def _undecodable(path, index, error) -> errors.UserError:
+  if isinstance(error, MemoryError):
+    return errors.UserError(f'{path}: there is not enough memory to decode frame {index}')
+  return errors.UserError(f'{path}: frame {index} cannot be decoded ({error.strerror})')
 
 
 def _bit_rate(stream) -> int:
@@ -272,56 +315,86 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
            stamps: np.ndarray | None = None) -> Iterator[Frame]:
   """Yields frames `start` to `stop` (exclusive) in the order they are shown.
 
-  Memory does not grow with the video. A `start` above 0 goes to the nearest key frame by way of
-  the index, so it costs no decoding of what lies before; where that frame begins is in `stamps`,
-  as of `timeline`, or read from all packets.
+  Memory does not grow with the video. A `start` above 0 goes to a key frame before it, so it costs
+  little decoding of what lies before; where the file cannot be entered there, all of that is
+  decoded. Either way a frame is known by its time: each is the one that all of the file has there.
+
+  Args:
+    path, start, stop: of what.
+    stamps: as of `VideoInfo`, to spare looking them up.
 
   Raises:
     UserError: as `probe`, or a frame that cannot be decoded, has no time or has another size.
   """
-  index, first_pts = 0, None
+  stamps = probe(path).stamps if stamps is None else np.asarray(stamps)
+  stop = len(stamps) if stop is None else min(stop, len(stamps))
+  due = start
+  for container, stream, decoded, whole in _entries(path, start, stamps) if due < stop else ():
+    base, began = Fraction(stream.time_base), opening.origin(container)
+    try:
+      for source in decoded:
+        if source.pts is None:
+          raise errors.UserError(f'{path}: frame {due} has no timestamp; remux it first')
+        if source.pts < stamps[due]:
+          continue
+        if source.pts != stamps[due]:
+          if not whole:
+            break  # what is due comes only after more of what lies before it
+          raise errors.UserError(f'{path}: frame {due} cannot be decoded; re-encode it first')
+        _check_size(source, stream, due, path)
+        yield Frame(due, source.pts, source.pts * base - began, source.duration or 0, source)
+        due += 1
+        if due == stop:
+          return
+      else:
+        if due > start:
+          return
+    except (av.error.FFmpegError, MemoryError) as error:
+      raise _undecodable(path, due, error) from error
+
+
+def _entries(path, start, stamps):
+  """Yields (container, stream, its frames, whether all of them) from ever farther before `start`.
+
+  A seek may land late or between key frames: transport and program streams have no index, nor have
+  raw ones, in which it is not tried. So the last is the whole file, opened anew.
+  """
   if start:
-    if stamps is None:
-      stamps, _ = timeline(path)
-    if start >= len(stamps):
-      return
-    index, first_pts = start, int(stamps[start])
+    first_pts, keys = int(stamps[start]), probe(path).keys
+    with open_input(path) as container:
+      stream = video_stream(container, path)
+      for back in () if container.format.flags & _RAW else _BACK:
+        at = max(first_pts - round(back / Fraction(stream.time_base)), stream.start_time or 0)
+        try:
+          container.seek(at, stream=stream)
+        except av.error.FFmpegError:
+          break  # there is nowhere to enter: what all of the file says, the last entry tells
+        yield container, stream, _from_key(container, stream, first_pts, keys), False
   with open_input(path) as container:
     stream = video_stream(container, path)
-    try:
-      for source in _decode_from(container, stream, first_pts):
-        if index == stop:
-          return
-        if source.pts is None:
-          raise errors.UserError(f'{path}: frame {index} has no timestamp; remux it first')
-        size = (stream.width, stream.height)
-        if (source.width, source.height) != size:
-          raise errors.UserError(
-            f'{path}: frame {index} is {source.width}x{source.height} in a {size[0]}x{size[1]} '
-            'video; re-encode it at one size')
-        yield Frame(index, source.pts, source.pts * stream.time_base, source.duration or 0, source)
-        index += 1
-    except av.error.FFmpegError as error:
-      raise errors.UserError(f'{path}: frame {index} cannot be decoded ({error.strerror})'
-                             ) from error
+    yield container, stream, container.decode(stream), True
 
 
-def _decode_from(container, stream, first_pts: int | None) -> Iterator[av.VideoFrame]:
-  """Decodes from the frame at `first_pts` on; from the beginning if None."""
-  if first_pts is None:
-    yield from container.decode(stream)
-    return
-  # A seek may land late: program streams have no index, and what an open group of pictures shows
-  # before its key frame cannot be decoded from there. From the top it cannot.
-  top = stream.start_time or 0
-  for back in _BACK:
-    at = max(first_pts - round(back / stream.time_base), top) if math.isfinite(back) else top
-    container.seek(at, stream=stream)
-    decoded = container.decode(stream)
-    source = next(decoded, None)
-    if source is not None and source.pts is not None and source.pts <= first_pts:
-      break
-  while source is not None:
-    if source.pts is None or source.pts >= first_pts:
-      yield source
-    source = next(decoded, None)
+def _from_key(container, stream, first_pts: int, keys) -> Iterator[av.VideoFrame]:
+  """Decodes from the next of the `keys` on, if it is not shown after `first_pts`.
+
+  What an open group of pictures shows before its key frame cannot be decoded from there.
+  """
+  key = None
+  for packet in container.demux(stream):
+    if key is None:
+      if not packet.size or not packet.is_keyframe or (
+          keys is not None and keys.get(packet.pts) != zlib.crc32(packet)):
+        continue
+      if packet.pts is None or packet.pts > first_pts:
+        return
+      key = packet.pts
+    yield from (frame for frame in packet.decode() if frame.pts is None or frame.pts >= key)
+
+
+def _check_size(source, stream, index, path) -> None:
+  size = (stream.width, stream.height)
+  if (source.width, source.height) != size:
+    raise errors.UserError(
+      f'{path}: frame {index} is {source.width}x{source.height} in a {size[0]}x{size[1]} '
+      'video; re-encode it at one size')

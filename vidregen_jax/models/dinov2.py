@@ -12,13 +12,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import errors
+from vidregen_jax import documents, errors
 from vidregen_jax.models import pretrained
 
 # ImageNet's mean and deviation of pixels in [0, 1], which DINOv2 was trained with.
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _STD = np.array([0.229, 0.224, 0.225], np.float32)
 _EPS = 1e-6
+_FIELDS = {
+  'hidden_size': documents.whole(1, 65_536), 'num_hidden_layers': documents.whole(1, 256),
+  'num_attention_heads': documents.whole(1, 1024), 'mlp_ratio': documents.number(0.01, 64),
+  'patch_size': documents.whole(1, 1024), 'image_size': documents.whole(1, 65_536),
+}
 _KNOWN = {'small': (384, 12), 'base': (768, 12), 'large': (1024, 24)}  # width, layers
 
 
@@ -93,26 +98,28 @@ def _read_config(folder):
   if fields.get('use_swiglu_ffn'):
     raise errors.UserError(f'{path} is of the giant model, whose MLP is another; give the small, '
                            'the base or the large one')
-  try:
-    return Dinov2Config(
-      width=fields['hidden_size'],
-      layers=fields['num_hidden_layers'],
-      heads=fields['num_attention_heads'],
-      mlp_width=int(fields['hidden_size'] * fields['mlp_ratio']),
-      patch=fields['patch_size'],
-      positions=fields['image_size'] // fields['patch_size'],
-      registers=fields['num_register_tokens'] if kind == 'dinov2_with_registers' else 0,
-    )
-  except KeyError as error:
-    raise errors.UserError(f'{path} lacks the field {error}; copy the model again') from error
+  registers = {'num_register_tokens': documents.whole(0, 64)} if kind != 'dinov2' else {}
+  said = pretrained.read_fields(fields, path, _FIELDS | registers)
+  if said['hidden_size'] % said['num_attention_heads']:
+    raise errors.UserError(f'{path}: hidden_size {said["hidden_size"]} is not divisible by '
+                           f'{said["num_attention_heads"]} heads; copy the model again')
+  return Dinov2Config(
+    width=said['hidden_size'],
+    layers=said['num_hidden_layers'],
+    heads=said['num_attention_heads'],
+    mlp_width=int(said['hidden_size'] * said['mlp_ratio']),
+    patch=said['patch_size'],
+    positions=said['image_size'] // said['patch_size'],
+    registers=said.get('num_register_tokens', 0),
+  )
 
 
 def _arrange(config, tensors):
   e, hidden = config.width, config.mlp_width
 
   def stacked(name, *shape):
-    return np.stack([tensors.take(f'encoder.layer.{i}.{name}', *shape)
-                     for i in range(config.layers)])
+    return tensors.stack([tensors.take(f'encoder.layer.{i}.{name}', *shape)
+                          for i in range(config.layers)])
 
   def norm(name, take):
     return {'scale': take(f'{name}.weight', e), 'bias': take(f'{name}.bias', e)}

@@ -4,7 +4,6 @@ What a model makes of the tensors is in the model's own file; here is only how t
 how every fault in them is told: by the file, the cause and the way out.
 """
 
-import json
 import pathlib
 import re
 
@@ -12,9 +11,12 @@ import huggingface_hub
 import numpy as np
 import safetensors
 
-from vidregen_jax import errors
+from vidregen_jax import documents, errors, files
 
 FILES = ('config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors')
+_TYPES = ('F16', 'F32', 'F64', 'I32', 'I64')
+_MOST_SAID = 32_000_000  # bytes of an index; that of the largest models has some hundred thousand
+_SHARD = re.compile(r'[\w-][\w.-]*\.safetensors')
 _HUB_ID = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
 
 
@@ -54,14 +56,25 @@ def read_json(path, kind):
   Raises:
     UserError: it is not there, or not JSON.
   """
-  try:
-    return json.loads(path.read_text())
-  except FileNotFoundError as error:
+  if not path.exists():
     raise errors.UserError(
       f'{path} does not exist; a {kind} folder holds config.json and model.safetensors'
-    ) from error
-  except ValueError as error:
-    raise errors.UserError(f'{path} is not JSON ({error}); copy the model again') from error
+    )
+  return documents.read(path, most=_MOST_SAID)
+
+
+def read_fields(fields, path, checks):
+  """The fields of a model's config that are needed, checked; others may be there.
+
+  Args:
+    fields: of `read_json`.
+    path: the file, for the message.
+    checks: `documents` checks by field name.
+
+  Raises:
+    UserError: one is missing or cannot be.
+  """
+  return documents.record(checks, more=True)(fields, str(path))
 
 
 def read_tensors(folder, kind, rename):
@@ -73,29 +86,31 @@ def read_tensors(folder, kind, rename):
     rename: function from a stored name to the wanted one, or None for a tensor to leave unread.
 
   Returns:
-    Dict of arrays by wanted name.
+    dict of NumPy arrays.
 
   Raises:
-    UserError: a file is not there or not whole.
+    UserError: files are missing or damaged, or hold numbers that are not finite.
   """
   index = folder / 'model.safetensors.index.json'
   if (folder / 'model.safetensors').is_file() or not index.is_file():
-    files = ['model.safetensors']
+    names = ['model.safetensors']
   else:
-    shards = read_json(index, kind)['weight_map'].items()
-    files = sorted({file for name, file in shards if rename(name)})
+    shards = read_fields(read_json(index, kind), index, {
+      'weight_map': documents.table(_shard, 1_000_000)})['weight_map']
+    names = sorted({file for name, file in shards.items() if rename(name)})
   tensors = {}
-  for path in (folder / file for file in files):
-    if not path.is_file():
+  for path in (folder / name for name in names):
+    if not path.exists():
       raise errors.UserError(
         f'{path} does not exist; copy the safetensors weights of the model into its folder'
       )
+    files.check_readable(path)
     try:
       # Opened, not loaded whole: what is not wanted can be most of a large model.
       with safetensors.safe_open(path, framework='numpy') as opened:
         for name in opened.keys():  # noqa: SIM118 (it is not a dict)
           if wanted := rename(name):
-            tensors[wanted] = opened.get_tensor(name).astype(np.float32)
+            tensors[wanted] = _tensor(opened, name, path)
     except safetensors.SafetensorError as error:
       raise errors.UserError(
         f'{path} is not a whole safetensors file ({error}); copy it again'
@@ -103,11 +118,34 @@ def read_tensors(folder, kind, rename):
   return tensors
 
 
+def _shard(value, where):
+  """Checks for the name of a file in the same folder."""
+  if not isinstance(value, str) or not _SHARD.fullmatch(value):
+    raise errors.UserError(f'{where} is no name of a safetensors file in the same folder; copy the '
+                           'model again')
+  return value
+
+
+def _tensor(opened, name, path):
+  kind = opened.get_slice(name).get_dtype()
+  if kind not in _TYPES:
+    raise errors.UserError(f'{path}: {name} is {kind}, not one of {", ".join(_TYPES)}; give the '
+                           'model in one of these')
+  tensor = opened.get_tensor(name).astype(np.float32)
+  if not np.isfinite(tensor).all():
+    raise errors.UserError(f'{path}: {name} has numbers that are not finite; copy the model again')
+  return tensor
+
+
 class Absent:
   """Zeros in place of `Tensors` that take no memory: for the shapes of a model that is not here."""
 
   def take(self, _, *shape):
     return np.broadcast_to(np.float32(0), shape)
+
+  def stack(self, rows):
+    """Tensors of one shape along a new first axis."""
+    return np.broadcast_to(rows[0], (len(rows), *rows[0].shape))
 
   def check(self):
     """There is nothing to be wrong."""
@@ -134,7 +172,13 @@ class Tensors:
       self._faults.append(f'{name} is {self._tensors[name].shape}, not {shape}')
     else:
       return self._tensors[name]
-    return np.zeros(shape, np.float32)
+    return np.broadcast_to(np.float32(0), shape)  # a config may say any size: it takes no memory
+
+  def stack(self, rows):
+    """Tensors of one shape along a new first axis; zeros where something was wrong."""
+    if self._faults:
+      return np.broadcast_to(np.float32(0), (len(rows), *rows[0].shape))
+    return np.stack(rows)
 
   def check(self):
     """Raises:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import errors
+from vidregen_jax import documents, errors
 from vidregen_jax.models import pretrained
 
 SAMPLE_RATE = 16_000
@@ -51,23 +51,49 @@ class WhisperConfig:
     return self.positions / RATE
 
 
+# What the fields are called in Hugging Face's config.json, and what they may be.
+_FIELDS = {
+  'width': ('d_model', documents.whole(1, 65_536)),
+  'layers': ('encoder_layers', documents.whole(1, 256)),
+  'heads': ('encoder_attention_heads', documents.whole(1, 1024)),
+  'mlp_width': ('encoder_ffn_dim', documents.whole(1, 262_144)),
+  'mel_bins': ('num_mel_bins', documents.whole(1, 1024)),
+  'positions': ('max_source_positions', documents.whole(1, 65_536)),
+}
+
+
 # ----------------------------------------------------------------------------------- weights
 
 def load(source):
   """Reads an encoder from a folder or the Hugging Face hub.
 
   Args:
-    source: a folder with config.json and model.safetensors (or its shards and their index), or a
-      hub id such as 'openai/whisper-large-v3'. A folder of that name wins.
+    source: a folder as `read` takes it, or a hub id such as 'openai/whisper-large-v3'. A folder of
+      that name wins.
+
+  Returns:
+    As `read`.
+
+  Raises:
+    UserError: neither a folder nor the hub gives a Whisper encoder.
+  """
+  return read(locate(source))
+
+
+def read(folder):
+  """Reads an encoder from a folder, and asks nobody else for it.
+
+  Args:
+    folder: pathlib.Path of a folder with config.json and model.safetensors (or its shards and their
+      index).
 
   Returns:
     (WhisperConfig, params): params is a nested dict of float32 NumPy arrays, every block's
     weights stacked along a first axis of `layers`.
 
   Raises:
-    UserError: neither a folder nor the hub gives a Whisper encoder.
+    UserError: there is no Whisper encoder in it.
   """
-  folder = locate(source)
   config = _read_config(folder)
   tensors = pretrained.read_tensors(folder, 'Whisper', _encoder_name)
   return config, _arrange(config, tensors, folder)
@@ -83,17 +109,8 @@ def _read_config(folder):
   fields = pretrained.read_json(path, 'Whisper')
   if not isinstance(fields, dict) or fields.get('model_type') != 'whisper':
     raise errors.UserError(f"{path} does not say model_type 'whisper'; give a Whisper model")
-  try:
-    return WhisperConfig(
-      width=fields['d_model'],
-      layers=fields['encoder_layers'],
-      heads=fields['encoder_attention_heads'],
-      mlp_width=fields['encoder_ffn_dim'],
-      mel_bins=fields['num_mel_bins'],
-      positions=fields['max_source_positions'],
-    )
-  except KeyError as error:
-    raise errors.UserError(f'{path} lacks the field {error}; copy the model again') from error
+  fields = pretrained.read_fields(fields, path, dict(_FIELDS.values()))
+  return WhisperConfig(**{name: fields[stored] for name, (stored, _) in _FIELDS.items()})
 
 
 def _encoder_name(name):
@@ -112,7 +129,7 @@ def _arrange(config, tensors, folder):
   take = source.take
 
   def stack(name, *shape):
-    return np.stack([take(f'layers.{i}.{name}', *shape) for i in range(config.layers)])
+    return source.stack([take(f'layers.{i}.{name}', *shape) for i in range(config.layers)])
 
   def norm(name, taken):
     return {'scale': taken(f'{name}.weight', width), 'bias': taken(f'{name}.bias', width)}
@@ -269,6 +286,29 @@ def encode(config, params, mel, layers=None):
   return kept.transpose(1, 2, 0, 3)
 
 
+def check_listening(config, layers, window_seconds, margin_seconds):
+  """Refuses what `stream` cannot do, before there is any sound.
+
+  Raises:
+    ValueError: the layers, the window or the margin are impossible for this model.
+  """
+  _checked_layers(config, layers)
+  _checked_window(config, window_seconds, margin_seconds)
+
+
+def _checked_window(config, window_seconds, margin_seconds, batch_size=1):
+  """The states in a window and in its margin."""
+  window = _states(window_seconds, 'window_seconds')
+  margin = _states(margin_seconds, 'margin_seconds')
+  if not 0 < window <= config.positions or not 0 <= 2 * margin < window or batch_size < 1:
+    raise ValueError(
+      f'a window of {window_seconds} s with margins of {margin_seconds} s and batches of '
+      f'{batch_size} cannot be: windows are up to {config.longest_window:g} s, margins less than '
+      'half a window, batches at least 1'
+    )
+  return window, margin
+
+
 def _checked_layers(config, layers):
   chosen = tuple(range(config.layers + 1)) if layers is None else tuple(layers)
   ascending = all(low < high for low, high in zip(chosen, chosen[1:], strict=False))
@@ -363,14 +403,7 @@ def stream(
   if samples.shape[0] != 1 or not samples.shape[1]:
     raise ValueError(f'samples have shape {samples.shape}; Whisper hears one channel, [n] with n>0')
   layers = _checked_layers(config, layers)
-  window = _states(window_seconds, 'window_seconds')
-  margin = _states(margin_seconds, 'margin_seconds')
-  if not 0 < window <= config.positions or not 0 <= 2 * margin < window or batch_size < 1:
-    raise ValueError(
-      f'a window of {window_seconds} s with margins of {margin_seconds} s and batches of '
-      f'{batch_size} cannot be: windows are up to {config.longest_window:g} s, margins less than '
-      'half a window, batches at least 1'
-    )
+  window, margin = _checked_window(config, window_seconds, margin_seconds, batch_size)
   total = -(-samples.shape[1] // SAMPLES_PER_STATE)
   last = max(total - window, 0)
   starts = [*range(0, last, window - 2 * margin), last]

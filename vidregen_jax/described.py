@@ -1,0 +1,177 @@
+"""Exported models, checked before they are run: what config.json says, and the weights for it.
+
+Files are got from elsewhere and mended by hand. Whatever is in them, what is given here runs, or
+the file and the field are named.
+"""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import numpy as np
+
+from vidregen_jax import documents, expectation, sample, weights
+from vidregen_jax.documents import choice, flag, number, row, text, whole
+from vidregen_jax.errors import UserError
+from vidregen_jax.models import codec, generator
+
+_STAGES, _LAYERS = 8, 256
+_WIDTH = whole(1, 65_536)
+_depths = functools.partial(row, least=1, most=_STAGES)
+
+# By name, what a field may be; `fields_of` finds which of them must be there.
+CODEC = {
+  'size': whole(codec.PATCH, 4096), 'widths': _depths(_WIDTH),
+  'encoder_depths': _depths(whole(0, 64)), 'decoder_depths': _depths(whole(0, 64)),
+  'time_kernels': _depths(whole(1, 64)),
+  'latent_channels': whole(1, 4096), 'latent_stages': whole(0, _STAGES), 'aligned': flag,
+  'levels': whole(0, 65_536), 'shortcut': flag, 'norm': text(16), 'conv': text(16),
+  'dtype': text(16), 'remat': flag,
+}
+GENERATOR = {
+  'cells': whole(1, 256), 'latent_channels': whole(1, 4096),
+  'region': row(whole(0, 65_535), 1, 65_536, ascending=True), 'width': _WIDTH,
+  'heads': whole(1, 1024), 'layers': whole(1, _LAYERS), 'mlp': whole(1, 64),
+  'window': whole(1, 1024), 'look_ahead': whole(0, 64), 'references': whole(1, 64),
+  'sinks': whole(0, 1024), 'sink_logit': flag, 'audio_layers': whole(1, _LAYERS),
+  'audio_channels': _WIDTH, 'audio_hidden': _WIDTH, 'audio_modulates': flag, 'aligned': flag,
+  'unroll': flag, 'dtype': choice('float32', 'bfloat16'),
+  # A kernel is of a machine and of training; what is exported is sampled by XLA.
+  'attention': choice('xla'), 'remat': text(16),
+}
+_WHOLE = ('expected_region',)  # arrays of whole numbers
+_SIZE = number(0, 1000)
+SAMPLER = {
+  'steps': whole(1, 1000), 'solver': text(16), 'shift': number(1e-3, 1000),
+  'guidance_appearance': _SIZE, 'guidance_audio': _SIZE, 'guidance_start': number(0, 1),
+  'guidance_stop': number(0, 1), 'noise': _SIZE,
+}
+_LISTENING = {
+  'audio_layers': row(whole(0, _LAYERS), 1, _LAYERS, ascending=True),
+  'window_seconds': number(0.02, 3600), 'margin_seconds': number(0, 1800),
+}
+
+
+def fields_of(kind, checks):
+  """The check of a JSON object that a dataclass is made from."""
+  needed = {field.name for field in dataclasses.fields(kind)
+            if field.default is dataclasses.MISSING}
+  return documents.record({name: checks[name] for name in checks if name in needed},
+                          {name: checks[name] for name in checks if name not in needed})
+
+
+_sampler = fields_of(sample.SamplerConfig, SAMPLER)
+_CONFIGS = {
+  'codec': fields_of(codec.CodecConfig, CODEC),
+  'generator': documents.record(
+    {'model': fields_of(generator.GeneratorConfig, GENERATOR), 'sampler': _sampler,
+     'listening': documents.record(_LISTENING), 'codec': documents.sha256,
+     'audio_encoder': text(1024)},
+    {'audio_encoder_files': documents.table(documents.sha256, 64)}),
+  'student': documents.record({'sampler': _sampler, 'teacher': documents.sha256}),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Codec:
+  """An exported codec: its shape, and what was read."""
+
+  model: codec.CodecConfig
+  export: weights.Export
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+  """An exported generator, or student: its shape, how it is sampled, and what was read."""
+
+  model: generator.GeneratorConfig
+  sampler: sample.SamplerConfig
+  export: weights.Export
+
+
+def load_codec(folder) -> Codec:
+  """Reads an exported codec.
+
+  Raises:
+    UserError: there is none, or something in it is damaged or is not of the rest.
+  """
+  path, export = _read(folder, 'codec')
+  model = _made(codec.CodecConfig, export.config, f'{path}: config')
+  _check_arrays(folder, export, functools.partial(codec.init, model),
+                dict.fromkeys(('latent_mean', 'latent_std'), (model.latent_channels,)))
+  _check_positive(folder, export, 'latent_std')
+  return Codec(model, export)
+
+
+def load_generator(folder) -> Generator:
+  """Reads an exported generator; raises as `load_codec`."""
+  path, export = _read(folder, 'generator')
+  said = export.config
+  model = _made(generator.GeneratorConfig, said['model'], f'{path}: config.model')
+  sampler = _made(sample.SamplerConfig, said['sampler'], f'{path}: config.sampler')
+  if model.region[-1] >= model.cells**2:
+    raise UserError(f'{path}: config.model.region has cell {model.region[-1]}, but {model.cells} '
+                    f'cells a side are {model.cells**2}')
+  if len(said['listening']['audio_layers']) != model.audio_layers:
+    raise UserError(f'{path}: config.listening.audio_layers are '
+                    f'{len(said["listening"]["audio_layers"])}, but config.model.audio_layers is '
+                    f'{model.audio_layers}')
+  guess = expectation.shapes(model.region, model.cells, model.latent_channels)
+  if not export.arrays.get('expected_kernel', np.ones(1)).size:
+    guess = expectation.none(model.region)
+  expected = {f'expected_{name}': tuple(value.shape) for name, value in vars(guess).items()}
+  heard = (model.audio_layers, model.audio_channels)
+  _check_arrays(folder, export, functools.partial(generator.init, model),
+                expected | {'audio_mean': heard, 'audio_std': heard})
+  for name in ('audio_std', 'expected_scale'):
+    _check_positive(folder, export, name)
+  if export.arrays['expected_region'].tolist() != list(model.region):
+    raise UserError(f'{_tensors(folder, export)}: expected_region is not the region of '
+                    'config.json: export the generator again')
+  return Generator(model, sampler, export)
+
+
+def load_student(folder, teacher: Generator) -> Generator:
+  """Reads the student of a generator; raises as `load_codec`."""
+  path, export = _read(folder, 'student')
+  sampler = _made(sample.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
+  _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
+  return Generator(teacher.model, sampler, export)
+
+
+def _read(folder, kind):
+  """The path of config.json, and the export whose config is of its kind."""
+  path, export = pathlib.Path(folder) / 'config.json', weights.load_export(folder, kind)
+  said = _CONFIGS[kind](export.config, f'{path}: config')
+  return path, dataclasses.replace(export, config=said)
+
+
+def _made(kind, said, where):
+  try:
+    return kind(**said)
+  except UserError as error:
+    raise UserError(f'{where}: {error}') from error
+
+
+def _check_arrays(folder, export, init, shapes):
+  """Refuses parameters of another shape than the model's, and other arrays than `shapes`."""
+  weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
+                       f'the {export.kind} in {folder}', f'export the {export.kind} again')
+  wanted = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
+  weights.check_shapes(export.arrays, wanted, f'the {export.kind} in {folder}',
+                       f'export the {export.kind} again')
+  for name, array in weights.join(export.params, export.arrays).items():
+    if (array.dtype.kind == 'f') == (name in _WHOLE):
+      raise UserError(f'{_tensors(folder, export)}: {name} is {array.dtype}: export the '
+                      f'{export.kind} again')
+
+
+def _check_positive(folder, export, name):
+  if not (export.arrays[name] > 0).all():
+    raise UserError(f'{_tensors(folder, export)}: {name} is not positive everywhere: export the '
+                    f'{export.kind} again')
+
+
+def _tensors(folder, export):
+  return pathlib.Path(folder) / f'{export.kind}.safetensors'

@@ -1,0 +1,68 @@
+"""Files and folders that are their user's alone: a key that others can read or replace is nobody's.
+
+As ssh does with its keys: the owner is the user (or root), nobody else may read the file, it is the
+very file and no link to one, and nobody else can put another in its place.
+"""
+
+import os
+import pathlib
+import stat
+
+from vidregen_jax import files
+from vidregen_jax.errors import UserError
+
+
+def read(path, what='', most: int | None = None) -> bytes:
+  """The content of a file that is this user's alone.
+
+  Args:
+    path, what, most: as of `files.read_bytes`.
+
+  Raises:
+    UserError: as `files.read_bytes`, or others can read or replace it.
+  """
+  path, named = pathlib.Path(path), f'{what} {path}'.strip()
+  files.check_readable(path, what)
+  if path.is_symlink():
+    raise UserError(f'{named}: is a link to {os.path.realpath(path)}: name that file itself')
+  found = path.stat()
+  _check_owner(found, named)
+  if found.st_mode & 0o077:
+    raise UserError(f'{named}: others can read it (its mode is {stat.S_IMODE(found.st_mode):03o}): '
+                    f'`chmod 600` it, and think of the key as known')
+  _check_place(path, named)
+  data = files.read_bytes(path, what, most)
+  if not os.path.samestat(found, path.lstat()):
+    raise UserError(f'{named}: was replaced while it was read: try again')
+  return data
+
+
+def check_folder(path, what='') -> None:
+  """Refuses a folder in which others can put things.
+
+  Raises:
+    UserError: it is another user's, or others may write there or replace it.
+  """
+  path, named = pathlib.Path(path), f'{what} {path}'.strip()
+  found = path.lstat()
+  if not stat.S_ISDIR(found.st_mode):
+    raise UserError(f'{named}: is no folder: move it away')
+  _check_owner(found, named)
+  if found.st_mode & 0o022:
+    raise UserError(f'{named}: others may write there (its mode is '
+                    f'{stat.S_IMODE(found.st_mode):03o}): `chmod 700` it')
+  _check_place(path, named)
+
+
+def _check_owner(found, named):
+  if found.st_uid not in (os.geteuid(), 0):
+    raise UserError(f'{named}: belongs to another user (number {found.st_uid}): give one of yours')
+
+
+def _check_place(path, named):
+  """No folder on the way to it lets anybody replace what is in it; in a sticky one nobody can."""
+  for folder in path.resolve().parents:
+    mode = folder.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+      raise UserError(f'{named}: everybody may write in {folder} and put another in its place: '
+                      'move it to a folder of yours')
