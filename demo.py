@@ -65,7 +65,8 @@ def edit(checkpoint):
   import numpy as np
 
   from vidregen_jax import lip_reading, listening
-  from vidregen_jax.media import audio, encode, tracks, video
+  from vidregen_jax.faces import tracks
+  from vidregen_jax.media import audio, encode, video
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'

@@ -67,7 +67,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.inspect',
         run='python -m vidregen_jax.inspect OUT.mp4'),
-  Trial('python -m vidregen_jax.media.tracks', run='python -m vidregen_jax.media.tracks IN.mp4'),
+  Trial('python -m vidregen_jax.faces.tracks', run='python -m vidregen_jax.faces.tracks IN.mp4'),
   Trial('python -m vidregen_jax.evaluate listening', more='--clips=1 --sounds=new'),
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),

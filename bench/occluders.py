@@ -16,7 +16,8 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import commands
-from vidregen_jax.media import faces, occluders, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import occluders, video
 
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
 _CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips at most.', lower_bound=1)
@@ -48,7 +49,7 @@ def draw(crop, thing):
 def count(path):
   """By what is before the face: whether a matte is seen (clean), or the share of a thing kept."""
   track = tracks.track_file(path)
-  crops = [faces.crop(frame.image, track.affine[frame.index], _SIZE)
+  crops = [landmarks.crop(frame.image, track.affine[frame.index], _SIZE)
            for frame in video.frames(path) if track.valid[frame.index]]
   start, stop = (round(share * len(crops)) for share in _WITHIN)
   rest = crops[:start] + crops[stop:]

@@ -22,7 +22,8 @@ from absl import flags
 
 from vidregen_jax import commands, consent, editing, files, listening, spans, system
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import audio, compose, encode, faces, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import audio, compose, encode, video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
@@ -49,7 +50,7 @@ def colour_at_rim(source, edited, affine, yaw, size=96):
     size: S of the model's crop.
   """
   fine = _FINE * size
-  one, other = (_lab(cv2.GaussianBlur(faces.crop(image, affine, fine), (0, 0), .02 * fine))
+  one, other = (_lab(cv2.GaussianBlur(landmarks.crop(image, affine, fine), (0, 0), .02 * fine))
                 for image in (source, edited))
   soft = compose.lower_face_mask(fine, soft=True, yaw=yaw)
   return np.linalg.norm(one - other, axis=-1)[(soft > .02) & (soft < .5)]
@@ -66,7 +67,7 @@ def grain_ratio(image, affine, yaw, mouth_box):
   inside[round(.85 * size):] = False
   outside = np.zeros_like(inside)
   outside[round(.05 * size):round(.36 * size), round(.25 * size):round(.75 * size)] = True
-  pixels = faces.pixel_affine(affine, size)
+  pixels = landmarks.pixel_affine(affine, size)
   where = [cv2.warpAffine(part.astype(np.uint8), pixels, luma.shape[::-1]) > 0
            for part in (inside, outside)]
   return np.median(fine[where[0]]) / max(np.median(fine[where[1]]), 1e-3)

@@ -16,7 +16,8 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import commands, consent, editing, files, likeness, listening, system
-from vidregen_jax.media import faces, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
@@ -32,7 +33,7 @@ _SIZE = 96
 def jumps(path, track, at):
   """The jump from each frame of `at` to the next, all lower faces cut by the source's track."""
   where = likeness.lower_face(_SIZE)
-  crops = np.stack([faces.crop(frame.image, track.affine[frame.index], _SIZE)
+  crops = np.stack([landmarks.crop(frame.image, track.affine[frame.index], _SIZE)
                     for frame in video.frames(path)])
   return likeness.jumps(crops[None], where)[0][at]
 

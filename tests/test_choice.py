@@ -5,7 +5,7 @@ import pytest
 
 from vidregen_jax import choice
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import tracks
+from vidregen_jax.faces import tracks
 
 COUNT, SIZE = 60, (400, 200)
 RNG = np.random.default_rng(0)

@@ -11,7 +11,8 @@ import pytest
 
 from vidregen_jax import errors, proxy, soundtrack, spans
 from vidregen_jax import film as films
-from vidregen_jax.media import aac, audio, encode, join, opening, patches, sound, tracks, video
+from vidregen_jax.faces import tracks
+from vidregen_jax.media import aac, audio, encode, join, opening, patches, sound, video
 
 AT = clapper.CLICK / clapper.RATE  # seconds after the first frame at which it claps
 LATE = 600

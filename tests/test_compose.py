@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import compose, faces, grain
+from vidregen_jax.faces import landmarks
+from vidregen_jax.media import compose, grain
 
 
 def scene(height: int = 360, width: int = 300) -> np.ndarray:
@@ -92,7 +93,7 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
 @pytest.mark.parametrize('size', [32, 64, 256])
 def test_an_unchanged_crop_changes_nothing(size):
   image, affine = scene(), tilted()
-  same = compose.paste(image, faces.crop(image, affine, size), affine,
+  same = compose.paste(image, landmarks.crop(image, affine, size), affine,
                        compose.lower_face_mask(size, soft=True))
   np.testing.assert_array_equal(same, image)
 
@@ -106,7 +107,7 @@ def test_outside_the_mask_pixels_are_bit_identical(affine, size):
   np.testing.assert_array_equal(image, before)
   y, x = np.mgrid[:image.shape[0], :image.shape[1]]
   points = np.stack([x, y], -1).reshape(1, -1, 2).astype(np.float32)
-  at = faces.to_fractions(affine[None], points)[0].reshape(*y.shape, 2)
+  at = landmarks.to_fractions(affine[None], points)[0].reshape(*y.shape, 2)
   # The mask as a function of the place, not as warped pixels; a crop pixel's width of grace.
   outline = cv2.dilate(compose.lower_face_mask(1024), np.ones((3, 3)),
                        iterations=-(-1024 // size))
@@ -120,14 +121,14 @@ def test_where_much_changed_the_new_crop_is_seen_and_no_old_detail():
   image, affine, size = scene(), tilted(), 64
   crop = np.full((size, size, 3), (200, 60, 60), np.uint8)
   pasted = compose.paste(image, crop, affine, compose.lower_face_mask(size, soft=True))
-  middle = faces.crop(pasted, affine, size)[38:50, 22:42].reshape(-1, 3)
+  middle = landmarks.crop(pasted, affine, size)[38:50, 22:42].reshape(-1, 3)
   np.testing.assert_allclose(middle, np.broadcast_to((200, 60, 60), middle.shape), atol=1)
 
 
 def test_where_little_changed_fine_detail_stays():
   image, affine, size = scene(), tilted(), 64
   mask = compose.lower_face_mask(size, soft=True)
-  crop = np.clip(faces.crop(image, affine, size).astype(int) + 4, 0, 255).astype(np.uint8)
+  crop = np.clip(landmarks.crop(image, affine, size).astype(int) + 4, 0, 255).astype(np.uint8)
   pasted = compose.paste(image, crop, affine, mask)
   added = pasted.astype(int) - image
   assert added.min() >= 0

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import faces, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import video
 
 # Mesh points along the jaw from ear to ear, and over cheeks and nose back again.
 JAW = [93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323]
@@ -51,7 +52,7 @@ def bearded(image, points, colour):
 def shaded(image, points):
   """A face in sunglasses."""
   out = image.copy()
-  for group in (faces.LEFT_EYE, faces.RIGHT_EYE):
+  for group in (landmarks.LEFT_EYE, landmarks.RIGHT_EYE):
     centre, radius = points[list(group)].mean(0), np.ptp(points[[33, 263], 0]) / 4
     cv2.circle(out, np.rint(centre).astype(int).tolist(), round(radius), (12, 12, 14), -1)
   return out

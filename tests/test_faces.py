@@ -6,17 +6,19 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.media import audio, encode, faces, following, smoothing, tracks, video
+from vidregen_jax.faces import detect_and_track, landmarks, smoothing, tracks
+from vidregen_jax.media import audio, encode, video
 
 
 def head() -> np.ndarray:
   """468 points whose anchors lie at their crop fractions, times 100 pixels."""
   points = np.random.default_rng(0).uniform(20, 80, (468, 3)).astype(np.float32)
-  for group, at in zip((faces.LEFT_EYE, faces.RIGHT_EYE, faces.NOSE), faces.ANCHORS, strict=True):
+  for group, at in zip((landmarks.LEFT_EYE, landmarks.RIGHT_EYE, landmarks.NOSE), landmarks.ANCHORS,
+                       strict=True):
     spread = np.linspace(-4, 4, len(group))
     points[list(group), :2] = 100 * at
     points[list(group), 0] += spread
-  points[list(faces.LIPS), 1] = 70 + np.linspace(-3, 3, len(faces.LIPS))
+  points[list(landmarks.LIPS), 1] = 70 + np.linspace(-3, 3, len(landmarks.LIPS))
   points[[234, 454]] = [(5, 40, 0), (95, 40, 0)]
   return points
 
@@ -37,7 +39,7 @@ class Told:
 
   def __call__(self, image, again):
     points = next(self._story)
-    return {} if points is None else {0: faces.Landmarks(points, .99)}
+    return {} if points is None else {0: landmarks.Landmarks(points, .99)}
 
 
 # Something is to be seen in it: in an empty image nobody is filled in.
@@ -45,7 +47,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (600, 900, 3), np.uint8)
 
 
 def follow(monkeypatch, story, times=None, images=None, **options) -> tracks.Track:
-  monkeypatch.setattr(following, 'Follower', lambda turns: Told(story))
+  monkeypatch.setattr(detect_and_track, 'Follower', lambda turns: Told(story))
   return tracks.track(images or [IMAGE] * len(story), times, **options)
 
 
@@ -65,7 +67,8 @@ def test_the_affine_is_the_similarity_that_moved_the_head(monkeypatch):
 
 def test_jaw_and_lips_do_not_move_the_crop(monkeypatch):
   open_mouth = moved()
-  others = np.setdiff1d(np.arange(468), [*faces.LEFT_EYE, *faces.RIGHT_EYE, *faces.NOSE])
+  others = np.setdiff1d(np.arange(468),
+                        [*landmarks.LEFT_EYE, *landmarks.RIGHT_EYE, *landmarks.NOSE])
   open_mouth[others, 1] += 15
   track = follow(monkeypatch, [moved()] * 5 + [open_mouth] * 5)
   np.testing.assert_allclose(track.affine, np.broadcast_to(track.affine[0], (10, 2, 3)), atol=1e-3)
@@ -136,7 +139,7 @@ def test_nothing_to_follow(monkeypatch):
 
 def test_mouth_box_holds_the_lips(monkeypatch):
   track = follow(monkeypatch, [moved(side=150, degrees=10)] * 5, keep_landmarks=False)
-  lips = head()[list(faces.LIPS), :2] / 100
+  lips = head()[list(landmarks.LIPS), :2] / 100
   box = track.mouth_box[2]
   assert (box[:2] < lips.min(0)).all()
   assert (box[2:] > lips.max(0)).all()
@@ -150,8 +153,8 @@ def test_lip_gap_has_no_unit():
   points[[33, 263], :2] = [(30, 30), (70, 30)]
   points[[61, 291], :2] = [(40, 68), (60, 68)]
   both = np.stack([points, 3 * points + 7])
-  np.testing.assert_allclose(faces.lip_gap(both), [.15, .15], rtol=1e-4)
-  np.testing.assert_allclose(faces.mouth_width(both[..., :2]), [.5, .5], rtol=1e-4)
+  np.testing.assert_allclose(landmarks.lip_gap(both), [.15, .15], rtol=1e-4)
+  np.testing.assert_allclose(landmarks.mouth_width(both[..., :2]), [.5, .5], rtol=1e-4)
 
 
 @pytest.mark.parametrize('size', [16, 40, 64, 100, 160, 333])
@@ -160,7 +163,7 @@ def test_a_crop_pixel_lies_at_its_fraction(size):
   y, x = np.mgrid[:200, :240]
   image = np.stack([x, y, 0 * x], -1).astype(np.uint8)
   affine = np.array([(120, -30, 60), (30, 120, 20)], np.float32)
-  crop = faces.crop(image, affine, size)
+  crop = landmarks.crop(image, affine, size)
   fractions = (np.arange(size) + .5) / size
   u, v = np.meshgrid(fractions, fractions)
   expected = np.stack([120 * u - 30 * v + 60, 30 * u + 120 * v + 20], -1)
@@ -171,8 +174,8 @@ def test_a_crop_pixel_lies_at_its_fraction(size):
 
 def test_a_small_crop_averages():
   checks = np.indices((512, 512)).sum(0) % 2 * 255
-  crop = faces.crop(np.repeat(checks[..., None], 3, -1).astype(np.uint8),
-                    np.array([(500., 0, 5), (0, 500, 5)]), 32)
+  crop = landmarks.crop(np.repeat(checks[..., None], 3, -1).astype(np.uint8),
+                        np.array([(500., 0, 5), (0, 500, 5)]), 32)
   # Point sampling would show moire from 0 to 255.
   assert np.ptp(crop.astype(int)) < 40
   assert abs(crop.mean() - 127.5) < 3
@@ -181,13 +184,13 @@ def test_a_small_crop_averages():
 def test_crops_may_hang_over_the_edge_but_need_a_face():
   image = np.full((60, 80, 3), 7, np.uint8)
   for shift in (-400, -30, 50, 500):
-    assert (faces.crop(image, np.array([(90., 0, shift), (0, 90, shift)]), 24) == 7).all()
+    assert (landmarks.crop(image, np.array([(90., 0, shift), (0, 90, shift)]), 24) == 7).all()
   with pytest.raises(ValueError, match='not finite'):
-    faces.crop(image, np.full((2, 3), np.nan), 24)
+    landmarks.crop(image, np.full((2, 3), np.nan), 24)
 
 
 def test_no_face_where_there_is_none():
-  follower = following.Follower()
+  follower = detect_and_track.Follower()
   rng = np.random.default_rng(0)
   for image in (np.zeros((64, 200, 3), np.uint8), np.full((300, 90, 3), 200, np.uint8),
                 rng.integers(0, 256, (120, 120, 3), np.uint8)):
@@ -223,9 +226,9 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
   assert track.valid.all()
   assert track.score.min() > .9
   anchors = np.stack([track.landmarks[:, list(group)].mean(1)
-                      for group in (faces.LEFT_EYE, faces.RIGHT_EYE, faces.NOSE)], 1)
-  at = faces.to_fractions(track.affine, anchors)
-  assert np.abs(at - faces.ANCHORS).max() < .08
+                      for group in (landmarks.LEFT_EYE, landmarks.RIGHT_EYE, landmarks.NOSE)], 1)
+  at = landmarks.to_fractions(track.affine, anchors)
+  assert np.abs(at - landmarks.ANCHORS).max() < .08
   assert track.mouth_box[:, 1].min() > .5
 
 
@@ -246,7 +249,7 @@ def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
 def test_a_face_is_found_again(talker):
   images = [frame.image for frame in video.frames(talker, 0, 3)]
   far = np.pad(images[2], ((0, 0), (images[2].shape[1], 0), (0, 0)))
-  follower = following.Follower()
+  follower = detect_and_track.Follower()
   (first, _), = follower(images[0]).items()
   assert list(follower(images[1])) == [first]
   searches = follower.finder.detections

@@ -5,7 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidregen_jax.media import encode, faces, following, people, tracks, video
+from vidregen_jax.faces import detect_and_track, landmarks, reidentify, tracks
+from vidregen_jax.media import encode, video
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +28,7 @@ def follow(images, **options):
 
 def test_two_faces_keep_their_numbers_and_places(talkers):
   seen = follow(beside(*talkers[:2]))
-  left, right = people.tell_apart(seen)
+  left, right = reidentify.tell_apart(seen)
   assert (left.number, right.number) == (1, 2)
   for person, alone, shift in ((left, talkers[0], 0), (right, talkers[1], 256)):
     piece, = person.pieces
@@ -41,11 +42,11 @@ def test_who_leaves_is_gone_and_who_comes_is_found(talkers):
   nobody = np.broadcast_to(np.linspace(60, 90, 256).astype(np.uint8)[:, None], (256, 256, 3))
   for i in range(40):
     images.append(np.concatenate([one[i], other[i] if i < 15 else nobody], 1))
-  left, right = people.tell_apart(follow(images))
+  left, right = reidentify.tell_apart(follow(images))
   assert left.pieces[0].stop == 40 and right.pieces[0].stop == 15
   seen = follow(images[::-1])
-  left, right = people.tell_apart(seen)
-  assert left.pieces[0].start == 0 and right.pieces[0].start <= 25 + following._EVERY
+  left, right = reidentify.tell_apart(seen)
+  assert left.pieces[0].start == 0 and right.pieces[0].start <= 25 + detect_and_track._EVERY
   assert np.unique(seen.shot).tolist() == [0]  # half of the picture changed, and somebody stayed
 
 
@@ -53,7 +54,7 @@ def test_a_cut_parts_what_is_followed(talkers):
   seen = follow(talkers[0][:14] + talkers[1][:12] + talkers[0][14:24])
   assert (np.flatnonzero(np.diff(seen.shot)) + 1).tolist() == [14, 26]
   assert [(piece.start, piece.stop) for piece in seen.pieces] == [(0, 14), (14, 26), (26, 36)]
-  first, second = people.tell_apart(seen)  # and the first is known again
+  first, second = reidentify.tell_apart(seen)  # and the first is known again
   assert [piece.start for piece in first.pieces] == [0, 26] and len(second.pieces) == 1
 
 
@@ -66,11 +67,11 @@ def test_a_face_on_its_side_is_found_and_set_upright(talkers, turns, told):
   assert track.valid.all()
   for image, plain, affine, expected in zip(
       stored, upright, track.affine, tracks.track(upright).affine, strict=True):
-    one, other = faces.crop(image, affine, 64), faces.crop(plain, expected, 64)
+    one, other = landmarks.crop(image, affine, 64), landmarks.crop(plain, expected, 64)
     assert np.abs(one.astype(int) - other).mean() < 6
 
 
-class Doubtful(faces.Finder):
+class Doubtful(landmarks.Finder):
   """Finds one face, and is as sure of each quarter turn as it is told: of the whole, and nearer."""
 
   def __init__(self, whole, near):
@@ -80,7 +81,7 @@ class Doubtful(faces.Finder):
   def search(self, image, view, turns=0):
     is_whole = view == (0, 0, *image.shape[1::-1])
     at = np.array([image.shape[1] / 2, image.shape[0] / 2])
-    return [faces.Region(at, 60., 0., (self.whole if is_whole else self.near)[turns])]
+    return [landmarks.Region(at, 60., 0., (self.whole if is_whole else self.near)[turns])]
 
 
 @pytest.mark.parametrize(('whole', 'near', 'told', 'turns'), [
@@ -90,7 +91,7 @@ class Doubtful(faces.Finder):
   ((.80, .6, .60, .9), (.80, .6, .60, .9), 0, 3),  # it lies on its side
   ((.90, .6, .80, .7), (.90, .6, .80, .7), 2, 2), ((.81, .8, .5, .5), (.81, .8, .5, .5), 1, 1)])
 def test_a_face_is_upright_as_told_unless_it_is_surely_not(whole, near, told, turns):
-  follower = following.Follower(told)
+  follower = detect_and_track.Follower(told)
   follower.finder = Doubtful(whole, near)
   follower(np.zeros((400, 300, 3), np.uint8))
   assert follower._turns == turns
@@ -113,7 +114,7 @@ def test_a_turned_file_says_how_its_picture_is_shown(talkers, tmp_path):
       writer.write(image, i * 512)
   assert video.turns(path) == 1
   seen = tracks.follow_parts(video.probe(path), [(0, 8)])
-  left, right = people.tell_apart(seen)
+  left, right = reidentify.tell_apart(seen)
   assert left.boxes(seen.size, seen.turns)[:, 2].max() < .5
   assert right.boxes(seen.size, seen.turns)[:, 0].min() > .5
 

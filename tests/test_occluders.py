@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import faces, occluders, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import occluders, video
 
 SIZE = 96
 
@@ -14,7 +15,7 @@ def crops_of():
   """Crops uint8 [F, S, S, 3] of a clip."""
   def read(path, stride=1):
     track = tracks.track_file(path)
-    return np.stack([faces.crop(frame.image, track.affine[frame.index], SIZE)
+    return np.stack([landmarks.crop(frame.image, track.affine[frame.index], SIZE)
                      for frame in video.frames(path)
                      if track.valid[frame.index] and frame.index % stride == 0])
   return read

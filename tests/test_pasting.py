@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import pasting, retake
-from vidregen_jax.media import faces, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import video
 
 SIZE = 96
 
@@ -17,7 +18,7 @@ def take(pack_folder):
   """A clip's frames, its track and its crops."""
   path = sorted((pack_folder / 'test').glob('*.mp4'))[0]
   frames, track = list(video.frames(path)), tracks.track_file(path)
-  return frames, track, [faces.crop(f.image, track.affine[f.index], SIZE) for f in frames]
+  return frames, track, [landmarks.crop(f.image, track.affine[f.index], SIZE) for f in frames]
 
 
 def other_mouth(crop):
@@ -31,7 +32,7 @@ def seen(track, index, image):
   """A frame that shows this image, as pasting is given it."""
   affine = track.affine[index]
   return retake.Shot(Numbered(index), image=image, affine=affine,
-                     crop=faces.crop(image, affine, SIZE))
+                     crop=landmarks.crop(image, affine, SIZE))
 
 
 @dataclasses.dataclass

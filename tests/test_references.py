@@ -7,7 +7,7 @@ import pytest
 
 from vidregen_jax import references
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import tracks
+from vidregen_jax.faces import tracks
 
 
 def track(frames=60, **changes):

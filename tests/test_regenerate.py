@@ -31,7 +31,8 @@ from vidregen_jax import (
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
-from vidregen_jax.media import aac, audio, compose, encode, planes, tracks, video
+from vidregen_jax.faces import tracks
+from vidregen_jax.media import aac, audio, compose, encode, planes, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import shots
+from vidregen_jax.faces import shot_boundaries
 
 
 def scene(seed, width=160):
@@ -22,7 +22,7 @@ def live(picture, count, seed=0):
 
 
 def cuts(images):
-  watch = shots.Watch()
+  watch = shot_boundaries.Watch()
   for image in images:
     watch(image)
   return (np.flatnonzero(np.diff(watch.shots())) + 1).tolist()
@@ -58,7 +58,7 @@ def test_a_cross_fade_has_its_cut_in_its_middle():
 
 
 def test_a_picture_of_one_colour_is_empty():
-  watch = shots.Watch()
+  watch = shot_boundaries.Watch()
   for image in (scene(0), np.full((90, 160, 3), 30, np.uint8)):
     watch(image)
   assert watch.empty().tolist() == [False, True]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import compose, encode, faces, people, squares, tracks, video
+from vidregen_jax.faces import landmarks, reidentify, tracks
+from vidregen_jax.media import compose, encode, squares, video
 
 SHAPES = [Fraction(2), Fraction(1, 2), Fraction(4, 3), Fraction(16, 15), Fraction(8, 9),
           Fraction(16, 11)]
@@ -54,7 +55,7 @@ def test_the_crop_is_that_of_the_picture_as_it_is_shown(talker, shape, rotation,
   np.testing.assert_array_equal(piece.track.affine, track.affine)
   assert track.valid.all() and (track.confidence > .8).all()
   for i, frame in enumerate(video.frames(info.path)):
-    one, other = (faces.crop(image, affine, 64).astype(int) for image, affine in (
+    one, other = (landmarks.crop(image, affine, 64).astype(int) for image, affine in (
       (frame.image, track.affine[i]), (talker[i], plain.affine[i])))
     assert np.abs(one - other).mean() < 5
   # By the sides, not by the crop: a stored pixel is so much wider than it is high.
@@ -62,7 +63,7 @@ def test_the_crop_is_that_of_the_picture_as_it_is_shown(talker, shape, rotation,
   assert down / across == pytest.approx(float(shape), rel=.03)
   np.testing.assert_allclose(track.mouth_box, plain.mouth_box, atol=.03)
   np.testing.assert_allclose(
-    people.shown_box(piece.box, seen.size, seen.turns),
+    reidentify.shown_box(piece.box, seen.size, seen.turns),
     tracks.follow(talker).pieces[0].box / 256, atol=.03)
 
 
@@ -114,7 +115,7 @@ def test_a_coarse_crop_is_averaged_across_and_down_apart():
   stripes[10:20] //= 2  # and seen, row by row
   affine = np.array([(8., 0, 3.5), (0, 1, 0)])
   for exact in (False, True):
-    seen = faces.warp(stripes, affine, 40, exact)
+    seen = landmarks.warp(stripes, affine, 40, exact)
     np.testing.assert_allclose(seen[:9, 2:-2], 100, atol=1)
     np.testing.assert_allclose(seen[12:18, 2:-2], 50, atol=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vidregen_jax import spans
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import people, tracks
+from vidregen_jax.faces import reidentify, tracks
 
 # Agreement of lips and sound: under the first nobody is taken to speak, and closer together than
 # the second two faces are not told apart. Of two who both talked, for 2 to 5 s, with the sound of
@@ -69,7 +69,7 @@ def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
   Raises:
     UserError: the rule names nobody, or it is undecidable who speaks.
   """
-  everybody = people.tell_apart(seen)
+  everybody = reidentify.tell_apart(seen)
   cast = _Cast(rule, seen, everybody, wanted, agree)
   said = {'rule': rule, 'faces': [person.said(seen) for person in everybody], 'chosen': [],
           'notes': cast.notes}
@@ -89,25 +89,25 @@ class _Cast:
     self.rule, self.seen, self.everybody = rule, seen, everybody
     self.wanted, self._agree, self.notes = wanted, agree, []
 
-  def main(self, span) -> people.Person:
+  def main(self, span) -> reidentify.Person:
     """Whom the rule names, in the whole video or for a span (first, stop) of frames."""
     if isinstance(self.rule, tuple):
       return self._there(*span, self.everybody)
     return self._named(self.everybody, self.wanted)
 
-  def stand_in(self, person, shot) -> people.Person | None:
+  def stand_in(self, person, shot) -> reidentify.Person | None:
     """Who in a shot may be a person that is not surely in it; None if nobody."""
     frames = np.flatnonzero(self.seen.shot == shot)
     begin, end = float(self.seen.times[frames[0]]), float(self.seen.times[frames[-1]])
     maybe = [other for other in self.everybody if other.within(shot)
              and not _together(other, person)
-             and people.likeness(other.looks, person.looks) > people.DIFFERENT]
+             and reidentify.likeness(other.looks, person.looks) > reidentify.DIFFERENT]
     if not maybe:
       return None
     if isinstance(self.rule, tuple):
       other = self._there(int(frames[0]), int(frames[-1]) + 1, maybe)
     elif isinstance(self.rule, int):
-      other = max(maybe, key=lambda one: people.likeness(one.looks, person.looks))
+      other = max(maybe, key=lambda one: reidentify.likeness(one.looks, person.looks))
     else:
       other = self._named(maybe, np.where(self.seen.shot == shot, self.wanted, 0))
     self.notes.append(f'from {begin:.2f} to {end:.2f} s it is not sure that face {other.number} is '
@@ -155,7 +155,7 @@ class _Cast:
       for person in candidates:
         piece = person.at(frame)
         if piece is not None and np.isfinite(piece.box[frame - piece.start]).all():
-          boxes[person.number] = people.shown_box(
+          boxes[person.number] = reidentify.shown_box(
               piece.box[frame - piece.start], self.seen.size, self.seen.turns)
       if boxes:
         far = {number: math.hypot((x - (b[0] + b[2]) / 2) / (b[2] - b[0]),

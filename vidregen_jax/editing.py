@@ -39,7 +39,8 @@ from vidregen_jax import (
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import containers, encode, join, patches, tracks, video
+from vidregen_jax.faces import tracks
+from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory

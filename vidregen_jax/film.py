@@ -9,7 +9,8 @@ import numpy as np
 from vidregen_jax import spans
 from vidregen_jax import timeline as timelines
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import faces, tracks, video
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import video
 
 _LEFT_OUT = 25  # frames that may be left out between two that are shown
 _BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
@@ -126,6 +127,6 @@ class Film:
           seen[frame.index] = frame.image
     if missing := wanted - set(seen):
       raise self._too_few(min(missing))
-    cut = [faces.crop(seen[source], track.affine[index], size)
+    cut = [landmarks.crop(seen[source], track.affine[index], size)
            for index, source in zip(indices.tolist(), of.tolist(), strict=True)]
     return np.array(cut, np.uint8).reshape(-1, size, size, 3)

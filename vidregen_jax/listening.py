@@ -22,8 +22,9 @@ import numpy as np
 
 from vidregen_jax import consent, editing, files, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import tracks
 from vidregen_jax.lip_reading import correlation
-from vidregen_jax.media import audio, tracks
+from vidregen_jax.media import audio
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.

@@ -12,7 +12,7 @@ import numpy as np
 
 from vidregen_jax import sheets
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import faces
+from vidregen_jax.faces import landmarks
 from vidregen_jax.models import codec
 
 _SECONDS = 1.0
@@ -96,7 +96,7 @@ def _whole(shot, pasted):
 
 
 def _mouth(image, affine):
-  return faces.crop(image, affine, _SIDE)[round(_TOP * _SIDE):]
+  return landmarks.crop(image, affine, _SIDE)[round(_TOP * _SIDE):]
 
 
 def _filled(row):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import ahead, edges, pixels, sample, soundtrack
-from vidregen_jax.media import compose, faces, planes, video
+from vidregen_jax.faces import landmarks
+from vidregen_jax.media import compose, planes, video
 from vidregen_jax.models import codec
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
@@ -88,7 +89,7 @@ class Retake:
   def _shot(self, frame, affine):
     left, top, *_ = box = _box(affine, frame.source, (0, 0, 1, 1), _ROOM)
     image = planes.part(frame, box)
-    crop = faces.crop(image, _moved(affine, box), self._size)
+    crop = landmarks.crop(image, _moved(affine, box), self._size)
     inner = _box(affine, frame.source, _PASTED, 2 / self._size)
     image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
     # A copy, lest the rest be held too.

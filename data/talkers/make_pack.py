@@ -30,7 +30,8 @@ import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
 from vidregen_jax import errors
-from vidregen_jax.media import aac, encode, tracks, video
+from vidregen_jax.faces import tracks
+from vidregen_jax.media import aac, encode, video
 
 _words = lambda text: tuple(text.split())
 

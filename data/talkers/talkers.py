@@ -24,7 +24,8 @@ from tensorflow_datasets.core import shuffle
 
 from data.talkers import truth
 from vidregen_jax import errors
-from vidregen_jax.media import audio, faces, video
+from vidregen_jax.faces import landmarks
+from vidregen_jax.media import audio, video
 
 PACK = pathlib.Path(__file__).with_name('pack')
 SIZES = (64, 96, 128)
@@ -118,7 +119,7 @@ def read_clip(path: pathlib.Path, size: int) -> dict:
   known = truth.Truth.load(path.with_suffix('.npz'))
   film = path.with_suffix('.mp4')
   frames = [
-    faces.crop(frame.image, affine, size)
+    landmarks.crop(frame.image, affine, size)
     for frame, affine in zip(video.frames(film), known.affine, strict=False)
   ]
   if len(frames) != len(known.times):

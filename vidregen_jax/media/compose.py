@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from vidregen_jax.media import faces
+from vidregen_jax.faces import landmarks
 
 # The mask's outline in crop fractions: a box with rounded corners.
 TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
@@ -133,8 +133,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   if crop.shape != (size, size, 3) or mask.shape != (size, size):
     raise ValueError(f'crop {crop.shape} and mask {mask.shape}, wanted [S, S, 3] and [S, S]')
   if old_crop is None:
-    old_crop = faces.crop(image, affine, size)
-  affine = faces.pixel_affine(affine, size)
+    old_crop = landmarks.crop(image, affine, size)
+  affine = landmarks.pixel_affine(affine, size)
   reached = mask.copy()
   if grained is not None:  # grain is measured on the rest of the face too
     reached[round(FACE[1] * size):, round(FACE[0] * size):round((1 - FACE[0]) * size)] = 1

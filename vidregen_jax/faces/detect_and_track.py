@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from vidregen_jax.media import faces
+from vidregen_jax.faces import landmarks
 
 MAX_FACES = 8  # at once; the largest are kept
 _EVERY = 20  # images between searches while nothing is missed
@@ -24,7 +24,7 @@ _FORGET = 75  # images after which a face that was lost is not expected back
 
 @dataclasses.dataclass
 class _Lost:
-  region: faces.Region
+  region: landmarks.Region
   since: int
 
 
@@ -36,14 +36,14 @@ class Follower:
   """
 
   def __init__(self, turns: int = 0):
-    self.finder = faces.Finder()
+    self.finder = landmarks.Finder()
     self._turns = turns
-    self._regions: dict[int, faces.Region] = {}
+    self._regions: dict[int, landmarks.Region] = {}
     self._lost: dict[int, _Lost] = {}
     self._numbers = itertools.count()
     self._index, self._faceless, self._searches = -1, 0, 0
 
-  def __call__(self, image: np.ndarray, again: bool = False) -> dict[int, faces.Landmarks]:
+  def __call__(self, image: np.ndarray, again: bool = False) -> dict[int, landmarks.Landmarks]:
     """The faces in the next image, by number.
 
     Args:
@@ -119,7 +119,7 @@ class Follower:
     otherwise: at once when all faces are lost, and in every eighth image from then on.
     """
     height, width = image.shape[:2]
-    whole, squares, small = faces.views(width, height)
+    whole, squares, small = landmarks.views(width, height)
     around = [_around(self._lost[number].region, width, height) for number in missed]
     anew = not self._regions and self._faceless % 8 == 0
     found = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
@@ -154,7 +154,7 @@ class Follower:
   def _search_one(self, image):
     """Regions of faces in one view: twice the whole image, then one of its squares."""
     height, width = image.shape[:2]
-    whole, squares, small = faces.views(width, height)
+    whole, squares, small = landmarks.views(width, height)
     parts = squares + small
     self._searches += 1
     part, is_part = self._searches // 3, self._searches % 3 == 0

@@ -4,7 +4,7 @@ What is seen of one face in one shot becomes a `Piece`; pieces along a video of 
 `Track`: for every frame, the similarity transform from the canonical crop to the image, and what is
 to be read of the mouth.
 
-  python -m vidregen_jax.media.tracks VIDEO      prints the faces of a video, and the speed
+  python -m vidregen_jax.faces.tracks VIDEO      prints the faces of a video, and the speed
 """
 
 import argparse
@@ -20,16 +20,15 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax import ahead, commands, terminal
-from vidregen_jax.media import (
-  covers,
-  faces,
-  following,
-  people,
-  shots,
+from vidregen_jax.faces import (
+  detect_and_track,
+  landmarks,
+  mouth_cover,
+  reidentify,
+  shot_boundaries,
   smoothing,
-  squares,
-  video,
 )
+from vidregen_jax.media import squares, video
 
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
@@ -200,19 +199,19 @@ class _Notes:
 
   def add(self, index, image, face, keep_landmarks, may_be_cut):
     fresh = may_be_cut or not self.frames or index > self.frames[-1] + 1
-    similarity = faces.similarity(face.points)
-    affine, lips = faces.affines(similarity[None])[0], face.points[list(faces.LIPS), :2]
+    similarity = landmarks.similarity(face.points)
+    affine, lips = landmarks.affines(similarity[None])[0], face.points[list(landmarks.LIPS), :2]
     if fresh or len(self.frames) % _COVER_EVERY == 0:
-      self._cover = covers.cover(image, affine, lips)
+      self._cover = mouth_cover.cover(image, affine, lips)
     self.frames.append(index)
     self.rows.append(np.r_[
-      similarity, face.score, faces.yaw(face.points), faces.lip_gap(face.points),
-      faces.mouth_width(face.points), _sharpness_at(image, affine),
+      similarity, face.score, landmarks.yaw(face.points), landmarks.lip_gap(face.points),
+      landmarks.mouth_width(face.points), _sharpness_at(image, affine),
       self._cover, lips.ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._seldom == 0:
-      look = index, people.look(image, affine)
+      look = index, reidentify.look(image, affine)
       (self._first_looks if fresh else self._looks).append(look)
       if len(self._looks) > _LOOKS:
         self._seldom *= 2
@@ -261,7 +260,7 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
   apart = np.abs(raw - similarity).max(1) / side
   confidence = _confidence(trust, yaw, side, sharp, np.nan_to_num(apart), filled)
   similarity[~valid] = np.nan
-  affine = faces.affines(similarity).astype(np.float32)
+  affine = landmarks.affines(similarity).astype(np.float32)
   box = np.concatenate([raw[:, 2:] - side[:, None] / 3, raw[:, 2:] + side[:, None] / 3], 1)
   return Piece(start, Track(
     times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
@@ -300,7 +299,8 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
     turns: quarter turns, clockwise, by which players turn the images.
     keep_landmarks: Whether to return the 468 points of every frame.
   """
-  follower, watch, notes, count, size = following.Follower(turns), shots.Watch(), {}, 0, (0, 0)
+  follower, watch, notes, count, size = detect_and_track.Follower(turns), shot_boundaries.Watch(
+      ), {}, 0, (0, 0)
   before = None
   for image in images:
     size = image.shape[1::-1]
@@ -332,10 +332,10 @@ def _stays(before, seen_before, image, seen) -> bool:
   However much has changed besides; an arm that is flung up can fill half of the picture.
   """
   for number in seen_before.keys() & seen.keys():
-    one, other = (faces.similarity(face.points) for face in (seen_before[number], seen[number]))
-    looks = [people.look(picture, faces.affines(at[None])[0])[None]
+    one, other = (landmarks.similarity(face.points) for face in (seen_before[number], seen[number]))
+    looks = [reidentify.look(picture, landmarks.affines(at[None])[0])[None]
              for picture, at in ((before, one), (image, other))]
-    if not smoothing.jumps(one, other) and people.likeness(*looks) > people.STAYS:
+    if not smoothing.jumps(one, other) and reidentify.likeness(*looks) > reidentify.STAYS:
       return True
   return False
 
@@ -367,7 +367,7 @@ def uncovered(seen: Track) -> Track:
 
 def _sharpness_at(image: np.ndarray, affine: np.ndarray) -> float:
   size = _SHARPNESS_SIDE
-  affine = faces.pixel_affine(affine, size)
+  affine = landmarks.pixel_affine(affine, size)
   # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
   corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
   limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
@@ -375,13 +375,13 @@ def _sharpness_at(image: np.ndarray, affine: np.ndarray) -> float:
   x1, y1 = np.clip(corners.max(1) + step, (x0 + 1, y0 + 1), limit).astype(int)
   near = cv2.cvtColor(image[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY)
   affine[:, 2] -= x0, y0
-  luma = faces.warp(near, affine, size)
+  luma = landmarks.warp(near, affine, size)
   return float(np.abs(cv2.Laplacian(luma, cv2.CV_16S)).mean())
 
 
 def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.ndarray:
   boxes = np.full((len(valid), 4), np.nan, np.float32)
-  inside = faces.to_fractions(affine[valid], lips[valid])
+  inside = landmarks.to_fractions(affine[valid], lips[valid])
   low, high = inside.min(1), inside.max(1)
   padding = _MOUTH_PADDING * (high - low)
   # A closed mouth is a thin line of points; its box still needs room above and below.
@@ -473,7 +473,7 @@ def _show(path):
                'of CPU')
   cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
   terminal.say('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
-  for person in people.tell_apart(seen):
+  for person in reidentify.tell_apart(seen):
     said = person.said(seen)
     terminal.say(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in '
                  f'{said["share"]:.0%} of frames, {said["size"]:.0f} pixels wide, at '

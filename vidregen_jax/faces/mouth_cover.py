@@ -10,7 +10,7 @@ never have.
 import cv2
 import numpy as np
 
-from vidregen_jax.media import faces
+from vidregen_jax.faces import landmarks
 
 _SIDE = 48  # of the crop that is looked at
 # Contrast of the mouth over that of the eyes, and over the light on it or on the bridge of the
@@ -43,8 +43,8 @@ def cover(image: np.ndarray, affine: np.ndarray, lips: np.ndarray) -> float:
   Returns:
     No unit; 0 where the lips are not in the crop.
   """
-  crop = faces.warp(image, faces.pixel_affine(affine, _SIDE), _SIDE)
-  low, high = (f(faces.to_fractions(affine, lips), 0) for f in (np.min, np.max))
+  crop = landmarks.warp(image, landmarks.pixel_affine(affine, _SIDE), _SIDE)
+  low, high = (f(landmarks.to_fractions(affine, lips), 0) for f in (np.min, np.max))
   room = _ROOM * (high - low).max()
   x0, y0 = np.clip(np.floor((low - room) * _SIDE), 0, _SIDE).astype(int)
   x1, y1 = np.clip(np.ceil((high + room) * _SIDE), 0, _SIDE).astype(int)

@@ -11,7 +11,7 @@ import math
 import cv2
 import numpy as np
 
-from vidregen_jax.media import faces
+from vidregen_jax.faces import landmarks
 
 _SIDE = 32  # pixels of the crop that is looked at
 _ROWS, _COLUMNS = slice(2, 17), slice(4, 28)  # no mouth, and little of what is behind the head
@@ -28,7 +28,8 @@ def look(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
     image: uint8 [H, W, 3] RGB.
     affine: [2, 3], crop fraction to image pixel.
   """
-  crop = faces.warp(image, faces.pixel_affine(affine, _SIDE), _SIDE).astype(np.float32) / 255
+  crop = landmarks.warp(image, landmarks.pixel_affine(affine, _SIDE),
+                        _SIDE).astype(np.float32) / 255
   lab = cv2.cvtColor(crop, cv2.COLOR_RGB2Lab)
   luma = cv2.GaussianBlur(lab[_ROWS, _COLUMNS, 0], (0, 0), 1).ravel()
   luma = luma - luma.mean()
