@@ -16,8 +16,9 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import commands
+from vidregen_jax.compositing import occlusion
 from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import occluders, video
+from vidregen_jax.media import video
 
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
 _CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips at most.', lower_bound=1)
@@ -54,7 +55,7 @@ def count(path):
   start, stop = (round(share * len(crops)) for share in _WITHIN)
   rest = crops[:start] + crops[stop:]
   known = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
-  look = occluders.Occluders(known)
+  look = occlusion.Occluders(known)
   inside = crops[start:stop:_STRIDE.value]
   seen = {'clean': [look(crop).any() for crop in inside]}
   for thing in ('microphone', 'cup', 'hand'):

@@ -21,9 +21,10 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import commands, consent, editing, files, listening, spans, system
+from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import audio, compose, encode, video
+from vidregen_jax.media import audio, encode, video
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
@@ -52,7 +53,7 @@ def colour_at_rim(source, edited, affine, yaw, size=96):
   fine = _FINE * size
   one, other = (_lab(cv2.GaussianBlur(landmarks.crop(image, affine, fine), (0, 0), .02 * fine))
                 for image in (source, edited))
-  soft = compose.lower_face_mask(fine, soft=True, yaw=yaw)
+  soft = paste.lower_face_mask(fine, soft=True, yaw=yaw)
   return np.linalg.norm(one - other, axis=-1)[(soft > .02) & (soft < .5)]
 
 
@@ -61,7 +62,7 @@ def grain_ratio(image, affine, yaw, mouth_box):
   luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
   fine = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), _SIGMA))
   size = 192
-  inside = compose.lower_face_mask(size, soft=True, yaw=yaw) > .98
+  inside = paste.lower_face_mask(size, soft=True, yaw=yaw) > .98
   x0, y0, x1, y1 = np.clip(np.rint(mouth_box * size), 0, size).astype(int)
   inside[y0:y1, x0:x1] = False
   inside[round(.85 * size):] = False

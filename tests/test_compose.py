@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from vidregen_jax.compositing import film_grain, paste
 from vidregen_jax.faces import landmarks
-from vidregen_jax.media import compose, grain
 
 
 def scene(height: int = 360, width: int = 300) -> np.ndarray:
@@ -27,7 +27,7 @@ def tilted(side: float = 220, degrees: float = 12, x: float = 40, y: float = 80)
 
 @pytest.mark.parametrize('size', [16, 64, 100, 256])
 def test_soft_mask_lies_inside_the_hard_one(size):
-  hard, soft = compose.lower_face_mask(size), compose.lower_face_mask(size, soft=True)
+  hard, soft = paste.lower_face_mask(size), paste.lower_face_mask(size, soft=True)
   assert set(np.unique(hard)) == {0, 1}
   assert hard.dtype == soft.dtype == np.float32
   assert (soft <= hard).all()
@@ -42,7 +42,7 @@ def test_soft_mask_lies_inside_the_hard_one(size):
 
 @pytest.mark.parametrize('yaw', [10, 25])
 def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
-  ahead, right, left = (compose.lower_face_mask(96, soft=True, yaw=turn) for turn in (0, yaw, -yaw))
+  ahead, right, left = (paste.lower_face_mask(96, soft=True, yaw=turn) for turn in (0, yaw, -yaw))
   np.testing.assert_array_equal(right, left[:, ::-1])
   np.testing.assert_array_equal(right[:, :48], ahead[:, :48])
   columns = lambda mask: np.flatnonzero(mask[48] > 0)[-1]
@@ -52,11 +52,11 @@ def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
 
 def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
   size = 96
-  mask = compose.lower_face_mask(size, soft=True)
+  mask = paste.lower_face_mask(size, soft=True)
   old = np.full((size, size, 3), (150, 110, 90), np.uint8)
   new = old + np.uint8((12, 0, 8))  # redder all over
   new[60:70, 36:60] = (90, 20, 30)  # and another mouth
-  matched = compose.match_rim(new, old, mask).astype(int)
+  matched = paste.match_rim(new, old, mask).astype(int)
   rim = (mask > .1) & (mask < .5)
   rim[int(.7 * size):] = False
   assert np.abs(matched - old)[rim].mean() < .35 * np.abs(new.astype(int) - old)[rim].mean()
@@ -64,7 +64,7 @@ def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
   # Spread smoothly: what is taken off changes by less than a few levels from pixel to pixel.
   taken = matched - new
   assert max(np.abs(np.diff(taken, axis=axis)).max() for axis in (0, 1)) <= 2
-  np.testing.assert_array_equal(compose.match_rim(old, old, mask), old)
+  np.testing.assert_array_equal(paste.match_rim(old, old, mask), old)
 
 
 @pytest.mark.parametrize('strength', [0., 4.])
@@ -74,10 +74,10 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300, 1)), (0, 0), .7)[..., None]
   image = np.uint8(np.rint(clean + strength * noise / noise.std()))
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
-  mask = compose.lower_face_mask(size, soft=True)
+  mask = paste.lower_face_mask(size, soft=True)
   crop = np.full((size, size, 3), 170, np.uint8)
-  plain = compose.paste(image, crop, affine, mask)
-  made = compose.paste(image, crop, affine, mask, grained=functools.partial(grain.Grain(0), 0))
+  plain = paste.paste(image, crop, affine, mask)
+  made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0))
   middle = slice(180, 220), slice(110, 180)
   # Rounding to whole levels is a noise of .3 by itself; calm tiles are a few percent below all.
   assert plain[middle].std() < .5
@@ -93,23 +93,23 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
 @pytest.mark.parametrize('size', [32, 64, 256])
 def test_an_unchanged_crop_changes_nothing(size):
   image, affine = scene(), tilted()
-  same = compose.paste(image, landmarks.crop(image, affine, size), affine,
-                       compose.lower_face_mask(size, soft=True))
+  same = paste.paste(image, landmarks.crop(image, affine, size), affine,
+                     paste.lower_face_mask(size, soft=True))
   np.testing.assert_array_equal(same, image)
 
 
 @pytest.mark.parametrize('affine', [tilted(), tilted(x=-90), tilted(side=500), tilted(y=250)])
 @pytest.mark.parametrize('size', [32, 128])
 def test_outside_the_mask_pixels_are_bit_identical(affine, size):
-  image, mask = scene(), compose.lower_face_mask(size, soft=True)
+  image, mask = scene(), paste.lower_face_mask(size, soft=True)
   before = image.copy()
-  pasted = compose.paste(image, np.full((size, size, 3), 255, np.uint8), affine, mask)
+  pasted = paste.paste(image, np.full((size, size, 3), 255, np.uint8), affine, mask)
   np.testing.assert_array_equal(image, before)
   y, x = np.mgrid[:image.shape[0], :image.shape[1]]
   points = np.stack([x, y], -1).reshape(1, -1, 2).astype(np.float32)
   at = landmarks.to_fractions(affine[None], points)[0].reshape(*y.shape, 2)
   # The mask as a function of the place, not as warped pixels; a crop pixel's width of grace.
-  outline = cv2.dilate(compose.lower_face_mask(1024), np.ones((3, 3)),
+  outline = cv2.dilate(paste.lower_face_mask(1024), np.ones((3, 3)),
                        iterations=-(-1024 // size))
   inside = cv2.remap(outline, at[..., 0] * 1024 - .5, at[..., 1] * 1024 - .5, cv2.INTER_NEAREST)
   np.testing.assert_array_equal(pasted[inside == 0], image[inside == 0])
@@ -120,16 +120,16 @@ def test_outside_the_mask_pixels_are_bit_identical(affine, size):
 def test_where_much_changed_the_new_crop_is_seen_and_no_old_detail():
   image, affine, size = scene(), tilted(), 64
   crop = np.full((size, size, 3), (200, 60, 60), np.uint8)
-  pasted = compose.paste(image, crop, affine, compose.lower_face_mask(size, soft=True))
+  pasted = paste.paste(image, crop, affine, paste.lower_face_mask(size, soft=True))
   middle = landmarks.crop(pasted, affine, size)[38:50, 22:42].reshape(-1, 3)
   np.testing.assert_allclose(middle, np.broadcast_to((200, 60, 60), middle.shape), atol=1)
 
 
 def test_where_little_changed_fine_detail_stays():
   image, affine, size = scene(), tilted(), 64
-  mask = compose.lower_face_mask(size, soft=True)
+  mask = paste.lower_face_mask(size, soft=True)
   crop = np.clip(landmarks.crop(image, affine, size).astype(int) + 4, 0, 255).astype(np.uint8)
-  pasted = compose.paste(image, crop, affine, mask)
+  pasted = paste.paste(image, crop, affine, mask)
   added = pasted.astype(int) - image
   assert added.min() >= 0
   assert added.max() <= 5  # the crop's shift of 4 and a rounding, not the texture of 8
@@ -138,8 +138,8 @@ def test_where_little_changed_fine_detail_stays():
 def test_the_edge_is_a_ramp_without_a_step():
   image = np.full((300, 300, 3), 100, np.uint8)
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
-  pasted = compose.paste(image, np.full((size, size, 3), 140, np.uint8), affine,
-                         compose.lower_face_mask(size, soft=True)).astype(int)
+  pasted = paste.paste(image, np.full((size, size, 3), 140, np.uint8), affine,
+                       paste.lower_face_mask(size, soft=True)).astype(int)
   steps = max(np.abs(np.diff(pasted, axis=axis)).max() for axis in (0, 1))
   # 40 levels over .07 of 250 pixels; a smooth ramp's steepest step is 1.5 times its mean.
   assert steps <= np.ceil(1.5 * 40 / (.07 * 250)) + 1
@@ -147,8 +147,8 @@ def test_the_edge_is_a_ramp_without_a_step():
 
 
 def test_wrong_shapes_and_absent_faces_are_refused():
-  image, mask = scene(), compose.lower_face_mask(64, soft=True)
+  image, mask = scene(), paste.lower_face_mask(64, soft=True)
   with pytest.raises(ValueError, match='wanted'):
-    compose.paste(image, np.zeros((32, 32, 3), np.uint8), tilted(), mask)
+    paste.paste(image, np.zeros((32, 32, 3), np.uint8), tilted(), mask)
   with pytest.raises(ValueError, match='not finite'):
-    compose.paste(image, np.zeros((64, 64, 3), np.uint8), np.full((2, 3), np.nan), mask)
+    paste.paste(image, np.zeros((64, 64, 3), np.uint8), np.full((2, 3), np.nan), mask)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.media import grain
+from vidregen_jax.compositing import film_grain
 
 SHAPE = 160, 200
 CENTRE = np.array([100., 80.])
@@ -27,7 +27,7 @@ def next_to(values):
 @pytest.mark.parametrize('strength', [2., 8.])
 def test_it_is_as_strong_and_as_coarse_as_the_footages(sigma, strength):
   detail = film(0, sigma, strength)
-  made = grain.Grain(0)(3, detail, ALL, CENTRE)
+  made = film_grain.Grain(0)(3, detail, ALL, CENTRE)
   # The calmer tiles are measured: of equal tiles of 500 pixels these are a few percent below all.
   assert made.std() == pytest.approx(strength, rel=.15)
   assert next_to(made[..., 0]) == pytest.approx(next_to(detail[..., 0]), abs=.08)
@@ -35,7 +35,7 @@ def test_it_is_as_strong_and_as_coarse_as_the_footages(sigma, strength):
 
 
 def test_its_colours_are_the_footages():
-  made = grain.Grain(0)(0, film(0, colour=(1., .5, 0.)), ALL, CENTRE)
+  made = film_grain.Grain(0)(0, film(0, colour=(1., .5, 0.)), ALL, CENTRE)
   assert made[..., 1].std() == pytest.approx(.5 * made[..., 0].std(), rel=.02)
   assert np.abs(made[..., 2]).max() < 1e-3
 
@@ -44,12 +44,12 @@ def test_edges_are_not_taken_for_grain():
   detail = film(0, strength=2.)
   detail[:, 60:64] += 60
   detail[90:94] -= 60
-  assert grain.Grain(0)(0, detail, ALL, CENTRE).std() == pytest.approx(2., rel=.25)
+  assert film_grain.Grain(0)(0, detail, ALL, CENTRE).std() == pytest.approx(2., rel=.25)
 
 
 def test_the_same_seed_and_frame_give_the_same_and_others_give_others():
   detail = film(0)
-  one, same, other, later = (grain.Grain(seed)(index, detail, ALL, CENTRE)
+  one, same, other, later = (film_grain.Grain(seed)(index, detail, ALL, CENTRE)
                              for seed, index in ((7, 2), (7, 2), (8, 2), (7, 3)))
   np.testing.assert_array_equal(one, same)
   for different in (other, later):
@@ -57,7 +57,7 @@ def test_the_same_seed_and_frame_give_the_same_and_others_give_others():
 
 
 def run_of(details, centres):
-  makes = grain.Grain(0)
+  makes = film_grain.Grain(0)
   return [makes(index, detail, ALL, centre)
           for index, (detail, centre) in enumerate(zip(details, centres, strict=True))]
 
@@ -77,6 +77,6 @@ def test_what_stands_still_stands_still_here_too_and_goes_with_the_face():
 
 
 def test_where_nothing_is_usable_there_is_no_grain():
-  assert not grain.Grain(0)(0, film(0), ~ALL, CENTRE).any()
+  assert not film_grain.Grain(0)(0, film(0), ~ALL, CENTRE).any()
   strip = film(0)[:5]  # of a face that leaves the picture
-  assert not grain.Grain(0)(0, strip, ALL[:5], CENTRE).any()
+  assert not film_grain.Grain(0)(0, strip, ALL[:5], CENTRE).any()

@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from vidregen_jax.compositing import occlusion
 from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import occluders, video
+from vidregen_jax.media import video
 
 SIZE = 96
 
@@ -39,14 +40,14 @@ def test_a_clean_face_has_no_matte(crops_of, pack_folder):
     crops = crops_of(path, stride=3)
     start, stop = (round(share * len(crops)) for share in (.35, .65))
     rest = np.concatenate([crops[:start], crops[stop:]])
-    look = occluders.Occluders(rest[::max(len(rest) // 10, 1)])
+    look = occlusion.Occluders(rest[::max(len(rest) // 10, 1)])
     for crop in crops[start:stop]:
       assert not look(crop).any(), path.name
 
 
 @pytest.mark.parametrize('colour', [(60, 90, 140), (30, 30, 30), (225, 225, 220)])
 def test_a_cup_is_seen_whole_and_little_else(clip, colour):
-  look = occluders.Occluders(clip[:40:4])
+  look = occlusion.Occluders(clip[:40:4])
   hidden, where = cup(clip[-1], colour=colour)
   matte = look(hidden)
   inside = where.copy()
@@ -59,7 +60,7 @@ def test_a_cup_is_seen_whole_and_little_else(clip, colour):
 
 
 def test_a_matte_goes_with_what_it_was_of_and_is_forgotten_at_a_restart(clip):
-  look = occluders.Occluders(clip[:40:4])
+  look = occlusion.Occluders(clip[:40:4])
   first = look(cup(clip[-2])[0])
   after = look(clip[-1])
   assert 0 < after.max() < first.max() == 1
@@ -72,9 +73,9 @@ def test_a_matte_goes_with_what_it_was_of_and_is_forgotten_at_a_restart(clip):
 
 
 def test_it_says_nothing_of_light_or_people_it_does_not_know(clip, crops_of, pack_folder):
-  look = occluders.Occluders(clip[:3])
+  look = occlusion.Occluders(clip[:3])
   assert not look(cup(clip[-1])[0]).any()  # three crops tell nothing
-  look = occluders.Occluders(clip[:40:4])
+  look = occlusion.Occluders(clip[:40:4])
   darker = np.uint8(clip[-1] * .7)
   assert not look(darker).any()  # the same face in less light
   strange, _ = cup(clip[-1])
@@ -85,5 +86,5 @@ def test_it_says_nothing_of_light_or_people_it_does_not_know(clip, crops_of, pac
 def test_how_much_of_the_mouth_is_hidden():
   matte = np.zeros((SIZE, SIZE), np.float32)
   matte[48:] = 1
-  assert occluders.hides(matte, np.array([.25, .25, .75, .75])) == .5
-  assert occluders.hides(matte, np.array([1.25, 1.25, 1.75, 1.75])) == 0
+  assert occlusion.hides(matte, np.array([.25, .25, .75, .75])) == .5
+  assert occlusion.hides(matte, np.array([1.25, 1.25, 1.75, 1.75])) == 0

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax import pasting, retake
+from vidregen_jax import retake
+from vidregen_jax.compositing import compositor
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 
@@ -55,7 +56,7 @@ def behind_a_cup(frame, track, top):
 
 def paster_of(take, known=slice(0, 40, 4), seed=0):
   _, track, crops = take
-  return pasting.Paster(SIZE, track, seed, {int(track.person[0]): np.stack(crops)[known]})
+  return compositor.Paster(SIZE, track, seed, {int(track.person[0]): np.stack(crops)[known]})
 
 
 def test_a_thing_before_the_chin_keeps_its_pixels_to_the_bit(take):
@@ -82,7 +83,7 @@ def test_a_frame_whose_mouth_is_hidden_is_left_and_said(take):
     shot, _ = behind_a_cup(frames[index], track, .5)
     assert paster(shot, other_mouth(shot.crop)) is None
   assert paster.left == [[45, 47]]
-  off = pasting.Paster(SIZE, track, 0, {})
+  off = compositor.Paster(SIZE, track, 0, {})
   assert off(shot, other_mouth(shot.crop)) is not None
   assert off.hidden == off.left == []
 
@@ -99,7 +100,7 @@ def test_a_clean_face_is_pasted_whole_and_nothing_is_said(take):
 @pytest.mark.parametrize('tint', [(0, 0, 0), (14, 0, -20)])
 def test_black_and_white_gets_no_colour(take, tint):
   frames, track, crops = take
-  rng, paster = np.random.default_rng(0), pasting.Paster(SIZE, track, 0, {})
+  rng, paster = np.random.default_rng(0), compositor.Paster(SIZE, track, 0, {})
   for index in (44, 45):
     grey = cv2.cvtColor(frames[index].image, cv2.COLOR_RGB2GRAY) * .8
     grey = grey[..., None] + rng.normal(0, 4, grey.shape)[..., None] + 24  # grain without colour
@@ -115,7 +116,7 @@ def test_black_and_white_gets_no_colour(take, tint):
 
 def test_between_black_and_white_and_colour_frames_do_not_take_turns(take):
   frames, track, crops = take
-  paster = pasting.Paster(SIZE, track, 0, {})
+  paster = compositor.Paster(SIZE, track, 0, {})
   made = []
   for index, share in enumerate((0, .06, 0, .06, 1, .06), start=44):
     image = frames[index].image

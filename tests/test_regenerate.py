@@ -31,8 +31,9 @@ from vidregen_jax import (
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
+from vidregen_jax.compositing import paste
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import aac, audio, compose, encode, planes, video
+from vidregen_jax.media import aac, audio, encode, planes, video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -332,7 +333,7 @@ def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, ch
     reached.append((inverse @ [columns, rows, np.ones(len(rows))])[:2].T)
   reached = np.concatenate(reached)
   # In the crop: within what is pasted, and a margin that is two stored pixels; and over most of it.
-  low, high = (compose.LEFT - .04, compose.TOP - .03), (compose.RIGHT + .04, compose.BOTTOM + .03)
+  low, high = (paste.LEFT - .04, paste.TOP - .03), (paste.RIGHT + .04, paste.BOTTOM + .03)
   assert (reached >= low).all() and (reached <= high).all()
   assert (np.ptp(reached, axis=0) > (.6, .45)).all()
 

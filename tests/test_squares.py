@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
+from vidregen_jax.compositing import paste
 from vidregen_jax.faces import landmarks, reidentify, tracks
-from vidregen_jax.media import compose, encode, squares, video
+from vidregen_jax.media import encode, squares, video
 
 SHAPES = [Fraction(2), Fraction(1, 2), Fraction(4, 3), Fraction(16, 15), Fraction(8, 9),
           Fraction(16, 11)]
@@ -93,7 +94,7 @@ def test_what_is_pasted_is_as_round_as_it_is_shown():
   old = np.full((size, size, 3), 90, np.uint8)
   new = cv2.circle(old.copy(), (32, 32), 12, (200, 200, 200), -1)
   image = np.full((200, 100, 3), 90, np.uint8)
-  pasted = compose.paste(image, new, affine, np.ones((size, size), np.float32), old)
+  pasted = paste.paste(image, new, affine, np.ones((size, size), np.float32), old)
   rows, columns = np.nonzero(pasted[..., 0] > 145)
   # 25 pixels of the crop are 47 of its 120 as shown: so high, and half as wide as stored.
   assert np.ptp(rows) + 1 == pytest.approx(25 / 64 * 120, abs=2)

@@ -23,7 +23,6 @@ from vidregen_jax import (
   latents,
   outputs,
   papers,
-  pasting,
   preview,
   provenance,
   references,
@@ -38,6 +37,7 @@ from vidregen_jax import (
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
+from vidregen_jax.compositing import compositor
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import containers, encode, join, patches, video
@@ -308,7 +308,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     known = {} if not edit.keep_occluders else {
       person: crops(references.known(_of_person(track, person), in_spans, _KNOWN))
       for person in stills}
-  paster = pasting.Paster(models.codec.size, track, edit.seed, known)
+  paster = compositor.Paster(models.codec.size, track, edit.seed, known)
   take = walk(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
   if edit.preview:
     with outputs.told(edit.preview):

@@ -7,14 +7,14 @@ but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 import cv2
 import numpy as np
 
-from vidregen_jax.media import compose
+from vidregen_jax.compositing import paste
 
 _RIM = 0.15  # width of the rim inside the mask, in sides of the crop
 
 
 def lower_face(size):
   """Where the lower face is, bool [S, S]."""
-  return compose.lower_face_mask(size, soft=False) > 0
+  return paste.lower_face_mask(size, soft=False) > 0
 
 
 def rim(size):

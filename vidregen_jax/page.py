@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from vidregen_jax import proxy, terminal
-from vidregen_jax.media import compose
+from vidregen_jax.compositing import paste
 
 _ICONS = {
   'previous': 'M2 2h2v12H2zM14 2v12L5 8z',
@@ -63,7 +63,7 @@ def make(film, edited, said, affines) -> bytes:
 def outline() -> np.ndarray:
   """The edge of what is pasted, where half of a pixel is the new one: crop fractions [n, 2]."""
   size = 512
-  inside = np.uint8(compose.lower_face_mask(size, soft=True) > .5)
+  inside = np.uint8(paste.lower_face_mask(size, soft=True) > .5)
   (edge,), _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
   return (cv2.approxPolyDP(edge, 1.5, True)[:, 0] + .5) / size
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax import masks
-from vidregen_jax.media import compose
+from vidregen_jax.compositing import paste
 
 HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
 
@@ -62,7 +62,7 @@ def hide_lower_face(frames):
   Returns:
     A new array of the same shape.
   """
-  hidden = compose.lower_face_mask(frames.shape[-2], soft=False) > 0
+  hidden = paste.lower_face_mask(frames.shape[-2], soft=False) > 0
   return np.where(hidden[:, :, None], np.uint8(HIDDEN), frames)
 
 
@@ -74,4 +74,4 @@ def mirror(frames, mouth_box):
 
 def region(size, cells, grow):
   """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
-  return masks.region_cells(compose.lower_face_mask(size, soft=False), cells, grow)
+  return masks.region_cells(paste.lower_face_mask(size, soft=False), cells, grow)

@@ -7,15 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import ahead, edges, pixels, sample, soundtrack
+from vidregen_jax import ahead, pixels, sample, soundtrack
+from vidregen_jax.compositing import crossfade, paste
 from vidregen_jax.faces import landmarks
-from vidregen_jax.media import compose, planes, video
+from vidregen_jax.media import planes, video
 from vidregen_jax.models import codec
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
 # Of a crop: what is pasted into, and the face, whose grain it shall have.
-_PASTED = (compose.LEFT, compose.FACE[1], compose.RIGHT, compose.BOTTOM)
+_PASTED = (paste.LEFT, paste.FACE[1], paste.RIGHT, paste.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,12 +109,12 @@ class Retake:
     times, reach = self._track.times, self._edit.fade
     behind = run.stop if reach and self._same_shot(run, run.stop) else None
     lacks, waiting = [], collections.deque()
-    mended = lambda shot, new: (shot, edges.mend(new, times[shot.frame.index], lacks, reach))
+    mended = lambda shot, new: (shot, crossfade.mend(new, times[shot.frame.index], lacks, reach))
     for start, crops, new in self._groups(run, source, behind):
       for index in range(start, start + codec.TIME_FACTOR):
         i = index - start
         if index in (run.start - 1, behind) and new is not None:
-          lacks.append((times[index], edges.lack(crops[i], new[i])))
+          lacks.append((times[index], crossfade.lack(crops[i], new[i])))
         if index < run.start:
           yield source.take(), None
         elif index < run.stop:

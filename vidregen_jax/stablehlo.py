@@ -28,8 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import pixels, sample, system, weights
+from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import compose
 from vidregen_jax.models import codec
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -89,7 +89,7 @@ def lower(machine, sampler, student_sampler=None):
     'context': of(*cells), 'outside': of(*cells), 'duration': of(), 'audio': of(*heard),
     'audio_valid': of(dtype=bool), 'audio_duration': of(), 'anchor_distance': of(),
   }
-  hidden = compose.lower_face_mask(models.codec.size, soft=False) > 0
+  hidden = paste.lower_face_mask(models.codec.size, soft=False) > 0
 
   def encode(given, cache, crops):
     """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""

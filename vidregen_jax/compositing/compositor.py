@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from vidregen_jax.media import compose, grain, occluders
+from vidregen_jax.compositing import film_grain, occlusion, paste
 
 _NOTICED = .01  # of the lower face: less is not said
 # Of the mouth that is hidden: there is nothing to be made from the first share on, down to the
@@ -33,8 +33,8 @@ class Paster:
 
   def __init__(self, size, track, seed, known):
     self._size, self._track = size, track
-    self._grain = grain.Grain(seed)
-    self._occluders = {person: occluders.Occluders(crops) for person, crops in known.items()}
+    self._grain = film_grain.Grain(seed)
+    self._occluders = {person: occlusion.Occluders(crops) for person, crops in known.items()}
     self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
 
@@ -55,26 +55,26 @@ class Paster:
         each.restart()
       self._passing = self._grey = False
     self._next = index + 1
-    mask = compose.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    mask = paste.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
     look = self._occluders.get(int(track.person[index]))
     matte = look(crop) if look else np.zeros_like(mask)
     share = float((mask * matte).sum() / mask.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])
-    mouth = occluders.hides(matte, track.mouth_box[index])
+    mouth = occlusion.hides(matte, track.mouth_box[index])
     self._passing = mouth >= (_SEEN if self._passing else _HIDDEN)
     if self._passing:
       _note(self.left, index, [])
       return None
     new = np.rint(new + matte[..., None] * (crop.astype(np.float32) - new)).astype(np.uint8)
-    self._grey = compose.colours_apart(crop) <= (_COLOUR if self._grey else _GREY)
+    self._grey = paste.colours_apart(crop) <= (_COLOUR if self._grey else _GREY)
     if self._grey:
-      new = compose.luma_alone(new, crop)
-    new = compose.match_rim(new, crop, mask)
-    pasted = compose.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                           functools.partial(self._grain, index))
+      new = paste.luma_alone(new, crop)
+    new = paste.match_rim(new, crop, mask)
+    pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
+                         functools.partial(self._grain, index))
     # Again, as rounded grain has a little colour.
-    return compose.luma_alone(pasted, shot.image) if self._grey else pasted
+    return paste.luma_alone(pasted, shot.image) if self._grey else pasted
 
 
 def _note(rows, index, what):
