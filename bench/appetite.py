@@ -23,7 +23,8 @@ from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
-from vidregen_jax import batches, chips, commands, input_pipeline, programs, windows
+from vidregen_jax import chips, commands, programs
+from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 

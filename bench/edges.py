@@ -14,7 +14,8 @@ import numpy as np
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files, latents, likeness, windows
+from vidregen_jax import commands, files, latents, likeness
+from vidregen_jax.datasets import windows
 from vidregen_jax.models import codec
 
 _FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bound=2)

@@ -22,7 +22,8 @@ import zlib
 import numpy as np
 from absl import flags
 
-from vidregen_jax import batches, commands, weights
+from vidregen_jax import commands, weights
+from vidregen_jax.datasets import batches
 
 _KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
 _SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')

@@ -5,7 +5,8 @@ import pathlib
 
 from absl import flags
 
-from vidregen_jax import input_pipeline, lip_reading, rehearsal, sample, system, weights, windows
+from vidregen_jax import lip_reading, rehearsal, sample, system, weights
+from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')

@@ -16,7 +16,8 @@ import tqdm
 from absl import flags
 
 from bench import timing
-from vidregen_jax import commands, files, input_pipeline, latents, weights
+from vidregen_jax import commands, files, latents, weights
+from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 

@@ -16,13 +16,8 @@ from absl import flags
 
 from bench import ablation
 from configs import codec as codec_config
-from vidregen_jax import (
-  codec_quality,
-  commands,
-  input_pipeline,
-  train_codec,
-  weights,
-)
+from vidregen_jax import codec_quality, commands, train_codec, weights
+from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import perceptual
 

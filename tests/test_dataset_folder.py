@@ -10,7 +10,7 @@ import sys
 import fake_talkers
 import pytest
 
-from vidregen_jax import dataset_folder, input_pipeline
+from vidregen_jax.datasets import dataset_folder, input_pipeline
 from vidregen_jax.errors import UserError
 
 NAMES = ('dataset_info.json', 'features.json')

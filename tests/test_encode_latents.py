@@ -11,7 +11,8 @@ import pytest
 from absl.testing import flagsaver
 from array_record.python import array_record_module
 
-from vidregen_jax import encode_latents, input_pipeline, latents, pixels, weights
+from vidregen_jax import encode_latents, latents, pixels, weights
+from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 
 MODEL = fake_codec.CodecConfig(size=16, latent_channels=4)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vidregen_jax import data_statistics, expectation, windows
+from vidregen_jax import data_statistics, expectation
+from vidregen_jax.datasets import windows
 
 REGION = (2, 3)
 SHAPE = windows.WindowShape(4, 1, 2, 4, REGION)

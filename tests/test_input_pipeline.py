@@ -9,7 +9,8 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from vidregen_jax import encode_latents, input_pipeline, pixels
+from vidregen_jax import encode_latents, pixels
+from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 
 

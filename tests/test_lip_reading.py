@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vidregen_jax import expectation, lip_reading, windows
+from vidregen_jax import expectation, lip_reading
+from vidregen_jax.datasets import windows
 
 SHAPE = windows.WindowShape(3, 1, 2, 4, (2, 3))
 

@@ -16,7 +16,8 @@ import random_weights
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import chips, input_pipeline, plan, plan_search, programs, slices, windows
+from vidregen_jax import chips, plan, plan_search, programs, slices
+from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, perceptual
 

@@ -23,8 +23,8 @@ from vidregen_jax import (
   system,
   train_generator,
   weights,
-  windows,
 )
+from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vidregen_jax import expectation, windows
+from vidregen_jax import expectation
+from vidregen_jax.datasets import windows
 
 
 def feature_statistics(clips, count):

@@ -39,17 +39,8 @@ import numpy as np
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import (
-  commands,
-  described,
-  documents,
-  files,
-  input_pipeline,
-  latents,
-  outputs,
-  pixels,
-  terminal,
-)
+from vidregen_jax import commands, described, documents, files, latents, outputs, pixels, terminal
+from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, whisper
 

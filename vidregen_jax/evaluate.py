@@ -64,7 +64,7 @@ def evaluate_listening():
 
 def evaluate_codec():
   """Reconstructs the clips of a dataset; returns how near they are, and shows some."""
-  from vidregen_jax import input_pipeline  # needs the train extra, which listening does not
+  from vidregen_jax.datasets import input_pipeline
 
   if _DATASET.value is None:
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')

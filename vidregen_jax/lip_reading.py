@@ -9,7 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from vidregen_jax import expectation, windows
+from vidregen_jax import expectation
+from vidregen_jax.datasets import windows
 
 _RIDGE = 0.1  # weight of the penalty, in variances of an input
 

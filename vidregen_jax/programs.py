@@ -25,8 +25,8 @@ from vidregen_jax import (
   sharding,
   state,
   train_step,
-  windows,
 )
+from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import (
   codec,

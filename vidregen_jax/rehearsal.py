@@ -7,7 +7,8 @@ are read from latents (`lip_reading`), beside what is read from the truth.
 import jax
 import numpy as np
 
-from vidregen_jax import latents, lip_reading, pixels, sample, system, windows
+from vidregen_jax import latents, lip_reading, pixels, sample, system
+from vidregen_jax.datasets import windows
 
 _PICTURES = 4  # clips that a sheet of samples shows
 

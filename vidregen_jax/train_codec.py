@@ -10,12 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import (
-  batches,
   checkpoint,
   codec_objective,
   codec_setup,
   hosts,
-  input_pipeline,
   losses,
   metrics,
   pixels,
@@ -28,6 +26,7 @@ from vidregen_jax import (
   watchdog,
   weights,
 )
+from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.models import codec
 
 _SHOWN = 6  # validation clips on a sheet

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from vidregen_jax import (
-  batches,
   checkpoint,
   data_statistics,
   described,
@@ -17,7 +16,6 @@ from vidregen_jax import (
   generator_objective,
   generator_setup,
   hosts,
-  input_pipeline,
   kernel_choice,
   lip_reading,
   masks,
@@ -32,8 +30,8 @@ from vidregen_jax import (
   system,
   train_step,
   watchdog,
-  windows,
 )
+from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator
 
