@@ -22,7 +22,8 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, files, sharding, slices
+from vidregen_jax import commands, files, slices
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, sequence, teacher_forcing
 

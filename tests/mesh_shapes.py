@@ -15,14 +15,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidregen_jax import (
-  codec_objective,
-  expectation,
-  generator_objective,
-  sharding,
-  state,
-  train_step,
-)
+from vidregen_jax import codec_objective, expectation, generator_objective, state, train_step
+from vidregen_jax.distributed import sharding
 from vidregen_jax.models import codec, discriminators, generator
 
 LAYOUTS = [(data, fsdp, 8 // data // fsdp)

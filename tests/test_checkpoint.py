@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import checkpoint, outputs, sharding, weights
+from vidregen_jax import checkpoint, outputs, weights
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 
 

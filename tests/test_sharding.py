@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import sharding, train_step
+from vidregen_jax import train_step
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

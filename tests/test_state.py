@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from vidregen_jax import sharding, state
+from vidregen_jax import state
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 
 

@@ -15,7 +15,8 @@ import pytest
 import runs
 import training_runs
 
-from vidregen_jax import watchdog, weights
+from vidregen_jax import weights
+from vidregen_jax.distributed import watchdog
 
 # Sums over a batch are ordered by who holds which rows. That is 1e-7 of a sum, and a dozen steps of
 # Adam, which divides by roots of small sums, make 1e-5 of it.

@@ -14,7 +14,8 @@ import pytest
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import pods
-from vidregen_jax import codec_setup, commands, sharding
+from vidregen_jax import codec_setup, commands
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 

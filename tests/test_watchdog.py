@@ -7,7 +7,7 @@ import types
 import pytest
 import runs
 
-from vidregen_jax import watchdog
+from vidregen_jax.distributed import watchdog
 
 
 @pytest.fixture

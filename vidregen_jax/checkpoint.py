@@ -15,7 +15,8 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from vidregen_jax import hosts, terminal, weights
+from vidregen_jax import terminal, weights
+from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 
 _KEPT = 2
@@ -60,7 +61,7 @@ class Checkpoints:
       with _as_the_system_says():
         self._checkpointer.close()
     finally:
-      if hosts.lead():
+      if multihost.lead():
         for left in self._folder.glob('*.orbax-checkpoint-tmp'):
           shutil.rmtree(left, ignore_errors=True)
 
@@ -148,7 +149,7 @@ class Checkpoints:
         found = ocp.load_checkpointables(self._folder / str(step), wanted)
       except (KeyError, OSError, ValueError) as error:  # Orbax's, for whatever it cannot read
         fault = error
-    if not hosts.all_of(found is not None):
+    if not multihost.all_of(found is not None):
       raise _Damage('a file is short, changed or gone') from fault
     return found
 
@@ -157,14 +158,14 @@ class Checkpoints:
     if not damage:
       return
     self._checkpointer.close()
-    if hosts.lead():
+    if multihost.lead():
       for step, reason in damage.items():
         folder = self._folder / f'damaged_{step}'
         shutil.rmtree(folder, ignore_errors=True)
         (self._folder / str(step)).rename(folder)
         terminal.tell(f'the checkpoint at step {step} is damaged ({reason}) and is now {folder}: '
                       f'going on from step {whole}')
-    hosts.wait('checkpoints set aside')
+    multihost.wait('checkpoints set aside')
     self._checkpointer = self._open()
 
 

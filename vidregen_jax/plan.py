@@ -25,17 +25,8 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import (
-  chips,
-  commands,
-  files,
-  hlo,
-  plan_search,
-  programs,
-  sharding,
-  slices,
-  terminal,
-)
+from vidregen_jax import chips, commands, files, hlo, plan_search, programs, slices, terminal
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(

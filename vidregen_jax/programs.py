@@ -22,11 +22,11 @@ from vidregen_jax import (
   kernel_choice,
   pixels,
   sample,
-  sharding,
   state,
   train_step,
 )
 from vidregen_jax.datasets import windows
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import (
   codec,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from vidregen_jax import sharding
+from vidregen_jax.distributed import sharding
 
 
 @functools.partial(

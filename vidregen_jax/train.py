@@ -11,7 +11,8 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import commands, hosts
+from vidregen_jax import commands
+from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -58,8 +59,8 @@ def run():
     raise UserError('--coordinator, --num_processes and --process_id are of a run on several '
                     'hosts: give --multihost too')
   if _MULTIHOST.value:
-    hosts.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-  with hosts.ending_together(), _room():
+    multihost.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  with multihost.ending_together(), _room():
     _train(config, stage)
 
 

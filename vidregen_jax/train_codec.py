@@ -13,20 +13,17 @@ from vidregen_jax import (
   checkpoint,
   codec_objective,
   codec_setup,
-  hosts,
   losses,
   metrics,
   pixels,
-  preemption,
   profiling,
-  sharding,
   sheets,
   state,
   train_step,
-  watchdog,
   weights,
 )
 from vidregen_jax.datasets import batches, input_pipeline
+from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.models import codec
 
 _SHOWN = 6  # validation clips on a sheet
@@ -122,12 +119,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           train_state, start or codec_setup.load_start(config.start_from, model))
       elif model.aligned:
         groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
-        maps = hosts.leads(codec_setup.principal_maps(model, groups))
+        maps = multihost.leads(codec_setup.principal_maps(model, groups))
         train_state = state.with_parts(train_state, maps)
     else:
       first, train_state, place = checkpoints.restore(abstract)
     last = config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=hosts.lead()))
+    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first,
+                                                      active=multihost.lead()))
     data = stack.enter_context(contextlib.closing(
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
@@ -135,7 +133,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
-    traces = workdir / 'profile' if profile and hosts.lead() else None
+    traces = workdir / 'profile' if profile and multihost.lead() else None
     trace = stack.enter_context(profiling.Trace(traces, first))
     timer = profiling.StepTimer(first)
 
@@ -162,7 +160,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           fetched = jax.device_get(unseen)
           metrics.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
-          data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
+          data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
           values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
           values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
@@ -193,8 +191,8 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         jax.device_get(moments(train_state.ema, next(plain))) for _ in range(config.stats_batches)
       ]
     mean, square = np.mean(np.array(sums, np.float64), axis=0)
-    params = hosts.whole(only_codec(train_state.ema), mesh)
-    if hosts.lead():
+    params = multihost.whole(only_codec(train_state.ema), mesh)
+    if multihost.lead():
       weights.export(
         workdir / 'export',
         'codec',
@@ -203,7 +201,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         latent_mean=mean.astype(np.float32),
         latent_std=np.sqrt(np.maximum(square - mean**2, 1e-12)).astype(np.float32),
       )
-    hosts.wait('exported')
+    multihost.wait('exported')
     writer.say(f'wrote {workdir / "export"}')
 
 

@@ -15,23 +15,20 @@ from vidregen_jax import (
   expectation,
   generator_objective,
   generator_setup,
-  hosts,
   kernel_choice,
   lip_reading,
   masks,
   metrics,
   pixels,
-  preemption,
   profiling,
   rehearsal,
   sample,
-  sharding,
   state,
   system,
   train_step,
-  watchdog,
 )
 from vidregen_jax.datasets import batches, input_pipeline, windows
+from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator
 
@@ -88,7 +85,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     if model.aligned:
       guess = data_statistics.fit_expectation(fitted, shape, config.expectation_draws,
                                               config.expectation_ridge)
-    guess, audio_mean, audio_std = hosts.leads((guess, audio_mean, audio_std))
+    guess, audio_mean, audio_std = multihost.leads((guess, audio_mean, audio_std))
 
   mesh = sharding.make_mesh(config.fsdp, config.tensor)
   rows = sharding.process_rows(config.batch_size, mesh, config.accumulate)
@@ -141,7 +138,8 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     else:
       first, train_state, place = checkpoints.restore(abstract)
     last = config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first, active=hosts.lead()))
+    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first,
+                                                      active=multihost.lead()))
     data = stack.enter_context(contextlib.closing(batches.Batches(
       clips, window, config.seed, config.batch_size, rows, put, config.num_workers,
       config.max_bad_records, place, writer.warn)))
@@ -149,7 +147,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
-    traces = workdir / 'profile' if profile and hosts.lead() else None
+    traces = workdir / 'profile' if profile and multihost.lead() else None
     trace = stack.enter_context(profiling.Trace(traces, first))
     timer = profiling.StepTimer(first)
 
@@ -175,21 +173,21 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           times = sum(measured.pop('times') for measured in fetched)
           metrics.check_finite(fetched, step)
           unseen = []
-          data.learn(hosts.union(data.bad_records, config.max_bad_records + 1))
+          data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
           values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
           values |= timer.read(step) | {'bad_records': len(data.bad_records)}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
         if metrics.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
-            params = hosts.whole(train_state.ema, mesh)
-            if hosts.lead():
+            params = multihost.whole(train_state.ema, mesh)
+            if multihost.lead():
               measured, pictures = look(params)
               writer.save_grid(step, 'samples', pictures)
               writer.write(step, measured)
               writer.say(f'step {step}  ' + '  '.join(
                 f'{name} {x:.3f}' for name, x in measured.items() if 'attention' not in name))
-            hosts.wait('looked')
+            multihost.wait('looked')
         if saving:
           with watch.paused(), timer('saving'):
             checkpoints.save(step, train_state, data.place)
@@ -200,12 +198,12 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     # --------------------------------------------------------------------------------------------
     # Export: one folder that `regenerate` and `evaluate` run from
     # --------------------------------------------------------------------------------------------
-    params = hosts.whole(train_state.ema, mesh)
-    if hosts.lead() and teacher:
+    params = multihost.whole(train_state.ema, mesh)
+    if multihost.lead() and teacher:
       system.export_student(
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},
         params)
-    elif hosts.lead():
+    elif multihost.lead():
       heard = ('audio_layers', 'window_seconds', 'margin_seconds')
       listening = {name: info[name] for name in heard}
       system.export(
@@ -214,7 +212,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
          'listening': listening, 'codec': exported_codec.digest},
         params, guess, audio_mean=audio_mean, audio_std=audio_std,
       )
-    hosts.wait('exported')
+    multihost.wait('exported')
     writer.say(f'wrote {workdir / "export"}')
 
 

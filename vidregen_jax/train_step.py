@@ -8,7 +8,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from vidregen_jax import codec_objective, generator_objective, sharding, state
+from vidregen_jax import codec_objective, generator_objective, state
+from vidregen_jax.distributed import sharding
 
 
 def of_codec(objective, config, shardings):

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from vidregen_jax import sharding
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import layers
 

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidregen_jax import masks, sharding
+from vidregen_jax import masks
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, kernels, layers, sequence
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import sharding
+from vidregen_jax.distributed import sharding
 from vidregen_jax.models import layers
 
 SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep

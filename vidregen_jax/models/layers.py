@@ -18,7 +18,7 @@ from flax import nnx
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from vidregen_jax import sharding
+from vidregen_jax.distributed import sharding
 
 PRODUCT = 'product'  # of a Linear's weights, for `jax.checkpoint` to keep
 

@@ -15,7 +15,8 @@ import time
 
 import jax
 
-from vidregen_jax import hosts, terminal
+from vidregen_jax import terminal
+from vidregen_jax.distributed import multihost
 
 _COMPILING = 6  # times as long is allowed to a step that has to be compiled
 STATUS = 70  # of the process that is ended
@@ -79,7 +80,7 @@ class Watchdog:
 
   def _end(self, step, waited):
     stacks = self._folder / f'hang_{socket.gethostname()}_{jax.process_index()}.txt'
-    terminal.tell(f'error: {hosts.name()}: step {step} has not ended in {waited:.0f} s '
+    terminal.tell(f'error: {multihost.name()}: step {step} has not ended in {waited:.0f} s '
                   f'(--watchdog_seconds={self._seconds:g}): what it was doing is in {stacks}; the '
                   'same command goes on from the last checkpoint', before='\n')
     try:

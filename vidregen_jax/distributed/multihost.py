@@ -13,7 +13,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vidregen_jax import sharding, terminal
+from vidregen_jax import terminal
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 
 _JOIN_SECONDS = 300
