@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, files, retake, system
+from vidregen_jax import commands, consent, files, system
+from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio, encode, sound, video
 from vidregen_jax.models import codec
@@ -106,7 +107,7 @@ def write_input(folder, clip, minutes):
   return path
 
 
-class Turned(retake.Retake):
+class Turned(regenerator.Retake):
   """A walk on which faces are turned left to right instead of made, and the processor's time taken.
   """
 
@@ -127,10 +128,10 @@ class Turned(retake.Retake):
 def edit(path, out, checkpoint, seconds, model):
   """Carries an edit out, of all if no seconds are given; returns its report and more."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = editing.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
+  asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
                           new_audio=str(path), spans=spans, overwrite=True)
-  said = editing.regenerate(asked, system.load(checkpoint), show=False,
-                               walk=retake.Retake if model else Turned)
+  said = editor.regenerate(asked, system.load(checkpoint), show=False,
+                               walk=regenerator.Retake if model else Turned)
   return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
 
 

@@ -20,8 +20,9 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, files, listening, spans, system
+from vidregen_jax import commands, consent, files, listening, spans, system
 from vidregen_jax.compositing import paste
+from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import audio, encode, video
@@ -139,8 +140,8 @@ def run():
     for at, (what, source, sound, span) in enumerate(tqdm.tqdm(_jobs(folder), unit='clip')):
       for kind in ('codec', 'student'):
         out = folder / f'{at}_{kind}.mp4'
-        editing.regenerate(
-          editing.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
+        editor.regenerate(
+          editor.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
                           reconstruct=kind == 'codec'), machine, show=False)
         rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
   print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '

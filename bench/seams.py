@@ -15,7 +15,8 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, editing, files, likeness, listening, system
+from vidregen_jax import commands, consent, files, likeness, listening, system
+from vidregen_jax.editing import editor
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 
@@ -49,8 +50,8 @@ def measure(machine, clip, other, folder):
           'source, at the edges': jump(clip.path, at=edges)}
   for fade in _FADES:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
-    editing.regenerate(
-      editing.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
+    editor.regenerate(
+      editor.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
                       (span,), fade=fade), machine, show=False)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows

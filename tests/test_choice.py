@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidregen_jax import choice
+from vidregen_jax.editing import face_selection
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import tracks
 
@@ -31,7 +31,7 @@ def choose(rule, pieces, shot=None, spans=((0, COUNT),), agree=None, turns=0):
   wanted = np.zeros(COUNT, int)
   for start, stop in spans:
     wanted[start:stop] = 1
-  return choice.choose(rule, seen, wanted, list(spans), agree)
+  return face_selection.choose(rule, seen, wanted, list(spans), agree)
 
 
 def of(chosen):
@@ -90,7 +90,7 @@ def test_after_a_cut_the_person_is_known_and_another_left_alone():
   pieces = [piece('a', 0, 20, 0), piece('b', 20, 40, 1, side=90), piece('a', 40, 60, 2, x=250)]
   chosen = choose(1, pieces, SHOTS)
   assert chosen.track.valid.tolist() == [True] * 20 + [False] * 20 + [True] * 20
-  assert choice.skipped(chosen.track, np.ones(COUNT, bool)) == [[20, 40, 'another person']]
+  assert face_selection.skipped(chosen.track, np.ones(COUNT, bool)) == [[20, 40, 'another person']]
   assert chosen.said['notes'] == [] and [face['id'] for face in chosen.said['faces']] == [1, 2]
   assert chosen.track.person[[0, 30, 50]].tolist() == [1, -1, 1]
 
@@ -128,8 +128,8 @@ def test_nobody_at_all():
 
 
 def test_rules_are_read_or_refused():
-  assert [choice.parse(text) for text in ('largest', 'speaking', '2', '0.25,0.4')] == [
+  assert [face_selection.parse(text) for text in ('largest', 'speaking', '2', '0.25,0.4')] == [
       'largest', 'speaking', 2, (.25, .4)]
   for text in ('0', '-1', '1.5', '2,3', '300,200', 'left', '', '0.1,0.2,0.3', 'nan,0.5'):
     with pytest.raises(UserError, match='is not largest'):
-      choice.parse(text)
+      face_selection.parse(text)

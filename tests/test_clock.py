@@ -9,8 +9,9 @@ import clapper
 import numpy as np
 import pytest
 
-from vidregen_jax import errors, proxy, soundtrack, spans
+from vidregen_jax import errors, proxy, spans
 from vidregen_jax import film as films
+from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import aac, audio, encode, join, opening, patches, sound, video
 

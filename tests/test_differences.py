@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidregen_jax import differences
+from vidregen_jax.editing import audio_diff
 from vidregen_jax.media import aac, audio, encode, sound, video
 
 RATE = 16_000
@@ -35,20 +35,20 @@ def check(spans):
 
 
 def test_another_word_is_found_from_rest_to_rest():
-  check(differences.find(OLD, NEW, RATE))
-  check(differences.find(OLD, 0.4 * NEW, RATE))  # quieter as a whole
+  check(audio_diff.find(OLD, NEW, RATE))
+  check(audio_diff.find(OLD, 0.4 * NEW, RATE))  # quieter as a whole
   resampled = [audio.resample(x, RATE, 44_100) for x in (OLD, NEW)]
-  check(differences.find(*resampled, 44_100))
+  check(audio_diff.find(*resampled, 44_100))
 
 
 def test_nothing_is_found_where_nothing_was_said_anew():
-  assert differences.find(OLD, OLD, RATE) == []
-  assert differences.find(OLD, 2 * OLD, RATE) == []
-  assert differences.find(OLD, np.r_[OLD, NEW], RATE) == []  # what lies past the end is not asked
+  assert audio_diff.find(OLD, OLD, RATE) == []
+  assert audio_diff.find(OLD, 2 * OLD, RATE) == []
+  assert audio_diff.find(OLD, np.r_[OLD, NEW], RATE) == []  # what lies past the end is not asked
   clicked = OLD.copy()
   clicked[8000:8010] += 0.5
-  assert differences.find(OLD, clicked, RATE) == []
-  assert differences.find(OLD[:100], NEW[:100], RATE) == []
+  assert audio_diff.find(OLD, clicked, RATE) == []
+  assert audio_diff.find(OLD[:100], NEW[:100], RATE) == []
 
 
 def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
@@ -60,20 +60,20 @@ def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
     for frame in video.frames(path):
       writer.copy(frame)
   coded = audio.read(tmp_path / 'again.mp4')[0][0]
-  assert differences.find(OLD, coded, RATE) == []
-  check(differences.find(coded, NEW, RATE))
+  assert audio_diff.find(OLD, coded, RATE) == []
+  check(audio_diff.find(coded, NEW, RATE))
 
 
 def test_sound_in_pieces_gives_the_same_spans(monkeypatch):
-  whole = differences.find(OLD, NEW, RATE)
-  monkeypatch.setattr(differences, '_AT_ONCE', 7)
+  whole = audio_diff.find(OLD, NEW, RATE)
+  monkeypatch.setattr(audio_diff, '_AT_ONCE', 7)
   monkeypatch.setattr(sound, 'BLOCK', 1000)
-  assert differences.find(sound.Samples(OLD, RATE), sound.Samples(NEW, RATE), RATE) == whole
+  assert audio_diff.find(sound.Samples(OLD, RATE), sound.Samples(NEW, RATE), RATE) == whole
 
 
 @pytest.mark.parametrize('new', [-OLD, np.roll(OLD, 3000), np.zeros_like(OLD)])
 def test_all_that_differs_is_found(new):
-  spans = differences.find(OLD, new, RATE)
+  spans = audio_diff.find(OLD, new, RATE)
   covered = sum(stop - start for start, stop in spans)
   assert covered > 0.8 * len(OLD) / RATE
   assert all(a[1] < b[0] for a, b in zip(spans, spans[1:], strict=False))
@@ -83,7 +83,7 @@ def test_two_words_are_two_spans_and_a_margin_widens_them():
   both = NEW.copy()
   first = slice(round(0.1 * RATE), round(0.9 * RATE))
   both[first] = word(0.8, 170, 11)
-  narrow, wide = (differences.find(OLD, both, RATE, margin) for margin in (0, 0.12))
+  narrow, wide = (audio_diff.find(OLD, both, RATE, margin) for margin in (0, 0.12))
   assert len(narrow) in (1, 2)
   total = lambda spans: sum(stop - start for start, stop in spans)
   assert total(wide) >= total(narrow)
@@ -92,8 +92,8 @@ def test_two_words_are_two_spans_and_a_margin_widens_them():
 
 def test_a_span_is_widened_to_the_rests_within_its_margin():
   heard = sound.Samples(OLD, RATE)  # words from .1, 1 and 1.6 s, rests between them
-  (start, stop), = differences.widen([(3.05, 3.45)], heard, 2.0, 0.12)
+  (start, stop), = audio_diff.widen([(3.05, 3.45)], heard, 2.0, 0.12)
   assert 2.93 <= start <= 2.99 and 3.51 <= stop <= 3.57
-  assert differences.widen([(3.2, 3.3)], heard, 2.0, 0.001) == [(3.2, 3.3)]  # nothing to look at
-  (start, stop), = differences.widen([(2.0, 5.0)], heard, 2.0, 0.1)
+  assert audio_diff.widen([(3.2, 3.3)], heard, 2.0, 0.001) == [(3.2, 3.3)]  # nothing to look at
+  (start, stop), = audio_diff.widen([(2.0, 5.0)], heard, 2.0, 0.1)
   assert start == 2.0 and stop == 5.0  # before and after the sound there is none

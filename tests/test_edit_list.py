@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vidregen_jax import edit_list, soundtrack
+from vidregen_jax.editing import edit_list, soundtrack
 from vidregen_jax.errors import UserError
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax import retake
 from vidregen_jax.compositing import compositor
+from vidregen_jax.editing import regenerator
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 
@@ -32,8 +32,8 @@ def other_mouth(crop):
 def seen(track, index, image):
   """A frame that shows this image, as pasting is given it."""
   affine = track.affine[index]
-  return retake.Shot(Numbered(index), image=image, affine=affine,
-                     crop=landmarks.crop(image, affine, SIZE))
+  return regenerator.Shot(Numbered(index), image=image, affine=affine,
+                          crop=landmarks.crop(image, affine, SIZE))
 
 
 @dataclasses.dataclass

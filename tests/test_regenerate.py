@@ -19,19 +19,11 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import (
-  ahead,
-  editing,
-  editing_flags,
-  errors,
-  inspect,
-  regenerate,
-  system,
-  translate,
-)
+from vidregen_jax import ahead, errors, inspect, regenerate, system, translate
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.compositing import paste
+from vidregen_jax.editing import editor, flags
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import aac, audio, encode, planes, video
 
@@ -492,8 +484,8 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
     source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
     encode.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
                       np.tile(samples, 2 * rounds), rate)
-    said = editing.regenerate(
-        editing.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
+    said = editor.regenerate(
+        editor.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
     assert said['frames'] == 2 * rounds * len(pictures) == len(said['frames_without_a_face']) + sum(
         b - a for a, b in said['regenerated_frames'])
@@ -712,9 +704,9 @@ def made_at_once(monkeypatch):
       call()
     for path in ready.edit.outputs[:3]:
       ready.made.part(path).write_text('made')
-  monkeypatch.setattr(editing, 'make', make)
+  monkeypatch.setattr(editor, 'make', make)
   monkeypatch.setattr(system, 'load', lambda *given: None)
-  monkeypatch.setattr(editing_flags, '_tell', lambda **given: None)
+  monkeypatch.setattr(flags, '_tell', lambda **given: None)
   return meanwhile
 
 

@@ -8,8 +8,9 @@ import pytest
 import small_sounds
 from small_sounds import RATE, noise, tones
 
-from vidregen_jax import errors, proxy, soundtrack
+from vidregen_jax import errors, proxy
 from vidregen_jax import film as films
+from vidregen_jax.editing import soundtrack
 from vidregen_jax.media import aac, audio, channels, encode, patches, video
 
 PICTURES = 50  # two seconds

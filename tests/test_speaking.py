@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vidregen_jax import speaking
+from vidregen_jax.editing import active_speaker
 
 RATE, SECONDS = 16_000, 6
 TIMES = np.arange(25 * SECONDS) / 25
@@ -24,8 +24,8 @@ def voice(opening, late=0.0):
 
 
 def agreement(opening, sound, start=0.0, times=TIMES):
-  return speaking.agreement(times, opening, np.full(len(times), .5),
-                            speaking.loudness(sound, RATE), start)
+  return active_speaker.agreement(times, opening, np.full(len(times), .5),
+                                  active_speaker.loudness(sound, RATE), start)
 
 
 @pytest.mark.parametrize('late', [-.15, 0, .15])
@@ -68,7 +68,7 @@ def test_what_cannot_be_compared_is_no_number():
 
 def test_loudness_does_not_depend_on_how_the_sound_is_cut(monkeypatch):
   sound = voice(mouth(0))
-  whole = speaking.loudness(sound, RATE)
-  monkeypatch.setattr(speaking, '_CHUNK', 1)
-  np.testing.assert_allclose(speaking.loudness(sound, RATE), whole, atol=1e-6)
+  whole = active_speaker.loudness(sound, RATE)
+  monkeypatch.setattr(active_speaker, '_CHUNK', 1)
+  np.testing.assert_allclose(active_speaker.loudness(sound, RATE), whole, atol=1e-6)
   assert len(whole) == 100 * SECONDS

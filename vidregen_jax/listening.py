@@ -20,7 +20,8 @@ import zlib
 
 import numpy as np
 
-from vidregen_jax import consent, editing, files, terminal
+from vidregen_jax import consent, files, terminal
+from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import tracks
 from vidregen_jax.lip_reading import correlation
@@ -118,10 +119,10 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       stop = min(clip.seconds, heard.seconds)
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = editing.Edit(
+      edit = editor.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
-      said = editing.regenerate(edit, machine, show=False)
+      said = editor.regenerate(edit, machine, show=False)
       seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3
       gap = seen.lip_gap[inside]

@@ -20,14 +20,15 @@ vidregen_jax.inspect` reads them.
 
 import sys
 
-from vidregen_jax import differences, edit_list, editing_flags, soundtrack, spans
+from vidregen_jax import spans
+from vidregen_jax.editing import audio_diff, edit_list, flags, soundtrack
 from vidregen_jax.errors import UserError
 
 _LONGEST_MARGIN = 1.0  # seconds
 
 
 def _read(argv):
-  parser = editing_flags.parser_of('regenerate', __doc__)
+  parser = flags.parser_of('regenerate', __doc__)
   parser.add_argument('--audio', default='', metavar='NEW.wav',
                       help='the whole new soundtrack: any audio or video file')
   parser.add_argument('--span', action='append', default=[], metavar='START-END',
@@ -40,7 +41,7 @@ def _read(argv):
                       help='spans or patches from a file, which also names their sound')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
                       help='by which a mouth may be made anew beyond a span, to where it is '
-                           f'quietest (default {differences.MARGIN:g} for spans that are found, '
+                           f'quietest (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   given = parser.parse_args(argv)
@@ -56,7 +57,7 @@ def _read(argv):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
   if given.margin is not None and not 0 <= given.margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {given.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  return given, editing_flags.asked(
+  return given, flags.asked(
       given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches,
       margin=given.margin, find=not any(ways.values()))
 
@@ -69,7 +70,7 @@ def _patch(text):
 
 
 def main(argv=None) -> int:
-  return editing_flags.carry_out(_read, argv)
+  return flags.carry_out(_read, argv)
 
 
 if __name__ == '__main__':

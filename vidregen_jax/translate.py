@@ -9,11 +9,12 @@ made to fit as --fit says; nothing of the dub is left out unless that is asked f
 
 import sys
 
-from vidregen_jax import editing_flags, timeline
+from vidregen_jax import timeline
+from vidregen_jax.editing import flags
 
 
 def _read(argv):
-  parser = editing_flags.parser_of('translate', __doc__)
+  parser = flags.parser_of('translate', __doc__)
   parser.add_argument('--audio', required=True, metavar='DUB.wav',
                       help='the whole new soundtrack: any audio or video file')
   parser.add_argument('--fit', choices=timeline.FITS, default='trim',
@@ -21,11 +22,11 @@ def _read(argv):
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
   given = parser.parse_args(argv)
-  return given, editing_flags.asked(given, new_audio=given.audio, fit=given.fit)
+  return given, flags.asked(given, new_audio=given.audio, fit=given.fit)
 
 
 def main(argv=None) -> int:
-  return editing_flags.carry_out(_read, argv)
+  return flags.carry_out(_read, argv)
 
 
 if __name__ == '__main__':

@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 
-from vidregen_jax import differences as differing
 from vidregen_jax import film as films
-from vidregen_jax import placing
 from vidregen_jax import spans as spanning
 from vidregen_jax import timeline as timelines
+from vidregen_jax.editing import audio_diff as differing
+from vidregen_jax.editing import voice_placement
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import aac, audio, channels, patches, sound
 from vidregen_jax.models import whisper
@@ -278,7 +278,7 @@ def _placed(own, first, last, piece):
   """
   if piece.places == own.places:
     return piece, ''
-  made = placing.choose(placing.measure(own, first, last), own.places, piece.places)
+  made = voice_placement.choose(voice_placement.measure(own, first, last), own.places, piece.places)
   heard = sound.Mixed(piece, own.places, made.gives)
   if not made.keeps.any():
     return heard, made.note

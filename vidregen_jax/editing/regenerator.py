@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import ahead, pixels, sample, soundtrack
+from vidregen_jax import ahead, pixels, sample
 from vidregen_jax.compositing import crossfade, paste
+from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import landmarks
 from vidregen_jax.media import planes, video
 from vidregen_jax.models import codec

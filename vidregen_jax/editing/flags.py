@@ -3,17 +3,9 @@
 import argparse
 import pathlib
 
-from vidregen_jax import (
-  choice,
-  commands,
-  editing,
-  files,
-  papers,
-  references,
-  system,
-  terminal,
-)
+from vidregen_jax import commands, files, papers, system, terminal
 from vidregen_jax import consent as consents
+from vidregen_jax.editing import editor, face_selection, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import containers
 
@@ -52,9 +44,9 @@ def parser_of(module, description):
                            'sound does; a number as OUT.json lists them; or a place X,Y, in '
                            'fractions of the picture as it is shown: the face there when a span '
                            'begins')
-  parser.add_argument('--fade', type=float, default=editing.Edit.fade, metavar='SECONDS',
+  parser.add_argument('--fade', type=float, default=editor.Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
-                           f'(default {editing.Edit.fade:g}; 0: at once)')
+                           f'(default {editor.Edit.fade:g}; 0: at once)')
   parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
                       help='keep the pixels of what hides the face, such as a microphone or a cup; '
                            'a frame whose mouth is hidden is left as it is (default: on)')
@@ -74,7 +66,7 @@ def parser_of(module, description):
   return parser
 
 
-def asked(given, **fields) -> editing.Edit:
+def asked(given, **fields) -> editor.Edit:
   """The Edit that flags ask for; `fields` are what not all edits have.
 
   Raises:
@@ -84,18 +76,18 @@ def asked(given, **fields) -> editing.Edit:
   signer = papers.signer(given.certificate, given.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
-  edit = editing.Edit(
+  edit = editor.Edit(
       source=given.source, consent=consent, out=given.out, overwrite=given.overwrite,
-      seed=given.seed, overrides=overrides, references=references.parse(given.references),
-      fade=given.fade, face=choice.parse(given.face), keep_occluders=given.keep_occluders,
+      seed=given.seed, overrides=overrides, references=reference_frames.parse(given.references),
+      fade=given.fade, face=face_selection.parse(given.face), keep_occluders=given.keep_occluders,
       join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
       preview=given.preview, **fields)
   containers.of(given.out)  # refuses what is no name of a video
-  inputs = [given.source, *editing.sounds(edit), *filter(None, (
+  inputs = [given.source, *editor.sounds(edit), *filter(None, (
       given.consent_file, given.certificate, given.key, getattr(given, 'edits', None)))]
   papers.check_inputs(edit.outputs, inputs, given.checkpoint)
   files.check_readable(given.source)
-  for path in editing.sounds(edit):
+  for path in editor.sounds(edit):
     files.check_readable(path)
   if not pathlib.Path(given.checkpoint, 'config.json').exists():
     system.load(given.checkpoint, given.student)  # which says so
@@ -109,11 +101,11 @@ def carry_out(read, argv) -> int:
   def work():
     commands.check_room()
     given, edit = read(argv)
-    with editing.prepared(edit) as ready:
+    with editor.prepared(edit) as ready:
       found.update(given=given, edit=edit, made=ready.made)
       for note in ready.notes:
         terminal.say(note)
-      found['said'] = editing.make(ready, system.load(given.checkpoint, given.student))
+      found['said'] = editor.make(ready, system.load(given.checkpoint, given.student))
 
   def left():
     written = 'made' in found and found['made'].published

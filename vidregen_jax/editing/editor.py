@@ -17,27 +17,29 @@ import numpy as np
 
 from vidregen_jax import (
   ahead,
-  choice,
-  differences,
   files,
   latents,
   outputs,
   papers,
   preview,
   provenance,
-  references,
   report,
-  retake,
   sample,
-  soundtrack,
   spans,
-  speaking,
   system,
   terminal,
 )
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.compositing import compositor
+from vidregen_jax.editing import (
+  active_speaker,
+  audio_diff,
+  face_selection,
+  reference_frames,
+  regenerator,
+  soundtrack,
+)
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import containers, encode, join, patches, video
@@ -172,7 +174,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
       raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
                       f'{float(1 / info.rate):.3f} s, long')
     if edit.references:
-      references.check(edit.references, sound.film.times, in_spans)
+      reference_frames.check(edit.references, sound.film.times, in_spans)
     touched = spans.stretches(in_spans)
     planned = _planned(edit, sound.film, touched)
     _writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
@@ -211,7 +213,7 @@ def _with_spans(edit, info):
   """
   if not edit.find:
     return edit, ()
-  margin = differences.MARGIN if edit.margin is None else edit.margin
+  margin = audio_diff.MARGIN if edit.margin is None else edit.margin
   found = soundtrack.differences(info, edit.new_audio, margin)
   edit = dataclasses.replace(edit, find=False, margin=None)
   if found is None:
@@ -253,13 +255,13 @@ def _writer(edit, sound, planned, part) -> encode.File:
   return join.Joined(edit.out, sound.film.info, planned, **kept)
 
 
-def regenerate(edit: Edit, machine: system.System, show=True, walk=retake.Retake) -> dict:
+def regenerate(edit: Edit, machine: system.System, show=True, walk=regenerator.Retake) -> dict:
   """Makes the edited video and what lies beside it: `prepared` and `make`."""
   with prepared(edit) as ready:
     return make(ready, machine, show, walk)
 
 
-def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake) -> dict:
+def make(ready: Prepared, machine: system.System, show=True, walk=regenerator.Retake) -> dict:
   """Makes the edited video and its report.
 
   Args:
@@ -291,7 +293,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     track = tracks.uncovered(track)
   runs = spans.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
   if not runs:
-    reasons = ', '.join(dict.fromkeys(why for *_, why in choice.skipped(track, in_spans)))
+    reasons = ', '.join(dict.fromkeys(why for *_, why in face_selection.skipped(track, in_spans)))
     if reasons == tracks.REASONS[tracks.COVERED]:
       raise UserError(f'{reasons} in all of the span of {edit.source}, as a mask does: nothing is '
                       'made there; --no-keep_occluders makes a mouth before it')
@@ -306,7 +308,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     crops = lambda frames: film.crops(frames, track, models.codec.size)
     shown = {person: encoder.stills(crops(frames)) for person, frames in stills.items()}
     known = {} if not edit.keep_occluders else {
-      person: crops(references.known(_of_person(track, person), in_spans, _KNOWN))
+      person: crops(reference_frames.known(_of_person(track, person), in_spans, _KNOWN))
       for person in stills}
   paster = compositor.Paster(models.codec.size, track, edit.seed, known)
   take = walk(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
@@ -367,7 +369,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
     'why_all_are_encoded': planned if isinstance(planned, str) else None,
     'left_out': list(map(terminal.printable, target.left_out)),
     'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-    'skipped': choice.skipped(track, in_spans),
+    'skipped': face_selection.skipped(track, in_spans),
     'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
     'face': chosen.said,
     'occluded': paster.hidden,
@@ -384,7 +386,7 @@ def make(ready: Prepared, machine: system.System, show=True, walk=retake.Retake)
   return said
 
 
-def _choose(edit, film, seen, wanted) -> choice.Chosen:
+def _choose(edit, film, seen, wanted) -> face_selection.Chosen:
   """The face that `--face` names."""
   source = film.timeline.source
 
@@ -394,25 +396,25 @@ def _choose(edit, film, seen, wanted) -> choice.Chosen:
       raise UserError(f'--face speaking: {edit.source} has no sound to tell it by: name the face '
                       'by number or place')
     heard = recordings.Recording(edit.source)
-    return speaking.loudness(heard, heard.rate), float(heard.start)
+    return active_speaker.loudness(heard, heard.rate), float(heard.start)
 
-  agree = lambda times, lip_gap, mouth_width: speaking.agreement(times, lip_gap, mouth_width,
-                                                                 *sound())
+  agree = lambda times, lip_gap, mouth_width: active_speaker.agreement(times, lip_gap, mouth_width,
+                                                                       *sound())
   inside = spans.frames(wanted, film.times)
   each = [source[spans.frames([span], film.times)] for span in wanted]
-  return choice.choose(
+  return face_selection.choose(
       edit.face, seen, np.bincount(source[inside], minlength=len(seen.times)),
       sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)), agree)
 
 
 def _stills(edit, track, runs, in_spans, count) -> dict:
   """By person, the frames that show who they are; of the times that are asked for, their own."""
-  asked = references.at(edit.references, track, in_spans, count) if edit.references else ()
+  asked = reference_frames.at(edit.references, track, in_spans, count) if edit.references else ()
   stills = {}
   for person in np.unique(track.person[[run.start for run in runs]]).tolist():
     of = _of_person(track, person)
     own = [frame for frame in asked if of.valid[frame]]
-    stills[person] = np.array(own) if own else references.choose(of, in_spans, count)
+    stills[person] = np.array(own) if own else reference_frames.choose(of, in_spans, count)
   return stills
 
 

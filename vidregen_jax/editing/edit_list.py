@@ -10,7 +10,8 @@ import json
 import math
 import pathlib
 
-from vidregen_jax import files, soundtrack
+from vidregen_jax import files
+from vidregen_jax.editing import soundtrack
 from vidregen_jax.errors import UserError
 
 _MOST_BYTES, _MOST_EDITS = 2**24, 10_000
