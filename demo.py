@@ -64,7 +64,7 @@ def edit(checkpoint):
   """Edits a held-out clip with other words, and measures the mouth against the truth."""
   import numpy as np
 
-  from vidregen_jax import lip_reading, listening
+  from vidregen_jax.evaluation import lip_gap_probe, lip_sync
   from vidregen_jax.faces import tracks
   from vidregen_jax.media import audio, encode, video
 
@@ -79,15 +79,16 @@ def edit(checkpoint):
   samples, rate, _ = audio.read(truth)
   encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, samples, rate)
 
-  old, new = (listening.read_truth(path.with_suffix('.npz')) for path in (source, truth))
+  old, new = (lip_sync.read_truth(path.with_suffix('.npz')) for path in (source, truth))
   seen = tracks.track_file(edited)
   report = json.loads((OUT / 'edited.json').read_text())
   report['lip_gap_correlation'] = {
-    'with the new sound (truth)': lip_reading.correlation(seen.lip_gap, new.truth(seen.times)),
-    'with the old sound (truth)': lip_reading.correlation(seen.lip_gap, old.truth(seen.times)),
-    'between the two truths': lip_reading.correlation(new.truth(seen.times), old.truth(seen.times)),
+    'with the new sound (truth)': lip_gap_probe.correlation(seen.lip_gap, new.truth(seen.times)),
+    'with the old sound (truth)': lip_gap_probe.correlation(seen.lip_gap, old.truth(seen.times)),
+    'between the two truths': lip_gap_probe.correlation(new.truth(seen.times),
+                                                        old.truth(seen.times)),
     'of the tracker with the truth, on the true video':
-      lip_reading.correlation(new.tracked_gap, new.lip_gap),
+      lip_gap_probe.correlation(new.tracked_gap, new.lip_gap),
   }
   (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
   terminal.say_text('\nlip gap in the edited video, correlation over its frames:')

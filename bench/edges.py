@@ -14,8 +14,9 @@ import numpy as np
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files, latents, likeness
+from vidregen_jax import commands, files, latents
 from vidregen_jax.datasets import windows
+from vidregen_jax.evaluation import identity_metrics
 from vidregen_jax.models import codec
 
 _FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bound=2)
@@ -50,9 +51,9 @@ def run():
   opened = rehearsals.open_test(_FRAMES.value, more=1)
   shown, real = cut_spans(opened, rehearsals.CLIPS.value)
   span, after = real[:, :-codec.TIME_FACTOR], real[:, -codec.TIME_FACTOR:]
-  face = likeness.lower_face(real.shape[2])
-  jump = lambda before, after: likeness.difference(after[:, :1], before[:, -1:], face)[:, 0]
-  rows = {'inside real footage': likeness.jumps(real, face).ravel(),
+  face = identity_metrics.lower_face(real.shape[2])
+  jump = lambda before, after: identity_metrics.difference(after[:, :1], before[:, -1:], face)[:, 0]
+  rows = {'inside real footage': identity_metrics.jumps(real, face).ravel(),
           'real footage, at the same place': jump(span, after)}
   for anchored in (True, False):
     rehearse = opened.rehearse(shown | {'anchor_valid': shown['anchor_valid'] & anchored})
@@ -60,7 +61,7 @@ def run():
       made = rehearse.make(opened.sampler, opened.params, sound)
       rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(made, after)
       if sound == 'own' and anchored:
-        rows['own sound, not a jump: from the same real frames'] = likeness.difference(
+        rows['own sound, not a jump: from the same real frames'] = identity_metrics.difference(
           made, span, face).ravel()
   print('| edge | median | mean | 95th percentile |\n|---|---|---|---|')
   for name, x in rows.items():

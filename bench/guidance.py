@@ -16,7 +16,8 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files, likeness, lip_reading, sheets
+from vidregen_jax import commands, files, sheets
+from vidregen_jax.evaluation import identity_metrics, lip_gap_probe
 
 _APPEARANCE = flags.DEFINE_list('appearance', ['1', '1.5', '2'], 'Scales of appearance guidance.')
 _AUDIO = flags.DEFINE_list('audio', ['1', '1.5', '2.5', '4'], 'Scales of audio guidance.')
@@ -32,19 +33,19 @@ COLUMNS = ('new', 'old', 'opening', 'own', 'psnr_own', 'identity', 'delta_e', 's
 
 def measure(rehearse, own, new):
   """Figures of frames made with own and with new sound; see COLUMNS."""
-  agree, gaps = lip_reading.median_correlation, rehearse.gaps
+  agree, gaps = lip_gap_probe.median_correlation, rehearse.gaps
   lips = rehearse.lips(new)
-  face = likeness.lower_face(own.shape[2])
+  face = identity_metrics.lower_face(own.shape[2])
   return {
     'new': agree(lips, gaps['new']),
     'old': agree(lips, gaps['own']),
     'opening': float(np.median(lips.std(1) / gaps['new'].std(1))),
     'own': agree(rehearse.lips(own), gaps['own']),
-    'psnr_own': float(np.median(likeness.psnr(own, rehearse.truth, face))),
-    'identity': likeness.nearest_identity(new, rehearse.truth),
-    'delta_e': float(np.median(likeness.colour_difference(new, rehearse.truth))),
-    'sharpness': float(np.median(likeness.sharpness(new, face)
-                                 / likeness.sharpness(rehearse.truth, face))),
+    'psnr_own': float(np.median(identity_metrics.psnr(own, rehearse.truth, face))),
+    'identity': identity_metrics.nearest_identity(new, rehearse.truth),
+    'delta_e': float(np.median(identity_metrics.colour_difference(new, rehearse.truth))),
+    'sharpness': float(np.median(identity_metrics.sharpness(new, face)
+                                 / identity_metrics.sharpness(rehearse.truth, face))),
   }
 
 

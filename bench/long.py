@@ -17,7 +17,8 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals, timing
-from vidregen_jax import commands, files, likeness, rehearsal, sample
+from vidregen_jax import commands, files, sample
+from vidregen_jax.evaluation import identity_metrics, latent_validation
 from vidregen_jax.models import codec
 
 _MINUTES = flags.DEFINE_float('minutes', 10.0, 'Length of the take.', lower_bound=0.1)
@@ -40,7 +41,7 @@ def play(rehearse, sampler, params, rounds, sinks):
     state = dataclasses.replace(state, fixed_valid=hidden)
   for _ in range(rounds):
     state, made = sample.sample(rehearse.models, sampler, params, state, inputs)
-    yield rehearsal.to_frames(made), timing.memory()
+    yield latent_validation.to_frames(made), timing.memory()
 
 
 def run():
@@ -55,15 +56,15 @@ def run():
   takes = len(rehearse.truth)
   seconds = length * codec.TIME_FACTOR / _RATE
   rounds = round(_MINUTES.value * 60 / seconds)
-  face = likeness.lower_face(rehearse.truth.shape[2])
+  face = identity_metrics.lower_face(rehearse.truth.shape[2])
   said = {}
   for sinks in (True, False):
     rows, begin = [], time.perf_counter()
     for frames, memory in tqdm.tqdm(play(rehearse, sampler, params, rounds, sinks), total=rounds):
-      near = likeness.psnr(frames, rehearse.truth, face, axis=2)
-      rows.append((near, likeness.colour_difference(frames, rehearse.truth).mean(),
-                   (likeness.sharpness(frames, face)
-                    / likeness.sharpness(rehearse.truth, face)).mean(), memory))
+      near = identity_metrics.psnr(frames, rehearse.truth, face, axis=2)
+      rows.append((near, identity_metrics.colour_difference(frames, rehearse.truth).mean(),
+                   (identity_metrics.sharpness(frames, face)
+                    / identity_metrics.sharpness(rehearse.truth, face)).mean(), memory))
     took = time.perf_counter() - begin
     minute = lambda i: int((i + 0.5) * seconds / 60)
     first = np.median(np.stack([row[0] for i, row in enumerate(rows) if minute(i) == 0]))

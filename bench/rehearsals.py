@@ -5,9 +5,10 @@ import pathlib
 
 from absl import flags
 
-from vidregen_jax import lip_reading, rehearsal, sample, system, weights
+from vidregen_jax import sample, system, weights
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
 DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents; also of the training split.')
@@ -40,15 +41,16 @@ class Opened:
   params: dict
   sampler: sample.SamplerConfig
   statistics: tuple
-  reader: lip_reading.Reader
+  reader: lip_gap_probe.Reader
   test: list
   shape: windows.WindowShape
 
-  def rehearse(self, shown=None) -> rehearsal.Rehearsal:
+  def rehearse(self, shown=None) -> latent_validation.Rehearsal:
     """A rehearsal of windows; default: the middles of the clips."""
     if shown is None:
-      shown = rehearsal.show_windows(self.test, self.shape, CLIPS.value)
-    return rehearsal.Rehearsal(self.codec, self.models, self.statistics, self.reader, shown, 0)
+      shown = latent_validation.show_windows(self.test, self.shape, CLIPS.value)
+    return latent_validation.Rehearsal(self.codec, self.models, self.statistics, self.reader, shown,
+                                       0)
 
 
 def open_test(frames, more=0) -> Opened:
@@ -76,7 +78,7 @@ def open_test(frames, more=0) -> Opened:
   train, test = (input_pipeline.latent_clips(DATASET.value, split, _HELP)
                  for split in ('train', SPLIT.value))
   long_enough = lambda clips, length: [clip for clip in clips if len(clip['target']) >= length]
-  reader = lip_reading.fit(long_enough(train, frames), shape, statistics[0], _DRAWS)
+  reader = lip_gap_probe.fit(long_enough(train, frames), shape, statistics[0], _DRAWS)
   test = long_enough(test, frames + more)
   if len(test) < 2:
     raise UserError(f'{DATASET.value} has fewer than two such clips of {frames + more} latent '

@@ -20,10 +20,11 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files, listening, spans, system
+from vidregen_jax import commands, consent, files, spans, system
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import audio, encode, video
 
@@ -120,8 +121,8 @@ def _jobs(folder):
       raise UserError('--video needs --audio and --span')
     return [(pathlib.Path(_VIDEO.value).name, _VIDEO.value, _AUDIO.value,
              spans.parse(_SPAN.value))]
-  clips = listening.read_clips(_PACK.value, 'test')
-  pairs = [(a, b) for a, b in listening.pair(clips) if b.seconds > _WITHIN[1] * a.seconds]
+  clips = lip_sync.read_clips(_PACK.value, 'test')
+  pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _WITHIN[1] * a.seconds]
   return [(f'grain {grain:g}', enlarged(a, folder, grain), b.path,
            tuple(share * a.seconds for share in _WITHIN))
           for grain in map(float, _GRAINS.value) for a, b in pairs[:_CLIPS.value]]

@@ -15,8 +15,9 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files, likeness, listening, system
+from vidregen_jax import commands, consent, files, system
 from vidregen_jax.editing import editor
+from vidregen_jax.evaluation import identity_metrics, lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 
@@ -33,10 +34,10 @@ _SIZE = 96
 
 def jumps(path, track, at):
   """The jump from each frame of `at` to the next, all lower faces cut by the source's track."""
-  where = likeness.lower_face(_SIZE)
+  where = identity_metrics.lower_face(_SIZE)
   crops = np.stack([landmarks.crop(frame.image, track.affine[frame.index], _SIZE)
                     for frame in video.frames(path)])
-  return likeness.jumps(crops[None], where)[0][at]
+  return identity_metrics.jumps(crops[None], where)[0][at]
 
 
 def measure(machine, clip, other, folder):
@@ -63,11 +64,11 @@ def run():
   Raises:
     UserError: something is missing.
   """
-  clips = [clip for clip in listening.read_clips(_PACK.value, 'test') if clip.seconds > 2]
+  clips = [clip for clip in lip_sync.read_clips(_PACK.value, 'test') if clip.seconds > 2]
   machine = system.load(_CHECKPOINT.value, _STUDENT.value)
   rows = {}
   with tempfile.TemporaryDirectory() as folder:
-    pairs = [(a, b) for a, b in listening.pair(clips) if b.seconds > _SPAN[1] * a.seconds]
+    pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _SPAN[1] * a.seconds]
     for clip, other in tqdm.tqdm(pairs[:_CLIPS.value], unit='clip'):
       for name, found in measure(machine, clip, other, pathlib.Path(folder)).items():
         rows.setdefault(name, []).append(found)

@@ -16,9 +16,10 @@ from absl import flags
 
 from bench import ablation
 from configs import codec as codec_config
-from vidregen_jax import codec_quality, commands, train_codec, weights
+from vidregen_jax import commands, train_codec, weights
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.models import perceptual
 
 _PERCEPTUAL = flags.DEFINE_string('perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads.')

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import codec_quality, latents, losses, pixels, sheets, weights
+from vidregen_jax import latents, losses, pixels, sheets, weights
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.media import video
 from vidregen_jax.models import codec, i3d, perceptual
 

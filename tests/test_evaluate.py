@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from vidregen_jax import described, evaluate, latents, listening, weights
+from vidregen_jax import described, evaluate, latents, weights
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import lip_sync
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
@@ -47,18 +48,18 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
 
 
 def test_every_sound_is_heard_once_and_never_by_its_own_clip():
-  pairs = listening.pair(['a', 'b', 'c'])
+  pairs = lip_sync.pair(['a', 'b', 'c'])
   assert [clip for clip, _ in pairs] == ['a', 'b', 'c']
   assert sorted(other for _, other in pairs) == ['a', 'b', 'c']
   assert all(clip != other for clip, other in pairs)
 
 
 def test_clips_are_read_with_their_truth(tmp_path, pack_folder):
-  clips = listening.read_clips(pack_folder, 'test')
+  clips = lip_sync.read_clips(pack_folder, 'test')
   assert len(clips) > 1 and clips[0].path.suffix == '.mp4'
   np.testing.assert_allclose(clips[0].truth(clips[0].times), clips[0].lip_gap)
   with pytest.raises(UserError, match="no clips of split 'dev'"):
-    listening.read_clips(tmp_path, 'dev')
+    lip_sync.read_clips(tmp_path, 'dev')
 
 
 def test_what_is_no_truth_is_told(tmp_path, pack_folder):
@@ -67,14 +68,14 @@ def test_what_is_no_truth_is_told(tmp_path, pack_folder):
   for data in (b'', b'nothing', good[:-50], good[:500], good.replace(b'lip_gap', b'lip_gab')):
     path.write_bytes(data)
     with pytest.raises(UserError, match='a.npz: holds no truth of a clip'):
-      listening.read_truth(path)
+      lip_sync.read_truth(path)
   np.savez(path, times=np.zeros(3), lip_gap=np.zeros(2), tracked_gap=np.zeros(3))
   with pytest.raises(UserError, match='one number a frame'):
-    listening.read_truth(path)
+    lip_sync.read_truth(path)
   path.unlink()
   os.mkfifo(path)
   with pytest.raises(UserError, match='is a pipe'):
-    listening.read_truth(path)
+    lip_sync.read_truth(path)
 
 
 def test_where_figures_cannot_go_is_told_before_the_work(tmp_path):
@@ -95,7 +96,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   """With films whose mouths are known: one that follows what it hears, ajar when it is silent."""
   times = np.arange(50) / 25
   gaps = {'a': 0.1 * (1 + np.sin(9 * times)), 'b': 0.1 * (1 + np.cos(14 * times))}
-  clips = {name: listening.Clip(tmp_path / f'{name}.mp4', times, gap, gap)
+  clips = {name: lip_sync.Clip(tmp_path / f'{name}.mp4', times, gap, gap)
            for name, gap in gaps.items()}
   heard = {}
 
@@ -110,10 +111,10 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
     width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
-  monkeypatch.setattr(listening.editing, 'regenerate', regenerate)
-  monkeypatch.setattr(listening.tracks, 'track_file', track)
-  rows = listening.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, listening.SOUNDS)
-  said = listening.medians(rows)
+  monkeypatch.setattr(lip_sync.editing, 'regenerate', regenerate)
+  monkeypatch.setattr(lip_sync.tracks, 'track_file', track)
+  rows = lip_sync.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, lip_sync.SOUNDS)
+  said = lip_sync.medians(rows)
   between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
   assert said['new']['whole']['new'] == 1 and abs(said['new']['whole']['old'] - between) < 1e-3
   assert said['own']['whole']['new'] == said['own']['whole']['old'] == 1
@@ -124,7 +125,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   # Open for half a second, shut for one; where no face is found nothing is known.
   assert said['silence']['open'] == 0.342  # 13 of 38 frames
   # In the first three frames this film opens; in the last three it is shut.
-  assert gaps['a'][:3].min() > listening.OPEN > gaps['a'][-3:].max()
+  assert gaps['a'][:3].min() > lip_sync.OPEN > gaps['a'][-3:].max()
   assert said['silence']['open_in_truth'] == 0.5
   with pytest.raises(UserError, match="no sound 'noise'"):
-    listening.listening(None, [], 0, (), tmp_path, ['noise'])
+    lip_sync.listening(None, [], 0, (), tmp_path, ['noise'])

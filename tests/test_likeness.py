@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidregen_jax import likeness
+from vidregen_jax.evaluation import identity_metrics
 
 SIZE = 32
 
@@ -14,18 +14,18 @@ def people(count=3, frames=4):
 
 
 def test_a_swapped_face_is_another_identity_but_a_swapped_forehead_is_not():
-  true, face = people(), likeness.lower_face(SIZE)
-  assert likeness.nearest_identity(true, true) == 1.0
+  true, face = people(), identity_metrics.lower_face(SIZE)
+  assert identity_metrics.nearest_identity(true, true) == 1.0
   swapped = true.copy()
   swapped[:2] = true[1::-1]
-  assert likeness.nearest_identity(swapped, true) == 1 / 3
+  assert identity_metrics.nearest_identity(swapped, true) == 1 / 3
   forehead = true.copy()
   forehead[:, :, ~face] = swapped[:, :, ~face]
-  assert likeness.nearest_identity(forehead, true) == 1.0
+  assert identity_metrics.nearest_identity(forehead, true) == 1.0
 
 
 def test_the_rim_lies_inside_and_next_to_what_is_kept():
-  face, rim = likeness.lower_face(SIZE), likeness.rim(SIZE)
+  face, rim = identity_metrics.lower_face(SIZE), identity_metrics.rim(SIZE)
   assert (face & rim).sum() == rim.sum() < face.sum()
   assert rim[np.flatnonzero(face.any(1))[0]].any()
   middle = [np.mean(axis).astype(int) for axis in np.nonzero(face)]
@@ -34,11 +34,11 @@ def test_the_rim_lies_inside_and_next_to_what_is_kept():
 
 def test_colour_is_of_the_rim_alone():
   true = np.full((2, 3, SIZE, SIZE, 3), 120, np.uint8)
-  made, rim = true.copy(), likeness.rim(SIZE)
+  made, rim = true.copy(), identity_metrics.rim(SIZE)
   made[1, :, ~rim] = 200
-  np.testing.assert_allclose(likeness.colour_difference(made, true), 0, atol=1e-4)
+  np.testing.assert_allclose(identity_metrics.colour_difference(made, true), 0, atol=1e-4)
   made[1, :, rim] = 122  # two grey levels of 255 are about .8 of lightness
-  found = likeness.colour_difference(made, true)
+  found = identity_metrics.colour_difference(made, true)
   assert found[0] < 1e-4 and 0.6 < found[1] < 1.0
 
 
@@ -47,16 +47,17 @@ def test_psnr_sharpness_and_jumps_are_of_the_place_that_is_asked_for():
   where[8:16, 8:16] = True
   made = true.copy()
   made[:, :, where] += 10
-  np.testing.assert_allclose(likeness.psnr(made, true, where), 20 * np.log10(255 / 10), rtol=1e-6)
-  assert (likeness.psnr(made, true, ~where) > 100).all()
+  np.testing.assert_allclose(identity_metrics.psnr(made, true, where), 20 * np.log10(255 / 10),
+                             rtol=1e-6)
+  assert (identity_metrics.psnr(made, true, ~where) > 100).all()
   blurred = true.copy()
   blurred[:, :, where] = 100
   inner = np.zeros_like(where)
   inner[10:14, 10:14] = True  # where no pixel's neighbours are outside
-  assert (likeness.sharpness(blurred, inner) == 0).all()
-  assert (likeness.sharpness(true, inner) > 1).all()
+  assert (identity_metrics.sharpness(blurred, inner) == 0).all()
+  assert (identity_metrics.sharpness(true, inner) > 1).all()
   still = np.repeat(true[:, :1], 3, 1)
-  assert (likeness.jumps(still, where) == 0).all()
+  assert (identity_metrics.jumps(still, where) == 0).all()
   still[:, 1, where] += 5
-  np.testing.assert_allclose(likeness.jumps(still, where), 5)
-  assert (likeness.jumps(still, ~where) == 0).all()
+  np.testing.assert_allclose(identity_metrics.jumps(still, where), 5)
+  assert (identity_metrics.jumps(still, ~where) == 0).all()

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from vidregen_jax import expectation, lip_reading
+from vidregen_jax import expectation
 from vidregen_jax.datasets import windows
+from vidregen_jax.evaluation import lip_gap_probe
 
 SHAPE = windows.WindowShape(3, 1, 2, 4, (2, 3))
 
@@ -28,11 +29,11 @@ def read(reader, record):
 
 def agreement(seen):
   """How lips read in unseen clips agree with the truth, by the latent frame."""
-  reader = lip_reading.fit([clip(i) for i in range(40)], SHAPE, expectation.none((2, 3)), 2)
+  reader = lip_gap_probe.fit([clip(i) for i in range(40)], SHAPE, expectation.none((2, 3)), 2)
   read_gaps = np.concatenate([read(reader, seen(i)) for i in range(100, 120)])
   truth = np.stack([clip(i)['lip_gap'][:12] for i in range(100, 120)])
   by_latent_frame = lambda x: x.reshape(len(x), -1, 4).mean(2).reshape(1, -1)
-  return lip_reading.median_correlation(by_latent_frame(read_gaps), by_latent_frame(truth))
+  return lip_gap_probe.median_correlation(by_latent_frame(read_gaps), by_latent_frame(truth))
 
 
 def test_lips_are_read_in_unseen_clips():
@@ -46,5 +47,5 @@ def test_lips_that_move_otherwise_do_not_agree():
 
 def test_correlation_is_over_what_is_known():
   a, b = np.array([0.0, 1, 2, np.nan, 4]), np.array([1.0, 3, 5, 100, 9])
-  assert abs(lip_reading.correlation(a, b) - 1) < 1e-12
-  assert np.isnan(lip_reading.correlation(np.ones(5), b))
+  assert abs(lip_gap_probe.correlation(a, b) - 1) < 1e-12
+  assert np.isnan(lip_gap_probe.correlation(np.ones(5), b))

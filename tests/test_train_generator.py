@@ -18,7 +18,6 @@ from vidregen_jax import (
   generator_objective,
   generator_setup,
   latents,
-  rehearsal,
   sample,
   system,
   train_generator,
@@ -26,6 +25,7 @@ from vidregen_jax import (
 )
 from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
@@ -70,7 +70,7 @@ def config(data, **changes):
 
 def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
   # The sampler is tested elsewhere; here it would be compiled for a picture.
-  monkeypatch.setattr(rehearsal.Rehearsal, 'make',
+  monkeypatch.setattr(latent_validation.Rehearsal, 'make',
                       lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
   train_generator.train(config(data), tmp_path / 'whole')
 
@@ -90,7 +90,7 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_pa
 
 def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
     data, tmp_path, monkeypatch):
-  monkeypatch.setattr(rehearsal.Rehearsal, 'make',
+  monkeypatch.setattr(latent_validation.Rehearsal, 'make',
                       lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
   train_generator.train(config(data, num_steps=1), tmp_path / 'teacher')
   teacher = tmp_path / 'teacher' / 'export'

@@ -14,8 +14,9 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import codec_quality, commands, described, files, listening, system, terminal
+from vidregen_jax import commands, described, files, system, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import codec_quality, lip_sync
 from vidregen_jax.models import i3d, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
@@ -35,14 +36,14 @@ _APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the check
 _AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
 _NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
 _SOUNDS = flags.DEFINE_list(
-  'sounds', ['new'], f'What is heard, of {", ".join(listening.SOUNDS)} (listening only).')
+  'sounds', ['new'], f'What is heard, of {", ".join(lip_sync.SOUNDS)} (listening only).')
 _STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
 _JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 
 def evaluate_listening():
   """Edits rendered clips with each other's sound; prints and returns how the mouths follow."""
-  pairs = listening.pair(listening.read_clips(_PACK.value, _SPLIT.value))
+  pairs = lip_sync.pair(lip_sync.read_clips(_PACK.value, _SPLIT.value))
   pairs = pairs[:_CLIPS.value or len(pairs)]
   overrides = tuple((name, flag.value) for name, flag in (
     ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO),
@@ -50,7 +51,7 @@ def evaluate_listening():
     if flag.value is not None)
   machine = system.load(_CHECKPOINT.value, _STUDENT.value)
   with tempfile.TemporaryDirectory() as folder:
-    rows = listening.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
+    rows = lip_sync.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
     if row['sound'] == 'silence':
       terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
@@ -59,7 +60,7 @@ def evaluate_listening():
                         for name in ('new', 'old', 'truths'))
     terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
   terminal.say('correlation of lip gaps, whole/middle; medians:')
-  return {'clips': len(pairs), 'medians': listening.medians(rows), 'rows': rows}
+  return {'clips': len(pairs), 'medians': lip_sync.medians(rows), 'rows': rows}
 
 
 def evaluate_codec():

@@ -16,12 +16,10 @@ from vidregen_jax import (
   generator_objective,
   generator_setup,
   kernel_choice,
-  lip_reading,
   masks,
   metrics,
   pixels,
   profiling,
-  rehearsal,
   sample,
   state,
   system,
@@ -30,6 +28,7 @@ from vidregen_jax import (
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.models import generator
 
 
@@ -110,10 +109,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   # Looking
   # ----------------------------------------------------------------------------------------------
-  reader = lip_reading.fit(fitted, shape, guess, config.expectation_draws)
-  rehearse = rehearsal.Rehearsal(
+  reader = lip_gap_probe.fit(fitted, shape, guess, config.expectation_draws)
+  rehearse = latent_validation.Rehearsal(
     exported_codec, sample.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
-    rehearsal.show_windows(validation, shape, config.eval_clips), config.seed)
+    latent_validation.show_windows(validation, shape, config.eval_clips), config.seed)
   first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 
   def look(params):

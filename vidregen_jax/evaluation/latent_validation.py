@@ -7,8 +7,9 @@ are read from latents (`lip_reading`), beside what is read from the truth.
 import jax
 import numpy as np
 
-from vidregen_jax import latents, lip_reading, pixels, sample, system
+from vidregen_jax import latents, pixels, sample, system
 from vidregen_jax.datasets import windows
+from vidregen_jax.evaluation import lip_gap_probe
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -80,7 +81,7 @@ class Rehearsal:
     """
     own, new = (self.make(sampler, params, sound) for sound in ('own', 'new'))
     own_lips, new_lips, true_lips = (self.lips(frames) for frames in (own, new, self.truth))
-    agree = lip_reading.median_correlation
+    agree = lip_gap_probe.median_correlation
     figures = {
       'own_audio': agree(own_lips, self.gaps['own']),
       'new_audio': agree(new_lips, self.gaps['new']),

@@ -23,8 +23,8 @@ import numpy as np
 from vidregen_jax import consent, files, terminal
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
-from vidregen_jax.lip_reading import correlation
 from vidregen_jax.media import audio
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
