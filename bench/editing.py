@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, consent, files, system
+from vidregen_jax import commands, consent, files
 from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline
 from vidregen_jax.media import aac, audio, encode, sound, video
 from vidregen_jax.models import codec
 
@@ -130,7 +131,7 @@ def edit(path, out, checkpoint, seconds, model):
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
   asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
                           new_audio=str(path), spans=spans, overwrite=True)
-  said = editor.regenerate(asked, system.load(checkpoint), show=False,
+  said = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
                                walk=regenerator.Retake if model else Turned)
   return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
 

@@ -22,8 +22,9 @@ import zlib
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, weights
+from vidregen_jax import commands
 from vidregen_jax.datasets import batches
+from vidregen_jax.exports import model_folder
 
 _KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
 _SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
@@ -137,7 +138,7 @@ def _compare(workdir, alone):
     if (workdir / 'export').exists() and had.keys() != truth.keys():
       found.append(f'{workdir.name}: {name}: {sorted(truth.keys() - had.keys())} are missing')
   if (workdir / 'export').exists():
-    digests = [weights.load_export(x / 'export', 'codec').digest for x in (workdir, alone)]
+    digests = [model_folder.load_export(x / 'export', 'codec').digest for x in (workdir, alone)]
     if digests[0] != digests[1]:
       found.append(f'{workdir.name}: another export')
   return found

@@ -30,7 +30,8 @@ import tqdm
 from absl import flags
 
 from bench import good_files
-from vidregen_jax import commands, files, regenerate, system, translate
+from vidregen_jax import commands, files, regenerate, translate
+from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
 
 _RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
@@ -229,7 +230,7 @@ def _work(pipe, seed, good, folder, checkpoint):
   """Does the runs whose numbers come through a pipe, until None comes."""
   resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
   resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-  system.load = functools.cache(system.load)
+  pipeline.load = functools.cache(pipeline.load)
   contents = {path.name: path.read_bytes() for path in sorted(good.iterdir())}
   while (run := pipe.recv()) is not None:
     pipe.send(judge(case(seed, run, contents, checkpoint), good, folder))

@@ -5,10 +5,11 @@ import pathlib
 
 from absl import flags
 
-from vidregen_jax import sample, system, weights
+from vidregen_jax import sample
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
+from vidregen_jax.exports import model_folder, pipeline
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
 DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents; also of the training split.')
@@ -36,7 +37,7 @@ class Opened:
     shape: windows.WindowShape.
   """
 
-  codec: weights.Export
+  codec: model_folder.Export
   models: sample.Models
   params: dict
   sampler: sample.SamplerConfig
@@ -65,16 +66,16 @@ def open_test(frames, more=0) -> Opened:
   """
   if not (CHECKPOINT.value and DATASET.value):
     raise UserError('give --checkpoint, an exported system, and --dataset, latents of its codec')
-  machine = system.load(CHECKPOINT.value, STUDENT.value)
+  machine = pipeline.load(CHECKPOINT.value, STUDENT.value)
   folder = pathlib.Path(CHECKPOINT.value)
-  made = weights.load_export(folder, 'generator')
-  packed = weights.load_export(folder / 'codec', 'codec')
+  made = model_folder.load_export(folder, 'generator')
+  packed = model_folder.load_export(folder / 'codec', 'codec')
   if input_pipeline.latent_info(DATASET.value, _HELP)['codec'] != packed.digest:
     raise UserError(f'{DATASET.value} was encoded by another codec than that of {folder}: {_HELP}')
   config = machine.models.generator
   shape = windows.WindowShape(frames, config.look_ahead, config.references, DISTANCE.value,
                               config.region)
-  statistics = system.statistics(made)
+  statistics = pipeline.statistics(made)
   train, test = (input_pipeline.latent_clips(DATASET.value, split, _HELP)
                  for split in ('train', SPLIT.value))
   long_enough = lambda clips, length: [clip for clip in clips if len(clip['target']) >= length]

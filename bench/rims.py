@@ -20,11 +20,12 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files, spans, system
+from vidregen_jax import commands, consent, files, spans
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
+from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import audio, encode, video
 
@@ -134,7 +135,7 @@ def run():
   Raises:
     UserError: something is missing.
   """
-  machine = system.load(_CHECKPOINT.value, student=True)
+  machine = pipeline.load(_CHECKPOINT.value, student=True)
   rows = {}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)

@@ -15,9 +15,10 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files, system
+from vidregen_jax import commands, consent, files
 from vidregen_jax.editing import editor
 from vidregen_jax.evaluation import identity_metrics, lip_sync
+from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 
@@ -65,7 +66,7 @@ def run():
     UserError: something is missing.
   """
   clips = [clip for clip in lip_sync.read_clips(_PACK.value, 'test') if clip.seconds > 2]
-  machine = system.load(_CHECKPOINT.value, _STUDENT.value)
+  machine = pipeline.load(_CHECKPOINT.value, _STUDENT.value)
   rows = {}
   with tempfile.TemporaryDirectory() as folder:
     pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _SPAN[1] * a.seconds]

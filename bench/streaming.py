@@ -16,9 +16,10 @@ import tqdm
 from absl import flags
 
 from bench import timing
-from vidregen_jax import commands, files, latents, weights
+from vidregen_jax import commands, files, latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 from vidregen_jax.models import codec
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported codec.')
@@ -102,7 +103,7 @@ def run():
   for flag in (_CHECKPOINT, _DATASET):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  export = weights.load_export(_CHECKPOINT.value, 'codec')
+  export = model_folder.load_export(_CHECKPOINT.value, 'codec')
   clip = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])[0]
   encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
   frames = loop(clip, _CHUNK * codec.TIME_FACTOR)

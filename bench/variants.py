@@ -16,10 +16,11 @@ from absl import flags
 
 from bench import ablation
 from configs import codec as codec_config
-from vidregen_jax import commands, train_codec, weights
+from vidregen_jax import commands, train_codec
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
+from vidregen_jax.exports import model_folder
 from vidregen_jax.models import perceptual
 
 _PERCEPTUAL = flags.DEFINE_string('perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads.')
@@ -71,7 +72,7 @@ def run_variant(name, folder):
   begin = time.process_time()
   train_codec.train(config.lock(), workdir)
   minutes = None if resumed else round((time.process_time() - begin) / 60, 1)
-  export = weights.load_export(workdir / 'export', 'codec')
+  export = model_folder.load_export(workdir / 'export', 'codec')
   clips = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])
   clips = [clips[i] for i in range(min(_CLIPS.value, len(clips)))]
   scores, _ = codec_quality.measure(export, clips, perceptual.load(_PERCEPTUAL.value))

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import checkpoint, outputs, weights
+from vidregen_jax import checkpoint, outputs
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 
 
 def abstract(**shapes):
@@ -113,8 +114,8 @@ def model():
 
 def test_export_round_trip(tmp_path):
   config = {'size': 64, 'widths': (8, (16, 2)), 'norm': 'rms'}
-  weights.export(tmp_path / 'x', 'codec', config, model(), latent_mean=np.arange(3.0))
-  export = weights.load_export(tmp_path / 'x', 'codec')
+  model_folder.export(tmp_path / 'x', 'codec', config, model(), latent_mean=np.arange(3.0))
+  export = model_folder.load_export(tmp_path / 'x', 'codec')
   assert export.config == config and hash(export.config['widths'])
   np.testing.assert_array_equal(export.params['encoder']['in']['w'], model()['encoder']['in']['w'])
   assert list(export.arrays) == ['latent_mean']
@@ -122,19 +123,19 @@ def test_export_round_trip(tmp_path):
 
 
 def test_exporting_again_replaces_and_the_digest_tells_models_apart(tmp_path):
-  weights.export(tmp_path / 'x', 'codec', {}, model())
-  first = weights.load_export(tmp_path / 'x', 'codec').digest
-  weights.export(tmp_path / 'x', 'codec', {}, model())
-  assert weights.load_export(tmp_path / 'x', 'codec').digest == first
-  weights.export(tmp_path / 'x', 'codec', {}, model() | {'b': np.ones(4)})
-  assert weights.load_export(tmp_path / 'x', 'codec').digest != first
+  model_folder.export(tmp_path / 'x', 'codec', {}, model())
+  first = model_folder.load_export(tmp_path / 'x', 'codec').digest
+  model_folder.export(tmp_path / 'x', 'codec', {}, model())
+  assert model_folder.load_export(tmp_path / 'x', 'codec').digest == first
+  model_folder.export(tmp_path / 'x', 'codec', {}, model() | {'b': np.ones(4)})
+  assert model_folder.load_export(tmp_path / 'x', 'codec').digest != first
 
 
 def test_a_failed_export_leaves_the_old_one(tmp_path):
-  weights.export(tmp_path / 'x', 'codec', {'old': 1}, model())
+  model_folder.export(tmp_path / 'x', 'codec', {'old': 1}, model())
   with pytest.raises(TypeError):
-    weights.export(tmp_path / 'x', 'codec', {'new': object()}, model())
-  assert weights.load_export(tmp_path / 'x', 'codec').config == {'old': 1}
+    model_folder.export(tmp_path / 'x', 'codec', {'new': object()}, model())
+  assert model_folder.load_export(tmp_path / 'x', 'codec').config == {'old': 1}
   assert [p.name for p in tmp_path.iterdir()] == ['x']
 
 
@@ -144,29 +145,29 @@ def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_st
     dead.mkdir()
     (outputs.sibling(dead) / 'half').mkdir(parents=True)
     (dead / 'lock').touch()
-    weights.export(tmp_path / 'x', 'codec', {}, model())
+    model_folder.export(tmp_path / 'x', 'codec', {}, model())
     assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, 'x']
 
 
 def test_what_is_not_an_export_is_refused_in_one_line(tmp_path):
-  weights.export(tmp_path / 'x', 'codec', {}, model())
+  model_folder.export(tmp_path / 'x', 'codec', {}, model())
   with pytest.raises(UserError, match='holds a codec, but a generator'):
-    weights.load_export(tmp_path / 'x', 'generator')
+    model_folder.load_export(tmp_path / 'x', 'generator')
   with pytest.raises(UserError, match='no exported codec here'):
-    weights.load_export(tmp_path / 'none', 'codec')
+    model_folder.load_export(tmp_path / 'none', 'codec')
   data = (tmp_path / 'x' / 'codec.safetensors').read_bytes()
   (tmp_path / 'x' / 'codec.safetensors').write_bytes(data[:-8])
   with pytest.raises(UserError, match='is damaged'):
-    weights.load_export(tmp_path / 'x', 'codec')
+    model_folder.load_export(tmp_path / 'x', 'codec')
   (tmp_path / 'x' / 'config.json').write_text(json.dumps({'format': 99}))
   with pytest.raises(UserError, match='not of format'):
-    weights.load_export(tmp_path / 'x', 'codec')
+    model_folder.load_export(tmp_path / 'x', 'codec')
 
 
 def test_weights_of_another_model_are_refused_by_name():
   wrong = model() | {'b': np.zeros(5)}
-  weights.check_shapes(model(), model(), 'it', 'go')
+  model_folder.check_shapes(model(), model(), 'it', 'go')
   with pytest.raises(UserError, match=r'it is of another model: b is \[5\] there and \[4\]'):
-    weights.check_shapes(wrong, model(), 'it', 'go')
+    model_folder.check_shapes(wrong, model(), 'it', 'go')
   with pytest.raises(UserError, match='encoder/in/w is no such array there'):
-    weights.check_shapes({'b': np.zeros(4)}, model(), 'it', 'go')
+    model_folder.check_shapes({'b': np.zeros(4)}, model(), 'it', 'go')

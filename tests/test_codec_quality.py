@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import latents, losses, pixels, sheets, weights
+from vidregen_jax import latents, losses, pixels, sheets
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
+from vidregen_jax.exports import model_folder
 from vidregen_jax.media import video
 from vidregen_jax.models import codec, i3d, perceptual
 
@@ -36,7 +37,7 @@ def export(monkeypatch):
   monkeypatch.setattr(fake_codec, 'encode', lambda config, params, frames, cache: (
     (forgetful(config, params, frames), None), cache))
   w = np.eye(3, 4, dtype=np.float32)
-  return weights.Export(
+  return model_folder.Export(
     'codec', {'size': SIZE, 'latent_channels': 4, 'cells': 8},
     {'encoder': {'w': w}, 'decoder': {'w': w.T}},
     {'latent_mean': np.zeros(4, np.float32), 'latent_std': np.ones(4, np.float32)}, 'abc')

@@ -10,8 +10,9 @@ import pytest
 import safetensors.numpy
 import tiny_system
 
-from vidregen_jax import described, documents, sample, system
+from vidregen_jax import documents, sample
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline, validation
 from vidregen_jax.models import codec, generator, whisper
 
 DEEP = 100_000
@@ -31,7 +32,7 @@ def folder(whole, tmp_path):
 def outcome(folder):
   """'runs', or the one line that is told."""
   try:
-    machine = system.load(folder, student=True)
+    machine = pipeline.load(folder, student=True)
   except UserError as error:
     assert '\n' not in str(error)
     return str(error)
@@ -131,7 +132,7 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
   def refused(said, cause):
     path.write_text(json.dumps(said))
     with pytest.raises(UserError, match=cause):
-      described.load_codec(folder / 'codec')
+      validation.load_codec(folder / 'codec')
 
   for field in dataclasses.fields(codec.CodecConfig):
     for value in (None, 'x', -1, 10**30, [1, 'a'], [-1], {}):
@@ -145,9 +146,9 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
 
 
 def test_the_checks_are_of_the_fields_that_there_are():
-  for kind, checks in ((codec.CodecConfig, described.CODEC),
-                       (generator.GeneratorConfig, described.GENERATOR),
-                       (sample.SamplerConfig, described.SAMPLER)):
+  for kind, checks in ((codec.CodecConfig, validation.CODEC),
+                       (generator.GeneratorConfig, validation.GENERATOR),
+                       (sample.SamplerConfig, validation.SAMPLER)):
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 
@@ -165,10 +166,10 @@ def test_numbers_that_are_none_are_refused(folder, name, array, value):
   kind, at = name.rpartition('/')[2], path.parent
   with pytest.raises(UserError, match=f'{kind}.safetensors.*{chosen}'):
     if kind == 'codec':
-      described.load_codec(at)
+      validation.load_codec(at)
     else:
-      teacher = described.load_generator(folder)
-      described.load_student(at, teacher)
+      teacher = validation.load_generator(folder)
+      validation.load_student(at, teacher)
 
 
 @pytest.mark.parametrize(('data', 'cause'), [
@@ -182,7 +183,7 @@ def test_numbers_that_are_none_are_refused(folder, name, array, value):
 def test_a_file_that_holds_other_things_is_told(folder, data, cause):
   (folder / 'codec' / 'codec.safetensors').write_bytes(data)
   with pytest.raises(UserError, match=cause):
-    described.load_codec(folder / 'codec')
+    validation.load_codec(folder / 'codec')
 
 
 # ------------------------------------------------------------------------- the audio encoder
@@ -225,7 +226,7 @@ def test_no_hub_is_asked_for_a_folder_that_is_not_there(folder, monkeypatch):
   shutil.rmtree(folder / 'audio_encoder')
   # Two words and a slash: what a hub's names look like.
   with pytest.raises(UserError, match='nothing is looked for elsewhere'):
-    system.load('system')
+    pipeline.load('system')
 
 
 WHISPER = ('d_model', 'encoder_layers', 'encoder_attention_heads', 'encoder_ffn_dim',

@@ -11,9 +11,10 @@ import pytest
 from absl.testing import flagsaver
 from array_record.python import array_record_module
 
-from vidregen_jax import encode_latents, latents, pixels, weights
+from vidregen_jax import encode_latents, latents, pixels
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 
 MODEL = fake_codec.CodecConfig(size=16, latent_channels=4)
 
@@ -31,7 +32,7 @@ def encoder(monkeypatch):
   statistics = {'latent_mean': np.float32([0.1, 0, 0, 0]), 'latent_std': np.float32([2, 1, 1, 1])}
   config = {'size': 16, 'latent_channels': 4}
   return latents.Encoder.of(
-    weights.Export('codec', config, params, statistics, digest='abc')
+    model_folder.Export('codec', config, params, statistics, digest='abc')
   )
 
 

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from vidregen_jax import described, evaluate, latents, weights
+from vidregen_jax import evaluate, latents
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
+from vidregen_jax.exports import model_folder, validation
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(latents, 'codec', fake_codec)
-  monkeypatch.setattr(described, 'load_codec', lambda folder: described.Codec(
-    None, weights.load_export(folder, 'codec')))
+  monkeypatch.setattr(validation, 'load_codec', lambda folder: validation.Codec(
+    None, model_folder.load_export(folder, 'codec')))
   w = np.eye(3, 4, dtype=np.float32)
-  weights.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},
-                 {'encoder': {'w': w}, 'decoder': {'w': w.T}},
-                 latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
+  model_folder.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},
+                      {'encoder': {'w': w}, 'decoder': {'w': w.T}},
+                      latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
   asked = {'checkpoint': str(tmp_path / 'codec'), 'split': 'train', 'clips': 3,
            'dataset': str(fake_talkers.build(tmp_path / 'data')), 'out': str(tmp_path / 'out'),
            'json': str(tmp_path / 'figures.json')}

@@ -8,8 +8,9 @@ import pytest
 import tiny_system
 from absl.testing import flagsaver
 
-from vidregen_jax import evaluate, export, manifest, system, weights
+from vidregen_jax import evaluate, export
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import checksums, model_folder, pipeline
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +46,7 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
     assert 0.49 < weight(tmp_path / 'pack' / part) / (
       weight(student / part) - weight(student / 'audio_encoder') * (part == '.')) < 0.55
   for which in (False, True):
-    whole, packed = system.load(student, which), system.load(tmp_path / 'pack', which)
+    whole, packed = pipeline.load(student, which), pipeline.load(tmp_path / 'pack', which)
     assert whole.models == packed.models and whole.sampler == packed.sampler
     for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(packed.params), strict=True):
       assert b.dtype == a.dtype
@@ -55,7 +56,7 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
   export.repack(student, tmp_path / 'whole', card, licence)  # with its own copy
   assert (tmp_path / 'whole' / 'audio_encoder' / 'LICENSE').read_text() == (
     whisper_folder / 'LICENSE').read_text()
-  np.testing.assert_array_equal(whole.listen(samples), system.load(tmp_path / 'whole').listen(
+  np.testing.assert_array_equal(whole.listen(samples), pipeline.load(tmp_path / 'whole').listen(
     samples))
 
 
@@ -76,9 +77,9 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
     mute.write_text(card.read_text().replace(word, ''))
     refused(f'does not say a word of {word}', card=mute)
   refused('--audio_encoder is seen from --out', encoder='../nowhere')
-  taught, large = weights.load_export(student / 'student', 'student'), tmp_path / 'large'
+  taught, large = model_folder.load_export(student / 'student', 'student'), tmp_path / 'large'
   taught.params['sinks'] += 1e6
-  system.export_student(large, student, taught.config, taught.params)
+  pipeline.export_student(large, student, taught.config, taught.params)
   refused('beyond 65504, which half precision cannot hold', source=large)
   for name in ('LICENSE', 'README.md'):
     (large / 'audio_encoder' / name).unlink()
@@ -97,20 +98,20 @@ def pack(student, tmp_path, card, licence):
 
 def test_every_file_is_in_the_manifest_and_a_change_to_any_shows(pack, tmp_path):
   files = [path for path in pack.rglob('*') if path.is_file() and path.name != 'manifest.json']
-  assert manifest.check(pack) == len(files) > 8
+  assert checksums.check(pack) == len(files) > 8
   for path in files:
     before = path.read_bytes()
     path.write_bytes(before[:-1] + b'?')
     with pytest.raises(UserError, match=f'{path} is not the file that was packed'):
-      manifest.check(pack)
+      checksums.check(pack)
     path.unlink()
     with pytest.raises(UserError, match=f'{path} is missing'):
-      manifest.check(pack)
+      checksums.check(pack)
     path.write_bytes(before)
-  assert manifest.check(pack) == len(files)
+  assert checksums.check(pack) == len(files)
   (pack / 'student' / 'more.py').write_text('')
   with pytest.raises(UserError, match='more.py was not packed with the rest'):
-    manifest.check(pack)
+    checksums.check(pack)
 
 
 def test_weights_that_were_changed_are_not_run(pack):
@@ -120,31 +121,31 @@ def test_weights_that_were_changed_are_not_run(pack):
     before = path.read_bytes()
     path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
     with pytest.raises(UserError, match=f'{name}.safetensors is not the file that was packed'):
-      system.load(pack, student)
+      pipeline.load(pack, student)
     path.write_bytes(before)
-  system.load(pack, student=True)
+  pipeline.load(pack, student=True)
 
 
 def test_a_manifest_names_an_encoder_that_lies_elsewhere(student, tmp_path, whisper_folder, card,
                                                          licence):
   shutil.copytree(whisper_folder, tmp_path / 'near')
   export.repack(student, tmp_path / 'pack', card, licence, '../near')
-  manifest.check(tmp_path / 'pack')
+  checksums.check(tmp_path / 'pack')
   (tmp_path / 'near' / 'config.json').write_text('{}')
   with pytest.raises(UserError, match=r'\.\./near/config.json is not the file'):
-    manifest.check(tmp_path / 'pack')
+    checksums.check(tmp_path / 'pack')
 
 
 def test_what_has_no_manifest_or_a_damaged_one_is_not_verified(student, pack):
   with pytest.raises(UserError, match='was not packed by vidregen_jax.export'):
-    manifest.check(student)
+    checksums.check(student)
   (pack / 'manifest.json').write_text('{}')
   with pytest.raises(UserError, match='manifest.json is damaged'):
-    system.load(pack)
+    pipeline.load(pack)
 
 
 def test_the_bundled_checkpoint_is_as_it_was_packed(whisper_folder):
-  assert manifest.check(whisper_folder.parent / 'talkers') == 11
+  assert checksums.check(whisper_folder.parent / 'talkers') == 11
 
 
 def test_a_config_that_was_changed_is_not_run(pack):
@@ -152,9 +153,9 @@ def test_a_config_that_was_changed_is_not_run(pack):
     before = (pack / name).read_bytes()
     (pack / name).write_bytes(before + b' ')
     with pytest.raises(UserError, match=f'{name} is not the file that'):
-      system.load(pack)
+      pipeline.load(pack)
     (pack / name).write_bytes(before)
-  system.load(pack)
+  pipeline.load(pack)
 
 
 @pytest.mark.parametrize('data', ['', '[]', '{"format": 1}', '{"format": 1, "files": {"a": "b"}}',
@@ -162,7 +163,7 @@ def test_a_config_that_was_changed_is_not_run(pack):
                                     '0' * 64)])
 def test_a_damaged_manifest_is_one_line(data, pack):
   (pack / 'manifest.json').write_text(data)
-  for use in (manifest.check, system.load):
+  for use in (checksums.check, pipeline.load):
     with pytest.raises(UserError, match='manifest.json is damaged') as caught:
       use(pack)
     assert '\n' not in str(caught.value)

@@ -4,7 +4,8 @@ import fake_codec
 import numpy as np
 import pytest
 
-from vidregen_jax import latents, weights
+from vidregen_jax import latents
+from vidregen_jax.exports import model_folder
 
 CELLS, CHANNELS, SIZE = 2, 4, 16
 
@@ -15,8 +16,9 @@ def export(monkeypatch):
   w = np.random.default_rng(0).normal(size=(3, CHANNELS)).astype(np.float32)
   params = {'encoder': {'w': w}, 'decoder': {'w': np.linalg.pinv(w)}}
   statistics = {'latent_mean': np.float32([0.1, 0, 0, 0]), 'latent_std': np.float32([2, 1, 1, 1])}
-  return weights.Export('codec', {'size': SIZE, 'latent_channels': CHANNELS}, params, statistics,
-                        digest='abc')
+  return model_folder.Export('codec', {'size': SIZE, 'latent_channels': CHANNELS}, params,
+                             statistics,
+                             digest='abc')
 
 
 def clips(length, batch=2):

@@ -7,7 +7,8 @@ import pytest
 import tiny_system
 
 from bench import good_files, mutations
-from vidregen_jax import regenerate, system
+from vidregen_jax import regenerate
+from vidregen_jax.exports import pipeline
 
 
 @pytest.fixture(scope='module')
@@ -24,7 +25,7 @@ def checkpoint(tmp_path_factory, whisper_folder):
 
 def test_no_mutation_ends_in_a_traceback_or_leaves_something_behind(
     good, checkpoint, tmp_path, monkeypatch):
-  monkeypatch.setattr(system, 'load', functools.cache(system.load))
+  monkeypatch.setattr(pipeline, 'load', functools.cache(pipeline.load))
   files = {path.name: path.read_bytes() for path in sorted(good.iterdir())}
   wrong = {}
   for run in range(60):

@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import ahead, errors, inspect, regenerate, system, translate
+from vidregen_jax import ahead, errors, inspect, regenerate, translate
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor, flags
+from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import aac, audio, encode, planes, video
 
@@ -477,7 +478,7 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
       yield frame
   pictures = [frame.image for frame in video.frames(clip)]
   samples, rate, _ = audio.read(clip)
-  machine = system.load(checkpoint)
+  machine = pipeline.load(checkpoint)
   monkeypatch.setattr(video, 'frames', counted)
   for rounds in (1, 4):
     most.append(0)
@@ -613,7 +614,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, ot
            for part in (f'--{name}', value) if part]
   before = sorted(wrong.iterdir())
   if cause not in NEED_A_LOOK:  # all else is told before anything large is read
-    monkeypatch.setattr(system, 'load', pytest.fail)
+    monkeypatch.setattr(pipeline, 'load', pytest.fail)
   assert regenerate.main([source, *flags]) == 2
   printed = capsys.readouterr().err.strip().splitlines()
   assert printed[-1].startswith('error: ')
@@ -628,8 +629,8 @@ def test_a_checkpoint_of_another_shape_is_refused(checkpoint, tmp_path, capsys):
   header = json.loads((folder / 'config.json').read_text())
   header['config']['model']['width'] = 32
   (folder / 'config.json').write_text(json.dumps(header))
-  with pytest.raises(system.UserError, match='is of another model'):
-    system.load(folder)
+  with pytest.raises(pipeline.UserError, match='is of another model'):
+    pipeline.load(folder)
 
 
 def begun(arguments, **env):
@@ -705,7 +706,7 @@ def made_at_once(monkeypatch):
     for path in ready.edit.outputs[:3]:
       ready.made.part(path).write_text('made')
   monkeypatch.setattr(editor, 'make', make)
-  monkeypatch.setattr(system, 'load', lambda *given: None)
+  monkeypatch.setattr(pipeline, 'load', lambda *given: None)
   monkeypatch.setattr(flags, '_tell', lambda **given: None)
   return meanwhile
 

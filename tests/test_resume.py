@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 from training_runs import logged, losses, stopped_at, traced
 
 from configs import codec as codec_config
-from vidregen_jax import codec_objective, pixels, train_codec, weights
+from vidregen_jax import codec_objective, pixels, train_codec
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.distributed import preemption
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +55,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
 
   assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
   whole, resumed = (
-    weights.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
+    model_folder.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
   )
   assert whole.digest == resumed.digest
   assert traced(tmp_path / 'stopped' / 'profile') == [2, 3, 4]  # which changed nothing
@@ -80,7 +81,7 @@ def test_a_log_says_where_its_seconds_went(dataset, tmp_path):
 
 def test_the_export_has_the_latents_statistics(dataset, tmp_path):
   train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
-  export = weights.load_export(tmp_path / 'export', 'codec')
+  export = model_folder.load_export(tmp_path / 'export', 'codec')
   assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2, 'aligned': False}
   model = fake_codec.CodecConfig(**export.config)
   clips = input_pipeline.talker_clips(dataset, 'train', 16)
@@ -96,7 +97,7 @@ def test_the_export_has_the_latents_statistics(dataset, tmp_path):
 
   # A finished run does not train on: it writes the same export again.
   train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
-  assert weights.load_export(tmp_path / 'export', 'codec').digest == export.digest
+  assert model_folder.load_export(tmp_path / 'export', 'codec').digest == export.digest
 
   # And its workdir does not take another model.
   other = config(dataset, num_steps=4)
@@ -110,7 +111,7 @@ def test_a_later_stage_starts_from_an_export_and_leaves_the_encoder_alone(datase
   first = tmp_path / 'first' / 'export'
   train_codec.train(config(dataset, start_from=str(first), parts=('decoder',), seed=1),
                     tmp_path / 'second')
-  before, after = (weights.load_export(folder, 'codec').params
+  before, after = (model_folder.load_export(folder, 'codec').params
                    for folder in (first, tmp_path / 'second' / 'export'))
   np.testing.assert_array_equal(after['encoder']['w'], before['encoder']['w'])
   moved = np.abs(after['decoder']['w'] - before['decoder']['w']).max()

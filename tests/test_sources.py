@@ -9,8 +9,9 @@ import pytest
 import tiny_system
 
 from vidregen_jax import consent as consents
-from vidregen_jax import identity, inspect, system
+from vidregen_jax import identity, inspect
 from vidregen_jax.editing import editor
+from vidregen_jax.exports import pipeline
 from vidregen_jax.media import opening, sound, video
 
 SPAN = (.6, 1.)
@@ -38,7 +39,7 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   source = recorded(clip, tmp_path / f'{NAME}.{suffix}', muxer, 600)
   new = recorded(other, tmp_path / f'new {NAME}.ts', 'mpegts', 90)
   out = tmp_path / f'out {NAME}.{out_suffix}'
-  machine = system.load(tiny_system.write(tmp_path, whisper_folder))
+  machine = pipeline.load(tiny_system.write(tmp_path, whisper_folder))
   editor.regenerate(
     editor.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
                 spans=(SPAN,), signer=identity.local(), page=True), machine, show=False)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import export, latents, pixels, sample, stablehlo, system, weights
+from vidregen_jax import export, latents, pixels, sample
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder, pipeline, stablehlo
 
 # Float32 in other orders: convolutions are written otherwise on a CPU, and compiled apart. Values
 # are near 1.
@@ -50,7 +51,7 @@ def pack(tmp_path_factory, whisper_folder):
 def given(pack):
   """Crops, stills, sound and times of 12 frames, of another face than noise: smooth."""
   rng = np.random.default_rng(0)
-  shape = system.load(pack).models.generator
+  shape = pipeline.load(pack).models.generator
   smooth = rng.integers(0, 256, (14, 4, 4, 3)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
   heard = rng.standard_normal((3 + shape.look_ahead, 16, shape.audio_layers, shape.audio_channels))
   return {'crops': smooth[:12], 'stills': smooth[12:], 'heard': heard.astype(np.float32),
@@ -65,12 +66,12 @@ def load(pack, name):
 
 def weigh(pack, student=False):
   """The artefacts' weights, as read from the pack."""
-  codec, generator = (weights.load_export(pack / folder, kind) for folder, kind in (
+  codec, generator = (model_folder.load_export(pack / folder, kind) for folder, kind in (
     ('codec', 'codec'), ('.', 'generator')))
-  made = weights.load_export(pack / 'student', 'student') if student else generator
+  made = model_folder.load_export(pack / 'student', 'student') if student else generator
   guess = {name: x for name, x in generator.arrays.items() if name.startswith('expected_')}
-  return {'codec': weights.join(codec.params, codec.arrays),
-          'generator': weights.join(made.params, guess)}
+  return {'codec': model_folder.join(codec.params, codec.arrays),
+          'generator': model_folder.join(made.params, guess)}
 
 
 def begun(machine, given):
@@ -103,7 +104,7 @@ def test_the_script_makes_the_packages_frames_without_the_package(pack, given, t
                         cwd=tmp_path, capture_output=True, text=True, timeout=300,
                         env={'JAX_PLATFORMS': 'cpu'})
   assert done.returncode == 0, done.stderr
-  machine = system.load(pack, student)
+  machine = pipeline.load(pack, student)
   state, inputs = begun(machine, given)
   _, frames = sample.sample(machine.models, machine.sampler, machine.params, state, inputs)
   expected = pixels.to_uint8(np.asarray(frames)[:, 0].reshape(given['crops'].shape))
@@ -123,8 +124,8 @@ def test_every_artefact_runs_on_every_platform(pack):
 
 
 def test_encoding_and_decoding_are_the_codecs(pack, given):
-  machine = system.load(pack)
-  encoder, decoder = (side.of(weights.load_export(pack / 'codec', 'codec'))
+  machine = pipeline.load(pack)
+  encoder, decoder = (side.of(model_folder.load_export(pack / 'codec', 'codec'))
                       for side in (latents.Encoder, latents.Decoder))
   both = np.stack([given['crops'], pixels.hide_lower_face(given['crops'])])
   seen, given_weights = encoder.stream(both), weigh(pack)['codec']
@@ -144,7 +145,7 @@ def test_encoding_and_decoding_are_the_codecs(pack, given):
 
 def test_a_warmed_state_is_the_packages(pack, given):
   """All that it holds: nothing is lost from step to step."""
-  machine = system.load(pack)
+  machine = pipeline.load(pack)
   state, inputs = begun(machine, given)
   arriving = jax.tree.map(lambda x: x[0], inputs)
   warm, (_, held, _) = load(pack, 'warm_step')
@@ -160,7 +161,7 @@ def test_a_warmed_state_is_the_packages(pack, given):
 
 def test_what_is_left_to_the_backend_is_decided(pack, monkeypatch):
   """An artefact is the same whatever machine wrote it, and does not say where."""
-  machine, path = system.load(pack), pack / 'stablehlo' / 'encode.bin'
+  machine, path = pipeline.load(pack), pack / 'stablehlo' / 'encode.bin'
   here = jax.export.deserialize(bytearray(path.read_bytes())).mlir_module()
   monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
   assert machine.models.codec.activations == 'bfloat16'

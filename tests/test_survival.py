@@ -15,8 +15,8 @@ import pytest
 import runs
 import training_runs
 
-from vidregen_jax import weights
 from vidregen_jax.distributed import watchdog
+from vidregen_jax.exports import model_folder
 
 # Sums over a batch are ordered by who holds which rows. That is 1e-7 of a sum, and a dozen steps of
 # Adam, which divides by roots of small sums, make 1e-5 of it.
@@ -69,7 +69,7 @@ def running(pid):
 
 
 def exported(workdir):
-  return weights.load_export(workdir / 'export', 'codec')
+  return model_folder.load_export(workdir / 'export', 'codec')
 
 
 def assert_close(workdir, whole):

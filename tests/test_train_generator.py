@@ -19,13 +19,12 @@ from vidregen_jax import (
   generator_setup,
   latents,
   sample,
-  system,
   train_generator,
-  weights,
 )
 from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
+from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
@@ -36,9 +35,9 @@ def data(tmp_path_factory, whisper_folder):
   """A codec with random weights, and the latents it gives for made-up clips and sound."""
   folder = tmp_path_factory.mktemp('data')
   params = jax.device_get(codec.init(CODEC, jax.random.key(0)))
-  weights.export(folder / 'codec', 'codec', dataclasses.asdict(CODEC), params,
-                 latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
-  export = weights.load_export(folder / 'codec', 'codec')
+  model_folder.export(folder / 'codec', 'codec', dataclasses.asdict(CODEC), params,
+                      latent_mean=np.zeros(4, np.float32), latent_std=np.ones(4, np.float32))
+  export = model_folder.load_export(folder / 'codec', 'codec')
 
   def listen(samples):
     return np.random.default_rng(len(samples)).standard_normal((len(samples) // 320, 1, 512))
@@ -81,7 +80,7 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_pa
   train_generator.train(config(data), tmp_path / 'stopped')
   assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
   assert len(set(losses(tmp_path / 'whole').values())) == 5
-  whole, resumed = (system.load(tmp_path / name / 'export') for name in ('whole', 'stopped'))
+  whole, resumed = (pipeline.load(tmp_path / name / 'export') for name in ('whole', 'stopped'))
   assert whole.digests == resumed.digests
   assert whole.models.codec == CODEC
   assert whole.listen(np.zeros(16_000, np.float32)).shape == (50, 1, 512)
@@ -95,7 +94,7 @@ def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
   train_generator.train(config(data, num_steps=1), tmp_path / 'teacher')
   teacher = tmp_path / 'teacher' / 'export'
   with pytest.raises(UserError, match='has no student in it'):
-    system.load(teacher, student=True)
+    pipeline.load(teacher, student=True)
 
   settings = student_config.get_config('tiny')
   given = config(data)
@@ -104,8 +103,8 @@ def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
   given.sampler = settings.sampler
   train_generator.train(given, tmp_path / 'student')
   made = tmp_path / 'student' / 'export'
-  taught, plain = system.load(made, student=True), system.load(made)
-  assert plain.digests == system.load(teacher).digests
+  taught, plain = pipeline.load(made, student=True), pipeline.load(made)
+  assert plain.digests == pipeline.load(teacher).digests
   assert taught.digests['codec'] == plain.digests['codec'] and 'student' in taught.digests
   assert not taught.sampler.guided and taught.sampler.steps == 2 and plain.sampler.guided
   moved = [np.abs(a - b).max() for a, b in zip(
@@ -165,9 +164,9 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
 
 def test_latents_of_another_codec_are_refused(data, tmp_path):
   params = jax.device_get(codec.init(CODEC, jax.random.key(9)))
-  weights.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params,
-                 latent_mean=np.zeros(CODEC.latent_channels, np.float32),
-                 latent_std=np.ones(CODEC.latent_channels, np.float32))
+  model_folder.export(tmp_path / 'codec', 'codec', dataclasses.asdict(CODEC), params,
+                      latent_mean=np.zeros(CODEC.latent_channels, np.float32),
+                      latent_std=np.ones(CODEC.latent_channels, np.float32))
   with pytest.raises(UserError, match='was encoded by another codec'):
     train_generator.train(config(data, codec=str(tmp_path / 'codec')), tmp_path / 'run')
   with pytest.raises(UserError, match='use --config.num_frames=[0-9]+ or less'):

@@ -15,9 +15,10 @@ import numpy as np
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
-from vidregen_jax import terminal, weights
+from vidregen_jax import terminal
 from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 
 _KEPT = 2
 
@@ -126,7 +127,7 @@ class Checkpoints:
     kept = note['kept']
     if note['crc'] != _crc(kept):
       raise _Damage('its note is not what was written')
-    weights.check_shapes(
+    model_folder.check_shapes(
       {name: np.empty(shape, bool) for name, (shape, _) in kept['arrays'].items()},
       _named(abstract),
       f'the checkpoint at step {step} in {self._folder}',

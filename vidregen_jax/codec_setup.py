@@ -4,8 +4,9 @@ import functools
 
 import jax
 
-from vidregen_jax import codec_objective, pixels, weights
+from vidregen_jax import codec_objective, pixels
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 from vidregen_jax.models import codec, discriminators, perceptual, teacher
 
 
@@ -95,8 +96,8 @@ def load_start(folder, model):
   Raises:
     UserError: no codec there, or one of another shape.
   """
-  export = weights.load_export(folder, 'codec')
-  weights.check_shapes(
+  export = model_folder.load_export(folder, 'codec')
+  model_folder.check_shapes(
     export.params, jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0)),
     f'the codec in {folder}', 'choose another config.start_from, or the config it was trained with'
   )

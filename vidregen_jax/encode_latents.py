@@ -39,9 +39,10 @@ import numpy as np
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, described, documents, files, latents, outputs, pixels, terminal
+from vidregen_jax import commands, documents, files, latents, outputs, pixels, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import validation
 from vidregen_jax.models import codec, whisper
 
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
@@ -299,7 +300,7 @@ def run():
   for flag in (_CODEC, _DATASET, _OUT):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  found = described.load_codec(_CODEC.value)
+  found = validation.load_codec(_CODEC.value)
   export = found.export
   audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
   audio_params = jax.tree.map(jnp.asarray, audio_params)

@@ -14,9 +14,10 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import commands, described, files, system, terminal
+from vidregen_jax import commands, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality, lip_sync
+from vidregen_jax.exports import pipeline, validation
 from vidregen_jax.models import i3d, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
@@ -49,7 +50,7 @@ def evaluate_listening():
     ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO),
     ('noise', _NOISE))
     if flag.value is not None)
-  machine = system.load(_CHECKPOINT.value, _STUDENT.value)
+  machine = pipeline.load(_CHECKPOINT.value, _STUDENT.value)
   with tempfile.TemporaryDirectory() as folder:
     rows = lip_sync.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
   for row in rows:
@@ -75,7 +76,7 @@ def evaluate_codec():
     # What is measured here stays here: no name is looked for on a hub.
     if flag.value and not pathlib.Path(flag.value).is_dir():
       raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
-  export = described.load_codec(_CHECKPOINT.value).export
+  export = validation.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
   vgg16, network = (load(flag.value) if flag.value else None for load, flag in (
     (perceptual.load, _PERCEPTUAL), (i3d.load, _I3D)))

@@ -17,8 +17,9 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, files, manifest, sample, stablehlo, system, terminal, weights
+from vidregen_jax import commands, files, sample, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.')
@@ -34,7 +35,7 @@ _VERIFY = flags.DEFINE_string(
   'verify', None, 'Folder to compare with its manifest; writes nothing.')
 
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
-         system.AUDIO_ENCODER, manifest.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
+         pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
 _MOST_PAPER = 16_000_000  # bytes
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -58,7 +59,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
   if folder.exists() and (
       not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
-  system.load(source)  # what does not run is not given away
+  pipeline.load(source)  # what does not run is not given away
   _check_papers(card, licence)
   if audio_encoder and not (folder / audio_encoder).resolve().is_dir():
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
@@ -66,28 +67,29 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
   if with_stablehlo:
     stablehlo.check()
   made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
-  encoder = system.find_encoder(source, made.config)
+  encoder = pipeline.find_encoder(source, made.config)
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
   taught = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
-  with weights.whole_folder(folder) as part:
-    digest = weights.export(part / 'codec', 'codec', packed.config, packed.params, **packed.arrays)
-    where = audio_encoder or system.AUDIO_ENCODER
+  with model_folder.whole_folder(folder) as part:
+    digest = model_folder.export(part / 'codec', 'codec', packed.config, packed.params,
+                                 **packed.arrays)
+    where = audio_encoder or pipeline.AUDIO_ENCODER
     if not audio_encoder:
-      system.copy_encoder(encoder, part / where)
-    config = made.config | {'codec': digest} | system.listening_to(part, where)
-    digest = weights.fill(part, 'generator', config, made.params, **made.arrays)
+      pipeline.copy_encoder(encoder, part / where)
+    config = made.config | {'codec': digest} | pipeline.listening_to(part, where)
+    digest = model_folder.fill(part, 'generator', config, made.params, **made.arrays)
     if taught:
-      weights.export(part / 'student', 'student', taught.config | {'teacher': digest},
-                     taught.params)
+      model_folder.export(part / 'student', 'student', taught.config | {'teacher': digest},
+                          taught.params)
     shutil.copyfile(card, part / 'README.md')
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
       samplers = [sample.SamplerConfig(**export.config['sampler'])
                   for export in (made, taught) if export]
-      stablehlo.write(part, system.load(part), *samplers)
-    manifest.write(part, *([where] if audio_encoder else []))
+      stablehlo.write(part, pipeline.load(part), *samplers)
+    checksums.write(part, *([where] if audio_encoder else []))
 
 
 def _check_papers(card, licence):
@@ -109,17 +111,17 @@ def _check_papers(card, licence):
 
 def _half(folder, kind):
   """An export whose floats are float16."""
-  made = weights.load_export(folder, kind)
+  made = model_folder.load_export(folder, kind)
 
   def half(tree):
-    flat = weights.flatten(tree)
+    flat = model_folder.flatten(tree)
     if any(np.abs(x).max(initial=0) > _LARGEST for x in flat.values()):
       raise UserError(f'the {kind} in {folder} has numbers beyond {_LARGEST:g}, which half '
                       "precision cannot hold: keep the training's own export")
-    return weights.unflatten({name: x.astype(np.float16) if x.dtype == np.float32 else x
-                              for name, x in flat.items()})
+    return model_folder.unflatten({name: x.astype(np.float16) if x.dtype == np.float32 else x
+                                   for name, x in flat.items()})
 
-  return weights.Export(kind, made.config, half(made.params), half(made.arrays), made.digest)
+  return model_folder.Export(kind, made.config, half(made.params), half(made.arrays), made.digest)
 
 
 def run():
@@ -129,7 +131,7 @@ def run():
     UserError: see `repack` and `manifest.check`.
   """
   if _VERIFY.value:
-    count = manifest.check(_VERIFY.value)
+    count = checksums.check(_VERIFY.value)
     terminal.say(f'all {count} files of {_VERIFY.value} are as they were packed')
     return
   if not (_CHECKPOINT.value and _OUT.value and _CARD.value and _LICENCE.value):

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, flow, losses, sample, system
+from vidregen_jax import expectation, flow, losses, sample
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline
 from vidregen_jax.models import generator, sequence, teacher_forcing
 
 TIMES = 4  # parts of the flow time whose losses are told apart
@@ -140,7 +141,7 @@ def _clip(objective, frozen, batch, keys):
   clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
   # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
-  heard = system.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
+  heard = pipeline.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
   clip = teacher_forcing.Clip(
     references=f32['references'],
     reference_valid=batch['reference_valid'],

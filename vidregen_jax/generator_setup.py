@@ -2,8 +2,9 @@
 
 import dataclasses
 
-from vidregen_jax import described, generator_objective, sample
+from vidregen_jax import generator_objective, sample
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import validation
 from vidregen_jax.models import generator
 
 
@@ -31,7 +32,7 @@ def load_teacher(config, model, codec_digest):
   Raises:
     UserError: it is another model than the config's, or of another codec.
   """
-  teacher = described.load_generator(config.teacher).export
+  teacher = validation.load_generator(config.teacher).export
   if teacher.config['codec'] != codec_digest:
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')

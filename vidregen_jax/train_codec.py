@@ -20,10 +20,10 @@ from vidregen_jax import (
   sheets,
   state,
   train_step,
-  weights,
 )
 from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
+from vidregen_jax.exports import model_folder
 from vidregen_jax.models import codec
 
 _SHOWN = 6  # validation clips on a sheet
@@ -193,7 +193,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     mean, square = np.mean(np.array(sums, np.float64), axis=0)
     params = multihost.whole(only_codec(train_state.ema), mesh)
     if multihost.lead():
-      weights.export(
+      model_folder.export(
         workdir / 'export',
         'codec',
         dataclasses.asdict(model),

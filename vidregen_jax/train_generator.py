@@ -11,7 +11,6 @@ import numpy as np
 from vidregen_jax import (
   checkpoint,
   data_statistics,
-  described,
   expectation,
   generator_objective,
   generator_setup,
@@ -22,13 +21,13 @@ from vidregen_jax import (
   profiling,
   sample,
   state,
-  system,
   train_step,
 )
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
+from vidregen_jax.exports import pipeline, validation
 from vidregen_jax.models import generator
 
 
@@ -54,7 +53,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # Codec, latents, teacher, mesh
   # ----------------------------------------------------------------------------------------------
   info = input_pipeline.latent_info(config.dataset, config.dataset_help)
-  found = described.load_codec(config.codec)
+  found = validation.load_codec(config.codec)
   codec_model, exported_codec = found.model, found.export
   if exported_codec.digest != info['codec']:
     raise UserError(
@@ -77,7 +76,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   validation = input_pipeline.latent_clips(config.dataset, 'validation', config.dataset_help)
   fitted, validation = (batches.mended(x, config.max_bad_records) for x in (clips, validation))
   if teacher:
-    guess, audio_mean, audio_std = system.statistics(teacher)
+    guess, audio_mean, audio_std = pipeline.statistics(teacher)
   else:
     audio_mean, audio_std = data_statistics.feature_statistics(fitted, config.stats_clips)
     guess = expectation.none(model.region)
@@ -199,13 +198,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     # --------------------------------------------------------------------------------------------
     params = multihost.whole(train_state.ema, mesh)
     if multihost.lead() and teacher:
-      system.export_student(
+      pipeline.export_student(
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},
         params)
     elif multihost.lead():
       heard = ('audio_layers', 'window_seconds', 'margin_seconds')
       listening = {name: info[name] for name in heard}
-      system.export(
+      pipeline.export(
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(objective.sampler),
          'listening': listening, 'codec': exported_codec.digest},

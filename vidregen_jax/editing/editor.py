@@ -26,7 +26,6 @@ from vidregen_jax import (
   report,
   sample,
   spans,
-  system,
   terminal,
 )
 from vidregen_jax import consent as consents
@@ -41,6 +40,7 @@ from vidregen_jax.editing import (
   soundtrack,
 )
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
@@ -255,13 +255,13 @@ def _writer(edit, sound, planned, part) -> encode.File:
   return join.Joined(edit.out, sound.film.info, planned, **kept)
 
 
-def regenerate(edit: Edit, machine: system.System, show=True, walk=regenerator.Retake) -> dict:
+def regenerate(edit: Edit, machine: pipeline.System, show=True, walk=regenerator.Retake) -> dict:
   """Makes the edited video and what lies beside it: `prepared` and `make`."""
   with prepared(edit) as ready:
     return make(ready, machine, show, walk)
 
 
-def make(ready: Prepared, machine: system.System, show=True, walk=regenerator.Retake) -> dict:
+def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.Retake) -> dict:
   """Makes the edited video and its report.
 
   Args:

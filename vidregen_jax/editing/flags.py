@@ -3,10 +3,11 @@
 import argparse
 import pathlib
 
-from vidregen_jax import commands, files, papers, system, terminal
+from vidregen_jax import commands, files, papers, terminal
 from vidregen_jax import consent as consents
 from vidregen_jax.editing import editor, face_selection, reference_frames
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
 
 
@@ -90,7 +91,7 @@ def asked(given, **fields) -> editor.Edit:
   for path in editor.sounds(edit):
     files.check_readable(path)
   if not pathlib.Path(given.checkpoint, 'config.json').exists():
-    system.load(given.checkpoint, given.student)  # which says so
+    pipeline.load(given.checkpoint, given.student)  # which says so
   return edit
 
 
@@ -105,7 +106,7 @@ def carry_out(read, argv) -> int:
       found.update(given=given, edit=edit, made=ready.made)
       for note in ready.notes:
         terminal.say(note)
-      found['said'] = editor.make(ready, system.load(given.checkpoint, given.student))
+      found['said'] = editor.make(ready, pipeline.load(given.checkpoint, given.student))
 
   def left():
     written = 'made' in found and found['made'].published

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import files, latents, losses, pixels, sheets, terminal, weights
+from vidregen_jax import files, latents, losses, pixels, sheets, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 from vidregen_jax.media import encode
 from vidregen_jax.models import codec, i3d, perceptual
 
@@ -232,7 +233,7 @@ def write(folder, scores, shown):
   """
   check_folder(folder)
   try:
-    with weights.whole_folder(folder) as part:
+    with model_folder.whole_folder(folder) as part:
       files.write_json(part / 'scores.json', scores)
       rows = [sheet_row(clip, made) for clip, made in shown]
       sheets.write(part / 'sheet.png', sheets.join(rows))

@@ -7,9 +7,10 @@ are read from latents (`lip_reading`), beside what is read from the truth.
 import jax
 import numpy as np
 
-from vidregen_jax import latents, pixels, sample, system
+from vidregen_jax import latents, pixels, sample
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
+from vidregen_jax.exports import pipeline
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -120,7 +121,7 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
   f32 = {name: np.asarray(batch[name], np.float32)
          for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'durations')}
   audio = np.asarray(batch['audio'], np.float32)
-  audio = np.asarray(system.standardize(audio, audio_mean, audio_std))
+  audio = np.asarray(pipeline.standardize(audio, audio_mean, audio_std))
   first = lambda x: np.moveaxis(x, 1, 0)
   distance = batch['anchor_distance'][None] + np.arange(frames, 0, -1, dtype=np.float32)[:, None]
   inputs = sample.Inputs(

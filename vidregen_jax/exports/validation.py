@@ -11,9 +11,10 @@ import pathlib
 import jax
 import numpy as np
 
-from vidregen_jax import documents, expectation, sample, weights
+from vidregen_jax import documents, expectation, sample
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder
 from vidregen_jax.models import codec, generator
 
 _STAGES, _LAYERS = 8, 256
@@ -78,7 +79,7 @@ class Codec:
   """An exported codec: its shape, and what was read."""
 
   model: codec.CodecConfig
-  export: weights.Export
+  export: model_folder.Export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Generator:
 
   model: generator.GeneratorConfig
   sampler: sample.SamplerConfig
-  export: weights.Export
+  export: model_folder.Export
 
 
 def load_codec(folder) -> Codec:
@@ -142,7 +143,7 @@ def load_student(folder, teacher: Generator) -> Generator:
 
 def _read(folder, kind):
   """The path of config.json, and the export whose config is of its kind."""
-  path, export = pathlib.Path(folder) / 'config.json', weights.load_export(folder, kind)
+  path, export = pathlib.Path(folder) / 'config.json', model_folder.load_export(folder, kind)
   said = _CONFIGS[kind](export.config, f'{path}: config')
   return path, dataclasses.replace(export, config=said)
 
@@ -156,12 +157,12 @@ def _made(kind, said, where):
 
 def _check_arrays(folder, export, init, shapes):
   """Refuses parameters of another shape than the model's, and other arrays than `shapes`."""
-  weights.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
-                       f'the {export.kind} in {folder}', f'export the {export.kind} again')
+  model_folder.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
+                            f'the {export.kind} in {folder}', f'export the {export.kind} again')
   wanted = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
-  weights.check_shapes(export.arrays, wanted, f'the {export.kind} in {folder}',
-                       f'export the {export.kind} again')
-  for name, array in weights.join(export.params, export.arrays).items():
+  model_folder.check_shapes(export.arrays, wanted, f'the {export.kind} in {folder}',
+                            f'export the {export.kind} again')
+  for name, array in model_folder.join(export.params, export.arrays).items():
     if (array.dtype.kind == 'f') == (name in _WHOLE):
       raise UserError(f'{_tensors(folder, export)}: {name} is {array.dtype}: export the '
                       f'{export.kind} again')

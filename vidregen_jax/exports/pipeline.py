@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import described, expectation, files, manifest, sample, weights
+from vidregen_jax import expectation, files, sample
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import checksums, model_folder, validation
 from vidregen_jax.models import pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
@@ -67,10 +68,11 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
-  with weights.whole_folder(folder) as part:
-    weights.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
+  with model_folder.whole_folder(folder) as part:
+    model_folder.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
     copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
-    weights.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params, **arrays)
+    model_folder.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params,
+                      **arrays)
 
 
 def copy_encoder(source, target):
@@ -108,13 +110,14 @@ def export_student(folder, teacher_folder, config, params):
     params: the student's.
   """
   teacher_folder = pathlib.Path(teacher_folder)
-  teacher = described.load_generator(teacher_folder).export
-  with weights.whole_folder(folder) as part:
-    weights.copy(teacher_folder / 'codec', part / 'codec', 'codec')
+  teacher = validation.load_generator(teacher_folder).export
+  with model_folder.whole_folder(folder) as part:
+    model_folder.copy(teacher_folder / 'codec', part / 'codec', 'codec')
     copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
-    digest = weights.fill(part, 'generator', teacher.config | listening_to(part, AUDIO_ENCODER),
-                          teacher.params, **teacher.arrays)
-    weights.export(part / 'student', 'student', config | {'teacher': digest}, params)
+    digest = model_folder.fill(part, 'generator',
+                               teacher.config | listening_to(part, AUDIO_ENCODER),
+                               teacher.params, **teacher.arrays)
+    model_folder.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
 
 def expected(arrays):
@@ -123,7 +126,7 @@ def expected(arrays):
   return expectation.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
 
 
-def statistics(export: weights.Export):
+def statistics(export: model_folder.Export):
   """What a generator's export knows of data: (expectation.Expectation, audio mean, audio std)."""
   return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
@@ -139,7 +142,7 @@ def load(folder, student: bool = False) -> System:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  teacher, packed = described.load_generator(folder), described.load_codec(folder / 'codec')
+  teacher, packed = validation.load_generator(folder), validation.load_codec(folder / 'codec')
   made, models = teacher.export, sample.Models(packed.model, teacher.model)
   if made.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
@@ -151,7 +154,7 @@ def load(folder, student: bool = False) -> System:
                       f'{getattr(models.codec, name)}: export the generator again')
   sampling = _load_student(folder, teacher) if student else teacher
   read = [('.', made), ('codec', packed.export)] + [('student', sampling.export)] * student
-  manifest.check_known(folder, {
+  checksums.check_known(folder, {
     os.path.normpath(f'{where}/{name}'): digest for where, export in read
     for name, digest in ((f'{export.kind}.safetensors', export.digest),
                          ('config.json', export.config_digest))})
@@ -212,7 +215,7 @@ def find_encoder(folder, config) -> pathlib.Path:
 def _load_encoder(folder, config, model):
   """The Whisper encoder that a generator listens to: (WhisperConfig, params)."""
   found, listening = find_encoder(folder, config), config['listening']
-  manifest.check_known(folder, {
+  checksums.check_known(folder, {
     os.path.normpath(f'{config["audio_encoder"]}/{name}'): digest
     for name, digest in config.get('audio_encoder_files', {}).items()})
   audio_config, params = whisper.read(found)
@@ -231,7 +234,7 @@ def _load_student(folder, teacher):
   if not (folder / 'student').is_dir():
     raise UserError(f'{folder} has no student in it: train one with '
                     f'--config=configs/student.py --config.teacher={folder}, or sample without')
-  student = described.load_student(folder / 'student', teacher)
+  student = validation.load_student(folder / 'student', teacher)
   if student.export.config['teacher'] != teacher.export.digest:
     raise UserError(f'{folder}: the student in it learned from another generator: train it again')
   return student

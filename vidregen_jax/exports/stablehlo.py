@@ -27,9 +27,10 @@ import jax.export  # jax does not import it by itself
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import pixels, sample, system, weights
+from vidregen_jax import pixels, sample
 from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.models import codec
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -74,9 +75,9 @@ def lower(machine, sampler, student_sampler=None):
   crops = of(codec.TIME_FACTOR, *[models.codec.size] * 2, 3, dtype=jnp.uint8)
   params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), machine.params)
   weigh = {
-    'codec': weights.join(params.codec, {'latent_mean': params.latent_mean,
-                                         'latent_std': params.latent_std}),
-    'generator': weights.join(params.generator, {
+    'codec': model_folder.join(params.codec, {'latent_mean': params.latent_mean,
+                                              'latent_std': params.latent_std}),
+    'generator': model_folder.join(params.generator, {
       f'expected_{name}': x for name, x in vars(params.expectation).items()}),
   }
   start = {
@@ -95,14 +96,14 @@ def lower(machine, sampler, student_sampler=None):
     """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""
     masked = jnp.where(hidden[:, :, None], np.uint8(pixels.HIDDEN), crops)
     both = pixels.to_float(jnp.concatenate([crops, masked]))
-    params, known = weights.split(given)
+    params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)
     made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
     return cache, {'outside': made[0], 'context': made[1]}
 
   def decode(given, cache, latents):
     """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""
-    params, known = weights.split(given)
+    params, known = model_folder.split(given)
     z = latents * known['latent_std'] + known['latent_mean']
     frames, cache = codec.decode(models.codec, params,
                                  z.reshape(1, 1, shape.cells, shape.cells, -1), cache)
@@ -158,8 +159,8 @@ def _without_paths():
 
 def _params(given):
   """sample.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
-  (decoder, known), (maker, guess) = (weights.split(given[part]) for part in given)
-  return sample.Params(decoder, maker, system.expected(guess), known['latent_mean'],
+  (decoder, known), (maker, guess) = (model_folder.split(given[part]) for part in given)
+  return sample.Params(decoder, maker, pipeline.expected(guess), known['latent_mean'],
                        known['latent_std'])
 
 
