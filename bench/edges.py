@@ -14,9 +14,10 @@ import numpy as np
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files, latents
+from vidregen_jax import commands, files
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import identity_metrics
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
 
 _FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bound=2)
@@ -29,7 +30,7 @@ def cut_spans(opened, count):
   Returns:
     (windows, stacked; uint8 [B, 4T + 4, S, S, 3]).
   """
-  shape, decoder = opened.shape, latents.Decoder.of(opened.codec)
+  shape, decoder = opened.shape, streaming_codec.Decoder.of(opened.codec)
   rng, cuts, real = np.random.default_rng(0), [], []
   for record in opened.test[:count]:
     start = (len(record['target']) - shape.frames - 1) // 2

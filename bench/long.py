@@ -17,8 +17,9 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals, timing
-from vidregen_jax import commands, files, sample
+from vidregen_jax import commands, files
 from vidregen_jax.evaluation import identity_metrics, latent_validation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec
 
 _MINUTES = flags.DEFINE_float('minutes', 10.0, 'Length of the take.', lower_bound=0.1)
@@ -40,7 +41,7 @@ def play(rehearse, sampler, params, rounds, sinks):
     hidden = state.fixed_valid.at[:, :rehearse.models.generator.sinks].set(False)
     state = dataclasses.replace(state, fixed_valid=hidden)
   for _ in range(rounds):
-    state, made = sample.sample(rehearse.models, sampler, params, state, inputs)
+    state, made = sampling.sample(rehearse.models, sampler, params, state, inputs)
     yield latent_validation.to_frames(made), timing.memory()
 
 

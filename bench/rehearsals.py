@@ -5,11 +5,11 @@ import pathlib
 
 from absl import flags
 
-from vidregen_jax import sample
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import model_folder, pipeline
+from vidregen_jax.inference import sampling
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
 DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents; also of the training split.')
@@ -38,9 +38,9 @@ class Opened:
   """
 
   codec: model_folder.Export
-  models: sample.Models
+  models: sampling.Models
   params: dict
-  sampler: sample.SamplerConfig
+  sampler: sampling.SamplerConfig
   statistics: tuple
   reader: lip_gap_probe.Reader
   test: list

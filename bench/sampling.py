@@ -21,8 +21,9 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, expectation, files, sample
+from vidregen_jax import commands, expectation, files
 from vidregen_jax.errors import UserError
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator
 
 _SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
@@ -38,10 +39,10 @@ def make(size):
   if size not in sizes.GENERATORS:
     raise UserError(f'there is no size {size!r}: choose from {", ".join(sizes.GENERATORS)}')
   model, packed = sizes.generator_model(size)
-  models = sample.Models(packed, model)
+  models = sampling.Models(packed, model)
   channels, every = packed.latent_channels, packed.cells**2
   with jax.default_prng_impl('unsafe_rbg'):
-    params = sample.Params(
+    params = sampling.Params(
       codec.init(packed, jax.random.key(0)), generator.init(model, jax.random.key(1)),
       expectation.none(model.region), jnp.zeros(channels), jnp.ones(channels))
     key = jax.random.key(2)
@@ -49,19 +50,19 @@ def make(size):
   f32 = lambda *shape: jnp.zeros(shape, jnp.float32)
   yes = lambda *shape: jnp.ones(shape, bool)
   seconds = lambda *shape: jnp.full(shape, 0.04)
-  state = sample.init_state(
+  state = sampling.init_state(
     models, params, key, f32(1, model.references, every, channels), yes(1, model.references),
     f32(1, len(model.region), channels), f32(1, every, channels), yes(1),
     f32(1, model.look_ahead, *states), yes(1, model.look_ahead), seconds(1, model.look_ahead))
-  inputs = sample.Inputs(f32(1, every, channels), f32(1, every, channels), seconds(1),
-                         f32(1, *states), yes(1), seconds(1), f32(1))
+  inputs = sampling.Inputs(f32(1, every, channels), f32(1, every, channels), seconds(1),
+                           f32(1, *states), yes(1), seconds(1), f32(1))
   return models, params, state, inputs
 
 
 def measure(size, steps, rounds):
   """Seconds of each part, and of a whole latent frame by number of steps."""
   models, params, state, inputs = make(size)
-  base = sample.SamplerConfig(**generator_config.get_config(size).sampler)
+  base = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
 
   def whole(count, guided):
     scale = 2.0 if guided else 1.0
@@ -69,10 +70,10 @@ def measure(size, steps, rounds):
 
     def step():  # as `regenerate` calls it, which gives its state away
       own = jax.tree.map(jnp.copy, state)
-      jax.block_until_ready(sample.step(models, sampler, params, own, inputs)[1])
+      jax.block_until_ready(sampling.step(models, sampler, params, own, inputs)[1])
     return step
 
-  warm = jax.jit(functools.partial(sample.warm_step, models))
+  warm = jax.jit(functools.partial(sampling.warm_step, models))
   cells = models.generator.cells
   z = jnp.zeros((1, 1, cells, cells, models.codec.latent_channels))
   decode = jax.jit(functools.partial(codec.decode, models.codec))

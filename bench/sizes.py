@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import codec_setup, commands, expectation, programs, sample
+from vidregen_jax import codec_setup, commands, expectation, programs
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, sequence
 
 SIZES = ('tiny', 'talkers', '256', '512')
@@ -72,25 +73,25 @@ def describe_generator(model, packed, sampler):
   """
   def work(layers):
     shape = dataclasses.replace(model, layers=layers, unroll=True)
-    models = sample.Models(packed, shape)
+    models = sampling.Models(packed, shape)
     f32 = lambda *axes: jax.ShapeDtypeStruct(axes, jnp.float32)
     valid = lambda *axes: jax.ShapeDtypeStruct(axes, bool)
     channels, every, region = packed.latent_channels, packed.cells**2, len(model.region)
     states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
-    params = sample.Params(
+    params = sampling.Params(
       jax.eval_shape(functools.partial(codec.init, packed), jax.random.key(0)),
       jax.eval_shape(functools.partial(generator.init, shape), jax.random.key(0)),
       expectation.none(model.region), f32(channels), f32(channels))
     state = jax.eval_shape(
-      functools.partial(sample.init_state, models), params, jax.random.key(0),
+      functools.partial(sampling.init_state, models), params, jax.random.key(0),
       f32(1, model.references, every, channels), valid(1, model.references),
       f32(1, region, channels), f32(1, every, channels), valid(1),
       f32(1, model.look_ahead, *states), valid(1, model.look_ahead), f32(1, model.look_ahead))
-    inputs = sample.Inputs(f32(1, every, channels), f32(1, every, channels), f32(1),
-                           f32(1, *states), valid(1), f32(1), f32(1))
+    inputs = sampling.Inputs(f32(1, every, channels), f32(1, every, channels), f32(1),
+                             f32(1, *states), valid(1), f32(1), f32(1))
     # The loop over flow steps is counted once, so the difference is one step.
-    steps = (sample.warm.lower(models, params, state, inputs),
-             jax.jit(sample.sample_step, static_argnums=(0, 1)).lower(
+    steps = (sampling.warm.lower(models, params, state, inputs),
+             jax.jit(sampling.sample_step, static_argnums=(0, 1)).lower(
                models, sampler, params, state, inputs))
     warm, full = (lowered.cost_analysis()['flops'] for lowered in steps)
     return jnp.array([warm, full - warm])
@@ -126,7 +127,7 @@ def run():
         'all branches | TFLOP a second of video |\n|---|---|---|---|---|---|')
   for size in GENERATORS:
     model, packed = generator_model(size)
-    sampler = sample.SamplerConfig(**generator_config.get_config(size).sampler)
+    sampler = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
     found = describe_generator(model, packed, sampler)
     second = _LATENTS_A_SECOND * (found['conditioning_flops'] + sampler.steps * found['step_flops'])
     print(f'| {size} | {model.layers} x {model.width} | {found["parameters"] / 1e6:.1f} '

@@ -16,10 +16,11 @@ import tqdm
 from absl import flags
 
 from bench import timing
-from vidregen_jax import commands, files, latents
+from vidregen_jax import commands, files
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported codec.')
@@ -105,7 +106,7 @@ def run():
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
   export = model_folder.load_export(_CHECKPOINT.value, 'codec')
   clip = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])[0]
-  encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
+  encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   frames = loop(clip, _CHUNK * codec.TIME_FACTOR)
   found = {'backend': jax.default_backend(), 'size': export.config['size'],
            'ms_a_frame': speeds(encoder, decoder, frames, [int(x) for x in _CHUNKS.value])}

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from bench import kills, sizes, streaming
-from vidregen_jax import latents
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
 
 CONFIG = codec.CodecConfig(32, (8, 8, 8), (1, 1, 1), (1, 1, 1), (2, 1, 3), 4, latent_stages=1)
@@ -26,7 +26,7 @@ def test_sizes_counts_what_init_makes_and_what_convolutions_cost():
 def test_a_stream_that_comes_round_again_is_the_same_to_the_bit():
   params = codec.init(CONFIG, jax.random.key(0))
   sides = [side(CONFIG, params, np.zeros(4), np.ones(4))
-           for side in (latents.Encoder, latents.Decoder)]
+           for side in (streaming_codec.Encoder, streaming_codec.Decoder)]
   clip = {'frames': np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3)).astype(np.uint8)}
   found = streaming.stream(*sides, streaming.loop(clip, 16), minutes=0.1)
   assert found['frames'] == 144

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import latents, losses, pixels, sheets
+from vidregen_jax import losses, pixels, sheets
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.exports import model_folder
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import video
 from vidregen_jax.models import codec, i3d, perceptual
 
@@ -33,7 +34,7 @@ def clip(length, seed=0, **changes):
 @pytest.fixture
 def export(monkeypatch):
   """The stand-in codec, that keeps each cell's mean colour over 4 frames and forgets the past."""
-  monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(streaming_codec, 'codec', fake_codec)
   monkeypatch.setattr(fake_codec, 'encode', lambda config, params, frames, cache: (
     (forgetful(config, params, frames), None), cache))
   w = np.eye(3, 4, dtype=np.float32)
@@ -159,7 +160,8 @@ def test_a_codec_that_streams_does_not_leak_and_group_norm_does(length):
   for norm in ('rms', 'group'):
     model = dataclasses.replace(config, norm=norm)
     sides = (model, codec.init(model, jax.random.key(0)), np.zeros(4), np.ones(4))
-    found = codec_quality.leak(latents.Encoder(*sides), latents.Decoder(*sides), frames)
+    found = codec_quality.leak(streaming_codec.Encoder(*sides), streaming_codec.Decoder(*sides),
+                               frames)
     if norm == 'rms':
       assert found == (0.0, 0.0)
     else:

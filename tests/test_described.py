@@ -10,9 +10,10 @@ import pytest
 import safetensors.numpy
 import tiny_system
 
-from vidregen_jax import documents, sample
+from vidregen_jax import documents
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline, validation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, whisper
 
 DEEP = 100_000
@@ -148,7 +149,7 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
 def test_the_checks_are_of_the_fields_that_there_are():
   for kind, checks in ((codec.CodecConfig, validation.CODEC),
                        (generator.GeneratorConfig, validation.GENERATOR),
-                       (sample.SamplerConfig, validation.SAMPLER)):
+                       (sampling.SamplerConfig, validation.SAMPLER)):
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 

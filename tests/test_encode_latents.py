@@ -11,10 +11,11 @@ import pytest
 from absl.testing import flagsaver
 from array_record.python import array_record_module
 
-from vidregen_jax import encode_latents, latents, pixels
+from vidregen_jax import encode_latents, pixels
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.inference import streaming_codec
 
 MODEL = fake_codec.CodecConfig(size=16, latent_channels=4)
 
@@ -26,12 +27,12 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def encoder(monkeypatch):
-  monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(streaming_codec, 'codec', fake_codec)
   w = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
   params = {'encoder': {'w': w}, 'decoder': {'w': w.T}}
   statistics = {'latent_mean': np.float32([0.1, 0, 0, 0]), 'latent_std': np.float32([2, 1, 1, 1])}
   config = {'size': 16, 'latent_channels': 4}
-  return latents.Encoder.of(
+  return streaming_codec.Encoder.of(
     model_folder.Export('codec', config, params, statistics, digest='abc')
   )
 

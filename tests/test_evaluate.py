@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from vidregen_jax import evaluate, latents
+from vidregen_jax import evaluate
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import model_folder, validation
+from vidregen_jax.inference import streaming_codec
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(streaming_codec, 'codec', fake_codec)
   monkeypatch.setattr(validation, 'load_codec', lambda folder: validation.Codec(
     None, model_folder.load_export(folder, 'codec')))
   w = np.eye(3, 4, dtype=np.float32)
@@ -40,7 +41,8 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   assert len(whole.pop('rows')) == 3 and whole == printed
 
   (tmp_path / 'out' / 'notes.txt').write_text('mine')
-  monkeypatch.setattr(latents.Encoder, 'stream', lambda *a: pytest.fail('measured for nothing'))
+  monkeypatch.setattr(streaming_codec.Encoder, 'stream',
+                      lambda *a: pytest.fail('measured for nothing'))
   with flagsaver.flagsaver(**asked), pytest.raises(UserError, match='holds other things'):
     evaluate.run('codec')
   asked['dataset'] = None

@@ -4,15 +4,15 @@ import fake_codec
 import numpy as np
 import pytest
 
-from vidregen_jax import latents
 from vidregen_jax.exports import model_folder
+from vidregen_jax.inference import streaming_codec
 
 CELLS, CHANNELS, SIZE = 2, 4, 16
 
 
 @pytest.fixture
 def export(monkeypatch):
-  monkeypatch.setattr(latents, 'codec', fake_codec)
+  monkeypatch.setattr(streaming_codec, 'codec', fake_codec)
   w = np.random.default_rng(0).normal(size=(3, CHANNELS)).astype(np.float32)
   params = {'encoder': {'w': w}, 'decoder': {'w': np.linalg.pinv(w)}}
   statistics = {'latent_mean': np.float32([0.1, 0, 0, 0]), 'latent_std': np.float32([2, 1, 1, 1])}
@@ -28,7 +28,7 @@ def clips(length, batch=2):
 
 @pytest.mark.parametrize('length', [1, 3, 10, 33])
 def test_a_tail_is_encoded_as_if_its_last_frame_stayed(export, length):
-  encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
+  encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   frames = clips(length)
   filled = np.concatenate([frames] + (-length % 4) * [frames[:, -1:]], axis=1)
   z = encoder.stream(frames)
@@ -39,7 +39,7 @@ def test_a_tail_is_encoded_as_if_its_last_frame_stayed(export, length):
 
 
 def test_decoding_undoes_the_normalisation_and_knows_pictures_from_values(export):
-  encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
+  encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   # The stand-in codec keeps the mean colour of a cell, and half of the one before.
   frames = np.full((1, 4, SIZE, SIZE, 3), np.uint8([0, 100, 255]))
   z = encoder.stream(frames)
@@ -49,7 +49,7 @@ def test_decoding_undoes_the_normalisation_and_knows_pictures_from_values(export
 
 
 def test_frames_that_the_codec_does_not_take_are_told(export):
-  encoder = latents.Encoder.of(export)
+  encoder = streaming_codec.Encoder.of(export)
   frames = clips(4)
   with pytest.raises(ValueError, match=r'float32; the codec takes uint8.* pixels\.to_uint8'):
     encoder.stream(frames.astype(np.float32))
@@ -65,7 +65,7 @@ def test_frames_that_the_codec_does_not_take_are_told(export):
 
 
 def test_latents_that_the_codec_does_not_take_are_told(export):
-  decoder = latents.Decoder.of(export)
+  decoder = streaming_codec.Decoder.of(export)
   z = np.zeros((1, 2, CELLS, CELLS, CHANNELS), np.float32)
   for wrong in (z[0], z[:, :0], z[..., :1]):
     with pytest.raises(ValueError, match=r'the codec takes \[B, T, 2, 2, 4\]'):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import expectation, sample
+from vidregen_jax import expectation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
@@ -13,7 +14,7 @@ GENERATOR = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=4,
     look_ahead=1, references=2, sinks=2, sink_logit=True, audio_layers=2, audio_channels=12,
     audio_hidden=8)
-MODELS = sample.Models(CODEC, GENERATOR)
+MODELS = sampling.Models(CODEC, GENERATOR)
 FRAMES = 6
 SECONDS = np.linspace(1 / 60, 1 / 24, FRAMES + 1, dtype=np.float32)  # a variable frame rate
 
@@ -35,9 +36,9 @@ def perturbed(params, seed):
 
 @pytest.fixture(scope='module')
 def params():
-  return sample.Params(perturbed(codec.init(CODEC, jax.random.key(0)), 0),
-                       perturbed(generator.init(GENERATOR, jax.random.key(1)), 1),
-                       guess(), jnp.zeros(6), jnp.ones(6))
+  return sampling.Params(perturbed(codec.init(CODEC, jax.random.key(0)), 0),
+                         perturbed(generator.init(GENERATOR, jax.random.key(1)), 1),
+                         guess(), jnp.zeros(6), jnp.ones(6))
 
 
 def guess():
@@ -53,7 +54,7 @@ def arrays(seed, batch=1, frames=FRAMES):
   def normal(*shape):
     return rng.standard_normal(shape, np.float32)
   seconds = np.repeat(SECONDS[:frames + 1, None], batch, 1)
-  inputs = sample.Inputs(
+  inputs = sampling.Inputs(
       context=normal(frames, batch, 4, 6), outside=normal(frames, batch, 4, 6),
       duration=seconds[:-1], audio=normal(frames, batch, 16, 2, 12),
       audio_valid=np.ones((frames, batch), bool),
@@ -72,18 +73,18 @@ def at(inputs, i):
 
 
 def run(params, sampler, inputs, start):
-  state = sample.init_state(MODELS, params, jax.random.key(7), **start)
-  return np.asarray(sample.sample(MODELS, sampler, params, state, inputs)[1])
+  state = sampling.init_state(MODELS, params, jax.random.key(7), **start)
+  return np.asarray(sampling.sample(MODELS, sampler, params, state, inputs)[1])
 
 
-EULER = sample.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
+EULER = sampling.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
 
 
 def test_stream_equals_scan(params):
   inputs, start = arrays(0)
   whole = run(params, EULER, inputs, start)
-  state = sample.init_state(MODELS, params, jax.random.key(7), **start)
-  streamed = [frames for _, frames in sample.stream(
+  state = sampling.init_state(MODELS, params, jax.random.key(7), **start)
+  streamed = [frames for _, frames in sampling.stream(
       MODELS, EULER, params, state, (at(inputs, i) for i in range(FRAMES)))]
   np.testing.assert_array_equal(whole, np.stack(streamed))
 
@@ -101,9 +102,9 @@ def test_future_inputs_leave_past_frames_bit_identical(params):
 def test_guidance_of_one_is_the_conditional_velocity(params):
   inputs, start = arrays(0, frames=2)
   # Not exactly one, so that the three branches are really computed and combined.
-  almost = run(params, sample.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
-  plain = run(params, sample.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
-  strong = run(params, sample.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
+  almost = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
+  plain = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
+  strong = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
   assert np.abs(almost - plain).max() < 1e-3 < np.abs(strong - plain).max()
 
 
@@ -128,7 +129,7 @@ def test_sampling_sees_what_training_saw(params):
       valid, SECONDS[None])
   keep = sequence.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
-  one = sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
+  one = sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   key = jax.random.key(7)
   noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (1, 1, 2, 6))
                      for i in range(FRAMES)], axis=2)
@@ -137,11 +138,11 @@ def test_sampling_sees_what_training_saw(params):
 
   @jax.jit
   def step(state, inputs):
-    seen = sample._see(config, params.generator, state, inputs)
-    region = sample._generate(config, one, params.generator, seen, inputs)
-    return sample.warm_step(MODELS, params, state, inputs)[0], region
+    seen = sampling._see(config, params.generator, state, inputs)
+    region = sampling._generate(config, one, params.generator, seen, inputs)
+    return sampling.warm_step(MODELS, params, state, inputs)[0], region
 
-  state = sample.init_state(MODELS, params, key, **start)
+  state = sampling.init_state(MODELS, params, key, **start)
   for i in range(FRAMES):
     state, region = step(state, at(inputs, i))
     np.testing.assert_allclose(noise[:, 0, i] - region, velocity[:, 0, i], atol=1e-4)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import export, latents, pixels, sample
+from vidregen_jax import export, pixels
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline, stablehlo
+from vidregen_jax.inference import sampling, streaming_codec
 
 # Float32 in other orders: convolutions are written otherwise on a CPU, and compiled apart. Values
 # are near 1.
@@ -77,20 +78,21 @@ def weigh(pack, student=False):
 def begun(machine, given):
   """The package's own: the sampler's start, and inputs [T, B, ...] of the given frames."""
   shape, look = machine.models.generator, machine.models.generator.look_ahead
-  encoder = latents.Encoder(machine.models.codec, machine.params.codec, machine.params.latent_mean,
-                            machine.params.latent_std)
+  encoder = streaming_codec.Encoder(machine.models.codec, machine.params.codec,
+                                    machine.params.latent_mean,
+                                    machine.params.latent_std)
   flat = (shape.cells**2, shape.latent_channels)
   both = np.stack([given['crops'], pixels.hide_lower_face(given['crops'])])
   seen = encoder.stream(both).reshape(2, -1, 1, *flat)
   heard, seconds = given['heard'][:, None], given['seconds'][:, None]
   anchor = np.zeros((1, len(shape.region), shape.latent_channels), np.float32)
-  state = sample.init_state(
+  state = sampling.init_state(
     machine.models, machine.params, jax.random.key(0),
     encoder.stills(given['stills']).reshape(1, -1, *flat), np.ones((1, shape.references), bool),
     anchor, np.zeros((1, *flat), np.float32), np.zeros(1, bool), given['heard'][None, :look],
     np.ones((1, look), bool), given['seconds'][None, :look])
   frames = len(seen[0])
-  return state, sample.Inputs(
+  return state, sampling.Inputs(
     context=seen[1], outside=seen[0], duration=seconds[:frames], audio=heard[look:],
     audio_valid=np.ones((frames, 1), bool), audio_duration=seconds[look:],
     anchor_distance=np.zeros((frames, 1), np.float32))
@@ -106,7 +108,7 @@ def test_the_script_makes_the_packages_frames_without_the_package(pack, given, t
   assert done.returncode == 0, done.stderr
   machine = pipeline.load(pack, student)
   state, inputs = begun(machine, given)
-  _, frames = sample.sample(machine.models, machine.sampler, machine.params, state, inputs)
+  _, frames = sampling.sample(machine.models, machine.sampler, machine.params, state, inputs)
   expected = pixels.to_uint8(np.asarray(frames)[:, 0].reshape(given['crops'].shape))
   made = np.load(tmp_path / 'out.npy')
   assert made.dtype == np.uint8 and made.std() > 10
@@ -126,7 +128,7 @@ def test_every_artefact_runs_on_every_platform(pack):
 def test_encoding_and_decoding_are_the_codecs(pack, given):
   machine = pipeline.load(pack)
   encoder, decoder = (side.of(model_folder.load_export(pack / 'codec', 'codec'))
-                      for side in (latents.Encoder, latents.Decoder))
+                      for side in (streaming_codec.Encoder, streaming_codec.Decoder))
   both = np.stack([given['crops'], pixels.hide_lower_face(given['crops'])])
   seen, given_weights = encoder.stream(both), weigh(pack)['codec']
   shown = decoder.stream(seen[:1])
@@ -152,7 +154,7 @@ def test_a_warmed_state_is_the_packages(pack, given):
   named = stablehlo.flat(state)
   assert named.keys() == held.keys()
   named, made = warm(weigh(pack), named, vars(arriving))
-  state, frames = sample.warm(machine.models, machine.params, state, arriving)
+  state, frames = sampling.warm(machine.models, machine.params, state, arriving)
   np.testing.assert_allclose(made, frames, atol=TOLERANCE)
   assert named.keys() == held.keys()
   for name, x in stablehlo.flat(state).items():

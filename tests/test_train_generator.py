@@ -13,18 +13,12 @@ from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import (
-  encode_latents,
-  generator_objective,
-  generator_setup,
-  latents,
-  sample,
-  train_generator,
-)
+from vidregen_jax import encode_latents, generator_objective, generator_setup, train_generator
 from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
+from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import codec, generator, sequence, teacher_forcing
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
@@ -42,7 +36,8 @@ def data(tmp_path_factory, whisper_folder):
   def listen(samples):
     return np.random.default_rng(len(samples)).standard_normal((len(samples) // 320, 1, 512))
   encode_latents.write_dataset(
-      folder / 'latents', fake_talkers.build(folder), latents.Encoder.of(export), listen, True,
+      folder / 'latents', fake_talkers.build(folder), streaming_codec.Encoder.of(export), listen,
+      True,
       {'codec': export.digest, 'audio_encoder': str(whisper_folder), 'audio_layers': [3],
        'audio_width': 512, 'window_seconds': 10.0, 'margin_seconds': 1.0},
       ('train', 'validation'))
@@ -126,7 +121,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
   info = {'latent_shape': (2, 2, 4), 'audio_layers': [3], 'audio_width': 512}
   shape = generator_setup.model_config(model, info, (2, 3))
-  teacher = sample.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
+  teacher = sampling.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
   settings = student_config.get_config('tiny')
   settings.sampler.update(steps=2, noise=1.0)
   objective = generator_setup.objective(settings, shape, teacher)

@@ -39,10 +39,11 @@ import numpy as np
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, documents, files, latents, outputs, pixels, terminal
+from vidregen_jax import commands, documents, files, outputs, pixels, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import validation
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec, whisper
 
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
@@ -324,7 +325,8 @@ def run():
     'margin_seconds': _MARGIN.value,
     'flip': _FLIP.value,
   }
-  write_dataset(_OUT.value, _DATASET.value, latents.Encoder.of(export), listen, _FLIP.value, inputs,
+  write_dataset(_OUT.value, _DATASET.value, streaming_codec.Encoder.of(export), listen, _FLIP.value,
+                inputs,
                 _SPLITS.value, _HOST.value, _HOSTS.value)
 
 

@@ -17,9 +17,10 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, files, sample, terminal
+from vidregen_jax import commands, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
+from vidregen_jax.inference import sampling
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
 _OUT = flags.DEFINE_string('out', None, 'Folder to write.')
@@ -86,7 +87,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     shutil.copyfile(card, part / 'README.md')
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
-      samplers = [sample.SamplerConfig(**export.config['sampler'])
+      samplers = [sampling.SamplerConfig(**export.config['sampler'])
                   for export in (made, taught) if export]
       stablehlo.write(part, pipeline.load(part), *samplers)
     checksums.write(part, *([where] if audio_encoder else []))

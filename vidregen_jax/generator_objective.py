@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, flow, losses, sample
+from vidregen_jax import expectation, flow, losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator, sequence, teacher_forcing
 
 TIMES = 4  # parts of the flow time whose losses are told apart
@@ -60,8 +61,8 @@ class Objective:
   """
 
   model: generator.GeneratorConfig
-  sampler: sample.SamplerConfig
-  teacher: sample.SamplerConfig | None
+  sampler: sampling.SamplerConfig
+  teacher: sampling.SamplerConfig | None
   copies: int
   shift: float
   mouth_weight: float
@@ -183,7 +184,7 @@ def _taught(objective, frozen, clip, shape, keep, keys):
   def guided(x, t):
     v = velocity(jnp.concatenate([x] * len(branches), 1),
                  jnp.full((batch, len(branches) * copies, frames), t))
-    return sample.guide(teacher, jnp.split(v, len(branches), 1), t)
+    return sampling.guide(teacher, jnp.split(v, len(branches), 1), t)
 
   made = jax.lax.stop_gradient(
     flow.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))

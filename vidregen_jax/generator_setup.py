@@ -2,9 +2,10 @@
 
 import dataclasses
 
-from vidregen_jax import generator_objective, sample
+from vidregen_jax import generator_objective
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import validation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator
 
 
@@ -48,7 +49,7 @@ def load_teacher(config, model, codec_digest):
 def objective(config, model, teacher=None) -> generator_objective.Objective:
   """The objective that a training config asks for; `teacher` is its SamplerConfig."""
   return generator_objective.Objective(
-    model=model, sampler=sample.SamplerConfig(**config.sampler), teacher=teacher,
+    model=model, sampler=sampling.SamplerConfig(**config.sampler), teacher=teacher,
     copies=config.copies, shift=config.shift, mouth_weight=config.mouth_weight,
     history_noise=config.history_noise, drop_history=config.drop_history,
     drop_reference=config.drop_reference, drop_each_reference=config.drop_each_reference,

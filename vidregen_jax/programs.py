@@ -21,13 +21,13 @@ from vidregen_jax import (
   generator_setup,
   kernel_choice,
   pixels,
-  sample,
   state,
   train_step,
 )
 from vidregen_jax.datasets import windows
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   codec,
   generator,
@@ -116,7 +116,7 @@ def _of_generator(config, mesh, backend, audio):
   model = dataclasses.replace(model, attention=attention)
   taught_by = None
   if config.teacher:
-    taught_by = sample.SamplerConfig(**load_config(config.teacher_config).sampler)
+    taught_by = sampling.SamplerConfig(**load_config(config.teacher_config).sampler)
   objective = generator_setup.objective(config, model, taught_by)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
@@ -195,26 +195,26 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
     config: of configs/generator.py or student.py; the others as in `of_training`.
   """
   model, packed = generator_models(config, audio)
-  models = sample.Models(codec_model(load_config(config.codec_config), backend), model)
+  models = sampling.Models(codec_model(load_config(config.codec_config), backend), model)
   channels, every, region = model.latent_channels, model.cells**2, len(model.region)
   states = (generator.AUDIO_SAMPLES, *audio)
   guess = expectation.none(model.region)
   if model.aligned:
     guess = expectation.shapes(model.region, model.cells, channels)
   key = jax.random.key(0)
-  params = sample.Params(
+  params = sampling.Params(
     jax.eval_shape(functools.partial(codec.init, models.codec), key),
     jax.eval_shape(functools.partial(generator.init, model), key), guess, _f32(channels),
     _f32(channels))
   first = jax.eval_shape(
-    functools.partial(sample.init_state, models), params, key,
+    functools.partial(sampling.init_state, models), params, key,
     _f32(1, model.references, every, channels), _flags(1, model.references),
     _f32(1, region, channels), _f32(1, every, channels), _flags(1),
     _f32(1, model.look_ahead, *states), _flags(1, model.look_ahead), _f32(1, model.look_ahead))
-  inputs = sample.Inputs(_f32(1, every, channels), _f32(1, every, channels), _f32(1),
-                         _f32(1, *states), _flags(1), _f32(1), _f32(1))
-  sampler = sample.SamplerConfig(**config.sampler)
-  step = functools.partial(sample.sample_step, models, sampler)
+  inputs = sampling.Inputs(_f32(1, every, channels), _f32(1, every, channels), _f32(1),
+                           _f32(1, *states), _flags(1), _f32(1), _f32(1))
+  sampler = sampling.SamplerConfig(**config.sampler)
+  step = functools.partial(sampling.sample_step, models, sampler)
   return _on_one(step, mesh, {'parameters': params, 'state': first, 'inputs': inputs}, 1,
                  codec.TIME_FACTOR / 25)
 

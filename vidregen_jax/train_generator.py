@@ -19,7 +19,6 @@ from vidregen_jax import (
   metrics,
   pixels,
   profiling,
-  sample,
   state,
   train_step,
 )
@@ -28,6 +27,7 @@ from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import pipeline, validation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator
 
 
@@ -69,7 +69,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   trained = dataclasses.replace(
     model, attention=kernel_choice.choose(config.attention, model, config.tensor))
   objective = generator_setup.objective(
-    config, trained, teacher and sample.SamplerConfig(**teacher.config['sampler']))
+    config, trained, teacher and sampling.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
   clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
@@ -110,7 +110,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   reader = lip_gap_probe.fit(fitted, shape, guess, config.expectation_draws)
   rehearse = latent_validation.Rehearsal(
-    exported_codec, sample.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
+    exported_codec, sampling.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
     latent_validation.show_windows(validation, shape, config.eval_clips), config.seed)
   first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 

@@ -15,19 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidregen_jax import (
-  ahead,
-  files,
-  latents,
-  outputs,
-  papers,
-  preview,
-  provenance,
-  report,
-  sample,
-  spans,
-  terminal,
-)
+from vidregen_jax import ahead, files, outputs, papers, preview, provenance, report, spans, terminal
 from vidregen_jax import consent as consents
 from vidregen_jax import film as films
 from vidregen_jax.compositing import compositor
@@ -42,6 +30,7 @@ from vidregen_jax.editing import (
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import tracks
+from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.media import containers, encode, join, patches, video
 from vidregen_jax.media import sound as recordings
 
@@ -187,7 +176,7 @@ def _check_settings(edit):
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
-  _sampler(edit, sample.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+  _sampler(edit, sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
 
 
 def _sampler(edit, usual):
@@ -301,8 +290,8 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
                     'seen from the front or half turned, at least 50 pixels wide')
 
   touched = [(run.start, run.stop) for run in runs]
-  encoder = latents.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
-                            machine.params.latent_std)
+  encoder = streaming_codec.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
+                                    machine.params.latent_std)
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   with clock('references', sum(map(len, stills.values()))):
     crops = lambda frames: film.crops(frames, track, models.codec.size)

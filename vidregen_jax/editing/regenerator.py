@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import ahead, pixels, sample
+from vidregen_jax import ahead, pixels
 from vidregen_jax.compositing import crossfade, paste
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import landmarks
+from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, video
 from vidregen_jax.models import codec
 
@@ -148,7 +149,7 @@ class Retake:
           with self._clock('generate', codec.TIME_FACTOR):
             _, new = self._make(jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
-          state, _ = sample.warm(models, params, state, inputs)
+          state, _ = sampling.warm(models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
@@ -159,9 +160,9 @@ class Retake:
     """The state after a latent frame, and its 4 made crops; `state` is used up."""
     models, params = self._machine.models, self._machine.params
     if self._sampler is None:  # nothing is to be made: the codec's own frames
-      state, new = sample.warm(models, params, state, inputs)
+      state, new = sampling.warm(models, params, state, inputs)
     else:
-      state, new = sample.step(models, self._sampler, params, state, inputs)
+      state, new = sampling.step(models, self._sampler, params, state, inputs)
     return state, pixels.join_cells(pixels.to_uint8(np.asarray(new[0])), models.codec.cells)
 
   def _begin(self, run, end):
@@ -187,7 +188,7 @@ class Retake:
       crops = self._film.crops(after, self._track, self._size)
       both = np.stack([crops, pixels.hide_lower_face(crops)])
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
-    state = sample.init_state(
+    state = sampling.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
       np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
       anchor[1], np.array([run.anchor is not None]), begun[None], known[None, :look],
@@ -200,7 +201,7 @@ class Retake:
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
     made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
-    return sample.Inputs(
+    return sampling.Inputs(
       context=made[1], outside=made[0], duration=durations[i][None], audio=audio[None],
       audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
       anchor_distance=np.float32(max(total - i, 1))[None])

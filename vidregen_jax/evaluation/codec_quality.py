@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import files, latents, losses, pixels, sheets, terminal
+from vidregen_jax import files, losses, pixels, sheets, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import encode
 from vidregen_jax.models import codec, i3d, perceptual
 
@@ -51,7 +52,7 @@ def measure(export, clips, vgg16=None, network=None):
   """
   if network is not None:
     check_windows(clips)
-  encoder, decoder = latents.Encoder.of(export), latents.Decoder.of(export)
+  encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   rows, sums, leaks, shown, windows = [], [], [], [], []
   for clip in terminal.progress(clips, 'clip', 'codec'):
     frames = clip['frames']

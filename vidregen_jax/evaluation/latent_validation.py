@@ -7,10 +7,11 @@ are read from latents (`lip_reading`), beside what is read from the truth.
 import jax
 import numpy as np
 
-from vidregen_jax import latents, pixels, sample
+from vidregen_jax import pixels
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
 from vidregen_jax.exports import pipeline
+from vidregen_jax.inference import sampling, streaming_codec
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -36,14 +37,14 @@ class Rehearsal:
     """
     self.models, self._codec, self._seed = models, exported_codec, seed
     self._guess, self._mean, self._std = statistics
-    self._encoder, self._reader = latents.Encoder.of(exported_codec), reader
+    self._encoder, self._reader = streaming_codec.Encoder.of(exported_codec), reader
     self.shown = shown
     swapped = {name: np.roll(shown[name], 1, 0) for name in
                ('audio', 'audio_valid', 'durations', 'lip_gap')}
     self._heard = {'own': shown, 'new': shown | swapped}
     self.gaps = {sound: windows['lip_gap'] for sound, windows in self._heard.items()}
     target, cells = np.float32(shown['target']), models.generator.cells
-    self.truth = latents.Decoder.of(exported_codec)(
+    self.truth = streaming_codec.Decoder.of(exported_codec)(
       target.reshape(*target.shape[:2], cells, cells, -1))
 
   def begin(self, params, sound):
@@ -56,15 +57,15 @@ class Rehearsal:
     Returns:
       (sample.Params, SamplerState, Inputs).
     """
-    params = sample.Params(self._codec.params, params, self._guess,
-                           self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
+    params = sampling.Params(self._codec.params, params, self._guess,
+                             self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
     return params, *begin(self.models, params, self._heard[sound], self._mean, self._std,
                           self._seed)
 
   def make(self, sampler, params, sound):
     """The windows made anew, uint8 [B, 4T, S, S, 3]; `sampler` is a SamplerConfig."""
     params, start, inputs = self.begin(params, sound)
-    return to_frames(sample.sample(self.models, sampler, params, start, inputs)[1])
+    return to_frames(sampling.sample(self.models, sampler, params, start, inputs)[1])
 
   def lips(self, frames):
     """The lip gaps [B, 4T] that are read in frames of the windows."""
@@ -124,13 +125,13 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
   audio = np.asarray(pipeline.standardize(audio, audio_mean, audio_std))
   first = lambda x: np.moveaxis(x, 1, 0)
   distance = batch['anchor_distance'][None] + np.arange(frames, 0, -1, dtype=np.float32)[:, None]
-  inputs = sample.Inputs(
+  inputs = sampling.Inputs(
     context=first(f32['context']), outside=first(f32['target']),
     duration=first(f32['durations'][:, :frames]), audio=first(audio[:, look:]),
     audio_valid=first(batch['audio_valid'][:, look:]),
     audio_duration=first(f32['durations'][:, look:]), anchor_distance=distance,
   )
-  start = sample.init_state(
+  start = sampling.init_state(
     models, params, jax.random.key(seed), f32['references'], batch['reference_valid'],
     f32['anchor'], f32['anchor_context'], batch['anchor_valid'], audio[:, :look],
     batch['audio_valid'][:, :look], f32['durations'][:, :look],

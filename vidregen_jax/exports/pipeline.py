@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, files, sample
+from vidregen_jax import expectation, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, validation
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
@@ -47,9 +48,9 @@ class System:
     digests: sha256 of the weights, by part.
   """
 
-  models: sample.Models
-  params: sample.Params
-  sampler: sample.SamplerConfig
+  models: sampling.Models
+  params: sampling.Params
+  sampler: sampling.SamplerConfig
   listen: callable
   hear: callable
   digests: dict
@@ -143,7 +144,7 @@ def load(folder, student: bool = False) -> System:
   """
   folder = pathlib.Path(folder)
   teacher, packed = validation.load_generator(folder), validation.load_codec(folder / 'codec')
-  made, models = teacher.export, sample.Models(packed.model, teacher.model)
+  made, models = teacher.export, sampling.Models(packed.model, teacher.model)
   if made.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
                     'with: export the generator again')
@@ -172,8 +173,8 @@ def load(folder, student: bool = False) -> System:
     return np.concatenate(list(hear(samples[None])))
 
   codec, maker = packed.export, sampling.export
-  params = sample.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
-                         codec.arrays['latent_std'])
+  params = sampling.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
+                           codec.arrays['latent_std'])
   return System(models, jax.device_put(params), sampling.sampler, listen, hear,
                 {'codec': codec.digest, maker.kind: maker.digest})
 

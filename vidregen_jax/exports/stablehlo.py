@@ -27,10 +27,11 @@ import jax.export  # jax does not import it by itself
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import pixels, sample
+from vidregen_jax import pixels
 from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline
+from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -111,10 +112,10 @@ def lower(machine, sampler, student_sampler=None):
 
   def begin(given, seed, start):
     key = jax.random.key(seed, impl=_KEY)
-    return flat(sample.init_state(models, _params(given), key, **start))
+    return flat(sampling.init_state(models, _params(given), key, **start))
 
   state = jax.eval_shape(begin, weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
-  whole = jax.eval_shape(lambda given, start: sample.init_state(
+  whole = jax.eval_shape(lambda given, start: sampling.init_state(
     models, _params(given), jax.random.key(0, impl=_KEY), **start), weigh, start)
   treedef = jax.tree.structure(whole)
 
@@ -122,7 +123,7 @@ def lower(machine, sampler, student_sampler=None):
     def run(given, state, inputs):
       before = treedef.unflatten([state[name] for name in _names(whole)])
       before = dataclasses.replace(before, key=jax.random.wrap_key_data(before.key, impl=_KEY))
-      after, frames = function(models, *how, _params(given), before, sample.Inputs(**inputs))
+      after, frames = function(models, *how, _params(given), before, sampling.Inputs(**inputs))
       return flat(after), frames
     return run, (weigh, state, inputs)
 
@@ -132,11 +133,11 @@ def lower(machine, sampler, student_sampler=None):
     'encode': (encode, (weigh['codec'], encoder, crops)),
     'decode': (decode, (weigh['codec'], decoder, of(*cells))),
     'begin': (begin, (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)),
-    'warm_step': step(sample.warm_step),
-    'sample_step': step(sample.sample_step, sampler),
+    'warm_step': step(sampling.warm_step),
+    'sample_step': step(sampling.sample_step, sampler),
   }
   if student_sampler:
-    functions['student_step'] = step(sample.sample_step, student_sampler)
+    functions['student_step'] = step(sampling.sample_step, student_sampler)
   with _without_paths():
     return {name: jax.export.export(jax.jit(function), platforms=PLATFORMS)(*arguments)
             for name, (function, arguments) in functions.items()}
@@ -160,8 +161,8 @@ def _without_paths():
 def _params(given):
   """sample.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
   (decoder, known), (maker, guess) = (model_folder.split(given[part]) for part in given)
-  return sample.Params(decoder, maker, pipeline.expected(guess), known['latent_mean'],
-                       known['latent_std'])
+  return sampling.Params(decoder, maker, pipeline.expected(guess), known['latent_mean'],
+                         known['latent_std'])
 
 
 def _names(tree):
