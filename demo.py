@@ -66,7 +66,8 @@ def edit(checkpoint):
 
   from vidregen_jax.evaluation import lip_gap_probe, lip_sync
   from vidregen_jax.faces import tracks
-  from vidregen_jax.media import audio, encode, video
+  from vidregen_jax.media import video, video_writer
+  from vidregen_jax.media.audio import waveform
 
   source, truth = PACK / 'twins' / 'source.mp4', PACK / 'twins' / 'truth.mp4'
   edited = OUT / 'edited.mp4'
@@ -76,8 +77,8 @@ def edit(checkpoint):
 
   frames = [[frame.image for frame in video.frames(path)] for path in (source, edited, truth)]
   rows = [np.concatenate(row, axis=1) for row in zip(*frames, strict=True)]
-  samples, rate, _ = audio.read(truth)
-  encode.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, samples, rate)
+  samples, rate, _ = waveform.read(truth)
+  video_writer.write_clip(OUT / 'side_by_side.mp4', rows, video.probe(source).rate, samples, rate)
 
   old, new = (lip_sync.read_truth(path.with_suffix('.npz')) for path in (source, truth))
   seen = tracks.track_file(edited)

@@ -23,7 +23,8 @@ from vidregen_jax import commands, consent, files
 from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import aac, audio, encode, sound, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, lazy, waveform
 from vidregen_jax.models import codec
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
@@ -54,10 +55,10 @@ def write_round(path, clip):
         face, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
       grain = rng.integers(-2, 3, (*picture.shape[:2], 1))
       yield np.clip(picture + grain, 0, 255).astype(np.uint8)
-  encode.write_clip(path, pictures(), _RATE, crf=20)
+  video_writer.write_clip(path, pictures(), _RATE, crf=20)
 
 
-class _RoundSound(sound.Sound):
+class _RoundSound(lazy.Sound):
   """A sound round and round."""
 
   def __init__(self, samples, count):
@@ -68,7 +69,7 @@ class _RoundSound(sound.Sound):
     return np.take(self._samples, np.arange(first, last), axis=1, mode='wrap')
 
 
-class _Rounds(encode.File):
+class _Rounds(video_writer.File):
   """A video round and round, its packets copied."""
 
   def __init__(self, path, source, rounds, audio):
@@ -99,8 +100,8 @@ def write_input(folder, clip, minutes):
     write_round(once, clip)
   path = folder / f'{minutes:g}.mp4'
   rounds = max(round(minutes * 60 / float(video.probe(once).duration)), 1)
-  samples, rate, _ = audio.read(clip)
-  samples = np.repeat(audio.resample(samples[:1], rate, _AUDIO_RATE), 2, axis=0)
+  samples, rate, _ = waveform.read(clip)
+  samples = np.repeat(waveform.resample(samples[:1], rate, _AUDIO_RATE), 2, axis=0)
   count = round(rounds * float(video.probe(once).duration) * _AUDIO_RATE)
   track = aac.Soundtrack(_RoundSound(samples, count), _AUDIO_RATE)
   with _Rounds(path, once, rounds, track):

@@ -7,7 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import audio, coders, video
+from vidregen_jax.media import encoders, video
+from vidregen_jax.media.audio import waveform
 
 _FRAMES = 30  # of the files
 # Name of a file: (format, video codec, pixel format, sound codec, layout, pixel shape)
@@ -45,15 +46,15 @@ PLAYLISTS = {
 def make(clip, folder):
   """Writes the good files, which all show the clip's first frames, into a folder."""
   frames = list(itertools.islice(video.frames(clip), _FRAMES))
-  samples, rate, _ = audio.read(clip)
+  samples, rate, _ = waveform.read(clip)
   samples = samples[:, :round(rate * (_FRAMES + 2) / 25)]
-  audio.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
+  waveform.write_wav(folder / 'word.wav', samples[:, :rate // 3], rate)
   for name, (kind, codec, layout) in SOUNDS.items():
     with av.open(str(folder / name), 'w', format=kind) as container:
       _write_sound(container, _sound_stream(container, codec, layout, samples, rate),
                    samples[:, ::-1], rate)
   for name, (kind, codec, pixels, sound, layout, shape) in CONTAINERS.items():
-    with (coders.scheduled_as_before(),
+    with (encoders.scheduled_as_before(),
           av.open(str(folder / name), 'w', format=kind) as container):
       quiet = {'x265-params': 'log-level=none'} if codec == 'libx265' else {}
       stream = container.add_stream(codec, rate=25, options=quiet)

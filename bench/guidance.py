@@ -16,8 +16,9 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files, sheets
+from vidregen_jax import commands, files
 from vidregen_jax.evaluation import identity_metrics, lip_gap_probe
+from vidregen_jax.media import image_grid
 
 _APPEARANCE = flags.DEFINE_list('appearance', ['1', '1.5', '2'], 'Scales of appearance guidance.')
 _AUDIO = flags.DEFINE_list('audio', ['1', '1.5', '2.5', '4'], 'Scales of audio guidance.')
@@ -75,7 +76,7 @@ def run():
     print(f'| {row["setting"]} | {" | ".join(f"{row[name]:.3f}" for name in COLUMNS)} |')
   if _SHEET.value:
     at = np.linspace(0, rehearse.truth.shape[1] - 1, 8).astype(int)
-    sheets.write(pathlib.Path(_SHEET.value), sheets.join(
+    image_grid.write(pathlib.Path(_SHEET.value), image_grid.join(
       [[frames[clip, i] for i in at] for clip in range(_SHOWN) for frames in pictures]))
   if _JSON.value:
     files.write_json(pathlib.Path(_JSON.value), rows)

@@ -31,7 +31,8 @@ from absl import flags
 
 from bench import good_files
 from vidregen_jax import commands, files
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import video
+from vidregen_jax.media.audio import waveform
 
 _ONLY = flags.DEFINE_list('only', [], 'Only attacks whose names contain one of these.')
 _CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
@@ -437,8 +438,8 @@ def run():
     base = pathlib.Path(base)
     (good := base / 'good').mkdir()
     good_files.make(_CLIP.value, good)
-    samples, rate, _ = audio.read(good / 'plain.mp4')
-    audio.write_wav(good / 'new.wav', samples[:, ::-1], rate)
+    samples, rate, _ = waveform.read(good / 'plain.mp4')
+    waveform.write_wav(good / 'new.wav', samples[:, ::-1], rate)
     tiny = tiny_system.write(base, ROOT / 'checkpoints' / 'whisper-base')
     chosen = [attack for attack in ATTACKS
               if not _ONLY.value or any(word in attack.name for word in _ONLY.value)]

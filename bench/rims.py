@@ -20,14 +20,16 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files, spans
+from vidregen_jax import commands, consent, files
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import audio, encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import waveform
+from vidregen_jax.media.timeline import spans
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
@@ -97,7 +99,7 @@ def enlarged(clip, folder, grain):
   """Writes a clip larger and with grain; its path."""
   rng = np.random.default_rng(0)
   path = folder / f'{clip.path.stem}_{grain:g}.mp4'
-  samples, rate, _ = audio.read(clip.path)
+  samples, rate, _ = waveform.read(clip.path)
 
   def images():
     for frame in video.frames(clip.path):
@@ -107,7 +109,7 @@ def enlarged(clip, folder, grain):
       noise = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), .7)
       noise *= grain / noise.std()
       yield np.uint8(np.clip(np.rint(image[:height, :width] + noise[..., None]), 0, 255))
-  encode.write_clip(path, images(), video.probe(clip.path).rate, samples, rate, crf=4)
+  video_writer.write_clip(path, images(), video.probe(clip.path).rate, samples, rate, crf=4)
   return path
 
 

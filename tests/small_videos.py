@@ -5,7 +5,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import coders
+from vidregen_jax.media import encoders
 
 COUNT, GROUP = 36, 12
 QUARTER = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
@@ -54,7 +54,7 @@ def make(path, encoder='libx264', *, pix_fmt='yuv420p', size=(96, 80), stamps=No
       settings[name] += f':{more}'
   mp4 = path.suffix in ('.mp4', '.mov')
   scale = {'video_track_timescale': str(base.denominator)} if mp4 else {}
-  with (coders.scheduled_as_before(),
+  with (encoders.scheduled_as_before(),
         av.open(str(path), 'w', options=scale | (options or {})) as out):
     stream = out.add_stream(encoder, rate=25, options=settings)
     stream.width, stream.height = size

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from vidregen_jax.ahead import Ahead, Behind
+from vidregen_jax.media.prefetch import Ahead, Behind
 
 
 def counted(count, made, closed):

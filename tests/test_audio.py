@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, encode
+from vidregen_jax.media import video_writer
+from vidregen_jax.media.audio import waveform
 
 
 def tone(frequency: float, seconds: float, rate: int) -> np.ndarray:
@@ -17,8 +18,8 @@ def tone(frequency: float, seconds: float, rate: int) -> np.ndarray:
 
 def test_wav_comes_back_bit_for_bit(tmp_path):
   samples = np.random.default_rng(0).integers(-32768, 32768, (2, 4410)).astype(np.float32) / 32768
-  audio.write_wav(tmp_path / 'a b.wav', samples, 44_100)
-  read, rate, start = audio.read(tmp_path / 'a b.wav')
+  waveform.write_wav(tmp_path / 'a b.wav', samples, 44_100)
+  read, rate, start = waveform.read(tmp_path / 'a b.wav')
   np.testing.assert_array_equal(read, samples)
   assert (read.dtype, rate, start) == (np.float32, 44_100, 0)
 
@@ -26,7 +27,7 @@ def test_wav_comes_back_bit_for_bit(tmp_path):
 @pytest.mark.parametrize('rate', [8_000, 16_000, 22_050, 44_100, 48_000])
 def test_mono_16k_keeps_speech_in_its_place(rate):
   stereo = np.stack([tone(440, 1, rate), np.zeros(rate, np.float32)])
-  heard = audio.mono_16k(stereo, rate)
+  heard = waveform.mono_16k(stereo, rate)
   assert heard.dtype == np.float32
   assert heard.shape == (16_000,)
   inside = slice(800, -800)  # away from the ends, where the filter sees silence
@@ -34,7 +35,7 @@ def test_mono_16k_keeps_speech_in_its_place(rate):
 
 
 def test_mono_16k_does_not_alias():
-  heard = audio.mono_16k(tone(11_000, 1, 44_100), 44_100)
+  heard = waveform.mono_16k(tone(11_000, 1, 44_100), 44_100)
   # Without a filter it would be a tone of 5 kHz at full strength.
   assert np.abs(heard[800:-800]).max() < 1e-3
 
@@ -47,7 +48,7 @@ def test_splice_changes_the_span_alone(patch_rate, patch_channels, longer):
   samples = np.random.default_rng(0).normal(0, .1, (2, rate)).astype(np.float32)
   before = samples.copy()
   patch = np.stack([tone(300, .3 + longer, patch_rate)] * patch_channels)
-  result = audio.splice(samples, rate, patch, patch_rate, .4, .7)
+  result = waveform.splice(samples, rate, patch, patch_rate, .4, .7)
   begin, end = round(.4 * rate), round(.7 * rate)
   np.testing.assert_array_equal(samples, before)
   np.testing.assert_array_equal(result[:, :begin], samples[:, :begin])
@@ -62,7 +63,7 @@ def test_splice_changes_the_span_alone(patch_rate, patch_channels, longer):
 def test_splice_does_not_click():
   rate = 16_000
   samples = np.full((1, rate), .5, np.float32)
-  result = audio.splice(samples, rate, np.full(4000, -.5, np.float32), rate, .25, .5)
+  result = waveform.splice(samples, rate, np.full(4000, -.5, np.float32), rate, .25, .5)
   # A jump of 1 over 5 ms is a step of 1/80 per sample.
   assert np.abs(np.diff(result)).max() < 2 / 80
   assert result[0, 6000] == -.5
@@ -70,13 +71,13 @@ def test_splice_does_not_click():
 
 def test_splice_can_insert_and_cut():
   samples = np.arange(100, dtype=np.float32)[None]
-  inserted = audio.splice(samples, 100, np.full(10, -1., np.float32), 100, .5, .5)
+  inserted = waveform.splice(samples, 100, np.full(10, -1., np.float32), 100, .5, .5)
   np.testing.assert_array_equal(inserted[0, 50:60], -1)
   assert inserted.shape == (1, 110)
-  cut = audio.splice(samples, 100, np.zeros(0, np.float32), 100, .2, .5)
+  cut = waveform.splice(samples, 100, np.zeros(0, np.float32), 100, .2, .5)
   np.testing.assert_array_equal(cut[0], np.r_[0:20, 50:100])
   with pytest.raises(errors.UserError, match='does not lie'):
-    audio.splice(samples, 100, np.zeros(5, np.float32), 100, .5, 1.2)
+    waveform.splice(samples, 100, np.zeros(5, np.float32), 100, .5, 1.2)
 
 
 def test_missing_packets_are_silence(tmp_path):
@@ -90,15 +91,15 @@ def test_missing_packets_are_silence(tmp_path):
       frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
       container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
-  read, _, _ = audio.read(path)
+  read, _, _ = waveform.read(path)
   assert read.shape == (1, rate + burst.shape[1])
   assert not read[0, burst.shape[1]:rate].any()
   np.testing.assert_array_equal(read[0, rate:], read[0, :burst.shape[1]])
 
 
 def test_mistakes_are_named(tmp_path):
-  encode.write_clip(tmp_path / 'silent.mp4', [np.zeros((32, 32, 3), np.uint8)], 25)
+  video_writer.write_clip(tmp_path / 'silent.mp4', [np.zeros((32, 32, 3), np.uint8)], 25)
   with pytest.raises(errors.UserError, match='has no soundtrack'):
-    audio.read(tmp_path / 'silent.mp4')
+    waveform.read(tmp_path / 'silent.mp4')
   with pytest.raises(errors.UserError, match='no such file'):
-    audio.read(tmp_path / 'none.wav')
+    waveform.read(tmp_path / 'none.wav')

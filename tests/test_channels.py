@@ -8,7 +8,8 @@ import pytest
 import small_sounds
 from small_sounds import RATE, pitch, tones
 
-from vidregen_jax.media import aac, audio, channels, encode, sound, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, channels, lazy, waveform
 
 NAMES = ['mono', 'stereo', '2.1', '3.0', '3.0(back)', '4.0', 'quad', 'quad(side)', '3.1', '5.0',
          '5.0(side)', '4.1', '5.1', '5.1(side)', '6.0', '6.1', '6.1(back)', '7.0', '7.1',
@@ -78,9 +79,9 @@ def test_every_channel_is_read_where_it_is(suffix, codec, layout, tmp_path):
                             data=np.ascontiguousarray(sent.T, '<f4').tobytes())
   else:
     path = small_sounds.write(tmp_path / f'many{suffix}', codec, sent, layout=layout)
-  whole, rate, _ = audio.read(path)
+  whole, rate, _ = waveform.read(path)
   assert whole.shape[0] == count and rate == RATE
-  np.testing.assert_array_equal(sound.Recording(path)[:, :], whole)
+  np.testing.assert_array_equal(lazy.Recording(path)[:, :], whole)
   for index in {0, 2, 7, count - 1} & {*range(count)}:
     alone = small_sounds.channel(path, index)
     np.testing.assert_allclose(whole[index], alone[:whole.shape[1]], atol=1e-6)
@@ -90,7 +91,7 @@ def test_every_channel_is_read_where_it_is(suffix, codec, layout, tmp_path):
 
 def written(path, track):
   info = video.VideoInfo('', 32, 32, rate=Fraction(25), time_base=Fraction(1, 25))
-  with encode.Writer(path, info, audio=track) as writer:
+  with video_writer.Writer(path, info, audio=track) as writer:
     for pts in range(2):
       writer.write(np.zeros((32, 32, 3), np.uint8), pts)
   return writer.left_out
@@ -99,8 +100,8 @@ def written(path, track):
 @pytest.mark.parametrize('name', ['out.mp4', 'out.webm', 'out.mkv'])
 @pytest.mark.parametrize('layout', ['quad', '5.0', '5.1', '6.1', '7.1'])
 def test_every_channel_is_written_where_it_is(name, layout, tmp_path):
-  sent = sound.Mixed(sound.Samples(tones(9, .5), RATE), places(layout),
-                     np.eye(len(places(layout)), 9, dtype=np.float32))
+  sent = lazy.Mixed(lazy.Samples(tones(9, .5), RATE), places(layout),
+                    np.eye(len(places(layout)), 9, dtype=np.float32))
   assert not written(tmp_path / name, aac.Soundtrack(sent, RATE, bit_rate=512_000))
   with av.open(str(tmp_path / name)) as container:
     theirs = channels.places(container.streams.audio[0].layout)
@@ -111,10 +112,10 @@ def test_every_channel_is_written_where_it_is(name, layout, tmp_path):
 
 
 def test_what_cannot_be_written_is_mixed_down_and_said(tmp_path):
-  many = sound.Samples(tones(16, .5), RATE)
+  many = lazy.Samples(tones(16, .5), RATE)
   assert written(tmp_path / 'out.mp4', aac.Soundtrack(many, RATE, bit_rate=2_000_000)) == [
     '15 of 16 channels of the sound (mixed down to mono)']
   fine = aac.Soundtrack(tones(1, .5, 192_000), 192_000, bit_rate=2_000_000)
   assert written(tmp_path / 'out.webm', fine) == ['sound above 24000 Hz']
-  heard, rate, _ = audio.read(tmp_path / 'out.webm')
+  heard, rate, _ = waveform.read(tmp_path / 'out.webm')
   assert rate == RATE and abs(pitch(heard[0, 4000:20_000]) - 300) < 8

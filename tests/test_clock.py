@@ -9,11 +9,13 @@ import clapper
 import numpy as np
 import pytest
 
-from vidregen_jax import errors, proxy, spans
-from vidregen_jax import film as films
+from vidregen_jax import errors, proxy
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import aac, audio, encode, join, opening, patches, sound, video
+from vidregen_jax.media import opening, smart_render, video, video_writer
+from vidregen_jax.media.audio import aac, lazy, packet_splice, waveform
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import spans
 
 AT = clapper.CLICK / clapper.RATE  # seconds after the first frame at which it claps
 LATE = 600
@@ -51,7 +53,7 @@ def path(request, tmp_path_factory):
 
 def check(path, also=0):
   """Sound and picture clap together, at about AT; returns the moment."""
-  seen, heard = clapper.seen(video.frames(path)), clapper.heard(sound.Recording(path))
+  seen, heard = clapper.seen(video.frames(path)), clapper.heard(lazy.Recording(path))
   assert abs(heard - float(seen)) <= rounding(path) + also
   assert AT - 1e-3 <= seen <= AT + RUN_UP
   return float(seen)
@@ -61,7 +63,7 @@ def test_times_count_from_the_files_start(path):
   moment, info = check(path), video.probe(path)
   assert 0 <= info.start_time <= RUN_UP and info.start_time == next(video.frames(path)).time
   assert abs(info.duration - Fraction(clapper.COUNT, 25)) <= Fraction(1, 25)
-  samples, rate, start = audio.read(path)
+  samples, rate, start = waveform.read(path)
   assert 0 <= start <= RUN_UP
   assert abs(samples.shape[1] / rate - clapper.COUNT / 25) <= 2 * RUN_UP
   film = films.Film.of(info)
@@ -74,14 +76,14 @@ def test_times_count_from_the_files_start(path):
 
 def soundtracks(path):
   """The sound in all forms in which it can be written again."""
-  recording = sound.Recording(path)
+  recording = lazy.Recording(path)
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
   yield track
   if 'pcm_s16le' not in FILES[path.name]:  # which not every container takes
     yield path
   if FILES[path.name][1] == 'aac' and path.suffix in ('.mp4', '.mkv'):
-    written = patches.patch(path, track, [(1000, 3000)])
-    assert isinstance(written, patches.Patched), written
+    written = packet_splice.patch(path, track, [(1000, 3000)])
+    assert isinstance(written, packet_splice.Patched), written
     yield written
 
 
@@ -89,7 +91,7 @@ def soundtracks(path):
 def test_what_is_encoded_anew_starts_at_its_start(path, suffix, tmp_path):
   info, out = video.probe(path), tmp_path / f'out{suffix}'
   for written in soundtracks(path):
-    with encode.Writer(out, info, audio=written, keep=path, preset='ultrafast') as writer:
+    with video_writer.Writer(out, info, audio=written, keep=path, preset='ultrafast') as writer:
       for frame in video.frames(path):
         if frame.index == clapper.FRAME:
           writer.replace(frame, frame.image)
@@ -108,11 +110,12 @@ def test_what_is_encoded_anew_starts_at_its_start(path, suffix, tmp_path):
 def test_what_is_joined_keeps_its_times(path, tmp_path):
   info, out = video.probe(path), tmp_path / f'out{path.suffix}'
   if path.suffix not in ('.mp4', '.mov', '.mkv'):
-    assert 'it is no mp4, mov, mkv or webm' in join.plan(info, tmp_path / 'out.mp4', [(3, 5)])
+    assert 'it is no mp4, mov, mkv or webm' in smart_render.plan(info, tmp_path / 'out.mp4',
+                                                                 [(3, 5)])
     return
-  planned = join.plan(info, out, [(14, 16)])
+  planned = smart_render.plan(info, out, [(14, 16)])
   for written in soundtracks(path):
-    with join.Joined(out, info, planned, audio=written, keep=path) as joined:
+    with smart_render.Joined(out, info, planned, audio=written, keep=path) as joined:
       for frame in video.frames(path, *planned.regions[0]):
         joined.copy(frame)
     np.testing.assert_array_equal(video.probe(out).stamps, info.stamps)
@@ -127,13 +130,13 @@ def test_what_is_joined_into_an_mp4_starts_at_its_start(name, tmp_path):
   encoder, sound_encoder, more = FILES[name]
   path, out = tmp_path / name, tmp_path / 'out.mp4'
   clapper.make(path, encoder, sound_encoder, **more)
-  info, recording = video.probe(path), sound.Recording(path)
+  info, recording = video.probe(path), lazy.Recording(path)
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
-  planned = join.plan(info, out, [(14, 16)])
-  for written in (track, patches.patch(path, track, [(1000, 3000)])):
+  planned = smart_render.plan(info, out, [(14, 16)])
+  for written in (track, packet_splice.patch(path, track, [(1000, 3000)])):
     if isinstance(written, str):
       continue
-    with join.Joined(out, info, planned, audio=written, keep=path) as joined:
+    with smart_render.Joined(out, info, planned, audio=written, keep=path) as joined:
       for frame in video.frames(path, *planned.regions[0]):
         joined.copy(frame)
     check(out, also=.001)
@@ -153,8 +156,8 @@ def test_an_mp4_in_fragments_is_cut_out_of_a_stream(tmp_path):
   path.write_bytes(data)
   info, out = video.probe(path), tmp_path / 'out.mp4'
   assert info.origin == LATE and both(path) == pytest.approx(plain, abs=1e-4)
-  planned = join.plan(info, out, [(14, 16)])
-  with join.Joined(out, info, planned, audio=path, keep=path) as joined:
+  planned = smart_render.plan(info, out, [(14, 16)])
+  with smart_render.Joined(out, info, planned, audio=path, keep=path) as joined:
     for frame in video.frames(path, *planned.regions[0]):
       joined.copy(frame)
   assert both(out) == pytest.approx(plain, abs=1e-3)
@@ -162,7 +165,7 @@ def test_an_mp4_in_fragments_is_cut_out_of_a_stream(tmp_path):
 
 def both(path):
   """When it is seen and heard to clap."""
-  return float(clapper.seen(video.frames(path))), clapper.heard(sound.Recording(path))
+  return float(clapper.seen(video.frames(path))), clapper.heard(lazy.Recording(path))
 
 
 def test_other_tracks_and_chapters_move_along(tmp_path):
@@ -178,7 +181,7 @@ def test_other_tracks_and_chapters_move_along(tmp_path):
         packet.stream = streams[packet.stream_index]
         new.mux(packet)
   info, out = video.probe(marked), tmp_path / 'out.mp4'
-  with encode.Writer(out, info, audio=marked, keep=marked, preset='ultrafast') as writer:
+  with video_writer.Writer(out, info, audio=marked, keep=marked, preset='ultrafast') as writer:
     for frame in video.frames(marked):
       writer.copy(frame)
   check(out)
@@ -204,7 +207,7 @@ def test_spans_patches_and_messages_are_on_that_clock(path, tmp_path):
   inside = spans.frames([(moment, moment + .1)], film.times)
   assert np.flatnonzero(inside).tolist()[0] == clapper.FRAME
   word = tmp_path / 'word.wav'
-  audio.write_wav(word, np.full((1, 13 * clapper.RATE // 25), .5, np.float32), clapper.RATE)
+  waveform.write_wav(word, np.full((1, 13 * clapper.RATE // 25), .5, np.float32), clapper.RATE)
   composed = soundtrack.compose_patches(film, [soundtrack.Patch(moment, moment + .2, str(word))])
   (start, stop), = composed.spans
   assert start == pytest.approx(moment) and stop - start == pytest.approx(.52)
@@ -216,14 +219,14 @@ def test_spans_patches_and_messages_are_on_that_clock(path, tmp_path):
 
 
 def test_found_spans_are_on_that_clock(path, tmp_path):
-  info, recording = video.probe(path), sound.Recording(path)
+  info, recording = video.probe(path), lazy.Recording(path)
   samples = recording[:, :].copy()
   begin = clapper.CLICK + clapper.RATE // 5
   noise = np.random.default_rng(0).normal(0, .2, clapper.RATE // 4).astype(np.float32)
   samples[:, begin:begin + len(noise)] += noise
   new = tmp_path / 'new.wav'
   lead = np.zeros((2, round(float(recording.start) * recording.rate)), np.float32)
-  audio.write_wav(new, np.concatenate([lead, samples], 1), recording.rate)
+  waveform.write_wav(new, np.concatenate([lead, samples], 1), recording.rate)
   (start, stop), = soundtrack.differences(info, new, 0)
   expected = float(recording.start) + begin / recording.rate
   assert start == pytest.approx(expected, abs=.03)
@@ -233,18 +236,18 @@ def test_found_spans_are_on_that_clock(path, tmp_path):
 def test_a_whole_new_sound_need_be_no_longer_than_the_video(path, tmp_path):
   info = video.probe(path)
   new = tmp_path / 'new.wav'
-  audio.write_wav(new, np.zeros((1, round(1.62 * clapper.RATE)), np.float32), clapper.RATE)
+  waveform.write_wav(new, np.zeros((1, round(1.62 * clapper.RATE)), np.float32), clapper.RATE)
   composed = soundtrack.compose_whole(films.Film.of(info), new)
   assert composed.spans == [(float(info.start_time), float(info.start_time + info.duration))]
   short = tmp_path / 'short.wav'
-  audio.write_wav(short, np.zeros((1, clapper.RATE), np.float32), clapper.RATE)
+  waveform.write_wav(short, np.zeros((1, clapper.RATE), np.float32), clapper.RATE)
   with pytest.raises(errors.UserError, match=r'ends at 1\.000 s but is needed until 1\.6\d\d s'):
     soundtrack.compose_whole(films.Film.of(info), short)
 
 
 def test_the_pages_film_claps_in_both_its_halves(path, tmp_path):
   info, out = video.probe(path), tmp_path / 'out.mkv'
-  with encode.Writer(out, info, audio=next(soundtracks(path)), preset='ultrafast') as writer:
+  with video_writer.Writer(out, info, audio=next(soundtracks(path)), preset='ultrafast') as writer:
     for frame in video.frames(path):
       writer.copy(frame)
   claps_twice(films.Film.of(info), out)
@@ -253,10 +256,10 @@ def test_the_pages_film_claps_in_both_its_halves(path, tmp_path):
 def test_the_pages_film_knows_that_an_edit_may_start_earlier(tmp_path):
   """In Matroska the run-up of new sound comes before the first picture."""
   path = clapper.make(tmp_path / 'late.mkv', 'libx264', 'aac', offset=LATE + Fraction(1, 25))
-  info, recording, out = video.probe(path), sound.Recording(path), tmp_path / 'out.mkv'
+  info, recording, out = video.probe(path), lazy.Recording(path), tmp_path / 'out.mkv'
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
-  planned = join.plan(info, out, [(14, 16)])
-  with join.Joined(out, info, planned, audio=track) as joined:
+  planned = smart_render.plan(info, out, [(14, 16)])
+  with smart_render.Joined(out, info, planned, audio=track) as joined:
     for frame in video.frames(path, *planned.regions[0]):
       joined.copy(frame)
   assert video.probe(out).origin < info.origin - Fraction(1, 100)

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import losses, pixels, sheets
+from vidregen_jax import losses, pixels
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import video
+from vidregen_jax.media import image_grid, video
 from vidregen_jax.models import codec, i3d, perceptual
 
 SIZE = 32
@@ -236,5 +236,5 @@ def test_a_square_stays_in_the_picture_and_shows_its_pixels():
                              ([-0.2, 0.9, 0.2, 1.1], (4, 8), (0, 4)),
                              ([0, 0, 0, 0], (0, 1), (0, 1))):
     part = picture[slice(*rows), slice(*columns)]
-    found = sheets.square(picture, box, 8)
+    found = image_grid.square(picture, box, 8)
     np.testing.assert_array_equal(found, part.repeat(8 // len(part), 0).repeat(8 // len(part), 1))

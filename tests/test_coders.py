@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import coders, encode, planes, video
+from vidregen_jax.media import encoders, planes, video, video_writer
 
 WIDTH, HEIGHT, COUNT = 64, 48, 3
 BOX = (16, 16)  # left and top of what is changed, 16 pixels wide and high, in the second frame
@@ -41,13 +41,13 @@ def test_no_format_loses_anything_in_silence(suffix, crf):
   chosen = {}
   for name in FORMATS:
     try:
-      coder = coders.choose(info_of(name), f'out.{suffix}', crf, 'superfast')
+      coder = encoders.choose(info_of(name), f'out.{suffix}', crf, 'superfast')
     except errors.UserError as error:
       assert 'cannot be kept' in str(error)
       continue
     bits, chroma, rgb, alpha = traits(name)
     after = traits(coder.pix_fmt)
-    lost = coders.lost(name, coder)
+    lost = encoders.lost(name, coder)
     assert after[0] >= bits and after[1] >= chroma, (name, coder)
     assert ('transparency' in lost) == (alpha and not after[3])
     assert any('RGB' in each for each in lost) == (rgb and not after[2])
@@ -57,7 +57,7 @@ def test_no_format_loses_anything_in_silence(suffix, crf):
     chosen[name] = coder
   assert {'yuv420p', 'yuvj420p', 'yuv444p', 'nv12'} <= chosen.keys()
   if suffix == 'mkv':
-    wild = {name for name in FORMATS if coders.Pixels.of(name) is None}
+    wild = {name for name in FORMATS if encoders.Pixels.of(name) is None}
     assert {'xyz12le', 'bayer_rggb8', 'gbrpf32le'} <= wild
     assert set(FORMATS) - wild - chosen.keys() <= (
       {'ya16be'} if crf else {'ya8', 'ya16be', 'yuvj411p'})
@@ -73,7 +73,7 @@ def test_no_format_loses_anything_in_silence(suffix, crf):
   ('yuvj422p', ('libx264', 'yuvj422p')), ('yuva444p12le', ('libx265', 'yuv444p12le')),
   ('yuv420p16le', ('ffv1', 'yuv420p16le')), ('gbrap16le', ('ffv1', 'gbrap16le'))])
 def test_the_nearest_format_is_taken(name, expected):
-  coder = coders.choose(info_of(name), 'out.mkv', 10.5, 'superfast')
+  coder = encoders.choose(info_of(name), 'out.mkv', 10.5, 'superfast')
   assert (coder.encoder, coder.pix_fmt) == expected
 
 
@@ -105,7 +105,7 @@ def source(path, encoder, pix_fmt, **tags):
 def edit(path, out, crf):
   """Inverts a square of the second frame; returns what was left out."""
   left, top = BOX
-  with encode.Writer(out, video.probe(path), crf=crf, preset='superfast') as writer:
+  with video_writer.Writer(out, video.probe(path), crf=crf, preset='superfast') as writer:
     for frame in video.frames(path):
       if frame.index == 1:
         writer.replace(frame, 255 - frame.image[top:top + 16, left:left + 16], BOX)
@@ -204,7 +204,7 @@ def test_grey_stays_grey(encoder, pix_fmt, come, go, tmp_path):
 def test_no_encoder_makes_a_thread_a_real_time_one(tmp_path):
   info = video.VideoInfo('in.mkv', WIDTH, HEIGHT, Fraction(25), Fraction(1, 25), codec='av1',
                          pix_fmt='yuv420p10le')
-  with encode.Writer(tmp_path / 'out.webm', info) as writer:
+  with video_writer.Writer(tmp_path / 'out.webm', info) as writer:
     assert writer._coder.encoder == 'libsvtav1'
     writer.write(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0)
     threads = list(map(int, os.listdir('/proc/self/task')))

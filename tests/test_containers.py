@@ -10,7 +10,9 @@ import small_videos
 from small_videos import COUNT, HALF, QUARTER
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, audio, av1, avc, encode, hevc, join, nal, planes, video, vp9
+from vidregen_jax.media import planes, smart_render, video, video_writer
+from vidregen_jax.media.audio import aac, waveform
+from vidregen_jax.media.bitstreams import av1, h264, hevc, nal, vp9
 
 TOUCHED = (15, 18)
 AAC, OPUS = ('aac', 44_100, 'stereo'), ('libopus', 48_000, 'stereo')
@@ -79,12 +81,12 @@ def changed(frame):
 def edit(source, out, touched=(TOUCHED,), crf=12, audio=None, planned=None):
   """Inverts a corner of the touched frames; returns the regions, and what was left out."""
   info = video.probe(source)
-  planned = planned or join.plan(info, out, touched)
+  planned = planned or smart_render.plan(info, out, touched)
   kept = dict(audio=audio, keep=source, crf=crf)
   if isinstance(planned, str):
-    writer, regions = encode.Writer(out, info, **kept), [(0, info.frame_count)]
+    writer, regions = video_writer.Writer(out, info, **kept), [(0, info.frame_count)]
   else:
-    writer, regions = join.Joined(out, info, planned, **kept), planned.regions
+    writer, regions = smart_render.Joined(out, info, planned, **kept), planned.regions
   with writer:
     for region in regions:
       for frame in video.frames(source, *region):
@@ -167,7 +169,7 @@ def test_an_edit_list_that_trims_the_start_stays(encoder, touched, turned, tmp_p
   old, new = (small_videos.packets(path) for path in (source, tmp_path / 'out.mp4'))
   hidden = [sum(pts < 0 for pts, _ in packets) for packets in (old, new)]
   assert hidden == [5, 0 if regions[0][0] == 0 else 5]
-  assert 'edit list hides' in join.plan(video.probe(source), 'out.mkv', [(20, 22)])
+  assert 'edit list hides' in smart_render.plan(video.probe(source), 'out.mkv', [(20, 22)])
 
 
 @pytest.mark.parametrize(('encoder', 'length', 'said'), [
@@ -219,20 +221,20 @@ def test_an_hevc_key_frame_behind_a_region_says_that_it_follows_something_else(t
 
 
 @pytest.mark.parametrize(('encoder', 'coding', 'kind'), [
-  ('libx264', avc, lambda unit: unit[0] & 31 == 8), ('libx265', hevc, lambda unit: unit[0] == 68)])
+  ('libx264', h264, lambda unit: unit[0] & 31 == 8), ('libx265', hevc, lambda unit: unit[0] == 68)])
 def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', encoder)
   with av.open(str(source)) as container:
     head = bytes(container.streams.video[0].codec_context.extradata)
   header = coding.Header.parse(head)
-  pps, = header.pps if coding is avc else header.sets(34)
+  pps, = header.pps if coding is h264 else header.sets(34)
   assert kind(pps)
   same = small_videos.remade(source, tmp_path / 'same.mp4',
                              lambda data, pts: nal.sample([pps], 4) + data)
   other = small_videos.remade(source, tmp_path / 'other.mp4',
                               lambda data, pts: nal.sample([pps + b'\x80'], 4) + data)
-  assert isinstance(join.plan(video.probe(same), 'out.mp4', [TOUCHED]), join.Plan)
-  assert 'change on the way' in join.plan(video.probe(other), 'out.mp4', [TOUCHED])
+  assert isinstance(smart_render.plan(video.probe(same), 'out.mp4', [TOUCHED]), smart_render.Plan)
+  assert 'change on the way' in smart_render.plan(video.probe(other), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('traits', 'out', 'reason'), [
@@ -246,14 +248,14 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
 def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   traits = dict(traits)
   source = small_videos.make(tmp_path / traits.pop('name', 'source.mp4'), **traits)
-  planned = join.plan(video.probe(source), out, [TOUCHED])
-  assert reason is None and isinstance(planned, join.Plan) or reason in planned
+  planned = smart_render.plan(video.probe(source), out, [TOUCHED])
+  assert reason is None and isinstance(planned, smart_render.Plan) or reason in planned
 
 
 def test_what_its_encoder_would_not_make_is_not_joined(tmp_path, monkeypatch):
   source = small_videos.make(tmp_path / 'source.mp4')
-  monkeypatch.setattr(avc, '_PROFILES', {100: 'none that x264 knows'})
-  assert 'libx264 does not encode' in join.plan(video.probe(source), 'out.mp4', [TOUCHED])
+  monkeypatch.setattr(h264, '_PROFILES', {100: 'none that x264 knows'})
+  assert 'libx264 does not encode' in smart_render.plan(video.probe(source), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
@@ -282,7 +284,7 @@ def test_what_would_lose_depth_or_shape_is_refused(tmp_path):
       (deep, 'out.mp4', 12, 'choose an .mkv'), (deep, 'out.webm', 0, 'choose an .mp4 or .mkv'),
       (wide, 'out.webm', 12, 'not square'), (fields, 'out.mp4', 12, 'interlaced')]:
     with (pytest.raises(errors.UserError, match=cause),
-          encode.Writer(tmp_path / name, info, crf=crf)):
+          video_writer.Writer(tmp_path / name, info, crf=crf)):
       pass
   assert not list(tmp_path.iterdir())
 
@@ -317,11 +319,11 @@ def test_sound_is_opus_in_webm_and_in_its_place(rate, channels, tmp_path):
   smooth = np.apply_along_axis(np.convolve, 1, noise, np.hanning(24) / 12, 'same')
   sound = aac.Soundtrack(smooth.astype(np.float32), rate, bit_rate=128_000 * channels)
   edit(source, tmp_path / 'out.webm', audio=sound)
-  heard, heard_rate, start = audio.read(tmp_path / 'out.webm')
+  heard, heard_rate, start = waveform.read(tmp_path / 'out.webm')
   with av.open(str(tmp_path / 'out.webm')) as container:
     assert container.streams.audio[0].codec_context.codec.canonical_name == 'opus'
   assert heard_rate == (rate if rate in (16_000, 48_000) else 48_000) or heard_rate == 48_000
-  meant = audio.resample(sound.samples, rate, heard_rate)
+  meant = waveform.resample(sound.samples, rate, heard_rate)
   at = round(start * heard_rate)
   near = lambda shift: np.square(heard[0, 2000:40_000]
                                  - meant[0, at + shift + 2000:at + shift + 40_000]).mean()
@@ -408,8 +410,8 @@ def test_frames_shown_before_an_open_groups_key_frame_are_found(tmp_path):
 
 def test_regions_end_at_a_key_frame_though_earlier_pictures_are_decoded_after_it():
   # I P, then an open group: a key frame, two pictures shown before it, and two shown after.
-  packets = join.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
-                         np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
+  packets = smart_render.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
+                                 np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
   assert packets.regions([(1, 2)]) == [(1, 4)]  # with the two, which look behind
   assert packets.regions([(3, 4)]) == [(2, 4)]
   assert packets.regions([(4, 5)]) == [(2, 7)]

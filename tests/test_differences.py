@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax.editing import audio_diff
-from vidregen_jax.media import aac, audio, encode, sound, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, lazy, waveform
 
 RATE = 16_000
 
@@ -37,7 +38,7 @@ def check(spans):
 def test_another_word_is_found_from_rest_to_rest():
   check(audio_diff.find(OLD, NEW, RATE))
   check(audio_diff.find(OLD, 0.4 * NEW, RATE))  # quieter as a whole
-  resampled = [audio.resample(x, RATE, 44_100) for x in (OLD, NEW)]
+  resampled = [waveform.resample(x, RATE, 44_100) for x in (OLD, NEW)]
   check(audio_diff.find(*resampled, 44_100))
 
 
@@ -54,12 +55,12 @@ def test_nothing_is_found_where_nothing_was_said_anew():
 def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
   info = video.VideoInfo('', 32, 32, rate=25, time_base=1)
   path = tmp_path / 'coded.mp4'
-  encode.write_clip(path, [np.zeros((32, 32, 3), np.uint8)] * 60, info.rate)
+  video_writer.write_clip(path, [np.zeros((32, 32, 3), np.uint8)] * 60, info.rate)
   track = aac.Soundtrack(OLD[None], RATE, bit_rate=48_000)
-  with encode.Writer(tmp_path / 'again.mp4', video.probe(path), audio=track) as writer:
+  with video_writer.Writer(tmp_path / 'again.mp4', video.probe(path), audio=track) as writer:
     for frame in video.frames(path):
       writer.copy(frame)
-  coded = audio.read(tmp_path / 'again.mp4')[0][0]
+  coded = waveform.read(tmp_path / 'again.mp4')[0][0]
   assert audio_diff.find(OLD, coded, RATE) == []
   check(audio_diff.find(coded, NEW, RATE))
 
@@ -67,8 +68,8 @@ def test_a_soundtrack_from_another_coder_is_the_same(tmp_path):
 def test_sound_in_pieces_gives_the_same_spans(monkeypatch):
   whole = audio_diff.find(OLD, NEW, RATE)
   monkeypatch.setattr(audio_diff, '_AT_ONCE', 7)
-  monkeypatch.setattr(sound, 'BLOCK', 1000)
-  assert audio_diff.find(sound.Samples(OLD, RATE), sound.Samples(NEW, RATE), RATE) == whole
+  monkeypatch.setattr(lazy, 'BLOCK', 1000)
+  assert audio_diff.find(lazy.Samples(OLD, RATE), lazy.Samples(NEW, RATE), RATE) == whole
 
 
 @pytest.mark.parametrize('new', [-OLD, np.roll(OLD, 3000), np.zeros_like(OLD)])
@@ -91,7 +92,7 @@ def test_two_words_are_two_spans_and_a_margin_widens_them():
 
 
 def test_a_span_is_widened_to_the_rests_within_its_margin():
-  heard = sound.Samples(OLD, RATE)  # words from .1, 1 and 1.6 s, rests between them
+  heard = lazy.Samples(OLD, RATE)  # words from .1, 1 and 1.6 s, rests between them
   (start, stop), = audio_diff.widen([(3.05, 3.45)], heard, 2.0, 0.12)
   assert 2.93 <= start <= 2.99 and 3.51 <= stop <= 3.57
   assert audio_diff.widen([(3.2, 3.3)], heard, 2.0, 0.001) == [(3.2, 3.3)]  # nothing to look at

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax.faces import detect_and_track, landmarks, smoothing, tracks
-from vidregen_jax.media import audio, encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import waveform
 
 
 def head() -> np.ndarray:
@@ -198,7 +199,7 @@ def test_no_face_where_there_is_none():
 
 
 def test_program_reports_mistakes_and_counts(tmp_path):
-  encode.write_clip(tmp_path / 'grey.mp4', [np.full((64, 64, 3), 99, np.uint8)] * 3, 25)
+  video_writer.write_clip(tmp_path / 'grey.mp4', [np.full((64, 64, 3), 99, np.uint8)] * 3, 25)
   out, err = io.StringIO(), io.StringIO()
   with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     assert tracks.main([str(tmp_path / 'grey.mp4')]) == 0
@@ -260,7 +261,7 @@ def test_a_face_is_found_again(talker):
 
 
 def test_clips_have_sound_as_long_as_their_picture(talker):
-  samples, rate, start = audio.read(talker)
+  samples, rate, start = waveform.read(talker)
   info = video.probe(talker)
   assert abs(start + samples.shape[1] / rate - float(info.duration)) < .1
 

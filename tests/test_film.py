@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vidregen_jax import film as films
-from vidregen_jax import timeline
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import retiming
 
 COUNT = 90
 
@@ -23,8 +23,8 @@ def numbered(i):
 @pytest.fixture(scope='module')
 def info(tmp_path_factory):
   path = tmp_path_factory.mktemp('film') / 'numbers.mp4'
-  encode.write_clip(path, [numbered(i) for i in range(COUNT)], 25,
-                    crf=0)
+  video_writer.write_clip(path, [numbered(i) for i in range(COUNT)], 25,
+                          crf=0)
   return video.probe(path)
 
 
@@ -47,7 +47,7 @@ def test_the_source_is_itself(info):
   [*range(COUNT), *range(COUNT - 1, -1, -1), *range(COUNT)]])
 @pytest.mark.parametrize('first', [0, 2])
 def test_frames_come_in_any_order_at_their_times(info, order, first):
-  shown = timeline.Timeline(np.array(order), 7 + 11 * np.arange(len(order)), 7 + 11 * len(order))
+  shown = retiming.Timeline(np.array(order), 7 + 11 * np.arange(len(order)), 7 + 11 * len(order))
   film = films.Film(info, shown)
   frames = list(film.frames(first))
   assert numbers(frames) == order[first:]
@@ -71,7 +71,7 @@ def test_a_track_is_read_along_the_film(pack_folder):
   whole = face(plain)
   order = np.r_[0:30, 29:9:-1]
   step = int(plain.timeline.pts[1])
-  film = films.Film(plain.source, timeline.Timeline(order, step * np.arange(len(order)),
+  film = films.Film(plain.source, retiming.Timeline(order, step * np.arange(len(order)),
                                                     step * len(order)))
   track = face(film)
   assert len(track) == len(order) and track.valid.all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax.faces import detect_and_track, landmarks, reidentify, tracks
-from vidregen_jax.media import encode, video
+from vidregen_jax.media import video, video_writer
 
 
 @pytest.fixture(scope='module')
@@ -109,7 +109,7 @@ def test_a_turned_file_says_how_its_picture_is_shown(talkers, tmp_path):
   path = tmp_path / 'phone.mp4'
   info = video.VideoInfo(str(path), 256, 512, 25, Fraction(1, 12800), rotation=90,
                          display_matrix=(0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30))
-  with encode.Writer(path, info) as writer:
+  with video_writer.Writer(path, info) as writer:
     for i, image in enumerate(stored):
       writer.write(image, i * 512)
   assert video.turns(path) == 1

@@ -8,7 +8,9 @@ import pytest
 from small_videos import ASS
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, avc, encode, join, planes, video
+from vidregen_jax.media import planes, smart_render, video, video_writer
+from vidregen_jax.media.audio import aac
+from vidregen_jax.media.bitstreams import h264
 
 COUNT, TOUCHED = 48, (17, 20)
 
@@ -59,9 +61,9 @@ def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None
 def edit(source, out, touched=(TOUCHED,), audio=None, keep=None, crf=12):
   """Inverts a corner of the touched frames; returns the plan."""
   info = video.probe(source)
-  planned = join.plan(info, out, touched)
-  assert isinstance(planned, join.Plan), planned
-  with join.Joined(out, info, planned, audio=audio, keep=keep, crf=crf) as writer:
+  planned = smart_render.plan(info, out, touched)
+  assert isinstance(planned, smart_render.Plan), planned
+  with smart_render.Joined(out, info, planned, audio=audio, keep=keep, crf=crf) as writer:
     for start, stop in planned.regions:
       for frame in video.frames(source, start, stop):
         if any(a <= frame.index < b for a, b in touched):
@@ -177,7 +179,7 @@ def test_other_tracks_chapters_and_metadata_are_kept(tmp_path):
 
 def test_without_loss_nothing_but_the_touched_pixels_changes(tmp_path):
   source, out = make(tmp_path / 'source.mp4', bframes=2), tmp_path / 'out.mp4'
-  with encode.Writer(out, video.probe(source), crf=0) as writer:
+  with video_writer.Writer(out, video.probe(source), crf=0) as writer:
     for frame in video.frames(source):
       image = frame.image.copy()
       if TOUCHED[0] <= frame.index < TOUCHED[1]:
@@ -200,7 +202,7 @@ def test_regions_begin_late_end_early_and_are_merged():
   shown = np.array([0, 3, 1, 2, 4, 7, 5, 6, 9, 8, 10, 11])
   clean = np.zeros(12, bool)
   clean[[0, 4, 10]] = True
-  packets = join.Packets(shown * 10, np.arange(12) * 10 - 10, np.full(12, 10), clean)
+  packets = smart_render.Packets(shown * 10, np.arange(12) * 10 - 10, np.full(12, 10), clean)
   assert packets.regions([(2, 3)]) == [(1, 4)]  # frame 1 needs nothing after it but the P
   assert packets.regions([(5, 6)]) == [(5, 10)]  # the group at 8 is open: it cannot be begun
   assert packets.regions([(1, 2), (3, 5)]) == [(1, 10)]
@@ -210,16 +212,16 @@ def test_regions_begin_late_end_early_and_are_merged():
 
 
 def test_a_header_comes_back_and_takes_more_sets():
-  header = avc.Header(bytes([1, 100, 0, 31]), 4, (b'\x67\x64\0\x1f\xac', ), (b'\x68\xeb', ),
+  header = h264.Header(bytes([1, 100, 0, 31]), 4, (b'\x67\x64\0\x1f\xac', ), (b'\x68\xeb', ),
                        b'\xfd\xf8\xf8\0')
-  assert avc.Header.parse(header.pack()) == header
+  assert h264.Header.parse(header.pack()) == header
   assert header.free_number() == 1  # both bear 0
   more = header.adding((b'\x67\x64\0\x28\x40', ), (b'\x68\x50', ))
-  again = avc.Header.parse(more.pack())
+  again = h264.Header.parse(more.pack())
   assert again == more and again.start[3] == 40 and len(again.sps) == len(again.pps) == 2
   for broken in (b'', b'\0' * 20, header.pack()[:9]):
     with pytest.raises(ValueError, match='avcC'):
-      avc.Header.parse(broken)
+      h264.Header.parse(broken)
 
 
 @pytest.mark.parametrize(('options', 'out', 'reason'), [
@@ -229,7 +231,7 @@ def test_a_header_comes_back_and_takes_more_sets():
 ])
 def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
   source = make(tmp_path / 'source.mp4', **options)
-  assert reason in join.plan(video.probe(source), tmp_path / out, [TOUCHED])
+  assert reason in smart_render.plan(video.probe(source), tmp_path / out, [TOUCHED])
 
 
 @pytest.mark.parametrize(('pixels', 'size', 'kept'), [
@@ -238,7 +240,7 @@ def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
 def test_what_is_encoded_whole_keeps_depth_and_chroma(pixels, size, kept, tmp_path):
   source = make(tmp_path / 'source.mp4', codec='libx265', pix_fmt=pixels, size=size)
   info, out = video.probe(source), tmp_path / 'out.mp4'
-  with encode.Writer(out, info, crf=8) as writer:
+  with video_writer.Writer(out, info, crf=8) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
   assert video.probe(out).pix_fmt == kept
@@ -249,11 +251,13 @@ def test_what_is_encoded_whole_keeps_depth_and_chroma(pixels, size, kept, tmp_pa
 def test_frames_out_of_order_or_missing_are_refused_and_leave_nothing(tmp_path):
   source, out = make(tmp_path / 'source.mp4'), tmp_path / 'out.mp4'
   info = video.probe(source)
-  planned = join.plan(info, out, [TOUCHED])
+  planned = smart_render.plan(info, out, [TOUCHED])
   frames = list(video.frames(source, *planned.regions[0]))
-  with pytest.raises(ValueError, match='was to come next'), join.Joined(out, info, planned) as w:
+  with pytest.raises(ValueError, match='was to come next'), smart_render.Joined(out, info,
+                                                                                planned) as w:
     w.copy(frames[1])
-  with pytest.raises(ValueError, match='never written'), join.Joined(out, info, planned) as w:
+  with pytest.raises(ValueError, match='never written'), smart_render.Joined(out, info,
+                                                                             planned) as w:
     for frame in frames[:-1]:
       w.copy(frame)
   assert [path.name for path in tmp_path.iterdir()] == ['source.mp4']
@@ -287,14 +291,15 @@ def test_a_writer_changes_only_what_differs_in_its_planes(tmp_path):
 
 def test_packets_that_are_copied_do_not_wait_for_each_other(tmp_path, monkeypatch):
   source = make(tmp_path / 'source.mp4')
-  read, mux, waiting = join.Joined._read, join.Joined._mux, [0]
+  read, mux, waiting = smart_render.Joined._read, smart_render.Joined._mux, [0]
 
   def counted(self, step, act, *args):
     waiting.append(waiting[-1] + step)
     return act(self, *args)
 
-  monkeypatch.setattr(join.Joined, '_read', lambda self: counted(self, 1, read))
-  monkeypatch.setattr(join.Joined, '_mux', lambda self, packet: counted(self, -1, mux, packet))
+  monkeypatch.setattr(smart_render.Joined, '_read', lambda self: counted(self, 1, read))
+  monkeypatch.setattr(smart_render.Joined, '_mux', lambda self,
+                      packet: counted(self, -1, mux, packet))
   edit(source, tmp_path / 'out.mp4', touched=((36, 38),))
   edit(source, tmp_path / 'out.mp4', touched=((1, 2),))
   assert max(waiting) <= 12 + 4  # a region's, and a few before pictures that are shown earlier

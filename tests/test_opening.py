@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, encode, join, opening, sound, video
+from vidregen_jax.media import opening, smart_render, video, video_writer
+from vidregen_jax.media.audio import lazy, waveform
 
 # A name that is not UTF-8, and names that FFmpeg takes for addresses, pipes and sequences.
 NAMES = [b'caf\xe9', b'take:2', b'http:/x', b'pipe:1', b'a%03d', b'-i', b'concat:a|b', b"it's"]
@@ -16,24 +17,24 @@ NAMES = [b'caf\xe9', b'take:2', b'http:/x', b'pipe:1', b'a%03d', b'-i', b'concat
 def test_any_name_is_a_files_name(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   clapper.make('clip.mp4', 'libx264', 'aac')
-  frames, heard = list(video.frames('clip.mp4')), audio.read('clip.mp4')[0]
+  frames, heard = list(video.frames('clip.mp4')), waveform.read('clip.mp4')[0]
   os.mkdir('http:')
   for name in map(os.fsdecode, NAMES):
     os.link('clip.mp4', f'{name}.mp4')
     info = video.probe(f'{name}.mp4')
     assert info.frame_count == clapper.COUNT and info.has_audio
-    np.testing.assert_array_equal(sound.Recording(f'{name}.mp4')[:, :], heard)
-    with encode.Writer(f'{name}2.mp4', info, audio=f'{name}.mp4', keep=f'{name}.mp4',
-                       preset='ultrafast') as writer:
+    np.testing.assert_array_equal(lazy.Recording(f'{name}.mp4')[:, :], heard)
+    with video_writer.Writer(f'{name}2.mp4', info, audio=f'{name}.mp4', keep=f'{name}.mp4',
+                             preset='ultrafast') as writer:
       for frame in frames:
         writer.copy(frame)
-    planned = join.plan(info, f'{name}3.mp4', [(13, 15)])
-    with join.Joined(f'{name}3.mp4', info, planned, audio=f'{name}.mp4') as joined:
+    planned = smart_render.plan(info, f'{name}3.mp4', [(13, 15)])
+    with smart_render.Joined(f'{name}3.mp4', info, planned, audio=f'{name}.mp4') as joined:
       for frame in frames[slice(*planned.regions[0])]:
         joined.copy(frame)
     for made in (f'{name}2.mp4', f'{name}3.mp4'):
       assert os.path.isfile(made) and video.probe(made).frame_count == clapper.COUNT
-      np.testing.assert_array_equal(audio.read(made)[0], heard)
+      np.testing.assert_array_equal(waveform.read(made)[0], heard)
 
 
 PLAYLISTS = {
@@ -53,7 +54,7 @@ def test_a_playlist_leads_nowhere(tmp_path, kind, suffix):
   clapper.make(tmp_path / 'other.ts', 'libx264', 'mp2')
   path = tmp_path / f'list{suffix}'
   path.write_text(PLAYLISTS[kind].format('other.ts'))
-  for read in (video.probe, audio.read, sound.Recording):
+  for read in (video.probe, waveform.read, lazy.Recording):
     with pytest.raises(errors.UserError, match=rf'is a playlist \({kind}\), which names other fil'):
       read(path)
 
@@ -72,7 +73,7 @@ def test_what_is_no_file_is_not_opened(tmp_path):
   kinds = {tmp_path / 'pipe.mp4': 'a pipe', '/dev/zero': 'a device',
            tmp_path / 'folder.mp4': 'a folder', tmp_path / 'none.mp4': 'no such file'}
   for path, told in kinds.items():
-    for read in (video.probe, audio.read, sound.Recording):
+    for read in (video.probe, waveform.read, lazy.Recording):
       with pytest.raises(errors.UserError, match=told) as error:
         read(path)
       assert str(path) in str(error.value) and '\n' not in str(error.value)

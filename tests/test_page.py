@@ -9,9 +9,9 @@ import fake_report
 import numpy as np
 import pytest
 
-from vidregen_jax import film as films
 from vidregen_jax import page, proxy
-from vidregen_jax.media import encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.timeline import retimed_video as films
 
 COUNT, BITS = 100, 8
 HEIGHT, WIDTH = 96, 192
@@ -98,8 +98,8 @@ def files(tmp_path_factory):
   folder = tmp_path_factory.mktemp('page')
   time = np.arange(4 * 16_000) / 16_000
   for name, tint, tone in (('source', (0, 0, 90), 440), ('edited', (0, 70, 0), 880)):
-    encode.write_clip(folder / f'{name}.mp4', [numbered(i, tint) for i in range(COUNT)], 25,
-                      0.3 * np.sin(2 * np.pi * tone * time).astype(np.float32), 16_000)
+    video_writer.write_clip(folder / f'{name}.mp4', [numbered(i, tint) for i in range(COUNT)], 25,
+                            0.3 * np.sin(2 * np.pi * tone * time).astype(np.float32), 16_000)
   return folder
 
 
@@ -366,8 +366,8 @@ def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
   path.write_bytes(made.data)
   assert made.sounds == (True, True) and np.unique(np.diff(made.clock)).tolist() == [400]
   assert [round(float(f.time) * proxy.TICK) for f in video.frames(path)] == made.clock[:-1].tolist()
-  from vidregen_jax.media import audio
-  samples, rate, _ = audio.read(path)
+  from vidregen_jax.media.audio import waveform
+  samples, rate, _ = waveform.read(path)
   for side, tone in zip(samples, (440, 880), strict=True):
     loudest = np.argmax(np.abs(np.fft.rfft(side[rate:3 * rate]))) / 2
     assert abs(loudest - tone) < 5
@@ -392,7 +392,8 @@ def test_a_turned_picture_and_its_outlines_agree(turn):
 
 def test_the_film_has_a_budget(tmp_path, monkeypatch):
   noise = np.random.default_rng(0).integers(0, 255, (COUNT, HEIGHT, WIDTH, 3), np.uint8)
-  encode.write_clip(tmp_path / 'noise.mp4', noise, 25, np.zeros(4 * 16_000, np.float32), 16_000)
+  video_writer.write_clip(tmp_path / 'noise.mp4', noise, 25, np.zeros(4 * 16_000, np.float32),
+                          16_000)
   film = films.Film.of(video.probe(tmp_path / 'noise.mp4'))
   size = lambda: len(proxy.make(film, tmp_path / 'noise.mp4', [(30, 45)]).data)
   free = size()

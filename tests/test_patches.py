@@ -6,7 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from vidregen_jax.media import aac, audio, encode, patches, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, packet_splice, waveform
 
 RATE = 44_100
 
@@ -22,7 +23,7 @@ def voice(seconds, channels, pitch):
 def film(path, channels, rate=RATE, **changes):
   info = video.VideoInfo('', 32, 32, rate=Fraction(25), time_base=Fraction(1, 25))
   track = aac.Soundtrack(voice(3, channels, 150), rate, **changes)
-  with encode.Writer(path, info, audio=track) as writer:
+  with video_writer.Writer(path, info, audio=track) as writer:
     for pts in range(75):
       writer.write(np.full((32, 32, 3), pts, np.uint8), pts)
   return path
@@ -35,9 +36,9 @@ def packets(path):
 
 def patched(source, first, last):
   """The source's sound as it is decoded, but for another voice between two samples."""
-  samples, rate, start = audio.read(source)
+  samples, rate, start = waveform.read(source)
   other = voice((last - first) / RATE, len(samples), 210)[:, :last - first]
-  samples = audio.splice(samples, rate, other, rate, first / rate, last / rate)
+  samples = waveform.splice(samples, rate, other, rate, first / rate, last / rate)
   return aac.Soundtrack(samples, rate, start)
 
 
@@ -46,10 +47,10 @@ def patched(source, first, last):
 def test_only_the_patch_is_encoded_and_its_seams_fit(channels, first, last, tmp_path):
   source = film(tmp_path / 'source.mp4', channels, bit_rate=96_000 * channels)
   meant = patched(source, first, last)
-  made = patches.patch(source, meant, [(first, last)])
-  assert isinstance(made, patches.Patched), made
+  made = packet_splice.patch(source, meant, [(first, last)])
+  assert isinstance(made, packet_splice.Patched), made
   out = tmp_path / 'out.mp4'
-  with encode.Writer(out, video.probe(source), audio=made) as writer:
+  with video_writer.Writer(out, video.probe(source), audio=made) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
   before, after = packets(source), packets(out)
@@ -58,7 +59,7 @@ def test_only_the_patch_is_encoded_and_its_seams_fit(channels, first, last, tmp_
   assert new <= set(made.replaced)
   # A window is two packets long, and one packet more makes room for the overlap.
   assert min(new) > first - 3 * 1024 and max(new) < last
-  heard, rate, start = audio.read(out)
+  heard, rate, start = waveform.read(out)
   assert (rate, start) == (meant.rate, meant.start) and heard.shape == meant.samples.shape
   error = np.abs(heard - meant.samples)
   far = np.r_[0:max(first - 2048, 0), min(last + 2048, heard.shape[1]):heard.shape[1]]
@@ -72,13 +73,13 @@ def test_only_the_patch_is_encoded_and_its_seams_fit(channels, first, last, tmp_
 
 def test_overlapping_windows_are_one_patch_and_bit_rates_do_not_fall(tmp_path):
   source = film(tmp_path / 'source.mp4', 1, bit_rate=128_000)
-  samples, rate, start = audio.read(source)
+  samples, rate, start = waveform.read(source)
   both = samples.copy()
   both[:, 30_000:33_000] *= 0.5
   both[:, 33_500:36_000] *= -1
-  made = patches.patch(source, aac.Soundtrack(both, rate, start, bit_rate=32_000),
+  made = packet_splice.patch(source, aac.Soundtrack(both, rate, start, bit_rate=32_000),
                    [(30_000, 33_000), (33_500, 36_000)])
-  assert isinstance(made, patches.Patched), made
+  assert isinstance(made, packet_splice.Patched), made
   size = lambda data: np.mean([len(x) for x in data])
   assert size(made.replaced.values()) > 0.6 * size(packets(source).values())
 
@@ -86,15 +87,15 @@ def test_overlapping_windows_are_one_patch_and_bit_rates_do_not_fall(tmp_path):
 def test_what_cannot_be_patched_says_why(tmp_path, monkeypatch):
   source = film(tmp_path / 'source.mp4', 1)
   meant = patched(source, 40_000, 60_000)
-  monkeypatch.setattr(patches, '_SEAM_RELATIVE', 0)
-  monkeypatch.setattr(patches, '_SEAM_ABSOLUTE', 0)
-  assert 'seam would be heard at 0.8' in patches.patch(source, meant, [(40_000, 60_000)])
+  monkeypatch.setattr(packet_splice, '_SEAM_RELATIVE', 0)
+  monkeypatch.setattr(packet_splice, '_SEAM_ABSOLUTE', 0)
+  assert 'seam would be heard at 0.8' in packet_splice.patch(source, meant, [(40_000, 60_000)])
   twice = aac.Soundtrack(np.repeat(meant.samples, 2, 0), RATE)
-  assert 'channels are mono' in patches.patch(source, twice, [(40_000, 60_000)])
+  assert 'channels are mono' in packet_splice.patch(source, twice, [(40_000, 60_000)])
   faster = aac.Soundtrack(meant.samples, 48_000)
-  assert 'counted in 1/44100' in patches.patch(source, faster, [(0, 9)])
-  audio.write_wav(tmp_path / 'a.wav', meant.samples, RATE)
-  assert 'pcm_s16le, not AAC LC' in patches.patch(tmp_path / 'a.wav', meant, [(0, 9)])
+  assert 'counted in 1/44100' in packet_splice.patch(source, faster, [(0, 9)])
+  waveform.write_wav(tmp_path / 'a.wav', meant.samples, RATE)
+  assert 'pcm_s16le, not AAC LC' in packet_splice.patch(tmp_path / 'a.wav', meant, [(0, 9)])
 
 
 def opus_film(path, channels, rate, application='audio'):
@@ -109,7 +110,7 @@ def opus_film(path, channels, rate, application='audio'):
       frame = av.VideoFrame.from_ndarray(np.full((32, 32, 3), pts, np.uint8), 'rgb24')
       frame.pts = pts
       out.mux(shown.encode(frame))
-    samples = audio.resample(voice(3, channels, 150), RATE, 48_000)
+    samples = waveform.resample(voice(3, channels, 150), RATE, 48_000)
     frame = av.AudioFrame.from_ndarray(samples, 'fltp', heard.layout.name)
     frame.sample_rate, frame.pts = 48_000, 0
     out.mux([*heard.encode(frame), *shown.encode(None), *heard.encode(None)])
@@ -117,7 +118,7 @@ def opus_film(path, channels, rate, application='audio'):
 
 
 def copied(source, made, out):
-  with encode.Writer(out, video.probe(source), audio=made) as writer:
+  with video_writer.Writer(out, video.probe(source), audio=made) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
   return out
@@ -129,11 +130,11 @@ def copied(source, made, out):
 def test_opus_outside_a_patch_is_the_sources(begins, ends, channels, tmp_path):
   first, last = 60_000, 80_000
   source = opus_film(tmp_path / f'source.{begins}', channels, 64_000 * channels)
-  samples, rate, start = audio.read(source)
+  samples, rate, start = waveform.read(source)
   meant = samples.copy()
-  meant[:, first:last] = audio.resample(voice(1, channels, 210), RATE, rate)[:, :last - first]
-  made = patches.patch(source, aac.Soundtrack(meant, rate, start), [(first, last)])
-  assert isinstance(made, patches.Patched), made
+  meant[:, first:last] = waveform.resample(voice(1, channels, 210), RATE, rate)[:, :last - first]
+  made = packet_splice.patch(source, aac.Soundtrack(meant, rate, start), [(first, last)])
+  assert isinstance(made, packet_splice.Patched), made
   before = packets(source)
   out = copied(source, made, tmp_path / f'out.{ends}')
   after = packets(out)
@@ -141,7 +142,7 @@ def test_opus_outside_a_patch_is_the_sources(begins, ends, channels, tmp_path):
   new = [a != b for a, b in zip(before.values(), after.values(), strict=True)]
   assert 0 < sum(new) * 960 < last - first + 5 * 3840 + 960
   assert 960 * new.index(True) > first - 3 * 3840
-  heard, _, began = audio.read(out)
+  heard, _, began = waveform.read(out)
   assert abs(began - start) < 2e-3 and heard.shape == samples.shape
   assert np.array_equal(heard[:, :first - 3 * 3840], samples[:, :first - 3 * 3840])
   # A decoder forgets little by little what it was told.
@@ -154,8 +155,8 @@ def test_opus_outside_a_patch_is_the_sources(begins, ends, channels, tmp_path):
 
 def test_opus_that_cannot_be_patched_says_why(tmp_path):
   speech = opus_film(tmp_path / 'speech.webm', 1, 12_000, 'voip')
-  samples, rate, start = audio.read(speech)
-  said = patches.patch(speech, aac.Soundtrack(samples, rate, start), [(60_000, 80_000)])
+  samples, rate, start = waveform.read(speech)
+  said = packet_splice.patch(speech, aac.Soundtrack(samples, rate, start), [(60_000, 80_000)])
   assert said == 'it is coded as speech there'
 
 
@@ -164,14 +165,14 @@ def test_aac_in_matroska_is_patched_too(channels, tmp_path):
   first, last = 40_000, 60_001
   source = film(tmp_path / 'source.mkv', channels)
   meant = patched(source, first, last)
-  made = patches.patch(source, meant, [(first, last)])
-  assert isinstance(made, patches.Patched), made
+  made = packet_splice.patch(source, meant, [(first, last)])
+  assert isinstance(made, packet_splice.Patched), made
   out = copied(source, made, tmp_path / 'out.mkv')
   before, after = packets(source), packets(out)
   assert list(before) == list(after)
   new = [a != b for a, b in zip(before.values(), after.values(), strict=True)]
   assert 0 < sum(new) < (last - first) / 1024 + 4
-  heard, _, _ = audio.read(out)
+  heard, _, _ = waveform.read(out)
   error = np.abs(heard - meant.samples)
   far = np.r_[0:first - 2048, last + 2048:heard.shape[1]]
   assert error[:, far].max() == 0

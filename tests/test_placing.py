@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax.editing import voice_placement
-from vidregen_jax.media import channels, sound
+from vidregen_jax.media.audio import channels, lazy
 
 RATE, COUNT = 16_000, 16_000
 SIX = channels.usual(6)
@@ -15,7 +15,7 @@ MONO, STEREO = ('FC',), ('FL', 'FR')
 
 def placed(old, new, places=None):
   """What comes out of all of an old sound with a new one in its place; and the Placing."""
-  heard = sound.Samples(np.float32(old), RATE)
+  heard = lazy.Samples(np.float32(old), RATE)
   made = voice_placement.choose(voice_placement.measure(heard, 0, COUNT), heard.places,
                                 places or channels.usual(len(new)))
   return channels.mix(made.gives, np.float32(new)) + channels.mix(made.keeps, np.float32(old)), made
@@ -86,7 +86,7 @@ def test_what_new_sound_has_no_channel_for_stays():
 def test_it_is_measured_around_the_span_alone():
   early, late = np.zeros((2, 6, 4 * RATE), np.float32)
   early[2, :RATE] = early[0, 3 * RATE:] = .1
-  heard = sound.Samples(early + late, RATE)
+  heard = lazy.Samples(early + late, RATE)
   first, last = voice_placement.measure(heard, 0, RATE), voice_placement.measure(heard, 3 * RATE,
                                                                                  4 * RATE)
   assert first[2, 2] > 0 == first[0, 0] and last[0, 0] > 0 == last[2, 2]

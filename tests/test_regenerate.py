@@ -19,14 +19,15 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import ahead, errors, inspect, regenerate, translate
 from vidregen_jax import consent as consents
-from vidregen_jax import film as films
+from vidregen_jax import errors, inspect, regenerate, translate
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor, flags
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import aac, audio, encode, planes, video
+from vidregen_jax.media import planes, prefetch, video, video_writer
+from vidregen_jax.media.audio import aac, waveform
+from vidregen_jax.media.timeline import retimed_video as films
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -100,8 +101,8 @@ def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other
 
 
 def test_sound_outside_the_span_is_the_sources(clip, edited, other):
-  old, rate, _ = audio.read(clip)
-  made, made_rate, _ = audio.read(edited)
+  old, rate, _ = waveform.read(clip)
+  made, made_rate, _ = waveform.read(edited)
   assert rate == made_rate
   assert old.shape[0] == made.shape[0]
 
@@ -112,16 +113,17 @@ def test_sound_outside_the_span_is_the_sources(clip, edited, other):
   # Packets outside are the source's own; only the decoder's noise substitution may differ.
   assert difference(old, made, 0.05, 0.5) < 0.02 * level
   assert difference(old, made, 1.1, 1.6) < 0.02 * level
-  new, new_rate, _ = audio.read(other)
-  new = audio.resample(new, new_rate, rate)
+  new, new_rate, _ = waveform.read(other)
+  new = waveform.resample(new, new_rate, rate)
   assert difference(new, made, 0.62, 0.98) < 0.5 * difference(old, made, 0.62, 0.98)
 
 
 def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp_path, capsys):
-  samples, rate, _ = audio.read(clip)
-  word = audio.resample(audio.read(other)[0], audio.read(other)[1], rate)[:, :round(0.5 * rate)]
+  samples, rate, _ = waveform.read(clip)
+  word = waveform.resample(waveform.read(other)[0], waveform.read(other)[1],
+                           rate)[:, :round(0.5 * rate)]
   new = tmp_path / 'new.wav'
-  audio.write_wav(new, audio.splice(samples, rate, word, rate, 0.6, 1.1), rate)
+  waveform.write_wav(new, waveform.splice(samples, rate, word, rate, 0.6, 1.1), rate)
   out = tmp_path / 'out.mp4'
   base = [str(clip), '--audio', str(new), '--checkpoint', str(checkpoint), '--consent', CONSENT,
           '--out', str(out), '--overwrite']
@@ -136,8 +138,8 @@ def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp
 
 def with_patch(seconds, clip, other, checkpoint, folder):
   """The clip with so much of the other's sound in the place of 0.6 to 1 s, and its report."""
-  word, rate, _ = audio.read(other)
-  audio.write_wav(folder / 'word.wav', word[:, :round(seconds * rate)], rate)
+  word, rate, _ = waveform.read(other)
+  waveform.write_wav(folder / 'word.wav', word[:, :round(seconds * rate)], rate)
   out = folder / 'out.mp4'
   assert regenerate.main([
       str(clip), '--patch', f'0.60-1.00={folder}/word.wav', '--checkpoint', str(checkpoint),
@@ -147,7 +149,7 @@ def with_patch(seconds, clip, other, checkpoint, folder):
 
 def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
     clip, other, checkpoint, tmp_path, capsys):
-  samples, rate, _ = audio.read(clip)
+  samples, rate, _ = waveform.read(clip)
   out, said = with_patch(0.6, clip, other, checkpoint, tmp_path)
   assert said['retimed'] and said['frames'] == said['source']['frames'] + 5  # .2 s at 25 a second
   assert said['spans'] == [[0.6, 1.2]] and said['regenerated_frames'] == [[15, 30]]
@@ -157,7 +159,7 @@ def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
   assert [t - times[1] * 5 for t in new_times[30:]] == times[25:]
   # What follows is what followed; the span begins and ends where it did.
   assert np.abs(after[30:] - before[25:]).mean() < 1 and np.abs(after[:15] - before[:15]).mean() < 1
-  heard, heard_rate, _ = audio.read(out)
+  heard, heard_rate, _ = waveform.read(out)
   assert heard_rate == rate and abs(heard.shape[1] - samples.shape[1] - 0.2 * rate) < 2
   late, early = (slice(round(a * rate), round(b * rate)) for a, b in ((1.3, 2.0), (1.1, 1.8)))
   level = np.sqrt(np.mean(samples[:, early]**2))
@@ -177,7 +179,7 @@ def test_a_margin_widens_the_picture_alone(clip, other, checkpoint, edited, tmp_
       '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
   (start, stop), = json.loads(out.with_suffix('.json').read_text())['spans']
   assert 0.4 <= start <= 0.6 and 1.0 <= stop <= 1.2 and stop - start > 0.45
-  for one, same in zip(audio.read(out), audio.read(edited), strict=True):
+  for one, same in zip(waveform.read(out), waveform.read(edited), strict=True):
     np.testing.assert_array_equal(one, same)
 
 
@@ -193,8 +195,8 @@ def test_an_edit_list_says_what_flags_say(clip, other, checkpoint, edited, tmp_p
 
 def test_a_webm_is_joined_and_what_it_cannot_hold_is_encoded(clip, other, checkpoint, tmp_path):
   source, info = tmp_path / 'source.webm', video.probe(clip)
-  sound = aac.Soundtrack(*audio.read(clip))
-  with encode.Writer(source, info, audio=sound) as writer:
+  sound = aac.Soundtrack(*waveform.read(clip))
+  with video_writer.Writer(source, info, audio=sound) as writer:
     for frame in video.frames(clip):
       writer.copy(frame)
   for path, out in ((source, tmp_path / 'joined.webm'), (clip, tmp_path / 'from an mp4.webm')):
@@ -207,23 +209,23 @@ def test_a_webm_is_joined_and_what_it_cannot_hold_is_encoded(clip, other, checkp
     assert said['why_all_are_encoded'] == (None if path == source else '.webm does not hold h264')
     assert said['audio']['why_all_is_encoded'] == (
         None if path == source else f'{out} cannot hold aac')
-    heard, rate, _ = audio.read(out)
+    heard, rate, _ = waveform.read(out)
     assert rate == 48_000 and abs(heard.shape[1] / rate - float(made.duration)) < 0.1
 
 
 @pytest.mark.parametrize(('fit', 'seconds'), [
     ('trim', 1.0), ('hold', 3.0), ('pingpong', 3.0), ('retime', 3.0), ('retime', 1.2)])
 def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint, tmp_path):
-  samples, rate, _ = audio.read(other)
+  samples, rate, _ = waveform.read(other)
   samples = np.tile(samples, (1, 3))[:, :round(seconds * rate)]
-  audio.write_wav(tmp_path / 'dub.wav', samples, rate)
+  waveform.write_wav(tmp_path / 'dub.wav', samples, rate)
   out = tmp_path / 'a dub.mp4'
   assert translate.main([str(clip), '--audio', str(tmp_path / 'dub.wav'), '--fit', fit,
                          '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)
                          ]) == 0
   info = video.probe(out)
   assert info.frame_count == round(seconds * 25) == len(decode(out)[0])
-  heard, heard_rate, _ = audio.read(out)
+  heard, heard_rate, _ = waveform.read(out)
   assert heard_rate == rate and abs(heard.shape[1] / rate - seconds) < 0.05
   said = json.loads(out.with_suffix('.json').read_text())
   assert said['regenerated_frames'] == [[0, info.frame_count]]
@@ -241,8 +243,8 @@ def test_a_longer_dub_is_never_cut_in_silence(clip, other, checkpoint, tmp_path,
 def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkpoint, tmp_path):
   source, out = tmp_path / 'short.mp4', tmp_path / 'out.mp4'
   pictures = [frame.image for frame in video.frames(clip, 0, count)]
-  samples, rate, _ = audio.read(clip)
-  encode.write_clip(source, pictures, 25, samples[:, :rate * count // 25], rate)
+  samples, rate, _ = waveform.read(clip)
+  video_writer.write_clip(source, pictures, 25, samples[:, :rate * count // 25], rate)
   assert regenerate.main([str(source), '--audio', str(other), '--whole', '--checkpoint',
                           str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
   (before, times), (after, new_times) = decode(source), decode(out)
@@ -257,8 +259,8 @@ def two_people(pack_folder, tmp_path_factory):
   path = tmp_path_factory.mktemp('people') / 'two.mp4'
   beside = [np.concatenate(pair, 1) for pair in zip(one[:24], other, strict=False)]
   alone = [np.concatenate([image, np.full_like(image, 200)], 1) for image in other[24:]]
-  samples, rate, _ = audio.read(pack_folder / 'test' / 'test_00000.mp4')
-  encode.write_clip(path, beside + alone, 25, samples[:, :rate * 34 // 25], rate)
+  samples, rate, _ = waveform.read(pack_folder / 'test' / 'test_00000.mp4')
+  video_writer.write_clip(path, beside + alone, 25, samples[:, :rate * 34 // 25], rate)
   return path
 
 
@@ -305,7 +307,7 @@ def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, ch
   info = video.probe(clip)
   source, out = tmp_path / 'narrow.mp4', tmp_path / 'out.mp4'
   narrow = dataclasses.replace(info, width=info.width // 2, sample_aspect_ratio=Fraction(2))
-  with encode.Writer(source, narrow, audio=clip) as writer:
+  with video_writer.Writer(source, narrow, audio=clip) as writer:
     for frame in video.frames(clip, 0, 30):
       image = cv2.resize(frame.image, (narrow.width, narrow.height), interpolation=cv2.INTER_AREA)
       writer.write(image, frame.pts, frame.duration)
@@ -335,7 +337,7 @@ def test_behind_a_mask_nothing_is_made_unless_it_is_asked_for(clip, other, check
                                                              capsys):
   track, source, out = tracks.track_file(clip), tmp_path / 'masked.mp4', tmp_path / 'out.mp4'
   cloth = np.array([(.12, .48), (.5, .40), (.88, .48), (.85, .85), (.5, 1.02), (.15, .85)])
-  with encode.Writer(source, video.probe(clip), audio=clip) as writer:
+  with video_writer.Writer(source, video.probe(clip), audio=clip) as writer:
     for frame in video.frames(clip, 0, 40):
       affine = track.affine[frame.index]
       at = np.rint(cloth @ affine[:, :2].T + affine[:, 2]).astype(int)
@@ -456,8 +458,8 @@ class Inline:
 
 
 def test_threads_change_nothing(edited, checkpoint, clip, other, tmp_path, monkeypatch):
-  monkeypatch.setattr(ahead, 'Ahead', Inline)
-  monkeypatch.setattr(ahead, 'Behind', Inline)
+  monkeypatch.setattr(prefetch, 'Ahead', Inline)
+  monkeypatch.setattr(prefetch, 'Behind', Inline)
   threads, out = set(threading.enumerate()), tmp_path / 'out.mp4'
   assert regenerate.main([str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
                           str(checkpoint), '--consent', CONSENT, '--out', str(out)]) == 0
@@ -477,14 +479,14 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
       most[-1] = max(most[-1], len(alive))
       yield frame
   pictures = [frame.image for frame in video.frames(clip)]
-  samples, rate, _ = audio.read(clip)
+  samples, rate, _ = waveform.read(clip)
   machine = pipeline.load(checkpoint)
   monkeypatch.setattr(video, 'frames', counted)
   for rounds in (1, 4):
     most.append(0)
     source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
-    encode.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
-                      np.tile(samples, 2 * rounds), rate)
+    video_writer.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
+                            np.tile(samples, 2 * rounds), rate)
     said = editor.regenerate(
         editor.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
@@ -530,10 +532,10 @@ def wrong(tmp_path_factory, clip):
   (folder / 'ann.json').write_text('{"who": "Ann Lee"}')
   noise = np.random.default_rng(0).integers(0, 255, (30, 64, 64, 3), np.uint8)
   sound = np.zeros((1, 48_000), np.float32)
-  encode.write_clip(folder / 'faceless.mp4', noise, 25, sound, 16_000)
-  encode.write_clip(folder / 'silent.mp4', [f.image for f in video.frames(clip)][:30], 25)
-  audio.write_wav(folder / 'short.wav', sound[:, :8_000], 16_000)
-  audio.write_wav(folder / 'long.wav', np.zeros((1, 160_000), np.float32), 16_000)
+  video_writer.write_clip(folder / 'faceless.mp4', noise, 25, sound, 16_000)
+  video_writer.write_clip(folder / 'silent.mp4', [f.image for f in video.frames(clip)][:30], 25)
+  waveform.write_wav(folder / 'short.wav', sound[:, :8_000], 16_000)
+  waveform.write_wav(folder / 'long.wav', np.zeros((1, 160_000), np.float32), 16_000)
   (folder / 'edits.json').write_text('{"edits": []}')
   return folder
 

@@ -5,9 +5,10 @@ import pytest
 import small_videos
 
 from vidregen_jax import errors
-from vidregen_jax import film as films
-from vidregen_jax import timeline as timelines
-from vidregen_jax.media import sound, video
+from vidregen_jax.media import video
+from vidregen_jax.media.audio import lazy
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import retiming as timelines
 
 MP2, AAC = ('mp2', 44_100, 'stereo'), ('aac', 44_100, 'stereo')
 M2TS = {'mpegts_m2ts_mode': '1'}
@@ -87,10 +88,10 @@ def test_a_film_that_runs_back_shows_the_frames_it_names(path):
 def test_sound_from_the_middle_is_that_of_the_whole(path, monkeypatch):
   if not video.probe(path).has_audio:
     pytest.skip('it is silent')
-  whole = sound.Recording(path)[:, :]
-  monkeypatch.setattr(sound, 'BLOCK', 4096)
+  whole = lazy.Recording(path)[:, :]
+  monkeypatch.setattr(lazy, 'BLOCK', 4096)
   for first in (0, 5000, 30_000, whole.shape[1] - 3000):
-    part = sound.Recording(path)[:, first:first + 2500]
+    part = lazy.Recording(path)[:, first:first + 2500]
     # What AAC fills up with noise depends on what came before; a sample beside it is .03 off.
     np.testing.assert_allclose(part, whole[:, first:first + 2500], atol=1e-3)
 

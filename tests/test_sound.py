@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, sound
+from vidregen_jax.media.audio import lazy, waveform
 
 RATE, SECONDS = 44_100, 5
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-  monkeypatch.setattr(sound, 'BLOCK', 20_011)  # half a second, and no multiple of anything
+  monkeypatch.setattr(lazy, 'BLOCK', 20_011)  # half a second, and no multiple of anything
 
 
 def voice(channels=2, rate=RATE, seconds=SECONDS, pitch=150):
@@ -56,74 +56,74 @@ def test_a_recording_is_the_file_bit_for_bit(name, tmp_path):
   codec, options = FILES[name]
   rate = 48_000 if codec == 'libopus' else RATE
   path = write(tmp_path / name, codec, voice(rate=rate), rate, **options)
-  whole, rate, start = audio.read(path)
-  recording = sound.Recording(path)
+  whole, rate, start = waveform.read(path)
+  recording = lazy.Recording(path)
   assert (recording.shape, recording.rate, recording.start) == (whole.shape, rate, start)
   np.testing.assert_array_equal(recording[:, :], whole)
   edges = np.r_[0, np.sort(np.random.default_rng(1).integers(0, whole.shape[1], 12)),
                 whole.shape[1]]
-  backwards = sound.Recording(path)
+  backwards = lazy.Recording(path)
   for first, last in list(zip(edges, edges[1:], strict=False))[::-1]:
     np.testing.assert_array_equal(backwards[:, first:last], whole[:, first:last])
 
 
 def test_a_file_is_decoded_once_and_anew_when_it_has_changed(tmp_path, monkeypatch):
-  path, decoded, decode = write(tmp_path / 'a.mkv', 'flac', voice()), [], audio.decode
+  path, decoded, decode = write(tmp_path / 'a.mkv', 'flac', voice()), [], waveform.decode
 
   def counted(container, stream, path):
     for piece in decode(container, stream, path):
       decoded.append(piece)
       yield piece
-  monkeypatch.setattr(audio, 'decode', counted)
-  count = sound.Recording(path).shape[1]
+  monkeypatch.setattr(waveform, 'decode', counted)
+  count = lazy.Recording(path).shape[1]
   first = len(decoded)
-  assert sound.Recording(path).shape[1] == count and len(decoded) == first + 1
+  assert lazy.Recording(path).shape[1] == count and len(decoded) == first + 1
   write(path, 'flac', voice(seconds=3))
-  assert sound.Recording(path).shape[1] == 3 * RATE < count
+  assert lazy.Recording(path).shape[1] == 3 * RATE < count
 
 
 def test_silence_keeps_a_recordings_packets_in_their_places(tmp_path):
   path = write(tmp_path / 'holes.mkv', 'pcm_s16le', voice(), skip=range(60, 140))
-  whole, _, _ = audio.read(path)
-  recording = sound.Recording(path)
+  whole, _, _ = waveform.read(path)
+  recording = lazy.Recording(path)
   assert recording.shape == whole.shape and not whole[:, 61_000:139_000].any()
   for part in (slice(150_000, None), slice(0, 150_000)):
     np.testing.assert_array_equal(recording[:, part], whole[:, part])
 
 
 def test_a_file_that_is_entered_too_late_is_read_from_its_start(tmp_path, monkeypatch):
-  path, decode = write(tmp_path / 'a.wav', 'pcm_s16le', voice()), audio.decode
-  whole, _, _ = audio.read(path)
+  path, decode = write(tmp_path / 'a.wav', 'pcm_s16le', voice()), waveform.decode
+  whole, _, _ = waveform.read(path)
 
   def late(container, stream, path):
     pieces = list(decode(container, stream, path))
     return iter(pieces[15:] if pieces[0].pts else pieces)
-  recording = sound.Recording(path)
-  monkeypatch.setattr(audio, 'decode', late)
+  recording = lazy.Recording(path)
+  monkeypatch.setattr(waveform, 'decode', late)
   np.testing.assert_array_equal(recording[:, 200_000:], whole[:, 200_000:])
   np.testing.assert_array_equal(recording[:, :200_000], whole[:, :200_000])
 
 
 def test_what_is_read_does_not_depend_on_what_was(tmp_path):
   path = write(tmp_path / 'noisy.mp4', 'aac', voice())  # with noise that the decoder makes
-  one, other = sound.Recording(path), sound.Recording(path)
+  one, other = lazy.Recording(path), lazy.Recording(path)
   last = other[:, 150_000:160_000]
   one[:, :]
   np.testing.assert_array_equal(one[:, 150_000:160_000], last)
   # That noise apart it is the whole's.
-  whole, _, _ = audio.read(path)
+  whole, _, _ = waveform.read(path)
   assert np.sqrt(np.mean((last - whole[:, 150_000:160_000])**2)) < 0.02
 
 
 def test_memory_does_not_grow_with_the_sound(tmp_path):
   path = write(tmp_path / 'a.mp4', 'aac', voice())
-  recording = sound.Recording(path)
-  resampled = sound.mono_16k(recording)
+  recording = lazy.Recording(path)
+  resampled = lazy.mono_16k(recording)
   for track in (recording, resampled):
     for first in range(0, track.shape[1], 1000):
       track[:, first:first + 1000]
-    assert len(track._kept) <= sound._KEPT
-  assert len(recording._kept) == sound._KEPT < recording.shape[1] // sound.BLOCK
+    assert len(track._kept) <= lazy._KEPT
+  assert len(recording._kept) == lazy._KEPT < recording.shape[1] // lazy.BLOCK
 
 
 @pytest.mark.parametrize(('old', 'new'), [
@@ -131,8 +131,8 @@ def test_memory_does_not_grow_with_the_sound(tmp_path):
   (8_000, 44_100)])
 def test_resampling_in_pieces_is_resampling(old, new):
   samples = voice(rate=old, seconds=3)
-  whole = audio.resample(samples, old, new)
-  pieces = sound.at_rate(sound.Samples(samples, old), new)
+  whole = waveform.resample(samples, old, new)
+  pieces = lazy.at_rate(lazy.Samples(samples, old), new)
   assert pieces.shape == whole.shape
   for first in (0, 1, 19_999, 23_000, whole.shape[1] - 5):
     np.testing.assert_array_equal(pieces[:, first:first + 7_001], whole[:, first:first + 7_001])
@@ -140,8 +140,8 @@ def test_resampling_in_pieces_is_resampling(old, new):
 
 def test_what_the_model_hears_is_the_same_in_pieces():
   samples = voice(seconds=3)
-  heard = sound.mono_16k(sound.Samples(samples, RATE))
-  np.testing.assert_array_equal(heard[:, :][0], audio.mono_16k(samples, RATE))
+  heard = lazy.mono_16k(lazy.Samples(samples, RATE))
+  np.testing.assert_array_equal(heard[:, :][0], waveform.mono_16k(samples, RATE))
 
 
 def test_splicing_in_pieces_is_splicing():
@@ -152,10 +152,10 @@ def test_splicing_in_pieces_is_splicing():
   rates, whole, moved = [48_000, RATE, RATE], old, 0.0
   for (begin, end), patch, rate in zip(spans, patches, rates, strict=True):
     before = whole.shape[1]
-    whole = audio.splice(whole, RATE, patch, rate, begin + moved, end + moved)
+    whole = waveform.splice(whole, RATE, patch, rate, begin + moved, end + moved)
     moved += (whole.shape[1] - before) / RATE
-  spliced = sound.Spliced(sound.Samples(old, RATE), [
-    (round(begin * RATE), round(end * RATE), sound.Samples(patch, rate))
+  spliced = lazy.Spliced(lazy.Samples(old, RATE), [
+    (round(begin * RATE), round(end * RATE), lazy.Samples(patch, rate))
     for (begin, end), patch, rate in zip(spans, patches, rates, strict=True)])
   assert spliced.shape == whole.shape
   np.testing.assert_array_equal(spliced[:, :], whole)
@@ -164,22 +164,22 @@ def test_splicing_in_pieces_is_splicing():
   assert [b - a for a, b in spliced.changed] == [RATE, 100, 0]
   assert [a for a, _ in spliced.changed][0] == round(0.5 * RATE)
   with pytest.raises(errors.UserError, match='does not lie'):
-    sound.Spliced(sound.Samples(old, RATE), [(0, old.shape[1] + 1, sound.Samples(old, RATE))])
+    lazy.Spliced(lazy.Samples(old, RATE), [(0, old.shape[1] + 1, lazy.Samples(old, RATE))])
 
 
 def test_a_cut_is_silent_outside_or_holds_its_last_sample():
   samples = np.arange(1, 7, dtype=np.float32)
-  line = sound.Samples(samples, RATE)
-  np.testing.assert_array_equal(sound.Cut(line, -2, 4)[:, :], [[0, 0, 1, 2, 3, 4]])
-  np.testing.assert_array_equal(sound.Cut(line, 4, 9)[:, 1:4], [[6, 0, 0]])
-  np.testing.assert_array_equal(sound.Cut(line, 4, 9, hold=True)[:, :], [[5, 6, 6, 6, 6]])
-  np.testing.assert_array_equal(sound.Cut(line, 4, 12, hold=True)[:, 5:], [[6, 6, 6]])
-  np.testing.assert_array_equal(sound.Cut(line, -9, -3)[:, :], [[0] * 6])
-  assert sound.Cut(line, 3, 2).shape == (1, 0)
+  line = lazy.Samples(samples, RATE)
+  np.testing.assert_array_equal(lazy.Cut(line, -2, 4)[:, :], [[0, 0, 1, 2, 3, 4]])
+  np.testing.assert_array_equal(lazy.Cut(line, 4, 9)[:, 1:4], [[6, 0, 0]])
+  np.testing.assert_array_equal(lazy.Cut(line, 4, 9, hold=True)[:, :], [[5, 6, 6, 6, 6]])
+  np.testing.assert_array_equal(lazy.Cut(line, 4, 12, hold=True)[:, 5:], [[6, 6, 6]])
+  np.testing.assert_array_equal(lazy.Cut(line, -9, -3)[:, :], [[0] * 6])
+  assert lazy.Cut(line, 3, 2).shape == (1, 0)
 
 
 def test_mistakes_are_named(tmp_path):
   with pytest.raises(errors.UserError, match='no such file'):
-    sound.Recording(tmp_path / 'none.wav')
+    lazy.Recording(tmp_path / 'none.wav')
   with pytest.raises(IndexError, match='is sliced as'):
-    sound.Samples(voice(), RATE)[0, 5:9]
+    lazy.Samples(voice(), RATE)[0, 5:9]

@@ -9,9 +9,10 @@ import small_sounds
 from small_sounds import RATE, noise, tones
 
 from vidregen_jax import errors, proxy
-from vidregen_jax import film as films
 from vidregen_jax.editing import soundtrack
-from vidregen_jax.media import aac, audio, channels, encode, patches, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, channels, packet_splice, waveform
+from vidregen_jax.media.timeline import retimed_video as films
 
 PICTURES = 50  # two seconds
 
@@ -31,10 +32,10 @@ def edited(source, out, new='', wanted=(), patched=()):
   info, new_audio, _, pieces = asked
   soundtrack.check_samples(info, new_audio, pieces)
   composed = soundtrack.patched(soundtrack.compose(*asked))
-  with encode.Writer(out, composed.film.info, audio=composed.written, keep=source) as writer:
+  with video_writer.Writer(out, composed.film.info, audio=composed.written, keep=source) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
-  return *audio.read(out), composed
+  return *waveform.read(out), composed
 
 
 def near(heard, meant, share=.1):
@@ -54,9 +55,9 @@ def test_words_into_surround_sound_change_the_centre_alone(name, codec, packets,
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', new)
   out = tmp_path / f'out{source.suffix}'
   heard, rate, start, composed = edited(source, out, tmp_path / 'new.wav', ((.8, 1.2),))
-  before, _, _ = audio.read(source)
+  before, _, _ = waveform.read(source)
   assert rate == RATE and abs(start) < .02 and heard.shape[0] == count
-  assert isinstance(composed.written, patches.Patched) == packets
+  assert isinstance(composed.written, packet_splice.Patched) == packets
   span, rest = slice(40_000, 56_000), np.r_[4000:36_000, 62_000:90_000]
   for index in range(count):
     alone = small_sounds.channel(out, index)
@@ -88,7 +89,7 @@ def test_words_before_the_old_sound_begins_and_after_it_ends_are_heard(span, tmp
   first, last = (round((x - float(start)) * rate) for x in span)
   meant = new[0, round(span[0] * rate):round(span[1] * rate)]
   near(heard[0, first + 500:last - 500], meant[500:-500])
-  assert not isinstance(composed.written, patches.Patched)
+  assert not isinstance(composed.written, packet_splice.Patched)
   if span[1] < .9:
     old = round((.9 - float(start)) * rate)
     near(heard[0, old:old + 20_000], tones(1, .7)[0, round(.15 * rate):][:20_000])
@@ -116,7 +117,7 @@ def test_around_a_word_of_another_length_the_old_sound_goes_on(seconds, tmp_path
   first, last = round(.4 * RATE), round((.4 + seconds) * RATE)
   np.testing.assert_allclose(made[:, first + 300:last - 300][2],
                              noise(seconds, seed=1)[0, 300:-300], atol=1e-6)
-  before, _, _ = audio.read(source)
+  before, _, _ = waveform.read(source)
   for index in (0, 1, 4, 5):
     np.testing.assert_allclose(made[:, first:last][index, :-300],
                                before[index, first:last][:-300], atol=1e-5)
@@ -129,7 +130,7 @@ def test_a_frame_more_than_there_is_sound_still_copies_packets(begin, tmp_path):
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', noise(2))
   *_, composed = edited(source, tmp_path / 'out.mp4', tmp_path / 'new.wav',
                          ((begin, 2.0),))
-  assert isinstance(composed.written, patches.Patched)
+  assert isinstance(composed.written, packet_splice.Patched)
 
 
 def test_new_sound_that_begins_late_is_late(tmp_path):
@@ -158,7 +159,7 @@ def test_a_packet_a_sample_too_long_is_no_hole(tmp_path):
   for span in ((.3, .6), (1.2, 1.5)):  # around that packet, and after it
     out = tmp_path / 'out.mp4'
     heard, rate, _, composed = edited(tmp_path / 'odd.mp4', out, tmp_path / 'new.wav', (span,))
-    assert isinstance(composed.written, patches.Patched), composed.why_all_is_encoded
+    assert isinstance(composed.written, packet_splice.Patched), composed.why_all_is_encoded
     first, last = (round(x * rate) for x in span)
     near(heard[0, first + 500:last - 500], new[0, first + 500:last - 500])
 
@@ -212,12 +213,12 @@ def test_a_page_plays_sound_of_eight_channels(tmp_path):
   old[2] = tones(1, 2)[0]
   source = film(tmp_path / 'a.mkv', old, '7.1', 'flac')
   track = aac.Soundtrack(np.float32(np.roll(old, -2, 0)), RATE, Fraction(0), 512_000)
-  with encode.Writer(tmp_path / 'out.mp4', video.probe(source), audio=track) as writer:
+  with video_writer.Writer(tmp_path / 'out.mp4', video.probe(source), audio=track) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
   made = proxy.make(films.Film.of(video.probe(source)), tmp_path / 'out.mp4', [(10, 20)])
   (tmp_path / 'proxy.mp4').write_bytes(made.data)
-  heard, rate, _ = audio.read(tmp_path / 'proxy.mp4')
+  heard, rate, _ = waveform.read(tmp_path / 'proxy.mp4')
   part = slice(RATE // 2, RATE)
   for side, meant in zip(heard, (1, .5**.5), strict=True):  # of the centre, of the left: BS.775
     assert abs(small_sounds.pitch(side[part]) - 300) < 4

@@ -12,7 +12,8 @@ from vidregen_jax import consent as consents
 from vidregen_jax import identity, inspect
 from vidregen_jax.editing import editor
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import opening, sound, video
+from vidregen_jax.media import opening, video
+from vidregen_jax.media.audio import lazy
 
 SPAN = (.6, 1.)
 NAME = os.fsdecode(b'caf\xe9')  # in Latin-1
@@ -63,7 +64,7 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   assert min(np.array(change)[inside]) > max(np.array(change)[~inside])
 
   # In the span it is the new sound that is heard, at its own time, and around it the old.
-  old, made, word = (sound.Recording(path) for path in (source, out, new))
+  old, made, word = (lazy.Recording(path) for path in (source, out, new))
   level = lambda x: float(np.sqrt(np.mean(np.square(x))))
   heard = lambda x, a, b: x[:, round((a - float(x.start)) * x.rate):][:, :round((b - a) * x.rate)]
   assert old.rate == made.rate == word.rate

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vidregen_jax import spans
 from vidregen_jax.errors import UserError
+from vidregen_jax.media.timeline import spans
 
 TIMES = np.arange(60) / 25
 

@@ -9,7 +9,7 @@ import pytest
 from vidregen_jax import errors
 from vidregen_jax.compositing import paste
 from vidregen_jax.faces import landmarks, reidentify, tracks
-from vidregen_jax.media import encode, squares, video
+from vidregen_jax.media import pixel_aspect, video, video_writer
 
 SHAPES = [Fraction(2), Fraction(1, 2), Fraction(4, 3), Fraction(16, 15), Fraction(8, 9),
           Fraction(16, 11)]
@@ -37,7 +37,7 @@ def write(path, stored, shape, rotation=0):
   height, width = stored[0].shape[:2]
   info = video.VideoInfo(str(path), width, height, 25, Fraction(1, 12800), rotation=rotation,
                          display_matrix=MATRICES[rotation], sample_aspect_ratio=shape)
-  with encode.Writer(path, info, crf=4) as writer:
+  with video_writer.Writer(path, info, crf=4) as writer:
     for i, image in enumerate(stored):
       writer.write(image, i * 512)
   return video.probe(path)
@@ -73,7 +73,7 @@ def test_a_stretched_face_without_such_a_tag_stays_as_it_is(talker, tmp_path):
   track = tracks.track_file(info.path)
   across, down = np.hypot(track.affine[:, :, 0], track.affine[:, :, 1]).mean(0)
   assert across == pytest.approx(down)
-  shape = squares.Squares.of(info)
+  shape = pixel_aspect.Squares.of(info)
   image = np.zeros((4, 4, 3), np.uint8)
   assert shape.picture(image) is image and shape.affines(track.affine) is track.affine
 
@@ -89,7 +89,7 @@ def test_landmarks_are_stored_pixels(talker, tmp_path):
 
 def test_what_is_pasted_is_as_round_as_it_is_shown():
   size, side = 64, 120.
-  shape = squares.Squares((100, 200), (200, 200))
+  shape = pixel_aspect.Squares((100, 200), (200, 200))
   affine = shape.affines(np.array([(side, 0, 40), (0, side, 40)]))
   old = np.full((size, size, 3), 90, np.uint8)
   new = cv2.circle(old.copy(), (32, 32), 12, (200, 200, 200), -1)
@@ -103,7 +103,7 @@ def test_what_is_pasted_is_as_round_as_it_is_shown():
 
 
 def test_a_pixels_middle_stays_where_it_is():
-  shape = squares.Squares((100, 200), (200, 200))
+  shape = pixel_aspect.Squares((100, 200), (200, 200))
   # The first two shown pixels are the first stored one.
   np.testing.assert_allclose(shape.to_stored(np.array([(.5, 7.), (2.5, 0.)])), [(0, 7), (1, 0)])
   there = shape.affines(np.array([(10., -3, .5), (3, 10, 7)]))
@@ -125,7 +125,7 @@ def test_what_no_picture_is_shown_in_is_refused(tmp_path):
   info = video.VideoInfo('a.mp4', 16384, 16384, 25, Fraction(1, 25),
                          sample_aspect_ratio=Fraction(65535, 2))
   with pytest.raises(errors.UserError, match='3.277e.04 times as wide as high'):
-    squares.Squares.of(info)
+    pixel_aspect.Squares.of(info)
   near = video.VideoInfo('a.mp4', 1440, 1080, 25, Fraction(1, 25),
                          sample_aspect_ratio=Fraction(1001, 1000))
-  assert squares.Squares.of(near).shown == (1440, 1080)
+  assert pixel_aspect.Squares.of(near).shown == (1440, 1080)

@@ -11,7 +11,7 @@ import pytest
 
 from data.talkers import make_pack, mesh, sentences, truth
 from vidregen_jax import errors
-from vidregen_jax.media import encode, video
+from vidregen_jax.media import video, video_writer
 
 SIZE, FRAMES = 96, 8
 
@@ -53,7 +53,7 @@ def small_pack(tmp_path):
     (pack / split).mkdir(parents=True)
     for index in indices[split]:
       path = pack / split / f'{split}_{index:05d}.mp4'
-      encode.write_clip(path, [image] * FRAMES, 25, sound, 24000)
+      video_writer.write_clip(path, [image] * FRAMES, 25, sound, 24000)
       _truth(path.stem, split, 10 * n + index).save(path.with_suffix('.npz'))
   make_pack.write_index(pack, 0, SIZE, indices)
   return pack

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from vidregen_jax import errors, timeline
+from vidregen_jax import errors
+from vidregen_jax.media.timeline import retiming
 
 STEP = 512
-STEADY = timeline.of_source(range(100, 100 + 40 * STEP, STEP), 100 + 40 * STEP)
-UNEVEN = timeline.of_source([0, 700, 1100, 1700, 2300, 2900, 3300, 4000], 4600)
+STEADY = retiming.of_source(range(100, 100 + 40 * STEP, STEP), 100 + 40 * STEP)
+UNEVEN = retiming.of_source([0, 700, 1100, 1700, 2300, 2900, 3300, 4000], 4600)
 
 
 def whole(made, base=STEADY):
@@ -18,7 +19,7 @@ def whole(made, base=STEADY):
 
 @pytest.mark.parametrize('frames', [4, 7, 10, 11, 16, 25])
 def test_a_retimed_span_has_its_length_and_the_rest_only_moves(frames):
-  made = whole(timeline.retime(STEADY, 12, 22, frames * STEP))
+  made = whole(retiming.retime(STEADY, 12, 22, frames * STEP))
   assert len(made) == 40 + frames - 10
   np.testing.assert_array_equal(made.source[:12], np.arange(12))
   np.testing.assert_array_equal(made.pts[:12], STEADY.pts[:12])
@@ -35,23 +36,23 @@ def test_a_retimed_span_has_its_length_and_the_rest_only_moves(frames):
 
 
 def test_a_part_of_a_frame_is_a_whole_one_and_uneven_frames_share_exactly():
-  assert timeline.retime(STEADY, 0, 4, 3 * STEP + 1).pts[4] == STEADY.pts[4]
-  made = whole(timeline.retime(UNEVEN, 2, 6, 3333), UNEVEN)
+  assert retiming.retime(STEADY, 0, 4, 3 * STEP + 1).pts[4] == STEADY.pts[4]
+  made = whole(retiming.retime(UNEVEN, 2, 6, 3333), UNEVEN)
   assert made.end - UNEVEN.end == 3333 - (3300 - 1100)
   assert made.pts[np.flatnonzero(made.source == 6)[0]] == 1100 + 3333
 
 
 def test_the_pace_at_a_spans_ends_is_the_sources():
-  many = timeline.of_source(range(1000), 1000)
-  made = timeline.retime(many, 0, 1000, 1800)
+  many = retiming.of_source(range(1000), 1000)
+  made = retiming.retime(many, 0, 1000, 1800)
   np.testing.assert_allclose(made.source[:20], np.arange(20), atol=2)
   np.testing.assert_allclose(made.source[-20:], np.arange(980, 1000), atol=2)
   assert np.diff(made.source).max() <= 1
 
 
-@pytest.mark.parametrize('how', timeline.FITS)
+@pytest.mark.parametrize('how', retiming.FITS)
 def test_a_shorter_dub_leaves_out_or_is_faster(how):
-  made = whole(timeline.fit(STEADY, 30 * STEP, how))
+  made = whole(retiming.fit(STEADY, 30 * STEP, how))
   assert len(made) == 30 and made.end == 100 + 30 * STEP
   if how == 'retime':
     assert made.source[0] == 0 and made.source[-1] == 39
@@ -61,7 +62,7 @@ def test_a_shorter_dub_leaves_out_or_is_faster(how):
 
 def test_a_longer_dub_holds_goes_back_or_is_slower():
   length = 100 * STEP
-  hold, back, slow = (whole(timeline.fit(STEADY, length, how))
+  hold, back, slow = (whole(retiming.fit(STEADY, length, how))
                       for how in ('hold', 'pingpong', 'retime'))
   assert [len(x) for x in (hold, back, slow)] == [100] * 3
   assert {x.end for x in (hold, back, slow)} == {100 + length}
@@ -70,12 +71,12 @@ def test_a_longer_dub_holds_goes_back_or_is_slower():
   np.testing.assert_array_equal(back.source, expected)
   assert slow.source[-1] == 39 and (np.diff(slow.source) >= 0).all()
   with pytest.raises(errors.UserError, match='2.50 times as long'):
-    timeline.fit(STEADY, length, 'trim')
+    retiming.fit(STEADY, length, 'trim')
 
 
 @pytest.mark.parametrize('call', [
-  lambda: timeline.retime(STEADY, 5, 5, STEP), lambda: timeline.retime(STEADY, 5, 9, 0),
-  lambda: timeline.fit(STEADY, STEP, 'stretch')])
+  lambda: retiming.retime(STEADY, 5, 5, STEP), lambda: retiming.retime(STEADY, 5, 9, 0),
+  lambda: retiming.fit(STEADY, STEP, 'stretch')])
 def test_what_makes_no_sense_is_refused(call):
   with pytest.raises(errors.UserError):
     call()

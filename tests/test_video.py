@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import aac, audio, encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac, waveform
 
 
 def picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -23,7 +24,7 @@ def info_for(time_base, height=48, width=64, **changes) -> video.VideoInfo:
 
 
 def write(path, info, stamps, **options):
-  with encode.Writer(path, info, **options) as writer:
+  with video_writer.Writer(path, info, **options) as writer:
     for index, stamp in enumerate(stamps):
       writer.write(picture(index, info.height, info.width), stamp)
 
@@ -59,7 +60,7 @@ def test_second_generation_keeps_times_durations_and_tags(tmp_path):
               sample_aspect_ratio=Fraction(16, 15))
   write(tmp_path / 'one.mp4', info_for(base, **tags), stamps)
   info = video.probe(tmp_path / 'one.mp4')
-  with encode.Writer(tmp_path / 'two.mp4', info) as writer:
+  with video_writer.Writer(tmp_path / 'two.mp4', info) as writer:
     for frame in video.frames(tmp_path / 'one.mp4'):
       writer.copy(frame)
   copy = video.probe(tmp_path / 'two.mp4')
@@ -98,7 +99,7 @@ def test_colours_survive_encoding(tmp_path, space, full_range):
   image = patches.repeat(16, 0).repeat(16, 1)
   info = info_for('1/25', 96, 128, color_space=space, color_primaries=space, color_trc=space,
                   color_range=2 if full_range else 1)
-  with encode.Writer(tmp_path / 'clip.mp4', info, crf=4) as writer:
+  with video_writer.Writer(tmp_path / 'clip.mp4', info, crf=4) as writer:
     writer.write(image, 0)
   read = next(video.frames(tmp_path / 'clip.mp4')).image
   middle = np.s_[8::16, 8::16]
@@ -126,7 +127,8 @@ def test_the_matrix_is_the_tags_own(tmp_path):
 def test_a_frame_through_rgb_does_not_darken(tmp_path):
   write(tmp_path / 'clip.mp4', info_for('1/25', 96, 128), range(1))
   frame = next(video.frames(tmp_path / 'clip.mp4'))
-  with encode.Writer(tmp_path / 'again.mp4', video.probe(tmp_path / 'clip.mp4'), crf=0) as writer:
+  with video_writer.Writer(tmp_path / 'again.mp4', video.probe(tmp_path / 'clip.mp4'),
+                           crf=0) as writer:
     writer.write(frame.image, frame.pts)
   again = next(video.frames(tmp_path / 'again.mp4'))
   luma, was = (f.source.to_ndarray()[:96].astype(int) for f in (again, frame))
@@ -156,7 +158,7 @@ def test_rotation_is_kept_as_metadata(tmp_path):
 def test_nothing_is_left_of_a_broken_run(tmp_path, error):
   path = tmp_path / 'clip.mp4'
   path.write_bytes(b'earlier')
-  with pytest.raises(error), encode.Writer(path, info_for('1/25')) as writer:
+  with pytest.raises(error), video_writer.Writer(path, info_for('1/25')) as writer:
     for index in range(80):  # more than x264 holds back, so that the part is on the disk
       writer.write(picture(index), index)
     assert len(list(tmp_path.iterdir())) == 2
@@ -166,11 +168,12 @@ def test_nothing_is_left_of_a_broken_run(tmp_path, error):
 
 
 def test_nothing_is_left_of_a_run_that_never_began(tmp_path):
-  encode.write_clip(tmp_path / 'silent.mp4', [picture(0)], 25)
+  video_writer.write_clip(tmp_path / 'silent.mp4', [picture(0)], 25)
   with pytest.raises(errors.UserError, match='no such file'):
-    encode.Writer(tmp_path / 'out.mp4', info_for('1/25'), audio=tmp_path / 'none.mp4').__enter__()
+    video_writer.Writer(tmp_path / 'out.mp4', info_for('1/25'),
+                        audio=tmp_path / 'none.mp4').__enter__()
   with (pytest.raises(errors.UserError, match='nothing was written'),
-        encode.Writer(tmp_path / 'out.mp4', info_for('1/25'))):
+        video_writer.Writer(tmp_path / 'out.mp4', info_for('1/25'))):
     pass
   assert [p.name for p in tmp_path.iterdir()] == ['silent.mp4']
 
@@ -188,7 +191,7 @@ def test_encoded_sound_keeps_rate_channels_length_and_place(tmp_path, rate, chan
   samples = tone(1.3, rate, channels)
   track = aac.Soundtrack(samples, rate, start, bit_rate=128_000 * channels)
   write(tmp_path / 'clip.mp4', info_for('1/25'), range(40), audio=track)
-  read, read_rate, read_start = audio.read(tmp_path / 'clip.mp4')
+  read, read_rate, read_start = waveform.read(tmp_path / 'clip.mp4')
   offset = round(start * rate)
   assert (read.shape, read_rate, read_start) == ((channels, offset + samples.shape[1]), rate, 0)
   expected = samples[0, max(0, -offset):]
@@ -204,7 +207,7 @@ def test_copied_sound_is_the_same_bit_for_bit(tmp_path):
   write(tmp_path / 'one.mp4', info_for('1/25'), range(40), audio=track)
   write(tmp_path / 'two.mp4', info_for('1/15360'), range(507, 20_000, 512),
         audio=tmp_path / 'one.mp4')
-  one, two = audio.read(tmp_path / 'one.mp4'), audio.read(tmp_path / 'two.mp4')
+  one, two = waveform.read(tmp_path / 'one.mp4'), waveform.read(tmp_path / 'two.mp4')
   np.testing.assert_array_equal(one[0], two[0])
   assert one[1:] == two[1:]
   assert video.probe(tmp_path / 'two.mp4').start_time == Fraction(507, 15360)
@@ -216,22 +219,22 @@ def test_mistakes_are_named(tmp_path):
     video.probe(tmp_path / 'none.mp4')
   with pytest.raises(errors.UserError, match='not a media file'):
     video.probe(tmp_path / 'text.mp4')
-  audio.write_wav(tmp_path / 'sound.wav', np.zeros(1600, np.float32), 16_000)
+  waveform.write_wav(tmp_path / 'sound.wav', np.zeros(1600, np.float32), 16_000)
   with pytest.raises(errors.UserError, match='no video stream'):
     video.probe(tmp_path / 'sound.wav')
   with pytest.raises(errors.UserError, match='choose one of them'):
-    encode.Writer(tmp_path / 'clip.avi', info_for('1/25'))
+    video_writer.Writer(tmp_path / 'clip.avi', info_for('1/25'))
   with pytest.raises(errors.UserError, match='must rise'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [0, 2, 2])
   with pytest.raises(errors.UserError, match='before 0'):
     write(tmp_path / 'clip.mp4', info_for('1/25'), [-1, 0])
   with (pytest.raises(ValueError, match='wanted uint8'),
-        encode.Writer(tmp_path / 'clip.mp4', info_for('1/25')) as writer):
+        video_writer.Writer(tmp_path / 'clip.mp4', info_for('1/25')) as writer):
     writer.write(picture(0, 32, 32), 0)
 
 
 def test_a_clip_has_its_rate_and_sound(tmp_path):
-  encode.write_clip(tmp_path / 'clip.mp4', map(picture, range(30)), Fraction(30_000, 1001),
+  video_writer.write_clip(tmp_path / 'clip.mp4', map(picture, range(30)), Fraction(30_000, 1001),
                    tone(1, 16_000, 1)[0], 16_000)
   info = video.probe(tmp_path / 'clip.mp4')
   assert info.rate == Fraction(30_000, 1001)

@@ -9,8 +9,9 @@ import numpy as np
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
-from vidregen_jax import sheets, terminal
+from vidregen_jax import terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.media import image_grid
 
 _PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
 _RECENT = 0.2  # weight of the newest measured speed in the shown one
@@ -127,8 +128,8 @@ class MetricWriter:
       return
     folder = self._folder / 'samples'
     folder.mkdir(exist_ok=True)
-    sheet = sheets.join(rows)
-    sheets.write(folder / f'{name}_{step:08d}.png', sheet)
+    sheet = image_grid.join(rows)
+    image_grid.write(folder / f'{name}_{step:08d}.png', sheet)
     self._show(step, summary.image(f'samples/{name}', sheet, dataformats='HWC'))
 
 

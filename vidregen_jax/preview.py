@@ -10,9 +10,9 @@ import pathlib
 import cv2
 import numpy as np
 
-from vidregen_jax import sheets
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import landmarks
+from vidregen_jax.media import image_grid
 from vidregen_jax.models import codec
 
 _SECONDS = 1.0
@@ -67,7 +67,7 @@ def write(part, take, paster, runs, track, fade: float) -> int:
       rows.append(_filled(np.concatenate(pictures, 1)))
     rows.append(_text([(12 + _SIDE * i, f'{track.times[index]:.2f} s')
                        for i, index in enumerate(moments)], _QUIET))
-  sheets.write(part, np.concatenate(rows))
+  image_grid.write(part, np.concatenate(rows))
   return len(runs)
 
 

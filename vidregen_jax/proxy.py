@@ -14,9 +14,10 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
-from vidregen_jax import film as films
-from vidregen_jax import spans
-from vidregen_jax.media import audio, sound, video
+from vidregen_jax.media import video
+from vidregen_jax.media.audio import lazy, waveform
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import spans
 
 TICK = 10_000  # units of `Proxy.clock` in a second
 # A page is mailed and kept, so all of it takes 25 MB at most, 24 of which base64 makes of these.
@@ -160,7 +161,7 @@ class _Encoder:
     samples = np.zeros((2, count), np.float32)
     for channel, heard in zip(samples, sounds, strict=True):
       channel[:len(heard)] = heard[:count]
-    frame = audio.as_frame(samples, _RATE, self._heard, 'stereo')
+    frame = waveform.as_frame(samples, _RATE, self._heard, 'stereo')
     self._heard += count
     self._mux(self._audio, frame)
 
@@ -198,8 +199,8 @@ def _heard(path, later):
   """
   if path is None:
     return None
-  recording = sound.Recording(path)
-  mono = sound.at_rate(sound.with_places(recording, ('FC',)), _RATE)
+  recording = lazy.Recording(path)
+  mono = lazy.at_rate(lazy.with_places(recording, ('FC',)), _RATE)
   return mono, float(recording.start - later)
 
 
@@ -209,4 +210,4 @@ def _sound(heard, start, stop):
     return np.zeros(0, np.float32)
   track, begins = heard
   first, last = (round((x - begins) * _RATE) for x in (start, stop))
-  return sound.Cut(track, first, last)[:, :][0]
+  return lazy.Cut(track, first, last)[:, :][0]

@@ -20,9 +20,9 @@ vidregen_jax.inspect` reads them.
 
 import sys
 
-from vidregen_jax import spans
 from vidregen_jax.editing import audio_diff, edit_list, flags, soundtrack
 from vidregen_jax.errors import UserError
+from vidregen_jax.media.timeline import spans
 
 _LONGEST_MARGIN = 1.0  # seconds
 

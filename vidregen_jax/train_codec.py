@@ -17,13 +17,13 @@ from vidregen_jax import (
   metrics,
   pixels,
   profiling,
-  sheets,
   state,
   train_step,
 )
 from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.exports import model_folder
+from vidregen_jax.media import image_grid
 from vidregen_jax.models import codec
 
 _SHOWN = 6  # validation clips on a sheet
@@ -214,4 +214,4 @@ def sheet(frames, made):
   """Rows of (source, reconstruction, 4 x error) at the middle frame of the first clips, uint8."""
   middle = frames.shape[1] // 2
   pairs = zip(frames[:_SHOWN, middle], made[:_SHOWN, middle], strict=True)
-  return [[sheets.enlarge(x) for x in sheets.compare(*pair)] for pair in pairs]
+  return [[image_grid.enlarge(x) for x in image_grid.compare(*pair)] for pair in pairs]

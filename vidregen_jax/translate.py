@@ -9,15 +9,15 @@ made to fit as --fit says; nothing of the dub is left out unless that is asked f
 
 import sys
 
-from vidregen_jax import timeline
 from vidregen_jax.editing import flags
+from vidregen_jax.media.timeline import retiming
 
 
 def _read(argv):
   parser = flags.parser_of('translate', __doc__)
   parser.add_argument('--audio', required=True, metavar='DUB.wav',
                       help='the whole new soundtrack: any audio or video file')
-  parser.add_argument('--fit', choices=timeline.FITS, default='trim',
+  parser.add_argument('--fit', choices=retiming.FITS, default='trim',
                       help='trim: leave out what lies past a shorter dub, and refuse a longer one '
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')

@@ -31,7 +31,8 @@ import tqdm
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
 from vidregen_jax import errors
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import aac, encode, video
+from vidregen_jax.media import video, video_writer
+from vidregen_jax.media.audio import aac
 
 _words = lambda text: tuple(text.split())
 
@@ -195,7 +196,7 @@ def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Trut
   )  # fmt: skip
   track_of_sound = aac.Soundtrack(samples[None], sample_rate, bit_rate=AUDIO_BIT_RATE)
   points = []
-  with encode.Writer(path, info, crf=CRF, preset='medium', audio=track_of_sound) as writer:
+  with video_writer.Writer(path, info, crf=CRF, preset='medium', audio=track_of_sound) as writer:
     for pts, (picture, landmarks) in enumerate(pictures):
       writer.write(picture, pts, 1)
       points.append(landmarks)

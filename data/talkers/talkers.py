@@ -25,7 +25,8 @@ from tensorflow_datasets.core import shuffle
 from data.talkers import truth
 from vidregen_jax import errors
 from vidregen_jax.faces import landmarks
-from vidregen_jax.media import audio, video
+from vidregen_jax.media import video
+from vidregen_jax.media.audio import waveform
 
 PACK = pathlib.Path(__file__).with_name('pack')
 SIZES = (64, 96, 128)
@@ -146,8 +147,8 @@ def read_clip(path: pathlib.Path, size: int) -> dict:
 
 def _sound(film, times):
   """int16 [n] at 16 kHz, beginning with the first frame and ending with the last."""
-  samples, rate, start = audio.read(film)
-  heard = audio.mono_16k(samples, rate)
+  samples, rate, start = waveform.read(film)
+  heard = waveform.mono_16k(samples, rate)
   late = round(float(start) * SOUND_RATE)
   heard = heard[-late:] if late < 0 else np.pad(heard, (late, 0))
   length = round((times[-1] + np.median(np.diff(times))) * SOUND_RATE)

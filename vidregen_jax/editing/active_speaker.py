@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage, signal
 
-from vidregen_jax.media import sound
+from vidregen_jax.media.audio import lazy
 
 _RATE = 100  # of the common clock on which lips and sound are compared, per second
 _BAND = (500.0, 2500.0)  # Hz: of vowels; a hiss is as loud behind closed teeth
@@ -16,7 +16,7 @@ _KNOWN = 0.1  # seconds from a frame in which the lips were seen
 _CHUNK = 30  # seconds that are filtered at once
 
 
-def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
+def loudness(samples: np.ndarray | lazy.Sound, rate: int) -> np.ndarray:
   """The log energy in the band of open mouths, by hundredths of a second.
 
   Args:
@@ -29,7 +29,7 @@ def loudness(samples: np.ndarray | sound.Sound, rate: int) -> np.ndarray:
   band = (_BAND[0], min(_BAND[1], 0.45 * rate))
   filters = signal.butter(4, band, 'band', fs=rate, output='sos')
   state, energies = np.zeros((len(filters), 2)), []
-  heard = sound.voice(samples if isinstance(samples, sound.Sound) else sound.Samples(samples, rate))
+  heard = lazy.voice(samples if isinstance(samples, lazy.Sound) else lazy.Samples(samples, rate))
   for start in range(0, samples.shape[1], _CHUNK * rate):
     part = heard[:, start:start + _CHUNK * rate][0].astype(np.float64)
     part, state = signal.sosfilt(filters, part, zi=state)

@@ -3,8 +3,8 @@
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax.media import sound
-from vidregen_jax.spans import stretches
+from vidregen_jax.media.audio import lazy
+from vidregen_jax.media.timeline.spans import stretches
 
 # Where coding changes least and speech has its voice: soundtracks are compared below 4 kHz.
 _RATE = 8_000
@@ -38,9 +38,9 @@ def find(old, new, rate, margin=MARGIN):
   Returns:
     (start, stop) seconds after the first sample, ascending and apart.
   """
-  old, new = (x if isinstance(x, sound.Sound) else sound.Samples(x, rate) for x in (old, new))
+  old, new = (x if isinstance(x, lazy.Sound) else lazy.Samples(x, rate) for x in (old, new))
   count = min(old.shape[1], new.shape[1])
-  old, new = (sound.at_rate(sound.Cut(x, 0, count), _RATE) for x in (old, new))
+  old, new = (lazy.at_rate(lazy.Cut(x, 0, count), _RATE) for x in (old, new))
   looks = max((old.shape[1] - _LOOK) // _STEP + 1, 0)
   if not looks:
     return []
@@ -74,7 +74,7 @@ def lag(old, new) -> float:
   Args:
     old, new: sound.Sound of one channel on one clock, of which half a minute is heard.
   """
-  old, new = (sound.at_rate(sound.Cut(x, 0, min(x.shape[1], _HEARD * x.rate)), _RATE)[:, :][0]
+  old, new = (lazy.at_rate(lazy.Cut(x, 0, min(x.shape[1], _HEARD * x.rate)), _RATE)[:, :][0]
               for x in (old, new))
   size = 1 << (len(old) + len(new)).bit_length()
   across = np.fft.irfft(np.fft.rfft(new, size) * np.conj(np.fft.rfft(old, size)), size)
@@ -93,7 +93,7 @@ def widen(spans, heard, start, margin):
     start: seconds of its first sample.
     margin: seconds.
   """
-  heard = sound.at_rate(heard, _RATE)
+  heard = lazy.at_rate(heard, _RATE)
   return [(_rest(heard, begin - start - margin, begin - start, begin - start) + start,
            _rest(heard, stop - start, stop - start + margin, stop - start) + start)
           for begin, stop in spans]

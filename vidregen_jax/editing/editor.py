@@ -15,9 +15,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidregen_jax import ahead, files, outputs, papers, preview, provenance, report, spans, terminal
 from vidregen_jax import consent as consents
-from vidregen_jax import film as films
+from vidregen_jax import files, outputs, papers, preview, provenance, report, terminal
 from vidregen_jax.compositing import compositor
 from vidregen_jax.editing import (
   active_speaker,
@@ -31,8 +30,11 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import tracks
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.media import containers, encode, join, patches, video
-from vidregen_jax.media import sound as recordings
+from vidregen_jax.media import containers, prefetch, smart_render, video, video_writer
+from vidregen_jax.media.audio import lazy as recordings
+from vidregen_jax.media.audio import packet_splice
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import spans
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
@@ -120,7 +122,7 @@ class Prepared:
   edit: Edit
   made: outputs.Outputs
   sound: soundtrack.Composed
-  planned: join.Plan | str
+  planned: smart_render.Plan | str
   brought: dict | None
   notes: tuple[str, ...] = ()
 
@@ -154,7 +156,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
                                                   edit.fit))
     if edit.margin:
       sound = soundtrack.with_margin(sound, edit.margin)
-    if isinstance(sound.written, patches.Patched) and not containers.takes_sound(
+    if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
         edit.out, sound.written.codec):
       why = f'{edit.out} cannot hold {sound.written.codec}'
       sound = dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
@@ -226,22 +228,22 @@ def _why_all(info, new_audio):
           f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
 
 
-def _planned(edit, film, touched) -> join.Plan | str:
+def _planned(edit, film, touched) -> smart_render.Plan | str:
   """How the source can be joined; or why it cannot."""
   if edit.lossless or not edit.join:
     return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
   if not film.is_the_source:
     return 'its frames are not shown when they were'
-  return join.plan(film.info, edit.out, touched)
+  return smart_render.plan(film.info, edit.out, touched)
 
 
-def _writer(edit, sound, planned, part) -> encode.File:
+def _writer(edit, sound, planned, part) -> video_writer.File:
   """What writes the video, by a plan or the reason why there is none."""
   kept = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
               preset=_PRESET, part=part)
   if isinstance(planned, str):
-    return encode.Writer(edit.out, sound.film.info, **kept)
-  return join.Joined(edit.out, sound.film.info, planned, **kept)
+    return video_writer.Writer(edit.out, sound.film.info, **kept)
+  return smart_render.Joined(edit.out, sound.film.info, planned, **kept)
 
 
 def regenerate(edit: Edit, machine: pipeline.System, show=True, walk=regenerator.Retake) -> dict:
@@ -332,7 +334,7 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
       clock('regenerate', count),
       terminal.Progress(count, 'frame', 'regenerate', show) as bar,
       contextlib.closing(take.frames(runs, regions)) as frames,
-      ahead.Behind(write, _BEHIND) as writing,
+      prefetch.Behind(write, _BEHIND) as writing,
     ):
       for shot, made in frames:
         with clock('wait for encode', 1):

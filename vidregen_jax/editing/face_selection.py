@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vidregen_jax import spans
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import reidentify, tracks
+from vidregen_jax.media.timeline import spans
 
 # Agreement of lips and sound: under the first nobody is taken to speak, and closer together than
 # the second two faces are not told apart. Of two who both talked, for 2 to 5 s, with the sound of

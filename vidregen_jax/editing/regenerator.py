@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import ahead, pixels
+from vidregen_jax import pixels
 from vidregen_jax.compositing import crossfade, paste
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import landmarks
 from vidregen_jax.inference import sampling
-from vidregen_jax.media import planes, video
+from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.models import codec
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
@@ -68,7 +68,7 @@ class Retake:
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
       first = min([start, *(run.warm for run in within[:1])])
-      with ahead.Ahead(self._shots(first, within), _AHEAD) as coming:
+      with prefetch.Ahead(self._shots(first, within), _AHEAD) as coming:
         for shot, made in self._region(within, _Peek(coming, first, self._clock), stop):
           if shot.frame.index >= start:
             yield shot, made

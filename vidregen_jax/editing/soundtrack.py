@@ -5,13 +5,13 @@ import math
 
 import numpy as np
 
-from vidregen_jax import film as films
-from vidregen_jax import spans as spanning
-from vidregen_jax import timeline as timelines
 from vidregen_jax.editing import audio_diff as differing
 from vidregen_jax.editing import voice_placement
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import aac, audio, channels, patches, sound
+from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, waveform
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import retiming as timelines
+from vidregen_jax.media.timeline import spans as spanning
 from vidregen_jax.models import whisper
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -33,7 +33,7 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
     return None
   old, new, first = _compared(info, new_audio)
   # Where the old sound ends before the new one does, it is silent.
-  old = sound.Cut(old, 0, max(old.shape[1], new.shape[1]))
+  old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   found = [(max(start + first, begin), min(stop + first, end))
            for start, stop in differing.find(old, new, old.rate, margin)]
@@ -53,9 +53,9 @@ def lag(info, new_audio) -> float:
 
 def _compared(info, new_audio):
   """The old and the new sound as the model hears them, on one clock, and that clock's start."""
-  sounds = [sound.Recording(path) for path in (info.path, new_audio)]
+  sounds = [lazy.Recording(path) for path in (info.path, new_audio)]
   first = float(min(recording.start for recording in sounds))
-  old, new = (_led(sound.mono_16k(recording), float(recording.start) - first)
+  old, new = (_led(lazy.mono_16k(recording), float(recording.start) - first)
               for recording in sounds)
   return old, new, first
 
@@ -63,7 +63,7 @@ def _compared(info, new_audio):
 def _led(heard, seconds):
   """A sound after so many seconds of silence."""
   lead = round(seconds * heard.rate)
-  return sound.Cut(heard, -lead, heard.shape[1])
+  return lazy.Cut(heard, -lead, heard.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Composed:
   """
 
   track: aac.Soundtrack
-  written: aac.Soundtrack | patches.Patched
+  written: aac.Soundtrack | packet_splice.Patched
   film: films.Film
   spans: list[tuple[float, float]]
   why_all_is_encoded: str | None = None
@@ -111,7 +111,7 @@ def check_samples(info, new_audio='', patches=()) -> None:
   """
   for path in (*[info.path] * info.has_audio, *[new_audio] * bool(new_audio),
                *dict.fromkeys(patch.path for patch in patches)):
-    audio.check(path)
+    waveform.check(path)
 
 
 def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
@@ -143,19 +143,19 @@ def patched(composed: Composed) -> Composed:
   """The same with the source's own packets where nothing has changed, if that can be."""
   if not composed.changed:
     return composed
-  written = patches.patch(composed.film.source.path, composed.track, composed.changed)
+  written = packet_splice.patch(composed.film.source.path, composed.track, composed.changed)
   if isinstance(written, str):
     return dataclasses.replace(composed, why_all_is_encoded=written)
   return dataclasses.replace(composed, written=written, why_all_is_encoded=None)
 
 
-def _read(path, until, rate) -> sound.Recording:
+def _read(path, until, rate) -> lazy.Recording:
   """A soundtrack that lasts at least until a time.
 
   Raises:
     UserError: it does not.
   """
-  new = sound.Recording(path)
+  new = lazy.Recording(path)
   have = float(new.start) + new.shape[1] / new.rate
   # A frame's length of slack: a video's last frame often ends a little after its sound.
   if have < until - float(1 / rate) - 1e-6:
@@ -188,7 +188,7 @@ def compose_whole(film, new_audio, fit='') -> Composed:
   else:
     new = _read(new_audio, float(info.start_time + info.duration), info.rate)
   length = round((float(info.start_time + info.duration) - float(new.start)) * new.rate)
-  track = aac.Soundtrack(sound.Cut(new, 0, min(length, new.shape[1])), new.rate, float(new.start),
+  track = aac.Soundtrack(lazy.Cut(new, 0, min(length, new.shape[1])), new.rate, float(new.start),
                          _bit_rate(info, new.shape[0]))
   return Composed(track, track, film, [(float(info.start_time),
                                         float(info.start_time + info.duration))],
@@ -214,9 +214,9 @@ def compose_spans(film, new_audio, wanted) -> Composed:
   for begin, stop in wanted:
     begin, stop = (min(max(x, start), end) for x in (begin, stop))
     first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
-    piece = sound.at_rate(sound.Cut(new, first, last), own.rate)
+    piece = lazy.at_rate(lazy.Cut(new, first, last), own.rate)
     first, last = (round((x - start) * own.rate) for x in (begin, stop))
-    piece, note = _placed(own, first, last, sound.Cut(piece, 0, last - first, hold=True))
+    piece, note = _placed(own, first, last, lazy.Cut(piece, 0, last - first, hold=True))
     pieces.append((first, last, piece))
     notes.append(note)
   return _spliced(film, own, start, pieces, wanted, padded, notes)
@@ -246,7 +246,7 @@ def compose_patches(film, patches) -> Composed:
   spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
-    new = sound.Recording(patch.path)
+    new = lazy.Recording(patch.path)
     shown, base = film.timeline, info.time_base
     first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
     old_end = shown.end
@@ -259,7 +259,7 @@ def compose_patches(film, patches) -> Composed:
     # A frame may last a little longer than the sound does.
     first, last = (min(max(round((x - start) * rate) - shift, 0), own.shape[1])
                    for x in (begin, stop))
-    piece, note = _placed(own, first, last, sound.Cut(sound.at_rate(new, rate), 0, need))
+    piece, note = _placed(own, first, last, lazy.Cut(lazy.at_rate(new, rate), 0, need))
     pieces.append((first, last, piece))
     notes += [*_guesses(new), note]
     spans.append((begin, stop + longer))
@@ -279,16 +279,16 @@ def _placed(own, first, last, piece):
   if piece.places == own.places:
     return piece, ''
   made = voice_placement.choose(voice_placement.measure(own, first, last), own.places, piece.places)
-  heard = sound.Mixed(piece, own.places, made.gives)
+  heard = lazy.Mixed(piece, own.places, made.gives)
   if not made.keeps.any():
     return heard, made.note
-  old = sound.Cut(own, first, first + piece.shape[1])
-  return sound.Sum(heard, sound.Mixed(old, own.places, made.keeps)), made.note
+  old = lazy.Cut(own, first, first + piece.shape[1])
+  return lazy.Sum(heard, lazy.Mixed(old, own.places, made.keeps)), made.note
 
 
 def _spliced(film, own, start, pieces, spans, padded, notes):
   """The old sound with new pieces, of which packets may be replaced where nothing has moved."""
-  spliced = sound.Spliced(own, pieces)
+  spliced = lazy.Spliced(own, pieces)
   track = aac.Soundtrack(spliced, own.rate, start, _bit_rate(film.info, own.shape[0]))
   why, changed = '', tuple(spliced.changed)
   if not film.is_the_source:
@@ -318,7 +318,7 @@ def with_margin(composed, margin) -> Composed:
   """
   track, info = composed.track, composed.film.info
   begin, end = float(info.start_time), float(info.start_time + info.duration)
-  widened = differing.widen(composed.spans, sound.voice(track.samples),
+  widened = differing.widen(composed.spans, lazy.voice(track.samples),
                             float(track.start), margin)
   return dataclasses.replace(composed, spans=spanning.merge(
       (max(start, begin), min(stop, end)) for start, stop in widened))
@@ -338,7 +338,7 @@ def _own(info, first, last):
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
                     'whole video with --whole')
-  own = sound.Recording(info.path)
+  own = lazy.Recording(info.path)
   start, count, rate = float(own.start), own.shape[1], own.rate
   frame = float(1 / info.rate)
   lead = math.ceil((start - first) * rate) if first < start - frame else 0
@@ -348,7 +348,7 @@ def _own(info, first, last):
   return _Padded(own, lead, tail), start - lead / rate, True
 
 
-class _Padded(sound.Cut):
+class _Padded(lazy.Cut):
   """A recording with silence before and after it."""
 
   def __init__(self, recording, lead, tail):
@@ -375,6 +375,6 @@ def listen(track, times, durations, hear):
   begin = max(times[0] - _MARGIN, float(track.start))
   end = times[-1] + durations[-1] + _MARGIN
   first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  heard = sound.mono_16k(sound.Cut(track.samples, first, min(last, track.samples.shape[1])))
+  heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
   yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
                                    durations)

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from vidregen_jax.media import channels, sound
+from vidregen_jax.media.audio import channels, lazy
 
 _AROUND = 0.5  # seconds on either side of a span in which the old voice is also looked for
 _AT_ONCE = 10  # seconds
@@ -34,7 +34,7 @@ class Placing:
   note: str = ''
 
 
-def measure(old: sound.Sound, first: int, last: int) -> np.ndarray:
+def measure(old: lazy.Sound, first: int, last: int) -> np.ndarray:
   """How loud and how alike channels are around a span, float64 [channels, channels].
 
   Args:

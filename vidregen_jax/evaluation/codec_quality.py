@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import files, losses, pixels, sheets, terminal
+from vidregen_jax import files, losses, pixels, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import encode
+from vidregen_jax.media import image_grid, video_writer
 from vidregen_jax.models import codec, i3d, perceptual
 
 SHOWN = 4  # clips on the sheet and in the video
@@ -237,8 +237,8 @@ def write(folder, scores, shown):
     with model_folder.whole_folder(folder) as part:
       files.write_json(part / 'scores.json', scores)
       rows = [sheet_row(clip, made) for clip, made in shown]
-      sheets.write(part / 'sheet.png', sheets.join(rows))
-      encode.write_clip(part / 'video.mp4', side_by_side(shown), _rate(shown))
+      image_grid.write(part / 'sheet.png', image_grid.join(rows))
+      video_writer.write_clip(part / 'video.mp4', side_by_side(shown), _rate(shown))
   except OSError as error:
     raise UserError(f'{folder}: cannot be written ({error})') from error
 
@@ -254,16 +254,16 @@ def sheet_row(clip, made):
     List of six uint8 pictures of one size.
   """
   at = int(np.argmax(np.nan_to_num(clip['lip_gap'], nan=-1.0)))
-  whole = sheets.compare(clip['frames'][at], made[at])
-  large = [sheets.enlarge(x) for x in whole]
-  return large + [sheets.square(x, clip['mouth_box'][at], len(large[0])) for x in whole]
+  whole = image_grid.compare(clip['frames'][at], made[at])
+  large = [image_grid.enlarge(x) for x in whole]
+  return large + [image_grid.square(x, clip['mouth_box'][at], len(large[0])) for x in whole]
 
 
 def side_by_side(shown):
   """The clips one after the other: an iterator of source | reconstruction."""
   for clip, made in shown:
     for pair in zip(clip['frames'], made, strict=True):
-      yield np.concatenate([sheets.enlarge(x) for x in pair], axis=1)
+      yield np.concatenate([image_grid.enlarge(x) for x in pair], axis=1)
 
 
 def _rate(shown):

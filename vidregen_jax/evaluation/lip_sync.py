@@ -25,7 +25,7 @@ from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import audio
+from vidregen_jax.media.audio import waveform
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
@@ -145,7 +145,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
 def _silent(clip, folder):
   """A silent soundtrack of the clip's length, as a Clip whose mouth is closed."""
   path = folder / f'{clip.path.stem}_silence.wav'
-  audio.write_wav(path, np.zeros((1, round(clip.seconds * _RATE)), np.float32), _RATE)
+  waveform.write_wav(path, np.zeros((1, round(clip.seconds * _RATE)), np.float32), _RATE)
   closed = np.zeros_like(clip.times)
   return Clip(path, clip.times, closed, closed)
 

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax import ahead, commands, terminal
+from vidregen_jax import commands, terminal
 from vidregen_jax.faces import (
   detect_and_track,
   landmarks,
@@ -28,7 +28,7 @@ from vidregen_jax.faces import (
   shot_boundaries,
   smoothing,
 )
-from vidregen_jax.media import squares, video
+from vidregen_jax.media import pixel_aspect, prefetch, video
 
 MAX_YAW = 60.
 MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
@@ -400,7 +400,7 @@ def _opened(info, shape, start, stop, times, looked=None):
     for frame in video.frames(info.path, start, stop, stamps=info.stamps):
       yield frame.time, shape.picture(frame.draft)
 
-  with ahead.Ahead(drafts(), _AHEAD) as coming:
+  with prefetch.Ahead(drafts(), _AHEAD) as coming:
     for moment, image in coming:
       times.append(float(moment))
       yield image
@@ -412,13 +412,13 @@ def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None,
                keep_landmarks: bool = False) -> Track:
   """`track` over frames `start` to `stop` of a video file, at the file's own times."""
   info, times = video.probe(path), []
-  shape = squares.Squares.of(info)
+  shape = pixel_aspect.Squares.of(info)
   with contextlib.closing(_opened(info, shape, start, stop, times)) as images:
     return _stored(track(images, times, turns=info.rotation // 90, keep_landmarks=keep_landmarks),
                    shape)
 
 
-def _stored(seen: Track, shape: squares.Squares) -> Track:
+def _stored(seen: Track, shape: pixel_aspect.Squares) -> Track:
   """A track of shown pixels as one of stored pixels."""
   landmarks = None if seen.landmarks is None else shape.to_stored(seen.landmarks)
   return dataclasses.replace(seen, affine=shape.affines(seen.affine), landmarks=landmarks)
@@ -434,7 +434,7 @@ def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
     looked: Called after each frame that was looked at.
   """
   times = np.array([float(info.seconds(stamp)) for stamp in info.stamps.tolist()])
-  turns, shape = info.rotation // 90, squares.Squares.of(info)
+  turns, shape = info.rotation // 90, pixel_aspect.Squares.of(info)
   shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
     when = []
@@ -461,7 +461,7 @@ def _show(path):
   cv2.setNumThreads(1)
   times = []
   info = video.probe(path)
-  shape = squares.Squares.of(info)
+  shape = pixel_aspect.Squares.of(info)
   with contextlib.closing(_opened(info, shape, 0, None, times)) as images:
     began = time.thread_time()  # not that of decoding, which has a thread of its own
     seen = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)

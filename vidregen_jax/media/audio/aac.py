@@ -7,8 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import audio, channels
-from vidregen_jax.media import sound as sounds
+from vidregen_jax.media.audio import channels, waveform
+from vidregen_jax.media.audio import lazy as sounds
 
 _MOST_BITS = 256_000  # a second and channel: of Opus there can be no more
 FRAME = 1024  # samples of an AAC-LC packet
@@ -107,7 +107,7 @@ def block_of(sound: Soundtrack, begin: int, size: int, layout: str) -> av.AudioF
   first, last = max(begin, offset), min(begin + size, offset + sound.samples.shape[1])
   if first < last:
     piece[:, first - begin:last - begin] = sound.samples[:, first - offset:last - offset]
-  return audio.as_frame(piece, sound.rate, begin, layout)
+  return waveform.as_frame(piece, sound.rate, begin, layout)
 
 
 def _ending(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:

@@ -8,7 +8,7 @@ as it is.
 
 import dataclasses
 
-from vidregen_jax.media import nal
+from vidregen_jax.media.bitstreams import nal
 
 _VPS, _SPS, _PPS, _SEI, _RPU = 32, 33, 34, 39, 62
 _BLA_N_LP, _IDR, _CRA, _IRAP = 18, (19, 20), 21, range(16, 24)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidregen_jax import spans
-from vidregen_jax import timeline as timelines
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
+from vidregen_jax.media.timeline import retiming as timelines
+from vidregen_jax.media.timeline import spans
 
 _LEFT_OUT = 25  # frames that may be left out between two that are shown
 _BACKWARDS = 32  # frames that are decoded at once where the film runs backwards

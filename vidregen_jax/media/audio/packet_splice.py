@@ -14,7 +14,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from vidregen_jax.media import aac, audio, channels, opening, opus
+from vidregen_jax.media import opening
+from vidregen_jax.media.audio import aac, channels, opus, waveform
 
 # How far a seam may be from what is meant, of the sound's level there and of full scale.
 _SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
@@ -104,7 +105,7 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
     A Patched, or the reason why the whole must be encoded, which reads on after "the soundtrack
     cannot be patched: ".
   """
-  container, stream = audio.open_sound(path)
+  container, stream = waveform.open_sound(path)
   with container:
     # From here on sound is counted on the file's own clock, as its packets are.
     sound = dataclasses.replace(sound, start=sound.start + opening.origin(container))
@@ -184,7 +185,7 @@ def _places(rows, base, rate, sound, length) -> np.ndarray | str:
     return 'some of its packets have no time'
   pts = np.sort([row[0] for row in rows])
   if base == Fraction(1, sound.rate):
-    return audio.in_line(pts, length, sound.rate)
+    return waveform.in_line(pts, length, sound.rate)
   if base < _COARSE or rate != sound.rate:
     return f'its times are counted in {base} s'
   at = round(sound.start * sound.rate) - rows[0][1] + length * np.arange(len(pts))
@@ -210,7 +211,7 @@ def _reaches(at, changed, offset, coding):
 
 def _packets(path, places):
   """Some of a soundtrack's packets by place, given the places by pts."""
-  container, stream = audio.open_sound(path)
+  container, stream = waveform.open_sound(path)
   with container:
     return {places[packet.pts]: bytes(packet) for packet in container.demux(stream)
             if packet.size and packet.pts in places}
@@ -266,7 +267,7 @@ def _is_heard(sound, coding, head, before, behind, seam):
       meant = sound.samples[:, max(first, 0):max(first, 0) + frame.samples]
       if frame.pts < seam or first < 0 or meant.shape[1] < frame.samples:
         continue
-      if (level(audio.samples_of(frame) - meant)
+      if (level(waveform.samples_of(frame) - meant)
           > _SEAM_RELATIVE * level(meant) + _SEAM_ABSOLUTE):
         return True
   return False

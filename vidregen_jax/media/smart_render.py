@@ -33,9 +33,10 @@ import numpy as np
 from av.codec.context import Flags
 
 from vidregen_jax import errors
-from vidregen_jax.media import av1, avc, coders, containers, encode, hevc, planes, video, vp9
+from vidregen_jax.media import containers, encoders, planes, video, video_writer
+from vidregen_jax.media.bitstreams import av1, h264, hevc, vp9
 
-_CODINGS = {'h264': avc.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
+_CODINGS = {'h264': h264.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
 _SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
 _CRF, _PRESET = 12, 'medium'
@@ -191,7 +192,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     return 'it is transparent'
   try:
     coding = _CODINGS[info.codec](head)
-    coders.require(coding.encoder, info.pix_fmt)
+    encoders.require(coding.encoder, info.pix_fmt)
     _encoder(coding, info, _CRF, _PRESET)
     packets = read(info.path, coding)
   except av.error.FFmpegError:
@@ -213,14 +214,14 @@ def _encoder(coding, info, crf, preset) -> av.CodecContext:
   encoder.color_range, encoder.colorspace = info.color_range, info.color_space
   encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
   encoder.bit_rate = 0  # quality is constant instead
-  encoder.options = coders.settings(coding.encoder, crf, preset, coding.options)
+  encoder.options = encoders.settings(coding.encoder, crf, preset, coding.options)
   encoder.flags |= Flags.global_header
-  with coders.scheduled_as_before():
+  with encoders.scheduled_as_before():
     encoder.open()
   return encoder
 
 
-class Joined(encode.File):
+class Joined(video_writer.File):
   """Writes a source again, with the frames of a plan's regions encoded anew.
 
   Every frame of every region must be given, in order, to `copy` or `replace`; no other may. Times

@@ -11,7 +11,8 @@ import numpy as np
 from scipy import signal
 
 from vidregen_jax import errors
-from vidregen_jax.media import channels, opening, video
+from vidregen_jax.media import opening, video
+from vidregen_jax.media.audio import channels
 
 MODEL_RATE = 16_000
 CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back

@@ -19,7 +19,7 @@ from fractions import Fraction
 import numpy as np
 
 from vidregen_jax import errors
-from vidregen_jax.media import audio, channels
+from vidregen_jax.media.audio import channels, waveform
 
 BLOCK = 2**18  # samples that are made at once, fewer of more than two channels: 5 s
 _KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
@@ -119,13 +119,13 @@ class Recording(_Blocks):
 
   def __init__(self, path: str | os.PathLike):
     self.path = os.fspath(path)
-    container, stream = audio.open_sound(path)
+    container, stream = waveform.open_sound(path)
     with container:
       names = set(container.format.name.split(','))
-      first = next(audio.decode(container, stream, path), None)
+      first = next(waveform.decode(container, stream, path), None)
       if first is None:
         raise errors.UserError(f'{path}: its soundtrack is empty')
-      self.start = audio.start_of(container, first)
+      self.start = waveform.start_of(container, first)
       self.places_are_said = len(first.places) < 3 or channels.are_said(stream.layout)
       self._pts, self._at, count = (_by_packets(path, first)
                                      or _by_decoding(self.path, _state(path)))
@@ -169,11 +169,11 @@ class Recording(_Blocks):
 
     The place is None where those do not tell, or the file was entered too late.
     """
-    container, stream = audio.open_sound(self.path)
+    container, stream = waveform.open_sound(self.path)
     with container:
       container.seek(int(self._pts[packet]), stream=stream)
       late = True
-      for piece in audio.decode(container, stream, self.path):
+      for piece in waveform.decode(container, stream, self.path):
         known = piece.pts is not None and piece.pts <= self._pts[-1]
         k = int(np.searchsorted(self._pts, piece.pts)) if known else 0
         late = late and k > packet
@@ -182,15 +182,15 @@ class Recording(_Blocks):
 
   def _from_start(self):
     """Yields (place, samples) of the whole file."""
-    container, stream = audio.open_sound(self.path)
+    container, stream = waveform.open_sound(self.path)
     with container:
-      for at, piece in audio.place(audio.decode(container, stream, self.path)):
+      for at, piece in waveform.place(waveform.decode(container, stream, self.path)):
         yield at, piece.samples
 
 
 def _by_packets(path, first):
   """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
-  container, stream = audio.open_sound(path)
+  container, stream = waveform.open_sound(path)
   with container:
     context = stream.codec_context
     # How much of an MP3's last packet is sound, only its decoder says.
@@ -208,7 +208,7 @@ def _by_packets(path, first):
     if (abs(lengths - duration[0]) > 1).any():
       return None
     # Of packets of one length, some claim another: their times were rounded.
-    at = audio.in_line(pts, int(np.median(duration)), first.rate)
+    at = waveform.in_line(pts, int(np.median(duration)), first.rate)
   end = int(at[-1] + duration[-1])
   keep = pts + duration > first.pts
   return (np.maximum(pts[keep], first.pts), np.maximum(at[keep], first.pts) - first.pts,
@@ -225,9 +225,9 @@ def _state(path):
 def _by_decoding(path, state):
   """The same, by decoding everything; `state` is that of the file."""
   rows, end = [], 0
-  container, stream = audio.open_sound(path)
+  container, stream = waveform.open_sound(path)
   with container:
-    for at, piece in audio.place(audio.decode(container, stream, path)):
+    for at, piece in waveform.place(waveform.decode(container, stream, path)):
       count = piece.samples.shape[1]
       end = at + count - (piece.padding if piece.padding < count else 0)
       rows.append((-1 if piece.pts is None else piece.pts, at))
@@ -317,7 +317,7 @@ class Resampled(_Blocks):
     reach = -(-10 * max(up, down) // up) + 1
     skipped = max(first // up - -(-reach // down), 0)
     begin, end = skipped * down, -(-last * down // up) + reach
-    made = audio.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
+    made = waveform.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
     return made[:, first - skipped * up:last - skipped * up]
 
 
@@ -327,7 +327,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 def mono_16k(sound: Sound) -> Sound:
   """What the model hears, [1, n], as `audio.mono_16k`."""
-  return at_rate(voice(sound), audio.MODEL_RATE)
+  return at_rate(voice(sound), waveform.MODEL_RATE)
 
 
 class Spliced(Sound):
@@ -346,7 +346,7 @@ class Spliced(Sound):
     UserError: a span that does not lie in the sound.
   """
 
-  def __init__(self, sound: Sound, patches, crossfade: float = audio.CROSSFADE):
+  def __init__(self, sound: Sound, patches, crossfade: float = waveform.CROSSFADE):
     self._pieces, done, at = [], 0, 0  # (first sample of the result, Sound, its first sample)
     self.changed = []
     for begin, end, patch in patches:

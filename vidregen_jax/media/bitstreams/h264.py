@@ -6,7 +6,7 @@ theirs by a number that no other bears.
 
 import dataclasses
 
-from vidregen_jax.media import nal
+from vidregen_jax.media.bitstreams import nal
 
 # By profile_idc, ISO 14496-10 annex A, x264's names.
 _PROFILES = {66: 'baseline', 77: 'main', 100: 'high', 110: 'high10', 122: 'high422', 244: 'high444'}

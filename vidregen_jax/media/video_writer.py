@@ -23,9 +23,10 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange
 
 from vidregen_jax import errors, outputs
-from vidregen_jax.media import aac, coders, containers, opening, patches, planes, video
+from vidregen_jax.media import containers, encoders, opening, planes, video
+from vidregen_jax.media.audio import aac, packet_splice
 
-Sound = str | os.PathLike | aac.Soundtrack | patches.Patched | None
+Sound = str | os.PathLike | aac.Soundtrack | packet_splice.Patched | None
 
 _MAX_TIMESCALE = 2**31 - 1
 _RUN_UP = 'the run-up of the sound before its start'
@@ -124,7 +125,7 @@ class File:
     """
     try:
       with self:
-        with self._told(), coders.scheduled_as_before():
+        with self._told(), encoders.scheduled_as_before():
           self._container.start_encoding()
         raise _Rehearsed
     except _Rehearsed:
@@ -137,7 +138,7 @@ class File:
     if isinstance(self._audio, aac.Soundtrack):
       rates = [aac.rate_of(self._audio, self._kind.sound)]
     elif self._audio is not None:
-      patched = isinstance(self._audio, patches.Patched)
+      patched = isinstance(self._audio, packet_splice.Patched)
       sounding = self._opened(self._audio.path if patched else self._audio)
       rates = [stream.rate for stream in sounding.streams.audio]
     if self._keep is not None:
@@ -192,7 +193,7 @@ class File:
                          self._begins)
     if source is None:
       return iter(())
-    patched, streams = isinstance(self._audio, patches.Patched), {}
+    patched, streams = isinstance(self._audio, packet_splice.Patched), {}
     for stream in source.streams.audio[:1 if patched or self._keep is not None else None]:
       copy = self._copy_of(stream)
       if copy is None:
@@ -354,8 +355,8 @@ class Writer(File):
     if info.interlaced:
       raise errors.UserError(f'{info.path}: is interlaced, which would be lost; deinterlace it '
                              'first')
-    self._coder = coders.choose(info, self.path, self._crf, self._preset)
-    self.left_out += coders.lost(info.pix_fmt, self._coder)
+    self._coder = encoders.choose(info, self.path, self._crf, self._preset)
+    self.left_out += encoders.lost(info.pix_fmt, self._coder)
     stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
                                         options=self._coder.options)
     stream.width, stream.height = info.width, info.height
@@ -370,7 +371,7 @@ class Writer(File):
     context.color_primaries, context.color_trc = info.color_primaries, info.color_trc
     if info.display_matrix:
       stream.set_display_matrix(info.display_matrix)
-    if (info.mastering or info.light_level) and not coders.says_hdr(self._coder.encoder):
+    if (info.mastering or info.light_level) and not encoders.says_hdr(self._coder.encoder):
       self.left_out.append('what display HDR was mastered on')
     self._stream = stream
 
@@ -421,7 +422,7 @@ class Writer(File):
     # The decoder's picture types would otherwise force the encoder's.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
-    with self._told(), coders.scheduled_as_before() if opens else contextlib.nullcontext():
+    with self._told(), encoders.scheduled_as_before() if opens else contextlib.nullcontext():
       self._mux_video(self._stream.encode(frame))
 
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:
