@@ -25,7 +25,7 @@ from configs import generator as generator_config
 from vidregen_jax import commands, files, slices
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import generator, sequence, teacher_forcing
+from vidregen_jax.models import generator, teacher_forcing, token_layout
 
 _SIZE = flags.DEFINE_enum('size', 'base', sizes.GENERATORS, 'Of configs/generator.py.')
 _IMPLEMENTATIONS = flags.DEFINE_list('implementations', ['xla'], 'Of attention, compared in turn.')
@@ -52,7 +52,7 @@ def example(model, batch, frames, rng):
     audio_valid=np.ones((batch, heard), bool),
     durations=np.full((batch, heard), 0.04, np.float32))
   drop = lambda *shape: rng.random(shape) < 0.7
-  keep = sequence.Keep(drop(batch, 1, model.references), *(drop(batch, 1) for _ in range(3)))
+  keep = token_layout.Keep(drop(batch, 1, model.references), *(drop(batch, 1) for _ in range(3)))
   return clip, normal(batch, 1, frames, region, channels), np.full((batch, 1, frames), 0.5,
                                                                    np.float32), keep
 

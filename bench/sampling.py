@@ -21,10 +21,10 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, expectation, files
+from vidregen_jax import commands, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, linear_prior
 
 _SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
 _STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
@@ -44,7 +44,7 @@ def make(size):
   with jax.default_prng_impl('unsafe_rbg'):
     params = sampling.Params(
       codec.init(packed, jax.random.key(0)), generator.init(model, jax.random.key(1)),
-      expectation.none(model.region), jnp.zeros(channels), jnp.ones(channels))
+      linear_prior.none(model.region), jnp.zeros(channels), jnp.ones(channels))
     key = jax.random.key(2)
   states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
   f32 = lambda *shape: jnp.zeros(shape, jnp.float32)

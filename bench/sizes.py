@@ -14,9 +14,9 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import codec_setup, commands, expectation, programs
+from vidregen_jax import codec_setup, commands, programs
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, sequence
+from vidregen_jax.models import codec, generator, linear_prior, token_layout
 
 SIZES = ('tiny', 'talkers', '256', '512')
 GENERATORS = ('tiny', 'talkers', 'base', 'large', 'xl')
@@ -81,7 +81,7 @@ def describe_generator(model, packed, sampler):
     params = sampling.Params(
       jax.eval_shape(functools.partial(codec.init, packed), jax.random.key(0)),
       jax.eval_shape(functools.partial(generator.init, shape), jax.random.key(0)),
-      expectation.none(model.region), f32(channels), f32(channels))
+      linear_prior.none(model.region), f32(channels), f32(channels))
     state = jax.eval_shape(
       functools.partial(sampling.init_state, models), params, jax.random.key(0),
       f32(1, model.references, every, channels), valid(1, model.references),
@@ -102,7 +102,7 @@ def describe_generator(model, packed, sampler):
   params = jax.eval_shape(functools.partial(generator.init, model), jax.random.key(0))
   region = len(model.region)
   return {'parameters': count(params), 'noisy_tokens': region,
-          'conditioning_tokens': packed.cells**2 + sequence.AUDIO_TOKENS + region,
+          'conditioning_tokens': packed.cells**2 + token_layout.AUDIO_TOKENS + region,
           'conditioning_flops': float(conditioning), 'step_flops': float(step)}
 
 

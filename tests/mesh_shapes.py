@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidregen_jax import codec_objective, expectation, generator_objective, state, train_step
+from vidregen_jax import codec_objective, generator_objective, state, train_step
 from vidregen_jax.distributed import sharding
-from vidregen_jax.models import codec, discriminators, generator
+from vidregen_jax.models import codec, discriminators, generator, linear_prior
 
 LAYOUTS = [(data, fsdp, 8 // data // fsdp)
            for data in (1, 2, 4, 8) for fsdp in (1, 2, 4, 8) if data * fsdp <= 8]
@@ -54,7 +54,7 @@ def of_generator():
     drop_each_reference=0.3, drop_anchor=0.5, drop_audio=0.1, drop_all=0.05, voice_shift=0.3,
     voice_stretch=0.2, voice_drop=0.1)
   frozen = generator_objective.Frozen(
-    expectation.none(GENERATOR.region), np.zeros((2, 12), np.float32),
+    linear_prior.none(GENERATOR.region), np.zeros((2, 12), np.float32),
     np.ones((2, 12), np.float32), {})
   return (functools.partial(train_step.of_generator, objective), state.make_optimizer(SETTINGS),
           functools.partial(generator.init, GENERATOR), generator.axes(GENERATOR), frozen, batch,

@@ -14,7 +14,7 @@ import pytest
 
 from vidregen_jax import kernel_choice
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, generator, kernels, sequence, teacher_forcing
+from vidregen_jax.models import attention, generator, kernels, teacher_forcing, token_layout
 
 B, K, T, M, N, D = 2, 2, 3, 4, 2, 16
 STATICS, TIMED = 6, 150
@@ -202,7 +202,8 @@ def test_the_generator_trains_alike_on_a_kernel():
       np.ones((1, frames + 1), bool), np.full((1, frames + 1), 0.04, np.float32))
   clip.audio_valid[0, -1] = False
   streams = dict(anchor=[True, False], audio=[True, False], history=[False, True])
-  keep = sequence.Keep(np.ones((1, 2, 2), bool), **{n: np.array([x]) for n, x in streams.items()})
+  keep = token_layout.Keep(np.ones((1, 2, 2), bool),
+                           **{n: np.array([x]) for n, x in streams.items()})
   params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),
                         generator.init(CONFIG, jax.random.key(1)))
   noisy, t = normal(1, 2, frames, 2, 6), np.full((1, 2, frames), 0.5, np.float32)

@@ -11,11 +11,12 @@ import pytest
 from absl.testing import flagsaver
 from array_record.python import array_record_module
 
-from vidregen_jax import encode_latents, pixels
+from vidregen_jax import encode_latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
+from vidregen_jax.models import pixels
 
 MODEL = fake_codec.CodecConfig(size=16, latent_channels=4)
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from vidregen_jax import data_statistics, expectation
+from vidregen_jax import data_statistics
 from vidregen_jax.datasets import windows
+from vidregen_jax.models import linear_prior
 
 REGION = (2, 3)
 SHAPE = windows.WindowShape(4, 1, 2, 4, REGION)
@@ -27,8 +28,8 @@ def test_a_linear_world_is_guessed_in_full():
   guess = data_statistics.fit_expectation([record(i, kernel) for i in range(40)], SHAPE, draws=3,
                                           ridge=1e-6)
   unseen = windows.cut(record(99, kernel), 0, SHAPE, np.random.default_rng(0))
-  reference = expectation.mean_reference(unseen['references'][None].astype(np.float32),
-                                         unseen['reference_valid'][None])
+  reference = linear_prior.mean_reference(unseen['references'][None].astype(np.float32),
+                                          unseen['reference_valid'][None])
   context = unseen['context'][None].astype(np.float32)
   np.testing.assert_allclose(guess(context, reference)[0], unseen['target'][:, 2:], atol=0.02)
 
@@ -49,14 +50,14 @@ def test_restoring_a_residual_gives_the_face_back():
 
 def test_without_a_guess_the_residual_is_the_face():
   face = np.random.default_rng(0).standard_normal((1, 2, 3)).astype(np.float32)
-  nothing = expectation.none(REGION)
+  nothing = linear_prior.none(REGION)
   context = reference = np.ones((1, 4, 3), np.float32)
   np.testing.assert_array_equal(nothing.residual(face, context, reference), face)
 
 
 def test_only_valid_stills_count():
   stills = np.array([1.0, 5.0, 9.0], np.float32).reshape(1, 3, 1, 1)
-  mean = lambda *valid: float(expectation.mean_reference(stills, np.array([valid]))[0, 0, 0])
+  mean = lambda *valid: float(linear_prior.mean_reference(stills, np.array([valid]))[0, 0, 0])
   assert mean(True, False, True) == 5.0
   assert mean(True, False, False) == 1.0
   assert mean(False, False, False) == 0.0

@@ -5,39 +5,40 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import flow, losses
+from vidregen_jax import losses
+from vidregen_jax.models import flow_matching
 
 
 def test_path_runs_from_data_to_noise_at_the_target_velocity():
   clean, noise = jnp.ones((2, 3, 4)), jnp.full((2, 3, 4), 5.0)
-  np.testing.assert_allclose(flow.interpolate(clean, noise, jnp.zeros(2)), clean)
-  np.testing.assert_allclose(flow.interpolate(clean, noise, jnp.ones(2)), noise)
-  step = flow.interpolate(clean, noise, jnp.full(2, 0.6)) - flow.interpolate(
+  np.testing.assert_allclose(flow_matching.interpolate(clean, noise, jnp.zeros(2)), clean)
+  np.testing.assert_allclose(flow_matching.interpolate(clean, noise, jnp.ones(2)), noise)
+  step = flow_matching.interpolate(clean, noise, jnp.full(2, 0.6)) - flow_matching.interpolate(
       clean, noise, jnp.full(2, 0.5))
-  np.testing.assert_allclose(step / 0.1, flow.velocity_target(clean, noise), rtol=1e-5)
+  np.testing.assert_allclose(step / 0.1, flow_matching.velocity_target(clean, noise), rtol=1e-5)
 
 
 @pytest.mark.parametrize(('solver', 'order'), [('euler', 1), ('heun', 2)])
 def test_solvers_have_their_order(solver, order):
   # dx/dt = x from t = 1 to 0 ends at x / e.
   def error(steps):
-    end = flow.integrate(lambda x, t: x, jnp.float32(1.0), steps, 1.0, solver)
+    end = flow_matching.integrate(lambda x, t: x, jnp.float32(1.0), steps, 1.0, solver)
     return abs(float(end) - np.exp(-1))
   assert 2**order * 0.8 < error(8) / error(16) < 2**order * 1.2
 
 
 def test_shift_moves_times_to_noise_and_keeps_the_ends():
-  grid = flow.times(4, 3.0)
+  grid = flow_matching.times(4, 3.0)
   assert float(grid[0]) == 1.0
   assert float(grid[-1]) == 0.0
-  assert (np.asarray(grid[1:-1]) > np.asarray(flow.times(4, 1.0)[1:-1])).all()
-  t = flow.draw_time(jax.random.key(0), (4096,), 1.0)
+  assert (np.asarray(grid[1:-1]) > np.asarray(flow_matching.times(4, 1.0)[1:-1])).all()
+  t = flow_matching.draw_time(jax.random.key(0), (4096,), 1.0)
   assert abs(float(jnp.median(t)) - 0.5) < 0.03
 
 
 def test_unknown_solver_is_refused():
   with pytest.raises(ValueError, match='euler'):
-    flow.integrate(lambda x, t: x, jnp.zeros(1), 2, 1.0, 'rk4')
+    flow_matching.integrate(lambda x, t: x, jnp.zeros(1), 2, 1.0, 'rk4')
 
 
 def test_mouth_pixels_weigh_more():

@@ -9,7 +9,7 @@ import pytest
 
 from configs import generator as generator_config
 from vidregen_jax import generator_setup, masks
-from vidregen_jax.models import generator, sequence, teacher_forcing
+from vidregen_jax.models import generator, teacher_forcing, token_layout
 
 CONFIG = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=3,
@@ -44,7 +44,7 @@ def keep(**hidden):
   streams['reference'] = np.ones((1, K, 2), bool)
   for name, value in hidden.items():
     streams[name][...] = value
-  return sequence.Keep(**streams)
+  return token_layout.Keep(**streams)
 
 
 velocity = jax.jit(teacher_forcing.clip_velocity, static_argnums=0)

@@ -9,9 +9,10 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from vidregen_jax import encode_latents, pixels
+from vidregen_jax import encode_latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.models import pixels
 
 
 @pytest.fixture(scope='module')

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vidregen_jax import expectation
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
+from vidregen_jax.models import linear_prior
 
 SHAPE = windows.WindowShape(3, 1, 2, 4, (2, 3))
 
@@ -29,7 +29,7 @@ def read(reader, record):
 
 def agreement(seen):
   """How lips read in unseen clips agree with the truth, by the latent frame."""
-  reader = lip_gap_probe.fit([clip(i) for i in range(40)], SHAPE, expectation.none((2, 3)), 2)
+  reader = lip_gap_probe.fit([clip(i) for i in range(40)], SHAPE, linear_prior.none((2, 3)), 2)
   read_gaps = np.concatenate([read(reader, seen(i)) for i in range(100, 120)])
   truth = np.stack([clip(i)['lip_gap'][:12] for i in range(100, 120)])
   by_latent_frame = lambda x: x.reshape(len(x), -1, 4).mean(2).reshape(1, -1)

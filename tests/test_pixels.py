@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax import pixels
+from vidregen_jax.models import pixels
 
 SIZE, CELLS = 96, 6
 

@@ -5,9 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import expectation
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, sequence, teacher_forcing
+from vidregen_jax.models import codec, generator, linear_prior, teacher_forcing, token_layout
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
 GENERATOR = generator.GeneratorConfig(
@@ -43,7 +42,7 @@ def params():
 
 def guess():
   rng = np.random.default_rng(2)
-  return expectation.Expectation(
+  return linear_prior.Expectation(
       0.2 * rng.standard_normal((24, 12)).astype(np.float32), np.full(12, 0.1, np.float32),
       np.array([0.5, 2.0], np.float32), np.array([2, 3], np.int32))
 
@@ -121,13 +120,13 @@ def test_sampling_sees_what_training_saw(params):
   valid[0, -1] = False
   inputs.audio_valid[-1] = False
   context, face = (np.moveaxis(x, 0, 1) for x in (inputs.context, inputs.outside[:, :, region]))
-  reference = expectation.mean_reference(start['references'], start['reference_valid'])
+  reference = linear_prior.mean_reference(start['references'], start['reference_valid'])
   clip = teacher_forcing.Clip(
       start['references'], start['reference_valid'],
       guess().residual(start['anchor'], start['anchor_context'], reference),
       np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
       valid, SECONDS[None])
-  keep = sequence.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
+  keep = token_layout.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
   one = sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   key = jax.random.key(7)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import export, pixels
+from vidregen_jax import export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline, stablehlo
 from vidregen_jax.inference import sampling, streaming_codec
+from vidregen_jax.models import pixels
 
 # Float32 in other orders: convolutions are written otherwise on a CPU, and compiled apart. Values
 # are near 1.

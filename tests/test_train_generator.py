@@ -19,7 +19,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import codec, generator, sequence, teacher_forcing
+from vidregen_jax.models import codec, generator, teacher_forcing, token_layout
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
 
@@ -133,7 +133,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
     normal(1, 2, 4, 4), np.ones((1, 2), bool), normal(1, 2, 4), np.zeros(1, np.float32),
     normal(1, 3, 4, 4), normal(1, 3, 2, 4), normal(1, 4, 16, 1, 512), np.ones((1, 4), bool),
     np.full((1, 4), 0.04, np.float32))
-  keep = sequence.keep_all(shape, (1, 1))
+  keep = token_layout.keep_all(shape, (1, 1))
   frozen = generator_objective.Frozen(None, None, None, params)
   noisy, target, t = generator_objective._taught(
     objective, frozen, clip, (1, 3, 2, 4), keep, jax.random.split(jax.random.key(0), 6))

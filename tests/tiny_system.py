@@ -5,9 +5,8 @@ import dataclasses
 import jax
 import numpy as np
 
-from vidregen_jax import expectation, pixels
 from vidregen_jax.exports import model_folder, pipeline
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, linear_prior, pixels
 
 SIZE = 32
 
@@ -29,7 +28,7 @@ def write(folder, whisper_folder):
                        guidance_audio=1.0, guidance_start=0.0, guidance_stop=1.0),
        'listening': {'audio_layers': [1], 'window_seconds': 10.0, 'margin_seconds': 1.0},
        'codec': model_folder.load_export(folder / 'codec', 'codec').digest},
-      jax.device_get(generator.init(config, jax.random.key(1))), expectation.none(config.region),
+      jax.device_get(generator.init(config, jax.random.key(1))), linear_prior.none(config.region),
       audio_mean=np.zeros((1, 512), np.float32), audio_std=np.ones((1, 512), np.float32))
   return folder / 'export'
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vidregen_jax import expectation
 from vidregen_jax.datasets import windows
+from vidregen_jax.models import linear_prior
 
 
 def feature_statistics(clips, count):
@@ -15,7 +15,7 @@ def feature_statistics(clips, count):
 
 
 def fit_expectation(clips, shape: windows.WindowShape, draws: int,
-                    ridge: float) -> expectation.Expectation:
+                    ridge: float) -> linear_prior.Expectation:
   """Fits the guess to training clips, each with several windows and choices of references.
 
   Args:
@@ -31,8 +31,8 @@ def fit_expectation(clips, shape: windows.WindowShape, draws: int,
     inputs.append((cut['context'] - reference).reshape(shape.frames, -1))
     targets.append((cut['target'] - reference)[:, region].reshape(shape.frames, -1))
   x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, targets))
-  kernel, bias = expectation.ridge_regression(x, y, np.full(x.shape[1], ridge))
+  kernel, bias = linear_prior.ridge_regression(x, y, np.full(x.shape[1], ridge))
   error = (y - x @ kernel - bias).reshape(len(y), len(region), -1)
   scale = np.sqrt(np.mean(error**2, axis=(0, 2)))
-  return expectation.Expectation(kernel.astype(np.float32), bias.astype(np.float32),
-                                 scale.astype(np.float32), region.astype(np.int32))
+  return linear_prior.Expectation(kernel.astype(np.float32), bias.astype(np.float32),
+                                  scale.astype(np.float32), region.astype(np.int32))

@@ -39,12 +39,12 @@ import numpy as np
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, documents, files, outputs, pixels, terminal
+from vidregen_jax import commands, documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import validation
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.models import codec, whisper
+from vidregen_jax.models import codec, pixels, whisper
 
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
 _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of clips.')

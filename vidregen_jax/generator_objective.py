@@ -13,11 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, flow, losses
+from vidregen_jax import losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator, sequence, teacher_forcing
+from vidregen_jax.models import (
+  flow_matching,
+  generator,
+  linear_prior,
+  teacher_forcing,
+  token_layout,
+)
 
 TIMES = 4  # parts of the flow time whose losses are told apart
 _DRAWS = 6  # kinds of random numbers in a loss
@@ -35,7 +41,7 @@ class Frozen:
     teacher: parameters of the generator that a student learns from, else empty.
   """
 
-  guess: expectation.Expectation
+  guess: linear_prior.Expectation
   audio_mean: jax.Array
   audio_std: jax.Array
   teacher: dict
@@ -127,7 +133,7 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
   keys = jax.random.split(jax.random.key(0), _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   noisy, _, t = _noised(objective, clean, keys)
-  keep = sequence.keep_all(objective.model, (len(clean), objective.copies))
+  keep = token_layout.keep_all(objective.model, (len(clean), objective.copies))
   keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
   return teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep,
                                  shares=True)[1].mean(0)
@@ -138,7 +144,7 @@ def _clip(objective, frozen, batch, keys):
   f32 = {name: batch[name].astype(jnp.float32)
          for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
   guess, region = frozen.guess, np.asarray(objective.model.region)
-  reference = expectation.mean_reference(f32['references'], batch['reference_valid'])
+  reference = linear_prior.mean_reference(f32['references'], batch['reference_valid'])
   clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
   # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
@@ -160,9 +166,10 @@ def _clip(objective, frozen, batch, keys):
 def _noised(objective, clean, keys):
   """Draws of noise on true faces: noisy and target [B, K, T, M, C], flow times [B, K, T]."""
   shape = (len(clean), objective.copies)
-  t = flow.draw_time(keys[3], (*shape, clean.shape[1]), objective.shift)
+  t = flow_matching.draw_time(keys[3], (*shape, clean.shape[1]), objective.shift)
   noise = jax.random.normal(keys[4], (*shape, *clean.shape[1:]))
-  return flow.interpolate(clean[:, None], noise, t), flow.velocity_target(clean[:, None], noise), t
+  return flow_matching.interpolate(clean[:, None], noise,
+                                   t), flow_matching.velocity_target(clean[:, None], noise), t
 
 
 def _taught(objective, frozen, clip, shape, keep, keys):
@@ -187,13 +194,13 @@ def _taught(objective, frozen, clip, shape, keep, keys):
     return sampling.guide(teacher, jnp.split(v, len(branches), 1), t)
 
   made = jax.lax.stop_gradient(
-    flow.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
-  grid = flow.times(student.steps, student.shift)[:-1]
+    flow_matching.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
+  grid = flow_matching.times(student.steps, student.shift)[:-1]
   t = grid[jax.random.randint(keys[3], (batch, copies, frames), 0, student.steps)]
-  return flow.interpolate(made, noise, t), flow.velocity_target(made, noise), t
+  return flow_matching.interpolate(made, noise, t), flow_matching.velocity_target(made, noise), t
 
 
-def draw_keep(objective: Objective, key, shape) -> sequence.Keep:
+def draw_keep(objective: Objective, key, shape) -> token_layout.Keep:
   """Which streams each copy sees, for copies of shape (B, K)."""
   # One draw for all: compiling a random generator is slow on a CPU.
   rates = [objective.drop_all, objective.drop_reference, objective.drop_anchor,
@@ -201,7 +208,7 @@ def draw_keep(objective: Objective, key, shape) -> sequence.Keep:
   rates += objective.model.references * [objective.drop_each_reference]
   survives = jax.random.uniform(key, (*shape, len(rates))) >= jnp.array(rates)
   some, references, anchor, audio, history = jnp.moveaxis(survives[..., :5], -1, 0)
-  return sequence.Keep(
+  return token_layout.Keep(
     reference=survives[..., 5:] & (references & some)[..., None],
     anchor=anchor & some, audio=audio & some, history=history & some,
   )

@@ -15,12 +15,10 @@ import jax.numpy as jnp
 from vidregen_jax import (
   codec_objective,
   codec_setup,
-  expectation,
   flops,
   generator_objective,
   generator_setup,
   kernel_choice,
-  pixels,
   state,
   train_step,
 )
@@ -33,7 +31,9 @@ from vidregen_jax.models import (
   generator,
   kernels,
   layers,
+  linear_prior,
   perceptual,
+  pixels,
   teacher,
   teacher_forcing,
 )
@@ -123,9 +123,9 @@ def _of_generator(config, mesh, backend, audio):
   example = windows.shapes(shape, model.cells, model.latent_channels, *audio)
   axes, init = generator.axes(model), functools.partial(generator.init, model)
   statistics = jax.ShapeDtypeStruct(audio, jnp.float32)
-  guess = expectation.none(model.region)
+  guess = linear_prior.none(model.region)
   if model.aligned:
-    guess = expectation.shapes(model.region, model.cells, model.latent_channels)
+    guess = linear_prior.shapes(model.region, model.cells, model.latent_channels)
   frozen = generator_objective.Frozen(
     guess, statistics, statistics,
     jax.eval_shape(init, jax.random.key(0)) if config.teacher else {})
@@ -198,9 +198,9 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
   models = sampling.Models(codec_model(load_config(config.codec_config), backend), model)
   channels, every, region = model.latent_channels, model.cells**2, len(model.region)
   states = (generator.AUDIO_SAMPLES, *audio)
-  guess = expectation.none(model.region)
+  guess = linear_prior.none(model.region)
   if model.aligned:
-    guess = expectation.shapes(model.region, model.cells, channels)
+    guess = linear_prior.shapes(model.region, model.cells, channels)
   key = jax.random.key(0)
   params = sampling.Params(
     jax.eval_shape(functools.partial(codec.init, models.codec), key),

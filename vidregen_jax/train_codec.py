@@ -15,7 +15,6 @@ from vidregen_jax import (
   codec_setup,
   losses,
   metrics,
-  pixels,
   profiling,
   state,
   train_step,
@@ -24,7 +23,7 @@ from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.exports import model_folder
 from vidregen_jax.media import image_grid
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, pixels
 
 _SHOWN = 6  # validation clips on a sheet
 

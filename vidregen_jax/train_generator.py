@@ -11,13 +11,11 @@ import numpy as np
 from vidregen_jax import (
   checkpoint,
   data_statistics,
-  expectation,
   generator_objective,
   generator_setup,
   kernel_choice,
   masks,
   metrics,
-  pixels,
   profiling,
   state,
   train_step,
@@ -28,7 +26,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import pipeline, validation
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator
+from vidregen_jax.models import generator, linear_prior, pixels
 
 
 def train(config, workdir, watchdog_seconds=0, profile=False):
@@ -79,7 +77,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     guess, audio_mean, audio_std = pipeline.statistics(teacher)
   else:
     audio_mean, audio_std = data_statistics.feature_statistics(fitted, config.stats_clips)
-    guess = expectation.none(model.region)
+    guess = linear_prior.none(model.region)
     if model.aligned:
       guess = data_statistics.fit_expectation(fitted, shape, config.expectation_draws,
                                               config.expectation_ridge)

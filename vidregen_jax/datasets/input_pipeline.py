@@ -13,9 +13,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from vidregen_jax import files, pixels
+from vidregen_jax import files
 from vidregen_jax.datasets import batches, dataset_folder
 from vidregen_jax.errors import BadRecord, UserError
+from vidregen_jax.models import pixels
 
 _BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
 

@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import pixels
 from vidregen_jax.compositing import crossfade, paste
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, pixels
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks

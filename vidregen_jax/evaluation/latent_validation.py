@@ -7,11 +7,11 @@ are read from latents (`lip_reading`), beside what is read from the truth.
 import jax
 import numpy as np
 
-from vidregen_jax import pixels
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
 from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import sampling, streaming_codec
+from vidregen_jax.models import pixels
 
 _PICTURES = 4  # clips that a sheet of samples shows
 

@@ -9,8 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from vidregen_jax import expectation
 from vidregen_jax.datasets import windows
+from vidregen_jax.models import linear_prior
 
 _RIDGE = 0.1  # weight of the penalty, in variances of an input
 
@@ -19,7 +19,7 @@ _RIDGE = 0.1  # weight of the penalty, in variances of an input
 class Reader:
   """The regression: kernel [M*C, 4] and bias [4], for the 4 frames of a latent frame."""
 
-  guess: expectation.Expectation
+  guess: linear_prior.Expectation
   kernel: np.ndarray
   bias: np.ndarray
 
@@ -42,13 +42,13 @@ def _residual(guess, target, context, references, valid):
   """What the guess does not say, [B, T, M*C]."""
   target, context, references = (
     np.asarray(x, np.float32) for x in (target, context, references))
-  reference = expectation.mean_reference(references, np.asarray(valid))
+  reference = linear_prior.mean_reference(references, np.asarray(valid))
   face = target[:, :, np.asarray(guess.region)]
   made = np.asarray(guess.residual(face, context, reference))
   return made.reshape(*made.shape[:2], -1)
 
 
-def fit(clips, shape: windows.WindowShape, guess: expectation.Expectation, draws: int) -> Reader:
+def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draws: int) -> Reader:
   """Fits a reader to clips whose lip gap is known.
 
   Args:
@@ -63,7 +63,7 @@ def fit(clips, shape: windows.WindowShape, guess: expectation.Expectation, draws
     inputs.append(_residual(guess, *parts)[0])
     gaps.append(cut['lip_gap'].reshape(shape.frames, -1))
   x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, gaps))
-  kernel, bias = expectation.ridge_regression(x, y, _RIDGE * x.var(0))
+  kernel, bias = linear_prior.ridge_regression(x, y, _RIDGE * x.var(0))
   return Reader(guess, kernel.astype(np.float32), bias.astype(np.float32))
 
 

@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, files
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, validation
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import pretrained, whisper
+from vidregen_jax.models import linear_prior, pretrained, whisper
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
 AUDIO_ENCODER = 'audio_encoder'
@@ -123,8 +123,8 @@ def export_student(folder, teacher_folder, config, params):
 
 def expected(arrays):
   """The expectation.Expectation among a generator's further arrays."""
-  fields = [field.name for field in dataclasses.fields(expectation.Expectation)]
-  return expectation.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
+  fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
+  return linear_prior.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
 
 
 def statistics(export: model_folder.Export):

@@ -27,12 +27,11 @@ import jax.export  # jax does not import it by itself
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import pixels
 from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, pixels
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 FOLDER, SCRIPT = 'stablehlo', 'run_stablehlo.py'

@@ -11,12 +11,12 @@ import pathlib
 import jax
 import numpy as np
 
-from vidregen_jax import documents, expectation
+from vidregen_jax import documents
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator
+from vidregen_jax.models import codec, generator, linear_prior
 
 _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
@@ -119,9 +119,9 @@ def load_generator(folder) -> Generator:
     raise UserError(f'{path}: config.listening.audio_layers are '
                     f'{len(said["listening"]["audio_layers"])}, but config.model.audio_layers is '
                     f'{model.audio_layers}')
-  guess = expectation.shapes(model.region, model.cells, model.latent_channels)
+  guess = linear_prior.shapes(model.region, model.cells, model.latent_channels)
   if not export.arrays.get('expected_kernel', np.ones(1)).size:
-    guess = expectation.none(model.region)
+    guess = linear_prior.none(model.region)
   expected = {f'expected_{name}': tuple(value.shape) for name, value in vars(guess).items()}
   heard = (model.audio_layers, model.audio_channels)
   _check_arrays(folder, export, functools.partial(generator.init, model),

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import expectation, flow, masks
+from vidregen_jax import masks
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, generator, sequence
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, token_layout
 
 _MOST_STEPS = 1000
 
@@ -75,7 +75,7 @@ class Params:
   """Parameters of both, what is expected of a lower face, and the latents' statistics [C]."""
   codec: dict
   generator: dict
-  expectation: expectation.Expectation
+  expectation: linear_prior.Expectation
   latent_mean: jax.Array
   latent_std: jax.Array
 
@@ -147,7 +147,7 @@ def _slots(config: generator.GeneratorConfig):
   region, every = np.asarray(config.region), np.arange(config.cells**2)
   past = np.arange(1 - config.window, 1)
   heard = np.arange(1 - config.window, 1 + config.look_ahead)
-  parts = [(masks.CONTEXT, past, every), (masks.AUDIO, heard, np.arange(sequence.AUDIO_TOKENS)),
+  parts = [(masks.CONTEXT, past, every), (masks.AUDIO, heard, np.arange(token_layout.AUDIO_TOKENS)),
            (masks.HISTORY, past, region)]
   stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
   frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
@@ -155,7 +155,7 @@ def _slots(config: generator.GeneratorConfig):
   ends = np.cumsum([len(f) * len(c) for _, f, c in parts])
   spans = {s: (int(end) - len(f) * len(c), int(end), len(c))
            for (s, f, c), end in zip(parts, ends, strict=True)}
-  return sequence.Tokens(stream, frame, frame.astype(np.float32), cell), spans
+  return token_layout.Tokens(stream, frame, frame.astype(np.float32), cell), spans
 
 
 def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerState:
@@ -190,9 +190,9 @@ def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, d
   """
   slots, spans = _slots(config)
   newest = np.concatenate([np.arange(spans[s][1] - spans[s][2], spans[s][1]) for s in streams])
-  tokens = sequence.select(slots, newest)
+  tokens = token_layout.select(slots, newest)
   statics = config.statics
-  fixed = sequence.clip_tokens(config, 0, 0)
+  fixed = token_layout.clip_tokens(config, 0, 0)
   past = dataclasses.replace(state.window, static_keys=state.fixed.static_keys,
                              static_values=state.fixed.static_values)
   rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
@@ -233,9 +233,9 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
       i + look_ahead); audio_valid: bool [B, look_ahead]; audio_durations: [B, look_ahead].
   """
   config = models.generator
-  batch, tokens = len(references), sequence.clip_tokens(models.generator, 0, 0)
+  batch, tokens = len(references), token_layout.clip_tokens(models.generator, 0, 0)
   slots, _ = _slots(config)
-  reference = expectation.mean_reference(references, reference_valid)
+  reference = linear_prior.mean_reference(references, reference_valid)
   anchor = params.expectation.residual(anchor, anchor_context, reference)
   x = jnp.concatenate([generator.embed_statics(config, params.generator, references),
                        generator.embed_regions(config, params.generator, anchor[:, None])], 1)
@@ -265,7 +265,7 @@ def init_state(models: Models, params: Params, key, references, reference_valid,
 def _hear(config, params: dict, state: SamplerState, audio, valid, duration) -> SamplerState:
   tokens, vector = generator.embed_audio(config, params, audio[:, None])
   state = _write(config, state, tokens[:, 0], [masks.AUDIO], duration,
-                 _spread(valid, sequence.AUDIO_TOKENS), params)
+                 _spread(valid, token_layout.AUDIO_TOKENS), params)
   vectors = jnp.concatenate([state.audio_vectors[:, 1:], vector], 1)
   return dataclasses.replace(state, audio_vectors=vectors)
 
@@ -340,7 +340,7 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   """Noise to the lower face [B, M, C] of the latent frame whose inputs have been seen."""
   batch, cells = len(inputs.context), len(config.region)
   slots, _ = _slots(config)
-  fixed = sequence.clip_tokens(config, 0, 0)
+  fixed = token_layout.clip_tokens(config, 0, 0)
 
   def join(a, b, axis):
     return jnp.concatenate([a, b], axis)
@@ -357,13 +357,13 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
   # Branch 0 sees context alone, 1 also the appearance, 2 also the audio.
   appearance = jnp.array([False, True, True] if sampler.guided else [True])
   audio = jnp.array([False, False, True] if sampler.guided else [True])
-  keep = sequence.Keep(jnp.repeat(appearance[:, None], config.references, 1), appearance, audio,
+  keep = token_layout.Keep(jnp.repeat(appearance[:, None], config.references, 1), appearance, audio,
                         appearance)
   tokens = jax.tree.map(lambda a, b: np.concatenate([a, b]), fixed, slots)
   rule = masks.visible(np.full(1, masks.NOISY), np.zeros(1, int), tokens.stream, tokens.frame,
                        config.window, config.look_ahead)
   valid = join(state.fixed_valid, state.window_valid, 1)
-  shown = sequence.kept(config, keep, tokens) & valid[:, None]
+  shown = token_layout.kept(config, keep, tokens) & valid[:, None]
   vector = jnp.where(audio[None, :, None, None], state.audio_vectors[:, None, :1], 0)
   copies = len(audio)
 
@@ -376,7 +376,8 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState,
 
   noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),
                                             (batch, 1, 1, cells, config.latent_channels))
-  return flow.integrate(velocity, noise, sampler.steps, sampler.shift, sampler.solver)[:, 0, 0]
+  return flow_matching.integrate(velocity, noise, sampler.steps, sampler.shift,
+                                 sampler.solver)[:, 0, 0]
 
 
 # ------------------------------------------------------------------------------------- the drivers

@@ -5,8 +5,7 @@ import functools
 import jax
 import numpy as np
 
-from vidregen_jax import pixels
-from vidregen_jax.models import codec
+from vidregen_jax.models import codec, pixels
 
 _CHUNK = 8  # latent frames encoded at once; any number gives the same latents
 _GROUPS = 16  # lone latent frames encoded at once

@@ -23,7 +23,7 @@ from flax import nnx
 from vidregen_jax import masks
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers, sequence
+from vidregen_jax.models import attention, kernels, layers, token_layout
 
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
@@ -180,7 +180,7 @@ class _Generator(nnx.Module):
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
     self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
     self.audio_tokens = layers.Linear(
-        AUDIO_SAMPLES * config.audio_hidden, sequence.AUDIO_TOKENS * e, draws)
+        AUDIO_SAMPLES * config.audio_hidden, token_layout.AUDIO_TOKENS * e, draws)
     self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, draws, scale=0.5)
     self.duration = layers.Linear(16, e, draws)
     self.time_in = layers.Linear(64, e, draws)
@@ -234,7 +234,7 @@ def embed_audio(config: GeneratorConfig, params: dict, features):
   # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h).reshape(*h.shape[:2], sequence.AUDIO_TOKENS, config.width)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], token_layout.AUDIO_TOKENS, config.width)
   vector = model.audio_frame(h)
   return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
 
@@ -253,14 +253,14 @@ def _flow_time(model, config: GeneratorConfig, t):
   return model.time_out(jax.nn.silu(model.time_in(h)))
 
 
-def _tag(model, config: GeneratorConfig, x, tokens: sequence.Tokens):
+def _tag(model, config: GeneratorConfig, x, tokens: token_layout.Tokens):
   """Adds stream and cell embeddings; sinks and audio have no cell."""
   placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
   cell = jnp.where(placed[:, None], model.cell[...][jnp.where(placed, tokens.cell, 0)], 0.0)
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
-def _rotate_cells(config: GeneratorConfig, x, tokens: sequence.Tokens):
+def _rotate_cells(config: GeneratorConfig, x, tokens: token_layout.Tokens):
   placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
   rows = jnp.where(placed, tokens.cell // config.cells, 0)
   columns = jnp.where(placed, tokens.cell % config.cells, 0)
@@ -317,7 +317,7 @@ def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 
 
 
 @jax.named_scope('condition')
-def condition(config: GeneratorConfig, params: dict, x, tokens: sequence.Tokens, durations,
+def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tokens, durations,
               frame_of, past: Keys, past_times, rule, shown, statics: int):
   """Runs new conditioning tokens through the layers, over themselves and the past.
 
@@ -400,7 +400,7 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
   model = _definition(config).bind(params)
   batch, copies, frames, cells, _ = noisy.shape
   region = np.asarray(config.region)
-  tokens = sequence.Tokens(
+  tokens = token_layout.Tokens(
       np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import masks
-from vidregen_jax.models import generator, sequence
+from vidregen_jax.models import generator, token_layout
 
 
 @functools.partial(
@@ -44,7 +44,7 @@ class Clip:
 
 
 def clip_velocity(config: generator.GeneratorConfig, params: dict, clip: Clip, noisy, flow_time,
-                  keep: sequence.Keep, shares: bool = False):
+                  keep: token_layout.Keep, shares: bool = False):
   """The velocity of K noisy copies of a clip, in one pass (block-causal teacher forcing).
 
   Args:
@@ -72,14 +72,15 @@ def rules(config: generator.GeneratorConfig, frames: int, audio_frames: int):
     The conditioning's Tokens, and what they see [L, L] and what each frame's noisy tokens see of
     them [T, L], NumPy bool.
   """
-  tokens = sequence.clip_tokens(config, frames, audio_frames)
+  tokens = token_layout.clip_tokens(config, frames, audio_frames)
   rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
   among = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
   noisy = rule(np.full(frames, masks.NOISY), np.arange(frames), tokens.stream, tokens.frame)
   return tokens, among, noisy
 
 
-def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, keep: sequence.Keep):
+def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
+                keep: token_layout.Keep):
   """`clip_velocity` of one clip as a function of noisy, flow_time and shares.
 
   What does not change from one flow step to the next is worked out here, once.
@@ -105,11 +106,11 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip, kee
       config, params, x, tokens, clip.durations, frame_of, generator.no_keys(config, batch),
       np.zeros(0), among, valid, config.statics)
 
-  timed = sequence.select(tokens, slice(config.statics, None))
+  timed = token_layout.select(tokens, slice(config.statics, None))
   times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
   times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
   query = np.arange(frames)
-  shown = sequence.kept(config, keep, tokens) & valid[:, None]
+  shown = token_layout.kept(config, keep, tokens) & valid[:, None]
   audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
   rotated = generator.rotate_keys(keys, times)
 
