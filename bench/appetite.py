@@ -23,10 +23,11 @@ from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
-from vidregen_jax import chips, commands, programs
+from vidregen_jax import commands
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
+from vidregen_jax.planning import abstract_steps, accelerators
 
 _SIZE = flags.DEFINE_string('size', 'large', 'Of configs/generator.py.')
 _PLAN = flags.DEFINE_string('plan', None, 'JSON of `vidregen_jax.plan`, to compare with.')
@@ -109,7 +110,7 @@ def _processor_time():
 def run():
   """Prints a table, and what the plan needs."""
   config = generator_config.get_config(_SIZE.value)
-  model, _ = programs.generator_models(config, _AUDIO)
+  model, _ = abstract_steps.generator_models(config, _AUDIO)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
   planned = read_plan(pathlib.Path(_PLAN.value)) if _PLAN.value else None
@@ -126,8 +127,8 @@ def run():
       best = max(best, core)
       print(f'| {workers} | {clock:.1f} | {core:.1f} |', flush=True)
   if planned:
-    name, _ = chips.read(planned['topology'])
-    hosts = planned['chips'] / chips.CHIPS[name].host
+    name, _ = accelerators.read(planned['topology'])
+    hosts = planned['chips'] / accelerators.CHIPS[name].host
     needed = planned['examples_a_second'] / hosts
     print(f'\n{planned["topology"]}: {planned["examples_a_second"]:.1f} clips a second at most, '
           f'{needed:.1f} of each of {hosts:.0f} hosts: {needed / best:.1f} cores like these')

@@ -22,10 +22,11 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, files, slices
+from vidregen_jax import commands, files
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, teacher_forcing, token_layout
+from vidregen_jax.planning import tpu_topologies
 
 _SIZE = flags.DEFINE_enum('size', 'base', sizes.GENERATORS, 'Of configs/generator.py.')
 _IMPLEMENTATIONS = flags.DEFINE_list('implementations', ['xla'], 'Of attention, compared in turn.')
@@ -96,7 +97,7 @@ def compiled(model, name, topology, batch, frames):
   Returns:
     Dict of arguments and temporaries, or of what the compiler says where they do not fit.
   """
-  devices = slices.devices(topology)
+  devices = tpu_topologies.devices(topology)
   mesh = jax.sharding.Mesh(np.array(devices).reshape(-1, 1, 1),
                            (sharding.DATA, sharding.FSDP, sharding.TENSOR))
   place = lambda tree, where: jax.tree.map(

@@ -17,9 +17,10 @@ from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
-from vidregen_jax import chips, commands, hlo, slices
+from vidregen_jax import commands
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, layers
+from vidregen_jax.planning import accelerators, hlo, tpu_topologies
 
 _SIZES = flags.DEFINE_list('sizes', ['talkers', '256'], 'Sizes of configs/codec.py.')
 _BATCH = flags.DEFINE_integer('batch', 1, 'Videos side by side.', lower_bound=1)
@@ -84,9 +85,9 @@ def timed(shape, batch, frames, dtype):
 def expected(shape, batch, frames, dtype, topology):
   """{(way, direction): seconds} of one shape, by the cycles that the TPU compiler counts."""
   functions, given = steps(shape, batch, frames, dtype)
-  place = jax.sharding.SingleDeviceSharding(slices.devices(topology)[0])
+  place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
   given = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place) for x in given]
-  a_second = chips.CHIPS[chips.read(topology)[0]].cycles
+  a_second = accelerators.CHIPS[accelerators.read(topology)[0]].cycles
   made = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
           for which, function in functions.items()}
   return {which: hlo.cycles(hlo.parse(step.as_text())) / a_second for which, step in made.items()}

@@ -9,7 +9,8 @@ compiled for each chip (`pip install libtpu`; no TPU), and taken to run at the m
 import jax
 import jax.numpy as jnp
 
-from vidregen_jax import chips, commands, hlo, slices
+from vidregen_jax import commands
+from vidregen_jax.planning import accelerators, hlo, tpu_topologies
 
 _SIDES = 8192, 8192, 4096
 
@@ -18,12 +19,12 @@ def run():
   """Prints a line for each chip."""
   rows, inner, columns = _SIDES
   for name, topology in (('v5e', 'v5e:2x2'), ('v5p', 'v5p:2x2x1'), ('v6e', 'v6e:2x2')):
-    place = jax.sharding.SingleDeviceSharding(slices.devices(topology)[0])
+    place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
     given = [jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
              for shape in ((rows, inner), (inner, columns))]
     made = jax.jit(jnp.matmul).trace(*given).lower(lowering_platforms=('tpu',)).compile()
     count = hlo.cycles(hlo.parse(made.as_text()))
-    seconds = 2 * rows * inner * columns / chips.CHIPS[name].flops
+    seconds = 2 * rows * inner * columns / accelerators.CHIPS[name].flops
     print(f'{name}: {count:,} cycles in {seconds * 1e3:.3f} ms: {count / seconds / 1e9:.2f} a ns')
 
 

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import codec_setup, commands, programs
+from vidregen_jax import codec_setup, commands
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, linear_prior, token_layout
+from vidregen_jax.planning import abstract_steps
 
 SIZES = ('tiny', 'talkers', '256', '512')
 GENERATORS = ('tiny', 'talkers', 'base', 'large', 'xl')
@@ -56,7 +57,7 @@ def describe(model):
 
 def generator_model(size):
   """The GeneratorConfig of a size, and its codec's."""
-  return programs.generator_models(generator_config.get_config(size), _AUDIO)
+  return abstract_steps.generator_models(generator_config.get_config(size), _AUDIO)
 
 
 def describe_generator(model, packed, sampler):

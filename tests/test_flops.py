@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import flops
 from vidregen_jax.models import codec, kernels, layers
+from vidregen_jax.planning import flops
 
 CODEC = codec.CodecConfig(32, (8, 16), (1, 1), (1, 1), (2, 3), 4, latent_stages=1, conv='native')
 F32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)

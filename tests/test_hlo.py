@@ -2,7 +2,7 @@
 
 import pytest
 
-from vidregen_jax import hlo
+from vidregen_jax.planning import hlo
 
 PROGRAM = '''HloModule jit_step, is_scheduled=true
 

@@ -16,10 +16,11 @@ import random_weights
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import chips, plan, plan_search, programs, slices
+from vidregen_jax import plan
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, perceptual
+from vidregen_jax.planning import abstract_steps, accelerators, search, tpu_topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -87,12 +88,12 @@ def test_what_cannot_be_planned_is_told(topology, what, changes, message):
 
 
 def test_without_the_compiler_the_extra_is_named(monkeypatch):
-  monkeypatch.setattr(slices.importlib.util, 'find_spec', lambda name: None)
+  monkeypatch.setattr(tpu_topologies.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[tpu\]'"):
     plan.target('v5e:2x2')
 
 
-@pytest.mark.skipif(slices.importlib.util.find_spec('libtpu') is None,
+@pytest.mark.skipif(tpu_topologies.importlib.util.find_spec('libtpu') is None,
                     reason="no TPU compiler here: pip install 'vidregen_jax[tpu]'")
 def test_the_tpu_compiler_makes_a_small_generator():
   ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
@@ -115,7 +116,7 @@ def test_h100s_that_are_not_here_are_counted():
   config.fsdp = 1
   whole = plan.make_program(config, 'train', one, (3, 512)).held['parameters']
   # Each device holds about an eighth: norms, biases and embeddings stay whole.
-  assert held['parameters'] < programs.bytes_on_a_device(whole) / 6
+  assert held['parameters'] < abstract_steps.bytes_on_a_device(whole) / 6
   assert found['collectives'] is None
   assert found['seconds']['binds'] == 'compute'
   assert found['mfu'] * found['flops']['done'] == pytest.approx(found['flops']['needed'])
@@ -124,8 +125,8 @@ def test_h100s_that_are_not_here_are_counted():
 def test_a_student_is_planned_with_its_teacher():
   config = student_config.get_config('tiny')
   held = plan.make_program(config, 'train', plan.target('h100:1'), (3, 512)).held
-  teacher = programs.bytes_on_a_device(held['frozen'])
-  assert programs.bytes_on_a_device(held['parameters']) < teacher
+  teacher = abstract_steps.bytes_on_a_device(held['frozen'])
+  assert abstract_steps.bytes_on_a_device(held['parameters']) < teacher
 
 
 @pytest.mark.parametrize(('module', 'what'),
@@ -195,7 +196,7 @@ class Made:
   def work(self):
     size = self.config.batch_size
     done = {'none': 3.0, 'dots': 3.0, 'kernels': 3.4, 'full': 4.0}[self.config.model.remat]
-    return programs.Work(3.0 * size, done * size, 0.0)
+    return abstract_steps.Work(3.0 * size, done * size, 0.0)
 
 
 def test_the_search_compiles_the_promising_and_stops():
@@ -208,7 +209,7 @@ def test_the_search_compiles_the_promising_and_stops():
     fits = config.model.remat in ('kernels', 'full') and config.batch_size <= 64
     return {'memory': {'fits': fits, 'total': 1e9}, 'mfu': 0.5,
             'seconds': {'step': 1.0, 'compute': 1.0, 'expected': None, 'binds': 'compute'}}
-  best = plan_search.best(config, 16, figures, Made, 16e9, lambda line: None)
+  best = search.best(config, 16, figures, Made, 16e9, lambda line: None)
   assert best.model.remat == 'kernels' and best.batch_size <= 64
   # What needs less repeating was tried first; of what cannot be quicker, nothing.
   assert tried[0][0] in ('none', 'dots') and tried[-1][0] == 'kernels'
@@ -224,12 +225,12 @@ def test_the_search_goes_by_the_cycles_that_the_compiler_counts():
     return {'memory': {'fits': True, 'total': 1e9}, 'mfu': 0.5, 'mfu_expected': 0.1,
             'seconds': {'step': compute, 'compute': compute, 'expected': expected,
                         'binds': 'compute'}}
-  best = plan_search.best(config, 4, figures, Made, 16e9, lambda line: None)
+  best = search.best(config, 4, figures, Made, 16e9, lambda line: None)
   assert best.model.remat == 'kernels'
 
 
 def test_rings_are_as_fast_as_their_slowest_side():
-  assert chips.ring(chips.CHIPS['v5e'], (16, 16)) == 100e9
-  assert chips.ring(chips.CHIPS['v5e'], (4, 4)) == 50e9
-  assert chips.ring(chips.CHIPS['v5p'], (4, 4, 8)) == 200e9
-  assert chips.ring(chips.CHIPS['v6e'], (8, 8)) == 100e9
+  assert accelerators.ring(accelerators.CHIPS['v5e'], (16, 16)) == 100e9
+  assert accelerators.ring(accelerators.CHIPS['v5e'], (4, 4)) == 50e9
+  assert accelerators.ring(accelerators.CHIPS['v5p'], (4, 4, 8)) == 200e9
+  assert accelerators.ring(accelerators.CHIPS['v6e'], (8, 8)) == 100e9

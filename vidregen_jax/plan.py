@@ -25,9 +25,10 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import chips, commands, files, hlo, plan_search, programs, slices, terminal
+from vidregen_jax import commands, files, terminal
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.planning import abstract_steps, accelerators, hlo, search, tpu_topologies
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file and size, such as configs/generator.py:large.', lock_config=True)
@@ -61,7 +62,7 @@ class Target:
   backend: str
   devices: list | None
   count: int
-  chip: chips.Chip | None
+  chip: accelerators.Chip | None
   memory: float | None
   ring: float | None
 
@@ -78,17 +79,17 @@ def target(topology: str, memory=None) -> Target:
   """
   if topology == 'here':
     devices = jax.devices()
-    name = chips.of_kind(devices[0].device_kind)
-    chip = chips.CHIPS[name] if name else None
+    name = accelerators.of_kind(devices[0].device_kind)
+    chip = accelerators.CHIPS[name] if name else None
     # How a slice is wired is not asked for here: as if its sides were open.
     return Target(jax.default_backend(), devices, len(devices), chip,
                   memory or (chip and chip.memory), chip and chip.link)
-  name, sides = chips.read(topology)
-  chip, devices = chips.CHIPS[name], None
+  name, sides = accelerators.read(topology)
+  chip, devices = accelerators.CHIPS[name], None
   if _BACKENDS[name] == 'tpu':
-    devices = slices.devices(topology)
-  return Target(_BACKENDS[name], devices, chips.count(sides), chip, memory or chip.memory,
-                chips.ring(chip, sides))
+    devices = tpu_topologies.devices(topology)
+  return Target(_BACKENDS[name], devices, accelerators.count(sides), chip, memory or chip.memory,
+                accelerators.ring(chip, sides))
 
 
 def make_mesh(config, aim: Target):
@@ -104,28 +105,28 @@ def make_mesh(config, aim: Target):
     axis_types=(jax.sharding.AxisType.Auto,) * 3)
 
 
-def make_program(config, what, aim: Target, audio) -> programs.Program:
+def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
   """The step that is planned.
 
   Raises:
     UserError: the config is not of a stage that has such a step.
   """
   if what == 'train':
-    return programs.of_training(config, make_mesh(config, aim), aim.backend, audio)
+    return abstract_steps.of_training(config, make_mesh(config, aim), aim.backend, audio)
   if aim.devices is None:
     raise UserError(f'--what={what} needs a compiler, and there is none for such chips here')
   mesh = sharding.make_mesh(devices=list(aim.devices)[:1])
   if what == 'codec':
     if config.stage != 'codec':
       raise UserError('--what=codec takes a config of the codec: --config=configs/codec.py:512')
-    return programs.of_codec_stream(config, mesh, aim.backend)
+    return abstract_steps.of_codec_stream(config, mesh, aim.backend)
   if config.stage == 'codec':
     raise UserError('--what=sample takes a config of the generator: '
                     '--config=configs/generator.py:large')
-  return programs.of_sampling(config, mesh, aim.backend, audio)
+  return abstract_steps.of_sampling(config, mesh, aim.backend, audio)
 
 
-def compiled(program: programs.Program):
+def compiled(program: abstract_steps.Program):
   """The compiled step, or what the compiler says where a chip's memory does not hold it."""
   with jax.set_mesh(program.mesh):
     lowered = program.step.trace(*program.arguments).lower(
@@ -138,7 +139,7 @@ def compiled(program: programs.Program):
       return str(error)
 
 
-def figures(program: programs.Program, aim: Target) -> dict:
+def figures(program: abstract_steps.Program, aim: Target) -> dict:
   """All that is known of a step, as a JSON value; None for what is not.
 
   Times are the least that a chip of these figures needs, see the module's own words.
@@ -170,7 +171,7 @@ def figures(program: programs.Program, aim: Target) -> dict:
 
 def _memory(program, made, aim):
   """Bytes on a chip, by what they are for."""
-  held = {kind: programs.bytes_on_a_device(tree) for kind, tree in program.held.items()}
+  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in program.held.items()}
   memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
             'code': None, 'total': None, 'of': aim.memory, 'fits': None}
   if hasattr(made, 'memory_analysis'):
@@ -291,8 +292,8 @@ def run():
     if _WHAT.value != 'train' or aim.devices is None or aim.chip is None:
       raise UserError('--search is for training, on chips with a compiler and known figures')
     make = lambda tried: make_program(tried, 'train', aim, audio)
-    config = plan_search.best(config, aim.count, lambda tried: figures(make(tried), aim), make,
-                              aim.memory, terminal.tell)
+    config = search.best(config, aim.count, lambda tried: figures(make(tried), aim), make,
+                         aim.memory, terminal.tell)
   found = figures(make_program(config, _WHAT.value, aim, audio), aim)
   found = {'stage': stage, 'size': config.size, 'what': _WHAT.value,
            'topology': _TOPOLOGY.value} | found

@@ -4,8 +4,8 @@ import collections
 import dataclasses
 import itertools
 
-from vidregen_jax import programs
 from vidregen_jax.errors import UserError
+from vidregen_jax.planning import abstract_steps
 
 _REMAT = {'codec': (False, True)}  # of a stage; a generator's are these:
 _GENERATOR_REMAT = ('none', 'dots', 'kernels', 'full')
@@ -78,7 +78,7 @@ def best(config, count, figures, make, memory, say):
   for choice in sorted(choices(config, count), key=order):
     if compiled[choice.remat] == _COMPILED or any(_needs_more(choice, small) for small in failed):
       continue
-    arguments = sum(map(programs.bytes_on_a_device, make(choice.set(config)).held.values()))
+    arguments = sum(map(abstract_steps.bytes_on_a_device, make(choice.set(config)).held.values()))
     if arguments > memory:
       failed.append(choice)
       continue

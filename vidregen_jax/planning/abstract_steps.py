@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from vidregen_jax import (
   codec_objective,
   codec_setup,
-  flops,
   generator_objective,
   generator_setup,
   kernel_choice,
@@ -37,6 +36,7 @@ from vidregen_jax.models import (
   teacher,
   teacher_forcing,
 )
+from vidregen_jax.planning import flops
 
 _CHUNK = 4  # latent frames that a codec's stream is planned with
 
