@@ -19,13 +19,14 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, consent, files
+from vidregen_jax import commands, files
 from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac, lazy, waveform
 from vidregen_jax.models import codec
+from vidregen_jax.provenance import consent
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
 _MINUTES = flags.DEFINE_list('minutes', ['1', '30'], 'How long the inputs are.')

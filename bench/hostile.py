@@ -156,8 +156,8 @@ def _spans(count):
 
 def _key(folder):
   """A certificate and its key in files of their own, fit to sign."""
-  from vidregen_jax import identity
-  made = identity.local()
+  from vidregen_jax.provenance import certificates
+  made = certificates.local()
   (folder / 'chain.pem').write_bytes(made.chain)
   (folder / 'key.pem').write_bytes(made.key)
   (folder / 'key.pem').chmod(0o600)

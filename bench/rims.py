@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files
+from vidregen_jax import commands, files
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
@@ -30,6 +30,7 @@ from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.provenance import consent
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')

@@ -15,12 +15,13 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, consent, files
+from vidregen_jax import commands, files
 from vidregen_jax.editing import editor
 from vidregen_jax.evaluation import identity_metrics, lip_sync
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
+from vidregen_jax.provenance import consent
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
 _PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')

@@ -1,6 +1,6 @@
 """A report as `regenerate` makes it, without an edit."""
 
-from vidregen_jax import consent
+from vidregen_jax.provenance import consent
 
 
 def said(source, out, words='Ann Lee, who is shown, agreed', **changes):

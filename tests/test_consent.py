@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from vidregen_jax import consent
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import consent
 
 
 def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):

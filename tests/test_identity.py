@@ -6,8 +6,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
-from vidregen_jax import identity, papers, provenance
+from vidregen_jax import papers
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import certificates, content_credentials
 
 
 def write_key(path, data, mode=0o600):
@@ -21,22 +22,22 @@ def written(folder, private=None, key=None, years=None):
   authority = ec.generate_private_key(ec.SECP256R1())
   with pytest.MonkeyPatch.context() as patch:
     if years is not None:
-      patch.setattr(identity, '_YEARS', years)
-    leaf = identity._issue('Ann Lee', 'authority', private, authority, is_authority=False)
-  root = identity._issue('authority', 'authority', authority, authority, is_authority=True)
+      patch.setattr(certificates, '_YEARS', years)
+    leaf = certificates._issue('Ann Lee', 'authority', private, authority, is_authority=False)
+  root = certificates._issue('authority', 'authority', authority, authority, is_authority=True)
   (folder / 'chain.pem').write_bytes(leaf + root)
-  write_key(folder / 'key.pem', key or identity._pem(private))
+  write_key(folder / 'key.pem', key or certificates._pem(private))
   return str(folder / 'chain.pem'), str(folder / 'key.pem')
 
 
 def test_this_computers_own_is_made_once_and_read_by_its_user_alone(tmp_path, monkeypatch):
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'new' / 'settings'))
-  first = identity.local()
-  assert first == identity.local() and first.local
-  path, = identity.folder().iterdir()
+  first = certificates.local()
+  assert first == certificates.local() and first.local
+  path, = certificates.folder().iterdir()
   assert stat.S_IMODE(path.stat().st_mode) == 0o600
   assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-  provenance.check(first)
+  content_credentials.check(first)
   assert first.key.decode() not in repr(first)
 
 
@@ -57,7 +58,7 @@ def locked():
 @pytest.mark.parametrize(('change', 'cause'), [
   (dict(key=b'nothing'), 'holds no private key'),
   (dict(key=locked()), 'locked with a password'),
-  (dict(key=identity._pem(ec.generate_private_key(ec.SECP256R1()))), 'is not the key of'),
+  (dict(key=certificates._pem(ec.generate_private_key(ec.SECP256R1()))), 'is not the key of'),
   (dict(private=dsa.generate_private_key(2048)), 'does not sign with'),
   (dict(private=ec.generate_private_key(ec.SECP256K1())), 'does not sign with'),
   (dict(years=0), 'only: give one that is valid now'),
@@ -79,9 +80,9 @@ def test_files_that_are_none_are_refused(tmp_path):
 
 def test_what_c2pa_does_not_take_is_told_before_the_work(tmp_path):
   private = ec.generate_private_key(ec.SECP256R1())
-  alone = identity._issue('a', 'a', private, private, is_authority=True)
+  alone = certificates._issue('a', 'a', private, private, is_authority=True)
   (tmp_path / 'chain.pem').write_bytes(alone)
-  write_key(tmp_path / 'key.pem', identity._pem(private))
+  write_key(tmp_path / 'key.pem', certificates._pem(private))
   with pytest.raises(UserError, match='C2PA does not sign with this certificate'):
     papers.signer(str(tmp_path / 'chain.pem'), str(tmp_path / 'key.pem'))
 
@@ -90,4 +91,4 @@ def test_a_folder_that_is_none_is_told(tmp_path, monkeypatch):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'file'))
   with pytest.raises(UserError, match='set XDG_CONFIG_HOME'):
-    identity.local()
+    certificates.local()

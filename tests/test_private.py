@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from vidregen_jax import identity, private
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import certificates, private_files
 
 
 @pytest.fixture
@@ -18,11 +18,11 @@ def key(tmp_path):
 
 
 def test_ones_own_file_is_read(key):
-  assert private.read(key, '--key', 10) == b'secret'
+  assert private_files.read(key, '--key', 10) == b'secret'
   key.chmod(0o400)
-  assert private.read(key, '--key') == b'secret'
+  assert private_files.read(key, '--key') == b'secret'
   with pytest.raises(UserError, match='larger than 3 bytes'):
-    private.read(key, '--key', 3)
+    private_files.read(key, '--key', 3)
 
 
 def _linked(path):
@@ -48,20 +48,20 @@ def _pipe(path):
 def test_what_others_can_read_or_replace_is_refused(change, cause, key):
   change(key)
   with pytest.raises(UserError, match=f'^--key .*key.pem: {cause}') as caught:
-    private.read(key, '--key')
+    private_files.read(key, '--key')
   assert '\n' not in str(caught.value)
 
 
 def test_in_a_sticky_folder_nobody_replaces_it(key):
   key.parent.chmod(0o1777)
-  assert private.read(key, '--key') == b'secret'
+  assert private_files.read(key, '--key') == b'secret'
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
 def test_another_users_is_refused(key):
   os.chown(key, 12345, 12345)
   with pytest.raises(UserError, match='belongs to another user'):
-    private.read(key, '--key')
+    private_files.read(key, '--key')
 
 
 @pytest.mark.parametrize(('change', 'cause'), [
@@ -77,11 +77,11 @@ def test_settings_that_others_can_change_are_not_used(change, cause, tmp_path, m
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'settings'))
   before = os.umask(0)
   try:
-    identity.local()
+    certificates.local()
   finally:
     os.umask(before)
-  assert identity.root() == identity.local().root
-  change(identity.folder())
-  for use in (identity.local, identity.root):
+  assert certificates.root() == certificates.local().root
+  change(certificates.folder())
+  for use in (certificates.local, certificates.root):
     with pytest.raises(UserError, match=cause):
       use()

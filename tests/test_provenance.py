@@ -13,7 +13,8 @@ import av
 import fake_report
 import pytest
 
-from vidregen_jax import identity, inspect, provenance
+from vidregen_jax import inspect
+from vidregen_jax.provenance import certificates, content_credentials
 
 
 @pytest.fixture(scope='session')
@@ -24,8 +25,8 @@ def clip(pack_folder):
 def sign(source, out, page=None, **changes):
   """Signs a file as an edit of a source, with what would be written beside it."""
   report = fake_report.said(source, out, **changes)
-  report['source'] |= {'credentials': provenance.of_source(source)}
-  signed = provenance.sign(out, out, source, report, identity.local(), page)
+  report['source'] |= {'credentials': content_credentials.of_source(source)}
+  signed = content_credentials.sign(out, out, source, report, certificates.local(), page)
   if signed.sidecar:
     out.with_suffix('.c2pa').write_bytes(signed.sidecar)
   report |= {'content_credentials': signed.facts,
@@ -108,7 +109,7 @@ def test_another_report_is_found(signed, capsys):
 
 def test_who_vouches(signed, tmp_path, monkeypatch):
   root = tmp_path / 'root.pem'
-  root.write_bytes(identity.local().root)
+  root.write_bytes(certificates.local().root)
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'another computer'))
   seen = inspect.look(signed)
   assert seen['valid'] and seen['state'] == 'Valid' and seen['vouched_by'] is None
@@ -153,8 +154,8 @@ def opaque(path, content):
 def test_the_credentials_beside_a_source_are_remembered_too(clip, tmp_path):
   first, second = opaque(tmp_path / 'first.mkv', b'one'), opaque(tmp_path / 'second.mkv', b'two')
   sign(clip, first)
-  assert provenance.of_source(first) == {
-    'state': 'Trusted', 'problems': [], 'signer': identity.local().name}
+  assert content_credentials.of_source(first) == {
+    'state': 'Trusted', 'problems': [], 'signer': certificates.local().name}
   sign(first, second)
   seen = inspect.look(second)
   assert seen['valid'] and seen['ingredients'] == [
@@ -240,10 +241,10 @@ def test_a_damaged_report_is_a_finding_and_no_mistake(data, signed):
 
 
 def test_another_page_is_found(clip, tmp_path):
-  out, page = tmp_path / 'out.mp4', b'<p>sha256 ' + provenance.NO_DIGEST.encode() + b'</p>'
+  out, page = tmp_path / 'out.mp4', b'<p>sha256 ' + content_credentials.NO_DIGEST.encode() + b'</p>'
   shutil.copy(clip, out)
   report = sign(clip, out, page)
-  shown = page.replace(provenance.NO_DIGEST.encode(), report['sha256'].encode())
+  shown = page.replace(content_credentials.NO_DIGEST.encode(), report['sha256'].encode())
   out.with_suffix('.html').write_bytes(shown)
   seen = inspect.look(out)
   assert seen['valid'] and seen['page'] == 'out.html' and 'out.html' in seen['compared']
@@ -326,7 +327,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(clip, tmp_path, monkeypatch):
 def test_ctrl_c_waits_for_the_signature(tmp_path, monkeypatch):
   monkeypatch.setenv('TMPDIR', 'before')
   done = False
-  with pytest.raises(KeyboardInterrupt), provenance._undisturbed(tmp_path):
+  with pytest.raises(KeyboardInterrupt), content_credentials._undisturbed(tmp_path):
     os.kill(os.getpid(), signal.SIGINT)
     assert os.environ['TMPDIR'] == str(tmp_path)
     done = True
@@ -346,12 +347,13 @@ def test_nothing_is_asked_of_the_network(clip, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # A file whose credentials are said to be elsewhere.
     far, out = tmp_path / 'far.mp4', tmp_path / 'out.mp4'
-    builder = provenance._builder(provenance.manifest(fake_report.said(clip, far)) | {
+    builder = content_credentials._builder(content_credentials.manifest(fake_report.said(clip,
+                                                                                         far)) | {
       'ingredients': [{'title': 'a', 'relationship': 'parentOf', 'label': 'source'}]})
     builder.set_no_embed()
     builder.set_remote_url(f'http://127.0.0.1:{server.server_port}/credentials')
     with open(clip, 'rb') as old, open(far, 'w+b') as new:
-      builder.sign(provenance._signer(identity.local()), 'video/mp4', old, new)
+      builder.sign(content_credentials._signer(certificates.local()), 'video/mp4', old, new)
     assert b'/credentials' in far.read_bytes()
     shutil.copy(clip, out)
     sign(far, out)

@@ -19,7 +19,6 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import consent as consents
 from vidregen_jax import errors, inspect, regenerate, translate
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor, flags
@@ -28,6 +27,7 @@ from vidregen_jax.faces import tracks
 from vidregen_jax.media import planes, prefetch, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.provenance import consent as consents
 
 CONSENT = 'a rendered person; nobody had to be asked'
 

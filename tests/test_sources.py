@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import consent as consents
-from vidregen_jax import identity, inspect
+from vidregen_jax import inspect
 from vidregen_jax.editing import editor
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import opening, video
 from vidregen_jax.media.audio import lazy
+from vidregen_jax.provenance import certificates
+from vidregen_jax.provenance import consent as consents
 
 SPAN = (.6, 1.)
 NAME = os.fsdecode(b'caf\xe9')  # in Latin-1
@@ -43,7 +44,7 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   machine = pipeline.load(tiny_system.write(tmp_path, whisper_folder))
   editor.regenerate(
     editor.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
-                spans=(SPAN,), signer=identity.local(), page=True), machine, show=False)
+                spans=(SPAN,), signer=certificates.local(), page=True), machine, show=False)
 
   said = json.loads(out.with_suffix('.json').read_text())
   assert said['spans'] == [list(SPAN)]

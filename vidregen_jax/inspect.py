@@ -18,8 +18,9 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import documents, files, identity, provenance, terminal
+from vidregen_jax import documents, files, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import certificates, content_credentials
 
 _MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
 _SHOWN = 20  # spans, or stretches of frames, in a line
@@ -48,17 +49,17 @@ def look(path, trust=()) -> dict:
   path = pathlib.Path(path)
   files.check_readable(path)
   given = [_anchors(name) for name in trust]
-  own = identity.root()
-  found = provenance.read(path, given + [own] * bool(own))
+  own = certificates.root()
+  found = content_credentials.read(path, given + [own] * bool(own))
   seen = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None, 'report': None,
           'page': None, 'compared': [], 'not_compared': []}
   if found is None:
     problems = ['there are no Content Credentials'
                 + (f', neither in it nor in {path.with_suffix(".c2pa").name}'
-                   if path.suffix.lower() not in provenance.EMBEDDED else '')]
+                   if path.suffix.lower() not in content_credentials.EMBEDDED else '')]
     return seen | {'state': None, 'problems': problems, 'valid': False}
   if found['state'] == 'Trusted':
-    with_own = not given or provenance.read(path, given)['state'] != 'Trusted'
+    with_own = not given or content_credentials.read(path, given)['state'] != 'Trusted'
     seen['vouched_by'] = 'this computer' if with_own else 'an authority that --trust names'
   problems = list(found['problems'])
   if found['state'] == 'Invalid' and not problems:
@@ -89,20 +90,20 @@ def _compare_report(seen, found, path) -> list[str]:
 
 def _differences(said, seen, found) -> list[str]:
   """Where a report differs from the file and from what was signed."""
-  facts, edit = provenance.signed_facts(said), found['edit']
+  facts, edit = content_credentials.signed_facts(said), found['edit']
   names = [name for name in facts if facts[name] != edit.get(name)]
   names += [name for name in ('sha256 of the video',) if said.get('sha256') != seen['sha256']]
   about = said.get('content_credentials') or {}
   if about.get('signer') != found['signer']:
     names.append('content_credentials')
-  rest = sorted(set(said) - set(facts) - set(provenance.UNSIGNED))
+  rest = sorted(set(said) - set(facts) - set(content_credentials.UNSIGNED))
   seen['compared'] += [*facts, 'sha256', 'signer']
   known = (edit.get('papers') or {}).get('report')
   if known is None:
     seen['not_compared'] += rest
   else:
     seen['compared'] += rest
-    if not names and known != provenance.report_digest(said):
+    if not names and known != content_credentials.report_digest(said):
       names.append(f'one of {", ".join(rest)}, or of what lies within the others')
   seen['not_compared'] += ['stages', 'seconds', 'peak_memory_mb']
   return names
@@ -119,7 +120,7 @@ def _compare_page(seen, found, path) -> list[str]:
   seen['page'] = path.name
   seen['compared'].append(path.name)
   data = files.read_bytes(path, most=_MOST_PAPER)
-  if provenance.page_digest(data, seen['sha256']) != known:
+  if content_credentials.page_digest(data, seen['sha256']) != known:
     return [f'{path.name} is not the page that was written with the video']
   return []
 

@@ -5,9 +5,10 @@ import pathlib
 import resource
 import time
 
-from vidregen_jax import files, identity, outputs, page, provenance
+from vidregen_jax import files, outputs, page
 from vidregen_jax.errors import UserError
-from vidregen_jax.identity import Identity
+from vidregen_jax.provenance import certificates, content_credentials
+from vidregen_jax.provenance.content_credentials.certificates import Identity
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
@@ -30,20 +31,21 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, a
   out, html = pathlib.Path(edit.out), None
   beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
   with outputs.told(out):
-    said['content_credentials'] = provenance.about(out, edit.signer) if edit.signer else None
+    said['content_credentials'] = content_credentials.about(out,
+                                                            edit.signer) if edit.signer else None
     if edit.page:
       # Before the signature, which is of the page too; so the video's digest comes into it later.
-      said |= {'sha256': provenance.NO_DIGEST, 'stages': clock.report()}
+      said |= {'sha256': content_credentials.NO_DIGEST, 'stages': clock.report()}
       with clock('page', said['frames']):
         html = page.make(film, part, said, affines)
     if edit.signer:
       with clock('sign'):
-        signed = provenance.sign(part, out, edit.source, said, edit.signer, html)
+        signed = content_credentials.sign(part, out, edit.source, said, edit.signer, html)
       if signed.sidecar:
         beside(_C2PA, signed.sidecar)
     said['sha256'] = files.digest(part)
     if html:
-      beside(_HTML, html.replace(provenance.NO_DIGEST.encode(), said['sha256'].encode()))
+      beside(_HTML, html.replace(content_credentials.NO_DIGEST.encode(), said['sha256'].encode()))
     said['stages'] = clock.report()
     said['seconds'] = round(time.perf_counter() - began, 2)
     said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
@@ -112,6 +114,6 @@ def signer(certificate: str | None, key: str | None) -> Identity:
   """
   if bool(certificate) != bool(key):
     raise UserError('--certificate and --key belong together: give both, or neither')
-  found = identity.load(certificate, key) if certificate else identity.local()
-  provenance.check(found)
+  found = certificates.load(certificate, key) if certificate else certificates.local()
+  content_credentials.check(found)
   return found

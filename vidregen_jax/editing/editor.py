@@ -15,8 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidregen_jax import consent as consents
-from vidregen_jax import files, outputs, papers, preview, provenance, report, terminal
+from vidregen_jax import files, outputs, papers, preview, report, terminal
 from vidregen_jax.compositing import compositor
 from vidregen_jax.editing import (
   active_speaker,
@@ -35,6 +34,8 @@ from vidregen_jax.media.audio import lazy as recordings
 from vidregen_jax.media.audio import packet_splice
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.provenance import consent as consents
+from vidregen_jax.provenance import content_credentials
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
@@ -169,7 +170,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     touched = spans.stretches(in_spans)
     planned = _planned(edit, sound.film, touched)
     _writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
-    yield Prepared(edit, made, sound, planned, provenance.of_source(edit.source), notes)
+    yield Prepared(edit, made, sound, planned, content_credentials.of_source(edit.source), notes)
 
 
 def _check_settings(edit):

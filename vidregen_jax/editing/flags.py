@@ -4,11 +4,11 @@ import argparse
 import pathlib
 
 from vidregen_jax import commands, files, papers, terminal
-from vidregen_jax import consent as consents
 from vidregen_jax.editing import editor, face_selection, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
+from vidregen_jax.provenance import consent as consents
 
 
 class _Parser(argparse.ArgumentParser):

@@ -20,12 +20,13 @@ import zlib
 
 import numpy as np
 
-from vidregen_jax import consent, files, terminal
+from vidregen_jax import files, terminal
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
+from vidregen_jax.provenance import consent
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.

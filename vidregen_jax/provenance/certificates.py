@@ -14,8 +14,9 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vidregen_jax import files, private
+from vidregen_jax import files
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import private_files
 
 # No time stamping authority is asked, as that would send something out, so a signature holds as
 # long as its certificate does.
@@ -66,7 +67,7 @@ def load(certificate, key) -> Identity:
     leaf = x509.load_pem_x509_certificates(chain)[0]
   except ValueError as error:
     raise UserError(f'--certificate {certificate} holds no certificate in PEM') from error
-  secret = private.read(key, '--key', _MOST)
+  secret = private_files.read(key, '--key', _MOST)
   try:
     opened = serialization.load_pem_private_key(secret, None)
   except TypeError as error:
@@ -94,8 +95,8 @@ def local() -> Identity:
   try:
     if not os.path.lexists(path):
       _keep(path)
-    private.check_folder(path.parent)
-    data = private.read(path, most=_MOST)
+    private_files.check_folder(path.parent)
+    data = private_files.read(path, most=_MOST)
   except OSError as error:
     raise UserError(f'{path}: cannot be made or read ({error.strerror}); set XDG_CONFIG_HOME to a '
                     'folder of yours, or sign with --certificate and --key') from error
@@ -135,7 +136,7 @@ def _keep(path):
   for each in reversed([path.parent, *path.parent.parents]):
     if not each.exists():
       each.mkdir(mode=0o700, exist_ok=True)  # with any umask
-  private.check_folder(path.parent)
+  private_files.check_folder(path.parent)
   part = files.beside(path)
   try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:

@@ -18,8 +18,9 @@ import c2pa
 import cv2
 import numpy as np
 
-from vidregen_jax import __version__, files, identity, interrupts, terminal
+from vidregen_jax import __version__, files, interrupts, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.provenance import certificates
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
 # What C2PA has no way into is signed as a row of bytes.
@@ -125,7 +126,7 @@ def _brief(value):
   return {'sha256': hashlib.sha256(text.encode()).hexdigest(), 'count': len(value)}
 
 
-def check(who: identity.Identity) -> None:
+def check(who: certificates.Identity) -> None:
   """Signs a picture, to learn what C2PA thinks of a certificate before hours go into a video.
 
   Raises:
@@ -155,14 +156,14 @@ class Signed:
   sidecar: bytes | None
 
 
-def about(out: pathlib.Path, who: identity.Identity) -> dict:
+def about(out: pathlib.Path, who: certificates.Identity) -> dict:
   """What a report and a page say of the credentials that `sign` puts into `out`, or beside it."""
   where = out if _kind(out) else out.with_suffix('.c2pa')
   return {'where': terminal.printable(where), 'signer': who.name, 'local_certificate': who.local}
 
 
 def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said: dict,
-         who: identity.Identity, page: bytes | None = None) -> Signed:
+         who: certificates.Identity, page: bytes | None = None) -> Signed:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
   The packets stay as they are. For a moment there are two copies of the file.
@@ -245,7 +246,7 @@ def of_source(path) -> dict | None:
   """
   if _kind(path) and not _is_iso_media(path):
     return None  # it is not what its name says, and so holds none
-  own = identity.root()
+  own = certificates.root()
   found = read(path, [own] if own else [])
   # Its maker may have signed a book under the name of a problem.
   return found and {'state': found['state'], 'signer': found['signer'],
