@@ -9,13 +9,14 @@ import clapper
 import numpy as np
 import pytest
 
-from vidregen_jax import errors, proxy
+from vidregen_jax import errors
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import opening, smart_render, video, video_writer
 from vidregen_jax.media.audio import aac, lazy, packet_splice, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.reporting import proxy_video
 
 AT = clapper.CLICK / clapper.RATE  # seconds after the first frame at which it claps
 LATE = 600
@@ -268,10 +269,10 @@ def test_the_pages_film_knows_that_an_edit_may_start_earlier(tmp_path):
 
 def claps_twice(film, out):
   """Checks that the old and the new sound of a page's film clap when its picture does."""
-  made = proxy.make(film, out, [(18, 22)])
+  made = proxy_video.make(film, out, [(18, 22)])
   with av.open(io.BytesIO(made.data)) as container:
     halves = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], 1)
-  clap = int(made.clock[clapper.FRAME]) / proxy.TICK
+  clap = int(made.clock[clapper.FRAME]) / proxy_video.TICK
   for half in halves:
     level = np.abs(half)
     assert level.max() > .1

@@ -6,9 +6,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 
-from vidregen_jax import papers
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
+from vidregen_jax.reporting import sidecars
 
 
 def write_key(path, data, mode=0o600):
@@ -45,7 +45,7 @@ def test_this_computers_own_is_made_once_and_read_by_its_user_alone(tmp_path, mo
   lambda: ec.generate_private_key(ec.SECP384R1()), ed25519.Ed25519PrivateKey.generate,
   lambda: rsa.generate_private_key(65537, 2048)])
 def test_ones_own_certificate_signs(make, tmp_path):
-  signer = papers.signer(*written(tmp_path, make()))
+  signer = sidecars.signer(*written(tmp_path, make()))
   assert signer.name == 'Ann Lee' and not signer.local
 
 
@@ -65,17 +65,17 @@ def locked():
 ])
 def test_what_cannot_sign_is_refused(change, cause, tmp_path):
   with pytest.raises(UserError, match=cause):
-    papers.signer(*written(tmp_path, **change))
+    sidecars.signer(*written(tmp_path, **change))
 
 
 def test_files_that_are_none_are_refused(tmp_path):
   chain, key = written(tmp_path)
   with pytest.raises(UserError, match='belong together'):
-    papers.signer(chain, None)
+    sidecars.signer(chain, None)
   with pytest.raises(UserError, match='absent.pem: no such file'):
-    papers.signer(str(tmp_path / 'absent.pem'), key)
+    sidecars.signer(str(tmp_path / 'absent.pem'), key)
   with pytest.raises(UserError, match='holds no certificate'):
-    papers.signer(key, key)
+    sidecars.signer(key, key)
 
 
 def test_what_c2pa_does_not_take_is_told_before_the_work(tmp_path):
@@ -84,7 +84,7 @@ def test_what_c2pa_does_not_take_is_told_before_the_work(tmp_path):
   (tmp_path / 'chain.pem').write_bytes(alone)
   write_key(tmp_path / 'key.pem', certificates._pem(private))
   with pytest.raises(UserError, match='C2PA does not sign with this certificate'):
-    papers.signer(str(tmp_path / 'chain.pem'), str(tmp_path / 'key.pem'))
+    sidecars.signer(str(tmp_path / 'chain.pem'), str(tmp_path / 'key.pem'))
 
 
 def test_a_folder_that_is_none_is_told(tmp_path, monkeypatch):

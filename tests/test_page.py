@@ -9,9 +9,9 @@ import fake_report
 import numpy as np
 import pytest
 
-from vidregen_jax import page, proxy
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.reporting import page, proxy_video
 
 COUNT, BITS = 100, 8
 HEIGHT, WIDTH = 96, 192
@@ -334,8 +334,8 @@ def test_text_stands_out_and_fits(scheme, width, browser, files, shown):
 
 
 def test_a_long_video_is_shown_around_its_spans(browser, files, monkeypatch):
-  monkeypatch.setattr(proxy, '_WHOLE', 1.0)
-  monkeypatch.setattr(proxy, '_CONTEXT', 0.2)
+  monkeypatch.setattr(proxy_video, '_WHOLE', 1.0)
+  monkeypatch.setattr(proxy_video, '_CONTEXT', 0.2)
   fresh = opened(browser, written(files, 'parts.html'))
   at(fresh, 5)
   assert numbers(fresh) == [30, 30, 30]
@@ -351,7 +351,7 @@ def test_a_long_video_is_shown_around_its_spans(browser, files, monkeypatch):
 
 def test_parts_are_what_changed_and_lie_within_bounds():
   times = np.arange(90_000) / 25
-  part = lambda touched: proxy.choose(touched, times, 3600.0)
+  part = lambda touched: proxy_video.choose(touched, times, 3600.0)
   assert part([(1000, 1010), (1100, 1120), (50_000, 50_010)]) == [(950, 1170), (49_950, 50_060)]
   whole = part([(0, 90_000)])
   assert whole == [(0, 7500), (82_500, 90_000)]
@@ -361,11 +361,12 @@ def test_parts_are_what_changed_and_lie_within_bounds():
 
 def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
   film = films.Film.of(video.probe(files / 'source.mp4'))
-  made = proxy.make(film, files / 'edited.mp4', [(30, 45)])
+  made = proxy_video.make(film, files / 'edited.mp4', [(30, 45)])
   path = files / 'proxy.mp4'
   path.write_bytes(made.data)
   assert made.sounds == (True, True) and np.unique(np.diff(made.clock)).tolist() == [400]
-  assert [round(float(f.time) * proxy.TICK) for f in video.frames(path)] == made.clock[:-1].tolist()
+  assert [round(float(f.time) * proxy_video.TICK)
+          for f in video.frames(path)] == made.clock[:-1].tolist()
   from vidregen_jax.media.audio import waveform
   samples, rate, _ = waveform.read(path)
   for side, tone in zip(samples, (440, 880), strict=True):
@@ -382,8 +383,8 @@ def test_a_turned_picture_and_its_outlines_agree(turn):
   class Frame:
     def small(self, width, height):
       return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-  view, (width, height) = proxy._view(info, 120)
-  seen = proxy._turned(Frame(), info, width, height)
+  view, (width, height) = proxy_video._view(info, 120)
+  seen = proxy_video._turned(Frame(), info, width, height)
   assert seen.shape == (height, width, 3)
   assert sorted((width, height)) == [120, 360] if turn % 180 == 0 else [40, 120]
   down, across = np.argwhere(seen[..., 0] > 128).mean(0)
@@ -395,9 +396,9 @@ def test_the_film_has_a_budget(tmp_path, monkeypatch):
   video_writer.write_clip(tmp_path / 'noise.mp4', noise, 25, np.zeros(4 * 16_000, np.float32),
                           16_000)
   film = films.Film.of(video.probe(tmp_path / 'noise.mp4'))
-  size = lambda: len(proxy.make(film, tmp_path / 'noise.mp4', [(30, 45)]).data)
+  size = lambda: len(proxy_video.make(film, tmp_path / 'noise.mp4', [(30, 45)]).data)
   free = size()
-  monkeypatch.setattr(proxy, '_BYTES', free // 4)
+  monkeypatch.setattr(proxy_video, '_BYTES', free // 4)
   # What is in the encoder's buffer at the end counts for a second of four here.
   assert size() < 1.25 * free // 4
 

@@ -6,7 +6,8 @@ import types
 import fake_report
 import pytest
 
-from vidregen_jax import errors, outputs, page, papers, report
+from vidregen_jax import errors, outputs
+from vidregen_jax.reporting import page, sidecars, stage_clock
 
 
 def sealed(folder, made, monkeypatch):
@@ -16,13 +17,13 @@ def sealed(folder, made, monkeypatch):
   part = made.part(out)
   part.write_bytes(b'a video')
   said = fake_report.said('in.mp4', out)
-  papers.seal(made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out), said=said,
-              film=None, affines={}, clock=report.Clock(), began=0.0)
+  sidecars.seal(made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out), said=said,
+                film=None, affines={}, clock=stage_clock.Clock(), began=0.0)
   return said
 
 
 def test_papers_get_their_names_at_the_end(tmp_path, monkeypatch):
-  with outputs.Outputs(papers.paths(tmp_path / 'out.mp4'), replace=False) as made:
+  with outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=False) as made:
     said = sealed(tmp_path, made, monkeypatch)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith('out')]
   assert {path.name for path in tmp_path.iterdir()} == {'out.mp4', 'out.json', 'out.html'}
@@ -32,7 +33,7 @@ def test_papers_get_their_names_at_the_end(tmp_path, monkeypatch):
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(error, tmp_path, monkeypatch):
   (tmp_path / 'out.json').write_text('an earlier one')
-  with pytest.raises(error), outputs.Outputs(papers.paths(tmp_path / 'out.mp4'),
+  with pytest.raises(error), outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'),
                                              replace=True) as made:
     sealed(tmp_path, made, monkeypatch)
     raise error
@@ -48,7 +49,7 @@ def test_a_page_too_large_for_the_disk_is_not_left(tmp_path, monkeypatch):
       raise OSError(28, 'No space left on device')
   monkeypatch.setattr(type(tmp_path), 'write_bytes', full)
   with pytest.raises(errors.UserError, match='out.mp4: cannot be written .No space'), (
-      outputs.Outputs(papers.paths(tmp_path / 'out.mp4'), replace=True)) as made:
+      outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=True)) as made:
     sealed(tmp_path, made, monkeypatch)
   assert not list(tmp_path.iterdir())
 
@@ -63,12 +64,12 @@ def test_an_input_is_not_replaced_whatever_its_name(suffix, lies_there, tmp_path
   (tmp_path / 'sound.wav').write_bytes(b'a sound')
   lies_there(tmp_path / 'sound.wav', tmp_path / f'out{suffix}')
   with pytest.raises(errors.UserError, match=f'would replace an input, .*out{suffix}'):
-    papers.check_inputs(papers.paths(tmp_path / 'out.mp4'), [tmp_path / 'sound.wav'], '/none')
-  papers.check_inputs(papers.paths(tmp_path / 'other.mp4'), [tmp_path / 'sound.wav'], tmp_path)
+    sidecars.check_inputs(sidecars.paths(tmp_path / 'out.mp4'), [tmp_path / 'sound.wav'], '/none')
+  sidecars.check_inputs(sidecars.paths(tmp_path / 'other.mp4'), [tmp_path / 'sound.wav'], tmp_path)
 
 
 def test_a_checkpoints_files_are_inputs(tmp_path):
   (tmp_path / 'codec').mkdir()
   (tmp_path / 'codec' / 'config.json').write_text('{}')
   with pytest.raises(errors.UserError, match='would replace an input'):
-    papers.check_inputs(papers.paths(tmp_path / 'codec' / 'config.mp4'), [], tmp_path)
+    sidecars.check_inputs(sidecars.paths(tmp_path / 'codec' / 'config.mp4'), [], tmp_path)

@@ -8,11 +8,12 @@ import pytest
 import small_sounds
 from small_sounds import RATE, noise, tones
 
-from vidregen_jax import errors, proxy
+from vidregen_jax import errors
 from vidregen_jax.editing import soundtrack
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac, channels, packet_splice, waveform
 from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.reporting import proxy_video
 
 PICTURES = 50  # two seconds
 
@@ -216,7 +217,7 @@ def test_a_page_plays_sound_of_eight_channels(tmp_path):
   with video_writer.Writer(tmp_path / 'out.mp4', video.probe(source), audio=track) as writer:
     for frame in video.frames(source):
       writer.copy(frame)
-  made = proxy.make(films.Film.of(video.probe(source)), tmp_path / 'out.mp4', [(10, 20)])
+  made = proxy_video.make(films.Film.of(video.probe(source)), tmp_path / 'out.mp4', [(10, 20)])
   (tmp_path / 'proxy.mp4').write_bytes(made.data)
   heard, rate, _ = waveform.read(tmp_path / 'proxy.mp4')
   part = slice(RATE // 2, RATE)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vidregen_jax import files, outputs, papers, preview, report, terminal
+from vidregen_jax import files, outputs, terminal
 from vidregen_jax.compositing import compositor
 from vidregen_jax.editing import (
   active_speaker,
@@ -36,6 +36,7 @@ from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
+from vidregen_jax.reporting import preview_sheet, sidecars, stage_clock
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
@@ -97,14 +98,14 @@ class Edit:
   join: bool = True
   lossless: bool = False
   reconstruct: bool = False
-  signer: papers.Identity | None = None
+  signer: sidecars.Identity | None = None
   page: bool = False
   preview: str = ''
 
   @property
   def outputs(self) -> list[pathlib.Path]:
     """All files that may come to be."""
-    return [pathlib.Path(self.preview)] if self.preview else papers.paths(self.out)
+    return [pathlib.Path(self.preview)] if self.preview else sidecars.paths(self.out)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +148,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
   """
   _check_settings(edit)
   if edit.preview:
-    preview.check(edit.preview)
+    preview_sheet.check(edit.preview)
   with outputs.Outputs(edit.outputs, edit.overwrite) as made:
     info = video.probe(edit.source)
     _check_times(info)
@@ -268,7 +269,7 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
   Raises:
     UserError: a mistake in what is asked for; nothing is written then.
   """
-  clock, began = report.Clock(), time.perf_counter()
+  clock, began = stage_clock.Clock(), time.perf_counter()
   edit, sound, film = ready.edit, ready.sound, ready.film
   sampler = None if edit.reconstruct else _sampler(edit, machine.sampler)
   wanted, info = sound.spans, film.info
@@ -306,8 +307,9 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
   take = walk(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
   if edit.preview:
     with outputs.told(edit.preview):
-      return {'stretches': preview.write(ready.made.part(edit.preview), take, paster, runs, track,
-                                         edit.fade)}
+      return {'stretches': preview_sheet.write(ready.made.part(edit.preview), take, paster, runs,
+                                               track,
+                                               edit.fade)}
 
   planned, regions = ready.planned, [(0, len(track))]
   if not isinstance(planned, str):
@@ -373,8 +375,8 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
     'seed': edit.seed,
   }
   affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
-  papers.seal(ready.made, part, edit=edit, said=said, film=film, affines=affines, clock=clock,
-              began=began)
+  sidecars.seal(ready.made, part, edit=edit, said=said, film=film, affines=affines, clock=clock,
+                began=began)
   return said
 
 

@@ -3,12 +3,13 @@
 import argparse
 import pathlib
 
-from vidregen_jax import commands, files, papers, terminal
+from vidregen_jax import commands, files, terminal
 from vidregen_jax.editing import editor, face_selection, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
 from vidregen_jax.provenance import consent as consents
+from vidregen_jax.reporting import sidecars
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +34,7 @@ def parser_of(module, description):
   parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")
-  papers.add_flags(parser)
+  sidecars.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
   parser.add_argument('--overwrite', action='store_true',
                       help='replace OUT.mp4, and what lies beside it, where they exist')
@@ -74,7 +75,7 @@ def asked(given, **fields) -> editor.Edit:
     UserError: no consent, nothing to sign with, or an output that is an input.
   """
   consent = consents.given(given.consent, given.consent_file)
-  signer = papers.signer(given.certificate, given.key)
+  signer = sidecars.signer(given.certificate, given.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
   edit = editor.Edit(
@@ -86,7 +87,7 @@ def asked(given, **fields) -> editor.Edit:
   containers.of(given.out)  # refuses what is no name of a video
   inputs = [given.source, *editor.sounds(edit), *filter(None, (
       given.consent_file, given.certificate, given.key, getattr(given, 'edits', None)))]
-  papers.check_inputs(edit.outputs, inputs, given.checkpoint)
+  sidecars.check_inputs(edit.outputs, inputs, given.checkpoint)
   files.check_readable(given.source)
   for path in editor.sounds(edit):
     files.check_readable(path)
@@ -151,5 +152,5 @@ def _tell(given, edit, made, said):
                  'the end of the video and were left out')
   if said['retimed']:
     terminal.say(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
-  written = ', '.join(str(path) for path in papers.paths(given.out) if path.exists())
+  written = ', '.join(str(path) for path in sidecars.paths(given.out) if path.exists())
   terminal.say(f'wrote {written}; signed by {edit.signer.name}')

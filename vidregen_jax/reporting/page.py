@@ -15,8 +15,9 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from vidregen_jax import proxy, terminal
+from vidregen_jax import terminal
 from vidregen_jax.compositing import paste
+from vidregen_jax.reporting import proxy_video
 
 _ICONS = {
   'previous': 'M2 2h2v12H2zM14 2v12L5 8z',
@@ -37,7 +38,7 @@ def make(film, edited, said, affines) -> bytes:
     said: the report of `regenerate`.
     affines: by number of each regenerated frame, [2, 3] from crop fractions to stored pixels.
   """
-  shown = proxy.make(film, edited, said['regenerated_frames'])
+  shown = proxy_video.make(film, edited, said['regenerated_frames'])
   style, script = (_own(name) for name in ('page.css', 'page.js'))
   policy = ("default-src 'none'; base-uri 'none'; form-action 'none'; media-src blob:; "
             f"style-src '{_hash(style)}'; script-src '{_hash(script)}'")
@@ -95,7 +96,7 @@ def _data(film, shown, said, affines) -> dict:
   placed = np.clip(np.rint(np.array(placed).reshape(-1, 6) * _SUBPIXELS), -32768, 32767)
   return {
     'frames': said['frames'], 'width': shown.width, 'height': shown.height, 'parts': parts,
-    'tick': proxy.TICK, 'clock': _packed(shown.clock, '<u4'), 'sounds': shown.sounds,
+    'tick': proxy_video.TICK, 'clock': _packed(shown.clock, '<u4'), 'sounds': shown.sounds,
     'made': said['regenerated_frames'], 'encoded': said['encoded_frames'],
     'faceless': _stretches(said['frames_without_a_face']),
     'outline': np.round(outline(), 4).tolist(), 'affine': _packed(placed, '<i2'),

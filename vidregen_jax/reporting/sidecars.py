@@ -5,10 +5,11 @@ import pathlib
 import resource
 import time
 
-from vidregen_jax import files, outputs, page
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
 from vidregen_jax.provenance.content_credentials.certificates import Identity
+from vidregen_jax.reporting import page
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
