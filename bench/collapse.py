@@ -18,7 +18,8 @@ from absl import flags
 
 from bench import ablation
 from configs import generator as generator_config
-from vidregen_jax import commands, train_generator
+from vidregen_jax import commands
+from vidregen_jax.training import train_generator
 
 _CODEC = flags.DEFINE_string('codec', 'out/codec/export', 'Folder of the exported codec.')
 _DATASET = flags.DEFINE_string('dataset', 'out/latents/64', 'Folder of its latents.')

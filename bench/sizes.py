@@ -14,10 +14,11 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import codec_setup, commands
+from vidregen_jax import commands
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, linear_prior, token_layout
 from vidregen_jax.planning import abstract_steps
+from vidregen_jax.training import codec_setup
 
 SIZES = ('tiny', 'talkers', '256', '512')
 GENERATORS = ('tiny', 'talkers', 'base', 'large', 'xl')

@@ -16,12 +16,13 @@ from absl import flags
 
 from bench import ablation
 from configs import codec as codec_config
-from vidregen_jax import commands, train_codec
+from vidregen_jax import commands
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.exports import model_folder
 from vidregen_jax.models import perceptual
+from vidregen_jax.training import train_codec
 
 _PERCEPTUAL = flags.DEFINE_string('perceptual', None, 'Folder or hub id of VGG16 with LPIPS heads.')
 _DATASET = flags.DEFINE_string('dataset', 'out/talkers/64', 'Folder of the crops.')

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vidregen_jax import codec_objective, generator_objective, state, train_step
 from vidregen_jax.distributed import sharding
 from vidregen_jax.models import codec, discriminators, generator, linear_prior
+from vidregen_jax.training import codec_objective, generator_objective, train_state, train_step
 
 LAYOUTS = [(data, fsdp, 8 // data // fsdp)
            for data in (1, 2, 4, 8) for fsdp in (1, 2, 4, 8) if data * fsdp <= 8]
@@ -56,7 +56,8 @@ def of_generator():
   frozen = generator_objective.Frozen(
     linear_prior.none(GENERATOR.region), np.zeros((2, 12), np.float32),
     np.ones((2, 12), np.float32), {})
-  return (functools.partial(train_step.of_generator, objective), state.make_optimizer(SETTINGS),
+  return (functools.partial(train_step.of_generator, objective),
+          train_state.make_optimizer(SETTINGS),
           functools.partial(generator.init, GENERATOR), generator.axes(GENERATOR), frozen, batch,
           ())
 
@@ -72,7 +73,8 @@ def of_codec():
     mouth_weight=4.0, perceptual_weight=0.0, perceptual_frames=0, kl_weight=1e-2,
     kl_warmup_steps=6, align_weight=0.0, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
     gan_weight=0.2, penalty_weight=0.7, parts=('encoder', 'decoder'))
-  return (functools.partial(train_step.of_codec, objective), state.make_codec_optimizer(SETTINGS),
+  return (functools.partial(train_step.of_codec, objective),
+          train_state.make_codec_optimizer(SETTINGS),
           functools.partial(codec_objective.init, objective), codec_objective.axes(objective), {},
           batch, (True,))
 
@@ -83,10 +85,10 @@ STAGES = {'generator': of_generator, 'codec': of_codec}
 def one_step(stage, mesh, accumulate=1):
   """The state after one step, and what was measured."""
   make, optimizer, init, axes, frozen, batch, options = STAGES[stage]()
-  abstract = state.abstract(init, optimizer, mesh, axes)
+  abstract = train_state.abstract(init, optimizer, mesh, axes)
   settings = ConfigDict(SETTINGS.to_dict() | {'accumulate': accumulate})
-  advance = make(settings, state.shardings(abstract))
-  first = state.create(init, optimizer, abstract, seed=0)
+  advance = make(settings, train_state.shardings(abstract))
+  first = train_state.create(init, optimizer, abstract, seed=0)
   # The first moments of the optimizer then are the gradients themselves, but for a factor.
   frozen = jax.device_put(frozen, sharding.place(frozen, mesh, axes))
   with jax.set_mesh(mesh):

@@ -122,7 +122,8 @@ def _free_port():
 def _serve():
   import fake_codec
 
-  from vidregen_jax import codec_objective, codec_setup, commands, train, train_codec
+  from vidregen_jax import commands, train
+  from vidregen_jax.training import codec_objective, codec_setup, train_codec
 
   for module in (train_codec, codec_objective, codec_setup):
     module.codec = fake_codec
@@ -159,16 +160,16 @@ def _serve():
 
 
 def _hold(step, go):
-  from vidregen_jax import metrics
+  from vidregen_jax.training import metric_writer
 
-  write = metrics.MetricWriter.write
+  write = metric_writer.MetricWriter.write
 
   def hold(self, at, values):
     write(self, at, values)
     if at == step and self._active and 'train/loss' in values:
       wait_for(go.exists)
 
-  metrics.MetricWriter.write = hold
+  metric_writer.MetricWriter.write = hold
 
 
 if __name__ == '__main__':

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import kernel_choice
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, generator, kernels, teacher_forcing, token_layout
+from vidregen_jax.training import attention_backend
 
 B, K, T, M, N, D = 2, 2, 3, 4, 2, 16
 STATICS, TIMED = 6, 150
@@ -237,24 +237,24 @@ def test_cudnn_makes_a_program_for_a_gpu(monkeypatch):
 
 def test_a_kernel_that_is_not_the_same_softmax_is_refused(monkeypatch):
   here = jax.default_backend()
-  assert kernel_choice.choose('auto', CONFIG, 1) == 'xla'
-  assert kernel_choice.choose('splash_interpreted', CONFIG, 1) == 'splash_interpreted'
+  assert attention_backend.choose('auto', CONFIG, 1) == 'xla'
+  assert attention_backend.choose('splash_interpreted', CONFIG, 1) == 'splash_interpreted'
   with pytest.raises(UserError, match=f'splash is for a tpu and this is a {here}: use .*=xla'):
-    kernel_choice.choose('splash', CONFIG, 1)
+    attention_backend.choose('splash', CONFIG, 1)
   with pytest.raises(UserError, match="'flash' does not exist: use auto, xla, splash"):
-    kernel_choice.choose('flash', CONFIG, 1)
+    attention_backend.choose('flash', CONFIG, 1)
   with pytest.raises(UserError, match='2 heads cannot be split over config.tensor 4 devices'):
-    kernel_choice.choose('splash_interpreted', CONFIG, 4)
+    attention_backend.choose('splash_interpreted', CONFIG, 4)
   with pytest.raises(UserError, match="attention 'flash' does not exist: use one of xla, splash"):
     dataclasses.replace(CONFIG, attention='flash')
 
   monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
   with pytest.raises(UserError, match='cudnn does not run here .*cuDNN is not detected'):
-    kernel_choice.choose('cudnn', CONFIG, 1)
+    attention_backend.choose('cudnn', CONFIG, 1)
   exact = kernels._KERNELS['splash_interpreted']
   for broken in (
       lambda *x: exact(*x[:6], x[6] | True, x[7]),  # hidden keys are seen
       lambda *x: exact(*x[:4], jax.lax.stop_gradient(x[4]), *x[5:])):  # keys learn nothing
     monkeypatch.setitem(kernels._KERNELS, 'cudnn', broken)
     with pytest.raises(UserError, match='cudnn is off by .* more than rounding can be'):
-      kernel_choice.choose('cudnn', CONFIG, 1)
+      attention_backend.choose('cudnn', CONFIG, 1)

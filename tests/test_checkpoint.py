@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import checkpoint, outputs
+from vidregen_jax import outputs
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.training import checkpoint
 
 
 def abstract(**shapes):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from configs import codec as codec_config
-from vidregen_jax import codec_setup
 from vidregen_jax.models import codec, layers
+from vidregen_jax.training import codec_setup
 
 CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6, latent_stages=1)
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import codec_objective, losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, discriminators, layers, perceptual, pixels, teacher
+from vidregen_jax.training import codec_objective, losses
 
 STEP = 2  # a third of the KL's warm-up
 

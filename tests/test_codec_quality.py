@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import image_grid, video
 from vidregen_jax.models import codec, i3d, perceptual, pixels
+from vidregen_jax.training import losses
 
 SIZE = 32
 BOX = np.float32([0.25, 0.5, 0.75, 0.875])  # rows 16 to 28, columns 8 to 24

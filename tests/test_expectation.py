@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from vidregen_jax import data_statistics
 from vidregen_jax.datasets import windows
 from vidregen_jax.models import linear_prior
+from vidregen_jax.training import data_statistics
 
 REGION = (2, 3)
 SHAPE = windows.WindowShape(4, 1, 2, 4, REGION)

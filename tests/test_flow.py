@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import losses
 from vidregen_jax.models import flow_matching
+from vidregen_jax.training import losses
 
 
 def test_path_runs_from_data_to_noise_at_the_target_velocity():

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs import generator as generator_config
-from vidregen_jax import generator_setup, masks
+from vidregen_jax import masks
 from vidregen_jax.models import generator, teacher_forcing, token_layout
+from vidregen_jax.training import generator_setup
 
 CONFIG = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=3,

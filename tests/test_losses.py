@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import losses
+from vidregen_jax.training import losses
 
 
 def random(*shape):

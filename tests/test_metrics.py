@@ -5,12 +5,12 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax import metrics
 from vidregen_jax.errors import UserError
+from vidregen_jax.training import metric_writer
 
 
 def test_scalars_and_pictures_are_where_they_are_looked_for(tmp_path, capsys):
-  with metrics.MetricWriter(tmp_path, num_steps=10) as writer:
+  with metric_writer.MetricWriter(tmp_path, num_steps=10) as writer:
     writer.write(5, {'train/loss': 0.5})
     writer.progress(5, 0.5)
     red = np.zeros((8, 8, 3), np.uint8) + np.uint8([255, 0, 0])
@@ -26,9 +26,9 @@ def test_scalars_and_pictures_are_where_they_are_looked_for(tmp_path, capsys):
 
 def test_a_resumed_run_appends_and_tells_the_time_left(tmp_path, capsys, monkeypatch):
   clock = iter([0.0, 2.0, 20.0])
-  monkeypatch.setattr(metrics, 'time', types.SimpleNamespace(monotonic=lambda: next(clock)))
+  monkeypatch.setattr(metric_writer, 'time', types.SimpleNamespace(monotonic=lambda: next(clock)))
   (tmp_path / 'metrics.jsonl').write_text('{"step": 1}\n')
-  with metrics.MetricWriter(tmp_path, num_steps=100, first_step=10) as writer:
+  with metric_writer.MetricWriter(tmp_path, num_steps=100, first_step=10) as writer:
     writer.write(20, {})
     writer.progress(20, 1.0)
     writer.progress(100, 1.0)
@@ -37,7 +37,7 @@ def test_a_resumed_run_appends_and_tells_the_time_left(tmp_path, capsys, monkeyp
 
 
 def test_other_processes_write_nothing(tmp_path, capsys):
-  with metrics.MetricWriter(tmp_path, num_steps=10, active=False) as writer:
+  with metric_writer.MetricWriter(tmp_path, num_steps=10, active=False) as writer:
     writer.write(1, {'a': 1.0})
     writer.progress(1, 1.0)
     writer.say('hello')
@@ -46,11 +46,11 @@ def test_other_processes_write_nothing(tmp_path, capsys):
 
 
 def test_durations_read_well():
-  assert [metrics.duration(s) for s in (42, 185, 3720)] == ['42s', '3m05s', '1h02m']
+  assert [metric_writer.duration(s) for s in (42, 185, 3720)] == ['42s', '3m05s', '1h02m']
 
 
 def test_the_first_step_and_term_that_are_lost_are_named():
   steps = [{'a': 1.0, 'loss': 2.0}, {'a': np.inf, 'gan': np.nan, 'loss': np.nan}, {'a': np.nan}]
-  metrics.check_finite(steps[:1], 5)
+  metric_writer.check_finite(steps[:1], 5)
   with pytest.raises(UserError, match='^step 6: gan became nan: lower'):
-    metrics.check_finite(steps, 7, order=('l1', 'gan'))
+    metric_writer.check_finite(steps, 7, order=('l1', 'gan'))

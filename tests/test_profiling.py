@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from training_runs import traced
 
-from vidregen_jax import profiling
+from vidregen_jax.training import profiling
 
 
 class Clock:

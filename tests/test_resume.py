@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from training_runs import logged, losses, stopped_at, traced
 
 from configs import codec as codec_config
-from vidregen_jax import codec_objective, train_codec
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.distributed import preemption
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.models import pixels
+from vidregen_jax.training import codec_objective, train_codec
 
 
 @pytest.fixture(scope='module')

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import train_step
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.training import train_step
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # A few of the ten; all of them are `python tests/mesh_shapes.py generator`, and `codec`.

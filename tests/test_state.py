@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from vidregen_jax import state
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.training import train_state
 
 
 def config(**changes):
@@ -24,14 +24,14 @@ def init(key):
 
 
 def fresh(**changes):
-  optimizer = state.make_optimizer(config(**changes))
-  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
-  return optimizer, state.create(init, optimizer, abstract, seed=0)
+  optimizer = train_state.make_optimizer(config(**changes))
+  abstract = train_state.abstract(init, optimizer, sharding.make_mesh(), {})
+  return optimizer, train_state.create(init, optimizer, abstract, seed=0)
 
 
 def test_every_array_of_a_fresh_state_has_the_sharding_that_the_rule_gives():
   optimizer, created = fresh()
-  abstract = state.abstract(init, optimizer, sharding.make_mesh(), {})
+  abstract = train_state.abstract(init, optimizer, sharding.make_mesh(), {})
   assert jax.tree.structure(created) == jax.tree.structure(abstract)
   for made, promised in zip(jax.tree.leaves(created), jax.tree.leaves(abstract), strict=True):
     assert made.shape == promised.shape and made.dtype == promised.dtype
@@ -47,7 +47,7 @@ def test_a_state_can_be_donated_at_once():
 def test_average_warms_up_and_then_keeps_its_decay():
   optimizer, created = fresh()
   grads = jax.tree.map(jnp.zeros_like, created.params)
-  move = jax.jit(lambda s, ceiling: state.apply_gradients(s, grads, optimizer, ceiling)[0])
+  move = jax.jit(lambda s, ceiling: train_state.apply_gradients(s, grads, optimizer, ceiling)[0])
   for step, ceiling, decay in [(0, 0.99, 0.1), (90, 0.99, 0.91), (10**6, 0.99, 0.99)]:
     before = dataclasses.replace(created, step=jnp.int32(step), ema=grads)
     after = move(before, ceiling)
@@ -62,14 +62,14 @@ def test_biases_do_not_decay_and_kernels_do():
   created = dataclasses.replace(
     created, params={'a': {'w': jnp.full((3, 2), 2.0), 'b': jnp.ones(2)}}
   )
-  move = jax.jit(lambda s: state.apply_gradients(s, grads, optimizer, 0.9))
+  move = jax.jit(lambda s: train_state.apply_gradients(s, grads, optimizer, 0.9))
   after, updates = move(created)
   np.testing.assert_array_equal(updates['a']['b'], 0)
   np.testing.assert_allclose(after.params['a']['w'], 2.0 * (1 - 0.1 * 0.5), rtol=1e-6)
 
 
 def test_schedule_warms_up_to_the_rate_and_ends_at_a_hundredth():
-  schedule = state.learning_rate(config())
+  schedule = train_state.learning_rate(config())
   assert float(schedule(0)) == 0
   assert float(schedule(2)) == pytest.approx(0.1)
   assert float(schedule(10)) == pytest.approx(0.001)

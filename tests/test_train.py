@@ -14,10 +14,11 @@ import pytest
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import pods
-from vidregen_jax import codec_setup, commands
+from vidregen_jax import commands
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
+from vidregen_jax.training import codec_setup
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CODECS = ('tiny', 'talkers', '256', '512')

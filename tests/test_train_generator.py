@@ -13,13 +13,14 @@ from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import encode_latents, generator_objective, generator_setup, train_generator
+from vidregen_jax import encode_latents
 from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import codec, generator, teacher_forcing, token_layout
+from vidregen_jax.training import generator_objective, generator_setup, train_generator
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
 

@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from vidregen_jax import metrics
+from vidregen_jax.training import metric_writer
 
 
 @contextlib.contextmanager
@@ -17,7 +17,7 @@ def stopped_at(step, monkeypatch):
       raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(metrics.MetricWriter, 'progress', progress)
+    patch.setattr(metric_writer.MetricWriter, 'progress', progress)
     with pytest.raises(KeyboardInterrupt):
       yield
 

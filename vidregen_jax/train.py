@@ -91,11 +91,11 @@ def _train(config, stage):
     # A run that is resumed need not compile again.
     jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(_WORKDIR.value) / 'compiled'))
   if stage == 'codec':
-    from vidregen_jax import train_codec
+    from vidregen_jax.training import train_codec
 
     train_codec.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   elif stage in ('generator', 'student'):
-    from vidregen_jax import train_generator
+    from vidregen_jax.training import train_generator
 
     train_generator.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   else:

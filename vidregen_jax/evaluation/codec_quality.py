@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import files, losses, terminal
+from vidregen_jax import files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import image_grid, video_writer
 from vidregen_jax.models import codec, i3d, perceptual, pixels
+from vidregen_jax.training import losses
 
 SHOWN = 4  # clips on the sheet and in the video
 _STRIDE = 5  # SSIM and LPIPS are of every fifth frame, so of all four places in a latent frame

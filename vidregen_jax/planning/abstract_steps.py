@@ -12,15 +12,6 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from vidregen_jax import (
-  codec_objective,
-  codec_setup,
-  generator_objective,
-  generator_setup,
-  kernel_choice,
-  state,
-  train_step,
-)
 from vidregen_jax.datasets import windows
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
@@ -37,6 +28,15 @@ from vidregen_jax.models import (
   teacher_forcing,
 )
 from vidregen_jax.planning import flops
+from vidregen_jax.training import (
+  attention_backend,
+  codec_objective,
+  codec_setup,
+  generator_objective,
+  generator_setup,
+  train_state,
+  train_step,
+)
 
 _CHUNK = 4  # latent frames that a codec's stream is planned with
 
@@ -112,7 +112,7 @@ def of_training(config, mesh, backend, audio=(3, 512)) -> Program:
 
 def _of_generator(config, mesh, backend, audio):
   model, packed = generator_models(config, audio)
-  attention = kernel_choice.named(config.attention, model, config.tensor, backend)
+  attention = attention_backend.named(config.attention, model, config.tensor, backend)
   model = dataclasses.replace(model, attention=attention)
   taught_by = None
   if config.teacher:
@@ -129,11 +129,11 @@ def _of_generator(config, mesh, backend, audio):
   frozen = generator_objective.Frozen(
     guess, statistics, statistics,
     jax.eval_shape(init, jax.random.key(0)) if config.teacher else {})
-  optimizer = state.make_optimizer(config)
-  abstract = state.abstract(init, optimizer, mesh, axes)
+  optimizer = train_state.make_optimizer(config)
+  abstract = train_state.abstract(init, optimizer, mesh, axes)
   sharding.check_batch(config.batch_size, mesh, config.accumulate)
   batch = _stacked(example, config.batch_size, mesh, 'batch')
-  step = train_step.of_generator(objective, config, state.shardings(abstract))
+  step = train_step.of_generator(objective, config, train_state.shardings(abstract))
   placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
 
   def traced(attention, remat):  # a step's gradients of one clip
@@ -163,13 +163,13 @@ def _of_codec(config, mesh, backend):
   objective, frozen = codec_setup.make_objective(
     config, model, perceptual.shapes, teacher.shapes)
   init = functools.partial(codec_objective.init, objective)
-  abstract = state.abstract(init, state.make_codec_optimizer(config), mesh,
-                            codec_objective.axes(objective))
+  abstract = train_state.abstract(init, train_state.make_codec_optimizer(config), mesh,
+                                  codec_objective.axes(objective))
   example = windows.codec_shapes(config.num_frames, model.size)
   sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
   batch = _stacked(example, config.batch_size, mesh, 'crops')
   adversarial = objective.discriminators is not None
-  step = train_step.of_codec(objective, config, state.shardings(abstract))
+  step = train_step.of_codec(objective, config, train_state.shardings(abstract))
   placed = jax.tree.map(lambda x: _placed(x, sharding.replicated(mesh)), frozen)
 
   def counted(remat):

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vidregen_jax import losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, discriminators, layers, perceptual, pixels, teacher
+from vidregen_jax.training import losses
 
 # What can go wrong, in the order in which one term follows from another.
 TERMS = ('l1', 'perceptual', 'kl', 'cosine', 'pairwise', 'gan', 'discriminators', 'penalty')

@@ -8,18 +8,7 @@ import pathlib
 import jax
 import numpy as np
 
-from vidregen_jax import (
-  checkpoint,
-  data_statistics,
-  generator_objective,
-  generator_setup,
-  kernel_choice,
-  masks,
-  metrics,
-  profiling,
-  state,
-  train_step,
-)
+from vidregen_jax import masks
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
@@ -27,6 +16,17 @@ from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import pipeline, validation
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator, linear_prior, pixels
+from vidregen_jax.training import (
+  attention_backend,
+  checkpoint,
+  data_statistics,
+  generator_objective,
+  generator_setup,
+  metric_writer,
+  profiling,
+  train_state,
+  train_step,
+)
 
 
 def train(config, workdir, watchdog_seconds=0, profile=False):
@@ -65,7 +65,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
                                          exported_codec.digest) if config.teacher else None
   # Kernels are for the many queries of training; a latent frame's few are sampled by XLA.
   trained = dataclasses.replace(
-    model, attention=kernel_choice.choose(config.attention, model, config.tensor))
+    model, attention=attention_backend.choose(config.attention, model, config.tensor))
   objective = generator_setup.objective(
     config, trained, teacher and sampling.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
@@ -98,10 +98,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   # Model, optimizer, state
   # ----------------------------------------------------------------------------------------------
-  optimizer = state.make_optimizer(config)
+  optimizer = train_state.make_optimizer(config)
   init = functools.partial(generator.init, model)
-  abstract = state.abstract(init, optimizer, mesh, axes)
-  advance = train_step.of_generator(objective, config, state.shardings(abstract))
+  abstract = train_state.abstract(init, optimizer, mesh, axes)
+  advance = train_step.of_generator(objective, config, train_state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
   # Looking
@@ -128,19 +128,20 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     first, place = 0, batches.START
     if checkpoints.latest is None:
-      train_state = state.create(init, optimizer, abstract, config.seed)
+      train_state = train_state.create(init, optimizer, abstract, config.seed)
       if teacher:
-        train_state = state.with_parts(train_state, teacher.params)
+        train_state = train_state.with_parts(train_state, teacher.params)
     else:
       first, train_state, place = checkpoints.restore(abstract)
     last = config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first,
-                                                      active=multihost.lead()))
+    writer = stack.enter_context(metric_writer.MetricWriter(workdir, last, first,
+                                                            active=multihost.lead()))
     data = stack.enter_context(contextlib.closing(batches.Batches(
       clips, window, config.seed, config.batch_size, rows, put, config.num_workers,
       config.max_bad_records, place, writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    writer.say(state.describe(config.stage, train_state, mesh) + f', attention {trained.attention}')
+    writer.say(train_state.describe(config.stage, train_state,
+                                    mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
     traces = workdir / 'profile' if profile and multihost.lead() else None
@@ -163,18 +164,18 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         watch.given(step, measured)
         unseen.append(measured)
         stopping = notice.given(step)
-        saving = stopping or metrics.due(step, config.checkpoint_every, last)
-        if saving or metrics.due(step, config.log_every, last):
+        saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
+        if saving or metric_writer.due(step, config.log_every, last):
           fetched = jax.device_get(unseen)
           times = sum(measured.pop('times') for measured in fetched)
-          metrics.check_finite(fetched, step)
+          metric_writer.check_finite(fetched, step)
           unseen = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
           values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
           values |= timer.read(step) | {'bad_records': len(data.bad_records)}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
-        if metrics.due(step, config.eval_every, last) and not stopping:
+        if metric_writer.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
             params = multihost.whole(train_state.ema, mesh)
             if multihost.lead():

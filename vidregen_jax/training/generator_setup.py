@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from vidregen_jax import generator_objective
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import validation
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator
+from vidregen_jax.training import generator_objective
 
 
 def model_config(config, info, region):

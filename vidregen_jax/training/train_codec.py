@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import (
-  checkpoint,
-  codec_objective,
-  codec_setup,
-  losses,
-  metrics,
-  profiling,
-  state,
-  train_step,
-)
 from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.exports import model_folder
 from vidregen_jax.media import image_grid
 from vidregen_jax.models import codec, pixels
+from vidregen_jax.training import (
+  checkpoint,
+  codec_objective,
+  codec_setup,
+  losses,
+  metric_writer,
+  profiling,
+  train_state,
+  train_step,
+)
 
 _SHOWN = 6  # validation clips on a sheet
 
@@ -75,10 +75,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   start = None
   if config.start_from and anew:
     start = codec_setup.load_start(config.start_from, model)
-  optimizer = state.make_codec_optimizer(config)
+  optimizer = train_state.make_codec_optimizer(config)
   init = functools.partial(codec_objective.init, objective)
-  abstract = state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
-  advance = train_step.of_codec(objective, config, state.shardings(abstract))
+  abstract = train_state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
+  advance = train_step.of_codec(objective, config, train_state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
   # What is measured between steps
@@ -112,23 +112,23 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     first, place = 0, batches.START
     if checkpoints.latest is None:
-      train_state = state.create(init, optimizer, abstract, config.seed)
+      train_state = train_state.create(init, optimizer, abstract, config.seed)
       if config.start_from:
-        train_state = state.with_parts(
+        train_state = train_state.with_parts(
           train_state, start or codec_setup.load_start(config.start_from, model))
       elif model.aligned:
         groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
         maps = multihost.leads(codec_setup.principal_maps(model, groups))
-        train_state = state.with_parts(train_state, maps)
+        train_state = train_state.with_parts(train_state, maps)
     else:
       first, train_state, place = checkpoints.restore(abstract)
     last = config.num_steps
-    writer = stack.enter_context(metrics.MetricWriter(workdir, last, first,
-                                                      active=multihost.lead()))
+    writer = stack.enter_context(metric_writer.MetricWriter(workdir, last, first,
+                                                            active=multihost.lead()))
     data = stack.enter_context(contextlib.closing(
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    writer.say(state.describe('codec', train_state, mesh))
+    writer.say(train_state.describe('codec', train_state, mesh))
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
@@ -154,17 +154,17 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         watch.given(step, measured)
         unseen.append(measured)
         stopping = notice.given(step)
-        saving = stopping or metrics.due(step, config.checkpoint_every, last)
-        if saving or metrics.due(step, config.log_every, last):
+        saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
+        if saving or metric_writer.due(step, config.log_every, last):
           fetched = jax.device_get(unseen)
-          metrics.check_finite(fetched, step, codec_objective.TERMS)
+          metric_writer.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
           values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
           values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
-        if metrics.due(step, config.eval_every, last) and not stopping:
+        if metric_writer.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
             made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})

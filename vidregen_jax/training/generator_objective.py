@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import losses
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import sampling
@@ -24,6 +23,7 @@ from vidregen_jax.models import (
   teacher_forcing,
   token_layout,
 )
+from vidregen_jax.training import losses
 
 TIMES = 4  # parts of the flow time whose losses are told apart
 _DRAWS = 6  # kinds of random numbers in a loss

@@ -8,8 +8,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from vidregen_jax import codec_objective, generator_objective, state
 from vidregen_jax.distributed import sharding
+from vidregen_jax.training import codec_objective, generator_objective, train_state
 
 
 def of_codec(objective, config, shardings):
@@ -27,7 +27,7 @@ def of_codec(objective, config, shardings):
   def gradients(params, frozen, batch, key, step, adversarial):
     return codec_objective.gradients(objective, params, frozen, batch, key, step, adversarial)
 
-  return _make(gradients, state.make_codec_optimizer(config), config, shardings, 'crops',
+  return _make(gradients, train_state.make_codec_optimizer(config), config, shardings, 'crops',
                static_argnums=3)
 
 
@@ -48,11 +48,11 @@ def of_generator(objective, config, shardings):
     (value, times), grads = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch, key)
     return grads, {'loss': value, 'times': times}
 
-  return _make(gradients, state.make_optimizer(config), config, shardings, 'batch')
+  return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
 
 
 def _make(gradients, optimizer, config, shardings, axis, **jit):
-  schedule = state.learning_rate(config)
+  schedule = train_state.learning_rate(config)
 
   @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None), **jit)
   def train_step(train_state, frozen, batch, *options):
@@ -62,8 +62,9 @@ def _make(gradients, optimizer, config, shardings, axis, **jit):
                                   *options),
       batch, key, config.accumulate, axis)
     lr = schedule(train_state.step)
-    train_state, updates = state.apply_gradients(train_state, grads, optimizer, config.ema)
-    return train_state, measured | {'lr': lr} | state.norms(train_state.params, grads, updates)
+    train_state, updates = train_state.apply_gradients(train_state, grads, optimizer, config.ema)
+    return train_state, measured | {'lr': lr} | train_state.norms(train_state.params, grads,
+                                                                  updates)
 
   return train_step
 

@@ -4,10 +4,10 @@ import functools
 
 import jax
 
-from vidregen_jax import codec_objective
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.models import codec, discriminators, perceptual, pixels, teacher
+from vidregen_jax.training import codec_objective
 
 
 def model_config(config):
