@@ -23,7 +23,7 @@ from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
@@ -135,4 +135,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

@@ -22,7 +22,7 @@ from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, teacher_forcing, token_layout
@@ -153,4 +153,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

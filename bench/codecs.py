@@ -19,7 +19,7 @@ from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 
@@ -196,4 +196,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

@@ -18,7 +18,7 @@ from absl import flags
 
 from bench import ablation
 from configs import generator as generator_config
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.training import train_generator
 
 _CODEC = flags.DEFINE_string('codec', 'out/codec/export', 'Folder of the exported codec.')
@@ -98,4 +98,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'the same command goes on with the variant it was at')
+  cli.run(run, 'the same command goes on with the variant it was at')

@@ -17,7 +17,7 @@ from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, layers
 from vidregen_jax.planning import accelerators, hlo, tpu_topologies
@@ -126,4 +126,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

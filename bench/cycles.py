@@ -9,7 +9,7 @@ compiled for each chip (`pip install libtpu`; no TPU), and taken to run at the m
 import jax
 import jax.numpy as jnp
 
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.planning import accelerators, hlo, tpu_topologies
 
 _SIDES = 8192, 8192, 4096
@@ -29,4 +29,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import identity_metrics
 from vidregen_jax.inference import streaming_codec
@@ -72,4 +72,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

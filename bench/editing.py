@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
@@ -193,4 +193,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

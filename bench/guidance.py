@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.evaluation import identity_metrics, lip_gap_probe
 from vidregen_jax.media import image_grid
 
@@ -83,4 +83,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

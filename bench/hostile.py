@@ -30,7 +30,7 @@ import numpy as np
 from absl import flags
 
 from bench import good_files
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
 
@@ -461,4 +461,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'what was found until now is printed')
+  cli.run(run, 'what was found until now is printed')

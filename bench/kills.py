@@ -22,7 +22,7 @@ import zlib
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.datasets import batches
 from vidregen_jax.exports import model_folder
 
@@ -167,4 +167,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was kept')
+  cli.run(run, 'nothing was kept')

@@ -17,7 +17,7 @@ import tqdm
 from absl import flags
 
 from bench import rehearsals, timing
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.evaluation import identity_metrics, latent_validation
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec
@@ -89,4 +89,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

@@ -30,7 +30,7 @@ import tqdm
 from absl import flags
 
 from bench import good_files
-from vidregen_jax import commands, files, regenerate, translate
+from vidregen_jax import cli, files, regenerate, translate
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
 
@@ -318,4 +318,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'what was found until now is written')
+  cli.run(run, 'what was found until now is written')

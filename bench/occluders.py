@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.compositing import occlusion
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
@@ -84,4 +84,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

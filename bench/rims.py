@@ -20,7 +20,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
@@ -161,4 +161,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

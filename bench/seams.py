@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.editing import editor
 from vidregen_jax.evaluation import identity_metrics, lip_sync
 from vidregen_jax.exports import pipeline
@@ -86,4 +86,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from configs import codec as codec_config
 from configs import generator as generator_config
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, linear_prior, token_layout
 from vidregen_jax.planning import abstract_steps
@@ -139,4 +139,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

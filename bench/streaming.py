@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from bench import timing
-from vidregen_jax import commands, files
+from vidregen_jax import cli, files
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
@@ -122,4 +122,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

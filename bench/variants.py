@@ -16,7 +16,7 @@ from absl import flags
 
 from bench import ablation
 from configs import codec as codec_config
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality
@@ -96,4 +96,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'the same command goes on with the variant it was at')
+  cli.run(run, 'the same command goes on with the variant it was at')

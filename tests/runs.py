@@ -122,7 +122,7 @@ def _free_port():
 def _serve():
   import fake_codec
 
-  from vidregen_jax import commands, train
+  from vidregen_jax import cli, train
   from vidregen_jax.training import codec_objective, codec_setup, train_codec
 
   for module in (train_codec, codec_objective, codec_setup):
@@ -151,7 +151,7 @@ def _serve():
         if order['patch']:
           module, _, function = order['patch'].partition(':')
           getattr(importlib.import_module(module), function)(order['workdir'])
-        commands.run(train.run, 'go on')
+        cli.run(train.run, 'go on')
         return  # not to serve
       started.add(answer)
     print(json.dumps(answer), flush=True)

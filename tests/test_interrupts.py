@@ -10,7 +10,7 @@ import time
 import pytest
 from runs import ROOT
 
-from vidregen_jax import commands, errors, interrupts, terminal
+from vidregen_jax import cli, errors, interrupts, terminal
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -132,7 +132,7 @@ def test_what_ends_a_program_is_its_status_and_a_line(raised, status, told, caps
   def work():
     raised()
     time.sleep(1)
-  assert commands.guarded(work, 'nothing was written') == status
+  assert cli.guarded(work, 'nothing was written') == status
   err = capsys.readouterr().err
   assert err.startswith(told) and err.strip().count('\n') == 0
 
@@ -148,7 +148,7 @@ def test_what_comes_while_the_end_is_told_changes_nothing(error, monkeypatch, ca
     os.kill(os.getpid(), signal.SIGHUP)
     time.sleep(.01)
   monkeypatch.setattr(terminal, 'tell', asked)
-  status = commands.guarded(lambda: fail(error), 'nothing was written')
+  status = cli.guarded(lambda: fail(error), 'nothing was written')
   assert status == (2 if isinstance(error, errors.UserError) else 130)
   assert capsys.readouterr().err.strip().count('\n') == 0
 
@@ -160,12 +160,12 @@ def fail(error):
 def test_a_fault_of_the_program_is_not_told_as_a_mistake():
   for error in (RuntimeError('wrong'), OSError(5, 'Input/output error')):
     with pytest.raises(type(error)):
-      commands.guarded(lambda error=error: fail(error), '')
+      cli.guarded(lambda error=error: fail(error), '')
 
 
 def test_a_limit_in_which_nothing_can_run_is_told(monkeypatch, capsys):
-  monkeypatch.setattr(commands.resource, 'getrlimit', lambda which: (1_500_000_000, -1))
-  assert commands.guarded(commands.check_room, '') == 2
+  monkeypatch.setattr(cli.resource, 'getrlimit', lambda which: (1_500_000_000, -1))
+  assert cli.guarded(cli.check_room, '') == 2
   assert 'may have 1.5 GB of address space, and needs 3 GB' in capsys.readouterr().err
-  monkeypatch.setattr(commands.resource, 'getrlimit', lambda which: (-1, -1))
-  assert commands.guarded(commands.check_room, '') == 0
+  monkeypatch.setattr(cli.resource, 'getrlimit', lambda which: (-1, -1))
+  assert cli.guarded(cli.check_room, '') == 0

@@ -14,7 +14,7 @@ import pytest
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import pods
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
@@ -120,9 +120,9 @@ def test_status_of_a_program(raised, status, line, monkeypatch, capsys):
   def main():
     raise raised
 
-  monkeypatch.setattr(commands.app, 'run', lambda main, flags_parser: main([]))
+  monkeypatch.setattr(cli.app, 'run', lambda main, flags_parser: main([]))
   with pytest.raises(SystemExit) as info:
-    commands.run(main, 'go on')
+    cli.run(main, 'go on')
   assert info.value.code == status
   assert capsys.readouterr().err == line
 

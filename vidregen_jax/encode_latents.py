@@ -39,7 +39,7 @@ import numpy as np
 from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import commands, documents, files, outputs, terminal
+from vidregen_jax import cli, documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import validation
@@ -331,4 +331,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'the same command goes on with the shard it was at')
+  cli.run(run, 'the same command goes on with the shard it was at')

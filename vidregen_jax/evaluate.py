@@ -14,7 +14,7 @@ import tempfile
 
 from absl import flags
 
-from vidregen_jax import commands, files, terminal
+from vidregen_jax import cli, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality, lip_sync
 from vidregen_jax.exports import pipeline, validation
@@ -103,4 +103,4 @@ def run(what):
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written', words=('listening', 'codec'))
+  cli.run(run, 'nothing was written', words=('listening', 'codec'))

@@ -17,7 +17,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import commands, files, terminal
+from vidregen_jax import cli, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 from vidregen_jax.inference import sampling
@@ -148,4 +148,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

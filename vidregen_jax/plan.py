@@ -25,7 +25,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import commands, files, terminal
+from vidregen_jax import cli, files, terminal
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.planning import abstract_steps, accelerators, hlo, search, tpu_topologies
@@ -312,4 +312,4 @@ def run():
 
 
 if __name__ == '__main__':
-  commands.run(run, 'nothing was written')
+  cli.run(run, 'nothing was written')

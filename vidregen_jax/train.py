@@ -11,7 +11,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from vidregen_jax import commands
+from vidregen_jax import cli
 from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 
@@ -103,4 +103,4 @@ def _train(config, stage):
 
 
 if __name__ == '__main__':
-  commands.run(run, 'the same command goes on from the last checkpoint')
+  cli.run(run, 'the same command goes on from the last checkpoint')

@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 
-from vidregen_jax import commands, files, terminal
+from vidregen_jax import cli, files, terminal
 from vidregen_jax.editing import editor, face_selection, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
@@ -101,7 +101,7 @@ def carry_out(read, argv) -> int:
   found = {}
 
   def work():
-    commands.check_room()
+    cli.check_room()
     given, edit = read(argv)
     with editor.prepared(edit) as ready:
       found.update(given=given, edit=edit, made=ready.made)
@@ -113,7 +113,7 @@ def carry_out(read, argv) -> int:
     written = 'made' in found and found['made'].published
     return f'{found["given"].out} was written' if written else 'nothing was written'
 
-  status = commands.guarded(work, left)
+  status = cli.guarded(work, left)
   if not status:
     _tell(**found)
   return status

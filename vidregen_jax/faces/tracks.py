@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax import commands, terminal
+from vidregen_jax import cli, terminal
 from vidregen_jax.faces import (
   detect_and_track,
   landmarks,
@@ -454,7 +454,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=main.__doc__)
   parser.add_argument('video')
   path = parser.parse_args(arguments).video
-  return commands.guarded(lambda: _show(path), 'nothing was written')
+  return cli.guarded(lambda: _show(path), 'nothing was written')
 
 
 def _show(path):
