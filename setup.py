@@ -59,7 +59,7 @@ setup(
   license_files=['LICENSE', 'NOTICE'],
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
-  package_data={'vidregen_jax': ['page.*'], 'vidregen_jax.media': ['*.tflite']},
+  package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,

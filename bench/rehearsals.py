@@ -27,12 +27,12 @@ class Opened:
   """What the flags name.
 
   Attributes:
-    codec: weights.Export.
-    models: sample.Models.
+    codec: model_folder.Export.
+    models: sampling.Models.
     params: the generator's, or its student's.
     sampler: theirs.
-    statistics: of `system.statistics`.
-    reader: lip_reading.Reader.
+    statistics: of `pipeline.statistics`.
+    reader: lip_gap_probe.Reader.
     test: records of the split that are long enough.
     shape: windows.WindowShape.
   """

@@ -12,7 +12,7 @@ import tiny_system
 
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import pipeline, validation
+from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, whisper
 
@@ -133,7 +133,7 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
   def refused(said, cause):
     path.write_text(json.dumps(said))
     with pytest.raises(UserError, match=cause):
-      validation.load_codec(folder / 'codec')
+      model_loader.load_codec(folder / 'codec')
 
   for field in dataclasses.fields(codec.CodecConfig):
     for value in (None, 'x', -1, 10**30, [1, 'a'], [-1], {}):
@@ -147,9 +147,9 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
 
 
 def test_the_checks_are_of_the_fields_that_there_are():
-  for kind, checks in ((codec.CodecConfig, validation.CODEC),
-                       (generator.GeneratorConfig, validation.GENERATOR),
-                       (sampling.SamplerConfig, validation.SAMPLER)):
+  for kind, checks in ((codec.CodecConfig, model_loader.CODEC),
+                       (generator.GeneratorConfig, model_loader.GENERATOR),
+                       (sampling.SamplerConfig, model_loader.SAMPLER)):
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 
@@ -167,10 +167,10 @@ def test_numbers_that_are_none_are_refused(folder, name, array, value):
   kind, at = name.rpartition('/')[2], path.parent
   with pytest.raises(UserError, match=f'{kind}.safetensors.*{chosen}'):
     if kind == 'codec':
-      validation.load_codec(at)
+      model_loader.load_codec(at)
     else:
-      teacher = validation.load_generator(folder)
-      validation.load_student(at, teacher)
+      teacher = model_loader.load_generator(folder)
+      model_loader.load_student(at, teacher)
 
 
 @pytest.mark.parametrize(('data', 'cause'), [
@@ -184,7 +184,7 @@ def test_numbers_that_are_none_are_refused(folder, name, array, value):
 def test_a_file_that_holds_other_things_is_told(folder, data, cause):
   (folder / 'codec' / 'codec.safetensors').write_bytes(data)
   with pytest.raises(UserError, match=cause):
-    validation.load_codec(folder / 'codec')
+    model_loader.load_codec(folder / 'codec')
 
 
 # ------------------------------------------------------------------------- the audio encoder

@@ -14,13 +14,13 @@ from absl.testing import flagsaver
 from vidregen_jax import evaluate
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
-from vidregen_jax.exports import model_folder, validation
+from vidregen_jax.exports import model_folder, model_loader
 from vidregen_jax.inference import streaming_codec
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(streaming_codec, 'codec', fake_codec)
-  monkeypatch.setattr(validation, 'load_codec', lambda folder: validation.Codec(
+  monkeypatch.setattr(model_loader, 'load_codec', lambda folder: model_loader.Codec(
     None, model_folder.load_export(folder, 'codec')))
   w = np.eye(3, 4, dtype=np.float32)
   model_folder.export(tmp_path / 'codec', 'codec', {'size': 16, 'latent_channels': 4},

@@ -36,5 +36,5 @@ def test_outputs_hold_what_the_page_says(suffix):
 def test_the_page_names_all_outputs_and_all_codecs_that_are_joined():
   assert set(re.findall(r'`(\.\w+)`', PAGE)) == set(containers._KINDS)
   assert set(smart_render._CODINGS) == {'h264', 'hevc', 'vp9', 'av1'}
-  assert set(smart_render._SOURCES) == {'mp4',
-                                        'matroska'}  # FFmpeg's one name each: mov and webm are these
+  # FFmpeg's one name each: mov and webm are these.
+  assert set(smart_render._SOURCES) == {'mp4', 'matroska'}

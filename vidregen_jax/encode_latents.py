@@ -42,7 +42,7 @@ from array_record.python import array_record_module
 from vidregen_jax import cli, documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import validation
+from vidregen_jax.exports import model_loader
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec, pixels, whisper
 
@@ -74,7 +74,7 @@ def encode_frames(encoder, frames):
   """The four kinds of latents of one or two clips of one shape.
 
   Args:
-    encoder: latents.Encoder.
+    encoder: streaming_codec.Encoder.
     frames: uint8 [B, 4T, S, S, 3].
 
   Returns:
@@ -99,7 +99,7 @@ def encode_clip(clip, encoder, listen, flip):
 
   Args:
     clip: a clip of input_pipeline.talker_clips.
-    encoder: latents.Encoder.
+    encoder: streaming_codec.Encoder.
     listen: function from samples float32 [n], mono at 16 kHz, to states [n / 320, layers, E].
     flip: whether to add the mirror image.
 
@@ -154,7 +154,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
   Args:
     folder: where to; all hosts share it.
     dataset: folder of the clips.
-    encoder: latents.Encoder.
+    encoder: streaming_codec.Encoder.
     listen: see `encode_clip`.
     flip: whether to add mirror images.
     inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
@@ -301,7 +301,7 @@ def run():
   for flag in (_CODEC, _DATASET, _OUT):
     if flag.value is None:
       raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  found = validation.load_codec(_CODEC.value)
+  found = model_loader.load_codec(_CODEC.value)
   export = found.export
   audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
   audio_params = jax.tree.map(jnp.asarray, audio_params)

@@ -17,7 +17,7 @@ from absl import flags
 from vidregen_jax import cli, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import codec_quality, lip_sync
-from vidregen_jax.exports import pipeline, validation
+from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.models import i3d, perceptual
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
@@ -76,7 +76,7 @@ def evaluate_codec():
     # What is measured here stays here: no name is looked for on a hub.
     if flag.value and not pathlib.Path(flag.value).is_dir():
       raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
-  export = validation.load_codec(_CHECKPOINT.value).export
+  export = model_loader.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
   vgg16, network = (load(flag.value) if flag.value else None for load, flag in (
     (perceptual.load, _PERCEPTUAL), (i3d.load, _I3D)))

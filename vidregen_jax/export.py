@@ -129,7 +129,7 @@ def run():
   """Does what the flags say.
 
   Raises:
-    UserError: see `repack` and `manifest.check`.
+    UserError: see `repack` and `checksums.check`.
   """
   if _VERIFY.value:
     count = checksums.check(_VERIFY.value)

@@ -35,7 +35,7 @@ def look(path, trust=()) -> dict:
     trust: paths of PEM files of authorities.
 
   Returns:
-    `provenance.read`'s dict, or all of its keys that matter as None, with
+    `content_credentials.read`'s dict, or all of its keys that matter as None, with
       file, sha256: of the video.
       vouched_by: 'this computer', 'an authority that --trust names' or None.
       report, page: the JSON and the HTML beside the video, or None.
@@ -170,7 +170,7 @@ def _action_lines(seen):
 
 
 def _edit_lines(seen):
-  """Yields what `provenance.signed_facts` gave."""
+  """Yields what `content_credentials.signed_facts` gave."""
   if (edit := seen['edit']) is None:
     return
   yield 'consent', edit['consent'].get('statement', 'in a file')

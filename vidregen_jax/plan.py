@@ -54,9 +54,9 @@ class Target:
     backend: 'cpu', 'gpu' or 'tpu'.
     devices: to compile for, or None where there is no compiler.
     count: how many devices.
-    chip: chips.Chip, or None for a device without known figures.
+    chip: accelerators.Chip, or None for a device without known figures.
     memory: bytes of a chip that programs get, or None.
-    ring: bytes a second, of `chips.ring`, or None.
+    ring: bytes a second, of `accelerators.ring`, or None.
   """
 
   backend: str
@@ -71,7 +71,7 @@ def target(topology: str, memory=None) -> Target:
   """The devices of a topology.
 
   Args:
-    topology: 'here', or as `chips.read` takes it.
+    topology: 'here', or as `accelerators.read` takes it.
     memory: bytes of a chip, in place of what is known.
 
   Raises:

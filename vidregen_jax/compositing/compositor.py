@@ -42,7 +42,7 @@ class Paster:
     """The part of a frame that its shot has, with the made face.
 
     Args:
-      shot: retake.Shot of the film.
+      shot: regenerator.Shot of the film.
       new: uint8 [S, S, 3], the made crop.
 
     Returns:

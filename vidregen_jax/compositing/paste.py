@@ -118,7 +118,7 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     crop: uint8 [S, S, 3], the new crop.
     affine: [2, 3], crop fraction to image pixel.
     mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
-    old_crop: uint8 [S, S, 3], what `faces.crop` gives for the image; made here if None.
+    old_crop: uint8 [S, S, 3], what `landmarks.crop` gives for the image; made here if None.
     grained: function of a part's detail float32 [h, w, 3], of where it stays bool [h, w], and of
       the face's centre in it (x, y), that gives grain float32 [h, w, 3] for where detail is faded
       out; None for no grain.

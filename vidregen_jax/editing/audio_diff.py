@@ -29,7 +29,7 @@ def find(old, new, rate, margin=MARGIN):
   """Spans in which a soundtrack is not what it was, however loud the whole has become.
 
   Args:
-    old, new: float32 [n] and [m], or sound.Sound of one channel, which are read once and in pieces;
+    old, new: float32 [n] and [m], or lazy.Sound of one channel, which are read once and in pieces;
       on one clock and at one rate; compared as far as both last.
     rate: samples per second.
     margin: seconds by which a span may be widened on either side, to where it is quietest: there
@@ -72,7 +72,7 @@ def lag(old, new) -> float:
   """Seconds by which a soundtrack comes later than it did; 0 where they are not the same sound.
 
   Args:
-    old, new: sound.Sound of one channel on one clock, of which half a minute is heard.
+    old, new: lazy.Sound of one channel on one clock, of which half a minute is heard.
   """
   old, new = (lazy.at_rate(lazy.Cut(x, 0, min(x.shape[1], _HEARD * x.rate)), _RATE)[:, :][0]
               for x in (old, new))
@@ -89,7 +89,7 @@ def widen(spans, heard, start, margin):
 
   Args:
     spans: (start, stop) seconds.
-    heard: sound.Sound of one channel.
+    heard: lazy.Sound of one channel.
     start: seconds of its first sample.
     margin: seconds.
   """

@@ -1,7 +1,7 @@
 """An edit: what is asked for, and how it is made, to a video and what lies beside it.
 
   with prepared(edit) as ready:           # all that can be known without a model; takes seconds
-    report = make(ready, system.load(folder))
+    report = make(ready, pipeline.load(folder))
 
 When the block ends well, what was made gets its names.
 """
@@ -63,18 +63,18 @@ class Edit:
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
     margin: seconds by which the picture of a span may be made anew beyond it, to where it is
       quietest; None for none, or for the usual ones of spans that are found.
-    fit: of timeline.FITS, what the whole picture does if the new soundtrack has another length; ''
+    fit: of retiming.FITS, what the whole picture does if the new soundtrack has another length; ''
       to leave out what lies past its end.
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
-    face: whose mouth is changed, as `choice.parse` gives it.
+    face: whose mouth is changed, as `face_selection.parse` gives it.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
     keep_occluders: whether what is seen before the face keeps its pixels.
     join: whether to copy what is not encoded anew, where the source allows it.
     lossless: whether to encode without loss.
     reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
-    signer: identity.Identity that signs what was done; None to leave it unsigned.
+    signer: certificates.Identity that signs what was done; None to leave it unsigned.
     page: whether to write a page beside the video.
     preview: where to write a sheet of stills, and then nothing else; '' for the video.
   """
@@ -116,8 +116,8 @@ class Prepared:
     edit: what is asked for; spans that were to be found are.
     made: the files to be, which get their names when the block of `prepared` ends well.
     sound: what is heard, on which film.
-    planned: join.Plan around the spans, or why every frame is encoded.
-    brought: what the source's own credentials say, as `provenance.of_source`.
+    planned: smart_render.Plan around the spans, or why every frame is encoded.
+    brought: what the source's own credentials say, as `content_credentials.of_source`.
     notes: lines for the user.
   """
 

@@ -64,7 +64,8 @@ def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
     seen: the faces of the source.
     wanted: [F], how often each frame is to be changed.
     starts: (first, stop) of each span, in frames of the source.
-    agree: `speaking.agreement` of times, lip gaps and mouth widths with the source's own sound.
+    agree: `active_speaker.agreement` of times, lip gaps and mouth widths with the source's own
+      sound.
 
   Raises:
     UserError: the rule names nobody, or it is undecidable who speaks.

@@ -18,7 +18,7 @@ _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 
 
 def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
-  """Spans of the video in which a new soundtrack is not the old one; see `differences.find`.
+  """Spans of the video in which a new soundtrack is not the old one; see `audio_diff.find`.
 
   Args:
     info: VideoInfo of the source.
@@ -107,7 +107,7 @@ def check_samples(info, new_audio='', patches=()) -> None:
     info: VideoInfo of the source; the others as of `compose`.
 
   Raises:
-    UserError: as `audio.check`.
+    UserError: as `waveform.check`.
   """
   for path in (*[info.path] * info.has_audio, *[new_audio] * bool(new_audio),
                *dict.fromkeys(patch.path for patch in patches)):
@@ -170,7 +170,7 @@ def compose_whole(film, new_audio, fit='') -> Composed:
   Args:
     film: the source.
     new_audio: path.
-    fit: of timeline.FITS, what the picture does where the sound is longer or shorter; '' for
+    fit: of retiming.FITS, what the picture does where the sound is longer or shorter; '' for
       nothing: longer sound is cut at the picture's end.
 
   Raises:

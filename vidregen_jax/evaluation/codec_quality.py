@@ -36,7 +36,7 @@ def measure(export, clips, vgg16=None, network=None):
   """Encodes and decodes clips, and compares.
 
   Args:
-    export: weights.Export of a codec.
+    export: model_folder.Export of a codec.
     clips: sized iterable of dicts of `input_pipeline.talker_clips`.
     vgg16: parameters of `perceptual.load`, or None to leave LPIPS out.
     network: parameters of `i3d.load`, or None to leave the Frechet video distance out.
@@ -160,7 +160,7 @@ def leak(encoder, decoder, frames):
   """How much the past changes when the second half of a clip becomes its mirror image.
 
   Args:
-    encoder, decoder: latents.Encoder and latents.Decoder.
+    encoder, decoder: streaming_codec.Encoder and streaming_codec.Decoder.
     frames: uint8 [F, S, S, 3], F at least 5.
 
   Returns:

@@ -20,7 +20,7 @@ class Rehearsal:
   """Some windows of clips, and what is read in what a generator makes of them.
 
   Attributes:
-    models: sample.Models.
+    models: sampling.Models.
     shown: the windows (`windows.cut`), stacked.
     truth: uint8 [B, 4T, S, S, 3], the true latents decoded.
     gaps: {'own': lip gaps [B, 4T], 'new': those of the clips whose sound is heard instead}.
@@ -28,10 +28,10 @@ class Rehearsal:
 
   def __init__(self, exported_codec, models, statistics, reader, shown, seed):
     """Args:
-      exported_codec: weights.Export of the codec.
-      models: sample.Models.
-      statistics: (expectation.Expectation, audio mean, audio std) as of `system.statistics`.
-      reader: lip_reading.Reader.
+      exported_codec: model_folder.Export of the codec.
+      models: sampling.Models.
+      statistics: (linear_prior.Expectation, audio mean, audio std) as of `pipeline.statistics`.
+      reader: lip_gap_probe.Reader.
       shown: windows, stacked, as of `show_windows`.
       seed: of the noise.
     """
@@ -55,7 +55,7 @@ class Rehearsal:
       sound: whose.
 
     Returns:
-      (sample.Params, SamplerState, Inputs).
+      (sampling.Params, SamplerState, Inputs).
     """
     params = sampling.Params(self._codec.params, params, self._guess,
                              self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
@@ -116,7 +116,7 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
     seed: of the noise.
 
   Returns:
-    (sample.SamplerState, sample.Inputs [T, B, ...]).
+    (sampling.SamplerState, sampling.Inputs [T, B, ...]).
   """
   look, frames = models.generator.look_ahead, batch['target'].shape[1]
   f32 = {name: np.asarray(batch[name], np.float32)

@@ -97,7 +97,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
   """Edits each clip with each kind of sound and reads the mouth.
 
   Args:
-    machine: system.System.
+    machine: pipeline.System.
     pairs: list of (clip, other).
     seed: of the noise.
     overrides: SamplerConfig fields to change, (name, value) pairs.

@@ -19,7 +19,7 @@ import numpy as np
 
 from vidregen_jax import files
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import checksums, model_folder, validation
+from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import linear_prior, pretrained, whisper
 
@@ -65,7 +65,7 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     audio_encoder: folder or hub id of the Whisper encoder.
     config: plain dict with 'model', 'sampler', 'listening' and 'codec' (its digest).
     params: the generator's.
-    guess: expectation.Expectation.
+    guess: linear_prior.Expectation.
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
@@ -111,7 +111,7 @@ def export_student(folder, teacher_folder, config, params):
     params: the student's.
   """
   teacher_folder = pathlib.Path(teacher_folder)
-  teacher = validation.load_generator(teacher_folder).export
+  teacher = model_loader.load_generator(teacher_folder).export
   with model_folder.whole_folder(folder) as part:
     model_folder.copy(teacher_folder / 'codec', part / 'codec', 'codec')
     copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
@@ -122,13 +122,13 @@ def export_student(folder, teacher_folder, config, params):
 
 
 def expected(arrays):
-  """The expectation.Expectation among a generator's further arrays."""
+  """The linear_prior.Expectation among a generator's further arrays."""
   fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
   return linear_prior.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
 
 
 def statistics(export: model_folder.Export):
-  """What a generator's export knows of data: (expectation.Expectation, audio mean, audio std)."""
+  """What a generator's export knows of data: (linear_prior.Expectation, audio mean, audio std)."""
   return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
 
@@ -143,7 +143,7 @@ def load(folder, student: bool = False) -> System:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  teacher, packed = validation.load_generator(folder), validation.load_codec(folder / 'codec')
+  teacher, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
   made, models = teacher.export, sampling.Models(packed.model, teacher.model)
   if made.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
@@ -153,8 +153,8 @@ def load(folder, student: bool = False) -> System:
       raise UserError(f'{folder}/config.json: config.model.{name} is '
                       f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
                       f'{getattr(models.codec, name)}: export the generator again')
-  sampling = _load_student(folder, teacher) if student else teacher
-  read = [('.', made), ('codec', packed.export)] + [('student', sampling.export)] * student
+  sampled = _load_student(folder, teacher) if student else teacher
+  read = [('.', made), ('codec', packed.export)] + [('student', sampled.export)] * student
   checksums.check_known(folder, {
     os.path.normpath(f'{where}/{name}'): digest for where, export in read
     for name, digest in ((f'{export.kind}.safetensors', export.digest),
@@ -172,10 +172,10 @@ def load(folder, student: bool = False) -> System:
   def listen(samples):
     return np.concatenate(list(hear(samples[None])))
 
-  codec, maker = packed.export, sampling.export
+  codec, maker = packed.export, sampled.export
   params = sampling.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
                            codec.arrays['latent_std'])
-  return System(models, jax.device_put(params), sampling.sampler, listen, hear,
+  return System(models, jax.device_put(params), sampled.sampler, listen, hear,
                 {'codec': codec.digest, maker.kind: maker.digest})
 
 
@@ -235,7 +235,7 @@ def _load_student(folder, teacher):
   if not (folder / 'student').is_dir():
     raise UserError(f'{folder} has no student in it: train one with '
                     f'--config=configs/student.py --config.teacher={folder}, or sample without')
-  student = validation.load_student(folder / 'student', teacher)
+  student = model_loader.load_student(folder / 'student', teacher)
   if student.export.config['teacher'] != teacher.export.digest:
     raise UserError(f'{folder}: the student in it learned from another generator: train it again')
   return student

@@ -50,7 +50,7 @@ def write(folder, machine, sampler, student_sampler=None):
 
   Args:
     folder: of the system.
-    machine: system.System.
+    machine: pipeline.System.
     sampler: SamplerConfig of the generator.
     student_sampler: that of the student; None where there is none.
   """

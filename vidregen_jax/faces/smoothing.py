@@ -1,6 +1,6 @@
 """A face's place made smooth in time: gaps filled, mistakes left out, shaking calmed.
 
-Where a face is, is told by `faces.similarity`: real and imaginary part of a scale, mean x, mean y.
+A face's place is `landmarks.similarity`: real and imaginary part of a scale, mean x, mean y.
 """
 
 from collections.abc import Sequence

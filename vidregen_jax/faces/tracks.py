@@ -64,15 +64,15 @@ class Track:
     score: float32 [F] of the mesh network; 0 where no face was found.
     yaw: float32 [F] degrees by which the head is turned, positive to the image's right.
     mouth_box: float32 [F, 4] crop fractions x0, y0, x1, y1 around the lips, padded.
-    lip_gap: float32 [F], see `faces.lip_gap`.
-    mouth_width: float32 [F], see `faces.mouth_width`.
+    lip_gap: float32 [F], see `landmarks.lip_gap`.
+    mouth_width: float32 [F], see `landmarks.mouth_width`.
     sharpness: float32 [F], mean absolute Laplacian of the crop's luma: of two frames of a video,
       the one with less is blurred.
     confidence: float32 [F] from 0, where not valid, to 1: how good the ground is to work on. The
       product of the score and of what yaw, size, sharpness and the smoothing leave of it; half as
       much where filled.
-    cover: float32 [F], `covers.cover` in the middle of the frames around: above 1 a mask or the
-      like hides the mouth. Such frames are valid all the same; see `uncovered`.
+    cover: float32 [F], `mouth_cover.cover` in the middle of the frames around: above 1 a mask or
+      the like hides the mouth. Such frames are valid all the same; see `uncovered`.
     reason: int8 [F], why a frame is not valid, an index into REASONS.
     shot: int32 [F], the number of the unbroken stretch that a frame belongs to: frames of one face
       between two cuts. What is made of a frame may rest on frames of the same number alone. -1
@@ -138,7 +138,7 @@ class Piece:
     track: what was seen from there on.
     box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
       about the face; nan where it was not found.
-    looks: [K, C], see `people.look`, of a few frames.
+    looks: [K, C], see `reidentify.look`, of a few frames.
   """
 
   start: int
@@ -242,10 +242,10 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
   trust, yaw, gap, width, sharp, cover = along(rows[:, 4:10]).T.copy()
   score = np.nan_to_num(trust)
   lips = along(rows[:, 10:].reshape(len(rows), -1, 2))
-  landmarks = None if points is None else along(points)
+  found = None if points is None else along(points)
   present = score > 0
   raw = similarity.copy()
-  kept = [trust, yaw, gap, width, cover, lips, *([] if landmarks is None else [landmarks])]
+  kept = [trust, yaw, gap, width, cover, lips, *([] if found is None else [found])]
   filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, kept)
   present |= filled
   for stretch in smoothing.stretches(present, similarity):
@@ -267,7 +267,7 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> Piece:
     mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
     confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
     cover=ndimage.median_filter(np.nan_to_num(cover), _WORN, mode='nearest'),
-    shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmarks),
+    shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=found),
     box.astype(np.float32), np.array(seen_looks, np.float32))
 
 

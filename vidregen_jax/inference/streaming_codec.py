@@ -39,7 +39,7 @@ class _Side:
 
   @classmethod
   def of(cls, export):
-    """This side of an exported codec (`weights.load_export`)."""
+    """This side of an exported codec (`model_folder.load_export`)."""
     return cls(codec.CodecConfig(**export.config), export.params, export.arrays['latent_mean'],
                export.arrays['latent_std'])
 

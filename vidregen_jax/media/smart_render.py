@@ -231,10 +231,10 @@ class Joined(video_writer.File):
     path: Where to write.
     info: of the source.
     planned: from `plan`.
-    audio, keep, part: As for `encode.File`.
-    crf: As for `encode.Writer`, above 0: lossless is another profile in most codecs, and decoders
-      (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
-    preset: As for `encode.Writer`.
+    audio, keep, part: As for `video_writer.File`.
+    crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, and
+      decoders (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
+    preset: As for `video_writer.Writer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
@@ -287,7 +287,7 @@ class Joined(video_writer.File):
     self._add(frame, planes.as_format(frame, self.info, self.info.pix_fmt))
 
   def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
-    """Adds a frame of a region with another picture, as of `encode.Writer`."""
+    """Adds a frame of a region with another picture, as of `video_writer.Writer`."""
     self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt, at))
 
   def _add(self, frame: video.Frame, picture: av.VideoFrame) -> None:

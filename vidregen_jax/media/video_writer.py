@@ -1,7 +1,7 @@
 """Video files written: a file appears whole or not at all, with times, colours, turn and sound.
 
   info = video.probe('in.mp4')
-  with encode.Writer('out.mp4', info, audio='in.mp4') as writer:
+  with video_writer.Writer('out.mp4', info, audio='in.mp4') as writer:
     for frame in video.frames('in.mp4'):
       if frame.time < 2:
         writer.copy(frame)                          # the decoded planes, without a way through RGB
@@ -61,7 +61,7 @@ class File:
     path: Where to write; of the kinds in `containers`.
     time_base: Seconds per unit of the pictures' times.
     audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
-      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `patches.Patched`.
+      `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `packet_splice.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
     part: Where to make it, if the caller gives it its name; None for a file that appears by itself,
@@ -328,8 +328,8 @@ class Writer(File):
 
   Times are counted from where the source starts, its `origin`, which becomes 0.
 
-  Depth and chroma are the source's, or finer where the codec has no such. `coders.choose` says what
-  is encoded how.
+  Depth and chroma are the source's, or finer where the codec has no such. `encoders.choose` says
+  what is encoded how.
 
   Args:
     path: Where to write; of the kinds in `containers`.

@@ -369,8 +369,8 @@ def encode(config: CodecConfig, params: dict, frames, cache: dict):
     (mean, logvar), each [B, F/4, H, W, C] float32, and the cache.
 
   Raises:
-    ValueError: frames of another shape, or integers. (`latents.Encoder` takes any number of uint8
-      frames.)
+    ValueError: frames of another shape, or integers. (`streaming_codec.Encoder` takes any number
+      of uint8 frames.)
   """
   size = config.size
   if not frames.shape[1] or frames.shape[1] % TIME_FACTOR or frames.shape[2:] != (size, size, 3):

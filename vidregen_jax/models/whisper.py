@@ -392,7 +392,7 @@ def stream(
 
   Args:
     config, params, window_seconds, margin_seconds, layers, batch_size: as of `features`.
-    samples: [1, n], an array or what is sliced like one, such as a `sound.Sound`.
+    samples: [1, n], an array or what is sliced like one, such as a `lazy.Sound`.
 
   Yields:
     float32 [k, len(layers), E] for some k, in order.

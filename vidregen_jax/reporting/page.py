@@ -70,7 +70,7 @@ def outline() -> np.ndarray:
 
 
 def _own(name) -> str:
-  return resources.files('vidregen_jax').joinpath(name).read_text(encoding='utf-8')
+  return resources.files('vidregen_jax.reporting').joinpath(name).read_text(encoding='utf-8')
 
 
 def _hash(text) -> str:

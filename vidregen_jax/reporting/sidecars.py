@@ -8,7 +8,7 @@ import time
 from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
-from vidregen_jax.provenance.content_credentials.certificates import Identity
+from vidregen_jax.provenance.certificates import Identity
 from vidregen_jax.reporting import page
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
@@ -21,7 +21,7 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, a
   Args:
     made: of the video and all that may lie beside it; gives them their names.
     part: the video, before it gets its name.
-    edit: editing.Edit.
+    edit: editor.Edit.
     said: the report.
     film, affines: as `page.make` takes them.
     clock, began: what took how long, and since when.

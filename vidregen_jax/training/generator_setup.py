@@ -3,7 +3,7 @@
 import dataclasses
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import validation
+from vidregen_jax.exports import model_loader
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator
 from vidregen_jax.training import generator_objective
@@ -33,7 +33,7 @@ def load_teacher(config, model, codec_digest):
   Raises:
     UserError: it is another model than the config's, or of another codec.
   """
-  teacher = validation.load_generator(config.teacher).export
+  teacher = model_loader.load_generator(config.teacher).export
   if teacher.config['codec'] != codec_digest:
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')

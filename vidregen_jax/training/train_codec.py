@@ -112,23 +112,23 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     first, place = 0, batches.START
     if checkpoints.latest is None:
-      train_state = train_state.create(init, optimizer, abstract, config.seed)
+      state = train_state.create(init, optimizer, abstract, config.seed)
       if config.start_from:
-        train_state = train_state.with_parts(
-          train_state, start or codec_setup.load_start(config.start_from, model))
+        state = train_state.with_parts(
+          state, start or codec_setup.load_start(config.start_from, model))
       elif model.aligned:
         groups = input_pipeline.codec_groups(config, 'train', config.map_groups, config.seed)
         maps = multihost.leads(codec_setup.principal_maps(model, groups))
-        train_state = train_state.with_parts(train_state, maps)
+        state = train_state.with_parts(state, maps)
     else:
-      first, train_state, place = checkpoints.restore(abstract)
+      first, state, place = checkpoints.restore(abstract)
     last = config.num_steps
     writer = stack.enter_context(metric_writer.MetricWriter(workdir, last, first,
                                                             active=multihost.lead()))
     data = stack.enter_context(contextlib.closing(
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    writer.say(train_state.describe('codec', train_state, mesh))
+    writer.say(train_state.describe('codec', state, mesh))
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
@@ -149,7 +149,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         with jax.set_mesh(mesh), trace.step(step) as traced:
           with timer('data'):
             batch = next(data)
-          train_state, measured = advance(train_state, frozen, batch, adversarial)
+          state, measured = advance(state, frozen, batch, adversarial)
           traced.append(measured)
         watch.given(step, measured)
         unseen.append(measured)
@@ -166,7 +166,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           writer.progress(step, values['loss'])
         if metric_writer.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
-            made, scores = jax.device_get(evaluate(train_state.ema, device_examples))
+            made, scores = jax.device_get(evaluate(state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
             f'step {step}: validation PSNR {scores["psnr"]:.2f} dB, '
@@ -175,7 +175,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           writer.save_grid(step, 'reconstructions', sheet(examples['frames'], made))
         if saving:
           with watch.paused(), timer('saving'):
-            checkpoints.save(step, train_state, data.place)
+            checkpoints.save(step, state, data.place)
         if stopping:
           writer.say(preemption.going_on(step, workdir))
           return
@@ -187,10 +187,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     plain = open_batches(seed=config.seed + 1, augment=False, place=known, tell=writer.warn)
     with contextlib.closing(plain):
       sums = [
-        jax.device_get(moments(train_state.ema, next(plain))) for _ in range(config.stats_batches)
+        jax.device_get(moments(state.ema, next(plain))) for _ in range(config.stats_batches)
       ]
     mean, square = np.mean(np.array(sums, np.float64), axis=0)
-    params = multihost.whole(only_codec(train_state.ema), mesh)
+    params = multihost.whole(only_codec(state.ema), mesh)
     if multihost.lead():
       model_folder.export(
         workdir / 'export',

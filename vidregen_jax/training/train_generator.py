@@ -13,7 +13,7 @@ from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
-from vidregen_jax.exports import pipeline, validation
+from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import generator, linear_prior, pixels
 from vidregen_jax.training import (
@@ -51,7 +51,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # Codec, latents, teacher, mesh
   # ----------------------------------------------------------------------------------------------
   info = input_pipeline.latent_info(config.dataset, config.dataset_help)
-  found = validation.load_codec(config.codec)
+  found = model_loader.load_codec(config.codec)
   codec_model, exported_codec = found.model, found.export
   if exported_codec.digest != info['codec']:
     raise UserError(
@@ -128,11 +128,11 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     checkpoints = stack.enter_context(checkpoint.Checkpoints(workdir / 'checkpoints'))
     first, place = 0, batches.START
     if checkpoints.latest is None:
-      train_state = train_state.create(init, optimizer, abstract, config.seed)
+      state = train_state.create(init, optimizer, abstract, config.seed)
       if teacher:
-        train_state = train_state.with_parts(train_state, teacher.params)
+        state = train_state.with_parts(state, teacher.params)
     else:
-      first, train_state, place = checkpoints.restore(abstract)
+      first, state, place = checkpoints.restore(abstract)
     last = config.num_steps
     writer = stack.enter_context(metric_writer.MetricWriter(workdir, last, first,
                                                             active=multihost.lead()))
@@ -140,7 +140,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       clips, window, config.seed, config.batch_size, rows, put, config.num_workers,
       config.max_bad_records, place, writer.warn)))
     notice = stack.enter_context(preemption.Notice())
-    writer.say(train_state.describe(config.stage, train_state,
+    writer.say(train_state.describe(config.stage, state,
                                     mesh) + f', attention {trained.attention}')
     if first:
       writer.say(f'resuming from step {first}')
@@ -159,7 +159,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         with jax.set_mesh(mesh), jax.transfer_guard('disallow'), trace.step(step) as traced:
           with timer('data'):
             batch = next(data)
-          train_state, measured = advance(train_state, frozen, batch)
+          state, measured = advance(state, frozen, batch)
           traced.append(measured)
         watch.given(step, measured)
         unseen.append(measured)
@@ -177,7 +177,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           writer.progress(step, values['loss'])
         if metric_writer.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
-            params = multihost.whole(train_state.ema, mesh)
+            params = multihost.whole(state.ema, mesh)
             if multihost.lead():
               measured, pictures = look(params)
               writer.save_grid(step, 'samples', pictures)
@@ -187,7 +187,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
             multihost.wait('looked')
         if saving:
           with watch.paused(), timer('saving'):
-            checkpoints.save(step, train_state, data.place)
+            checkpoints.save(step, state, data.place)
         if stopping:
           writer.say(preemption.going_on(step, workdir))
           return
@@ -195,7 +195,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     # --------------------------------------------------------------------------------------------
     # Export: one folder that `regenerate` and `evaluate` run from
     # --------------------------------------------------------------------------------------------
-    params = multihost.whole(train_state.ema, mesh)
+    params = multihost.whole(state.ema, mesh)
     if multihost.lead() and teacher:
       pipeline.export_student(
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},

@@ -55,16 +55,14 @@ def _make(gradients, optimizer, config, shardings, axis, **jit):
   schedule = train_state.learning_rate(config)
 
   @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None), **jit)
-  def train_step(train_state, frozen, batch, *options):
-    key = jax.random.fold_in(jax.random.key(config.seed), train_state.step)
+  def train_step(state, frozen, batch, *options):
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     grads, measured = accumulated(
-      lambda part, key: gradients(train_state.params, frozen, part, key, train_state.step,
-                                  *options),
+      lambda part, key: gradients(state.params, frozen, part, key, state.step, *options),
       batch, key, config.accumulate, axis)
-    lr = schedule(train_state.step)
-    train_state, updates = train_state.apply_gradients(train_state, grads, optimizer, config.ema)
-    return train_state, measured | {'lr': lr} | train_state.norms(train_state.params, grads,
-                                                                  updates)
+    lr = schedule(state.step)
+    state, updates = train_state.apply_gradients(state, grads, optimizer, config.ema)
+    return state, measured | {'lr': lr} | train_state.norms(state.params, grads, updates)
 
   return train_step
 

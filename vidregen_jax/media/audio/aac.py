@@ -19,7 +19,7 @@ class Soundtrack:
   """Samples to be encoded as a file's sound.
 
   Attributes:
-    samples: float32 [channels, n] in [-1, 1], or a `sound.Sound`, which is read in pieces.
+    samples: float32 [channels, n] in [-1, 1], or a `lazy.Sound`, which is read in pieces.
     rate: Samples per second.
     start: Seconds, on the video's clock, of the first sample.
     bit_rate: Bits per second for AAC.

@@ -103,7 +103,7 @@ class _Blocks(Sound):
 
 
 class Recording(_Blocks):
-  """A file's first soundtrack: what `audio.read` gives, in pieces.
+  """A file's first soundtrack: what `waveform.read` gives, in pieces.
 
   Held are 16 bytes a packet and a minute of samples. Where packets follow each other on a clock of
   samples, as they do in mp4 and wav, opening it decodes nothing but the first.
@@ -114,7 +114,7 @@ class Recording(_Blocks):
     places_are_said: whether the file itself says where its channels are, or need not.
 
   Raises:
-    UserError: as `audio.read`.
+    UserError: as `waveform.read`.
   """
 
   def __init__(self, path: str | os.PathLike):
@@ -303,7 +303,7 @@ class Sum(Sound):
 
 
 class Resampled(_Blocks):
-  """What `audio.resample` makes of the whole, in pieces."""
+  """What `waveform.resample` makes of the whole, in pieces."""
 
   def __init__(self, sound: Sound, rate: int):
     self._sound, self._ratio = sound, Fraction(rate, sound.rate)
@@ -326,18 +326,18 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 
 def mono_16k(sound: Sound) -> Sound:
-  """What the model hears, [1, n], as `audio.mono_16k`."""
+  """What the model hears, [1, n], as `waveform.mono_16k`."""
   return at_rate(voice(sound), waveform.MODEL_RATE)
 
 
 class Spliced(Sound):
-  """A sound with patches in the place of spans, as `audio.splice` makes it of each in turn.
+  """A sound with patches in the place of spans, as `waveform.splice` makes it of each in turn.
 
   Args:
     sound: what is patched.
     patches: (begin, end, Sound) of each, in samples of `sound`, ascending and apart; brought to its
       rate and channels. A patch of another length moves what comes after.
-    crossfade: as of `audio.splice`.
+    crossfade: as of `waveform.splice`.
 
   Attributes:
     changed: (first, last) samples of the result in which each patch is heard.
