@@ -4,9 +4,9 @@
   python -m bench.convolutions --sizes=512 --frames=16 --dtype=bfloat16 --compile_for=v5e:2x2
 
 The shapes are those of residual blocks in `configs/codec.py`; the two ways give the same numbers
-(tests/test_codec.py), so that `config.model.conv` is a choice of speed alone. The second command
-runs nothing: the real TPU compiler (`pip install libtpu`) says how many cycles it expects each to
-take. It needs no TPU.
+(tests/models/test_codec.py), so that `config.model.conv` is a choice of speed alone. The second
+command runs nothing: the real TPU compiler (`pip install libtpu`) says how many cycles it expects
+each to take. It needs no TPU.
 """
 
 import functools

@@ -430,7 +430,7 @@ def run():
   Raises:
     UserError: the results cannot be written.
   """
-  sys.path.insert(0, str(ROOT / 'tests'))
+  sys.path.insert(0, str(ROOT / 'tests' / 'support'))
   import tiny_system
 
   rows = {}

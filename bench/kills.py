@@ -58,7 +58,7 @@ def kills(count, seed):
   Returns:
     Dict of what was seen; 'differences' lists all that should not have been.
   """
-  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests'))
+  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tests' / 'support'))
   import fake_talkers
   import runs
 

@@ -170,7 +170,7 @@ def test_what_is_left_to_the_backend_is_decided(pack, monkeypatch):
   assert machine.models.codec.activations == 'bfloat16'
   there = stablehlo.lower(machine, machine.sampler)['encode'].mlir_module()
   assert there == here and 'bf16' not in here
-  assert str(pathlib.Path(__file__).parents[1]) not in here + there
+  assert str(pathlib.Path(__file__).parents[2]) not in here + there
 
 
 def test_what_writes_artefacts_is_asked_for_when_it_is_not_there(pack, tmp_path, monkeypatch):

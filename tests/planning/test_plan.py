@@ -22,7 +22,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, perceptual
 from vidregen_jax.planning import abstract_steps, accelerators, search, tpu_topologies
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def command(*arguments, devices=8):

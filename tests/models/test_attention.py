@@ -152,7 +152,7 @@ def test_a_token_from_which_all_is_hidden_gets_nothing(available, implementation
 def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
   script = '''
     import jax, numpy as np, test_attention as here
-    from vidregen_jax import sharding
+    from vidregen_jax.distributed import sharding
     arrays, rule, shown = here.example()
     whole = here.value_and_gradients(lambda **x: here.plain(rule, shown, **x), arrays)
     mesh = sharding.make_mesh(fsdp=2, tensor=2)  # (2, 2, 2): each clip of four, each head alone
@@ -176,10 +176,10 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
     print(len(jax.devices()), 'devices agree')
   '''
   lines = [line[4:] for line in script.splitlines()]
-  root = pathlib.Path(__file__).parent
+  here, root = pathlib.Path(__file__).parent, pathlib.Path(__file__).parents[2]
   ran = subprocess.run(
       [sys.executable, '-c', '\n'.join(lines)], cwd=root, capture_output=True, text=True,
-      env=os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{root}:{root.parent}',
+      env=os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{here}:{root}:{root}/tests/support',
                         'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
   assert ran.stdout.strip() == '8 devices agree', ran.stderr
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import tiny_system
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 # Python tells its hooks of every socket, look-up of a name and connection, whoever makes it.
 _GUARDED = '''
 import os, sys

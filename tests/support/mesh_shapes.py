@@ -1,7 +1,7 @@
 """One training step on every layout of 8 devices, of either stage; run as a program of its own.
 
   XLA_FLAGS=--xla_force_host_platform_device_count=8 PYTHONPATH=.:tests \
-    python tests/mesh_shapes.py generator [DATAxFSDPxTENSOR ...]
+    python tests/support/mesh_shapes.py generator [DATAxFSDPxTENSOR ...]
 
 Prints, as JSON, how far each layout is from one device in loss and gradients, and how much of every
 array of the state it gives to a device.

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SETTINGS = dict(
   batch_size=8, num_steps=12, log_every=1, eval_every=100, checkpoint_every=3, warmup_steps=2,
   stats_batches=2, eval_clips=2, learning_rate=1e-2,
@@ -27,8 +27,9 @@ class Server:
 
   def __init__(self, **env):
     """Args: **env: environment variables of all runs."""
-    env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
-                        'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
+    env = os.environ | {
+      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests" / "support"}',
+      'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
     self._process = subprocess.Popen([sys.executable, __file__], env=env, text=True,
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -20,7 +20,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 from vidregen_jax.training import codec_setup
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODECS = ('tiny', 'talkers', '256', '512')
 SIZES = {codec_config: CODECS, generator_config: ('tiny', 'talkers', 'base', 'large', 'xl')}
 

@@ -15,17 +15,17 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.training import train_step
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-# A few of the ten; all of them are `python tests/mesh_shapes.py generator`, and `codec`.
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# A few of the ten; all of them are `python tests/support/mesh_shapes.py generator`, and `codec`.
 LAYOUTS = {'generator': ('2x2x2', '1x8x1'), 'codec': ('2x2x2',)}
 
 
 @pytest.fixture(scope='module', params=sorted(LAYOUTS))
 def told(request):
   ran = subprocess.run(
-    [sys.executable, 'tests/mesh_shapes.py', request.param, *LAYOUTS[request.param]], cwd=ROOT,
-    capture_output=True, text=True, env=os.environ | {
-      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}',
+    [sys.executable, 'tests/support/mesh_shapes.py', request.param, *LAYOUTS[request.param]],
+    cwd=ROOT, capture_output=True, text=True, env=os.environ | {
+      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests" / "support"}',
       # Half the time to compile, for code that runs once.
       'XLA_FLAGS': '--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 '
                    '--xla_llvm_disable_expensive_passes=true'})

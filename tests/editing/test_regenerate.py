@@ -641,7 +641,7 @@ def begun(arguments, **env):
   program = ('import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); '
              'from vidregen_jax import regenerate; sys.exit(regenerate.main(sys.argv[1:]))')
   return subprocess.Popen([sys.executable, '-c', program, *arguments],
-                          cwd=pathlib.Path(__file__).parents[1], stderr=subprocess.PIPE, text=True,
+                          cwd=pathlib.Path(__file__).parents[2], stderr=subprocess.PIPE, text=True,
                           env=os.environ | env)
 
 
@@ -691,7 +691,7 @@ def test_nobody_need_listen(checkpoint, clip, other, edited, tmp_path):
              '--span', '0.60-1.00', '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out',
              str(tmp_path / 'out.mp4')]
   ended = subprocess.run(['bash', '-c', '"$@" > /dev/full 2> >(head -c 1 > /dev/null)', '-',
-                          *command], cwd=pathlib.Path(__file__).parents[1], check=False,
+                          *command], cwd=pathlib.Path(__file__).parents[2], check=False,
                          timeout=300)
   assert ended.returncode == 0
   assert packets(tmp_path / 'out.mp4') == packets(edited)
