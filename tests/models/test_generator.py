@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from configs import generator as generator_config
-from vidregen_jax import masks
-from vidregen_jax.models import generator, teacher_forcing, token_layout
+from vidregen_jax.models import generator, masks, teacher_forcing, token_layout
 from vidregen_jax.training import generator_setup
 
 CONFIG = generator.GeneratorConfig(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vidregen_jax import masks
+from vidregen_jax.models import masks
 
 S, R, A, C, U, H, N = range(7)  # sink reference anchor context audio(U) history noisy
 

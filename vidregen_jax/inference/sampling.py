@@ -14,9 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import masks
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, flow_matching, generator, linear_prior, token_layout
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, masks, token_layout
 
 _MOST_STEPS = 1000
 

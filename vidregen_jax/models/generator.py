@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from vidregen_jax import masks
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers, token_layout
+from vidregen_jax.models import attention, kernels, layers, masks, token_layout
 
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it

@@ -6,8 +6,8 @@ Training, encoding of datasets and regeneration must agree on these to the last 
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax import masks
 from vidregen_jax.compositing import paste
+from vidregen_jax.models import masks
 
 HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
 

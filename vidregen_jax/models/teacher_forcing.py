@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import masks
-from vidregen_jax.models import generator, token_layout
+from vidregen_jax.models import generator, masks, token_layout
 
 
 @functools.partial(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import masks
+from vidregen_jax.models import masks
 
 AUDIO_TOKENS = 4  # a latent frame's audio
 

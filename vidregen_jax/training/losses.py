@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from vidregen_jax import masks
+from vidregen_jax.models import masks
 
 
 def box_mask(boxes, size: int):

@@ -8,14 +8,13 @@ import pathlib
 import jax
 import numpy as np
 
-from vidregen_jax import masks
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator, linear_prior, pixels
+from vidregen_jax.models import generator, linear_prior, masks, pixels
 from vidregen_jax.training import (
   attention_backend,
   checkpoint,
