@@ -21,12 +21,11 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.faces import crop_mask, landmarks, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.media.timeline import spans
@@ -59,7 +58,7 @@ def colour_at_rim(source, edited, affine, yaw, size=96):
   fine = _FINE * size
   one, other = (_lab(cv2.GaussianBlur(landmarks.crop(image, affine, fine), (0, 0), .02 * fine))
                 for image in (source, edited))
-  soft = paste.lower_face_mask(fine, soft=True, yaw=yaw)
+  soft = crop_mask.lower_face_mask(fine, soft=True, yaw=yaw)
   return np.linalg.norm(one - other, axis=-1)[(soft > .02) & (soft < .5)]
 
 
@@ -68,7 +67,7 @@ def grain_ratio(image, affine, yaw, mouth_box):
   luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
   fine = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), _SIGMA))
   size = 192
-  inside = paste.lower_face_mask(size, soft=True, yaw=yaw) > .98
+  inside = crop_mask.lower_face_mask(size, soft=True, yaw=yaw) > .98
   x0, y0, x1, y1 = np.clip(np.rint(mouth_box * size), 0, size).astype(int)
   inside[y0:y1, x0:x1] = False
   inside[round(.85 * size):] = False

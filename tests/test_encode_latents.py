@@ -15,6 +15,7 @@ from vidregen_jax import encode_latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import pixels
 
@@ -61,7 +62,7 @@ def test_latents_are_those_of_the_clip_encoded_in_one_piece(dataset, encoder):
   record, mirrored = encode_latents.encode_clip(clip, encoder, listen, flip=True)
   close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-3)  # float16
   close(record['target'], reference(encoder, frames))
-  close(record['context'], reference(encoder, pixels.hide_lower_face(frames)))
+  close(record['context'], reference(encoder, crop_mask.hide_lower_face(frames)))
   close(mirrored['target'], reference(encoder, frames[:, :, ::-1]))
   assert (mirrored['flipped'], record['flipped']) == (True, False)
   for t in range(len(frames) // 4):

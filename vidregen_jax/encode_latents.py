@@ -43,8 +43,9 @@ from vidregen_jax import cli, documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.models import codec, pixels, whisper
+from vidregen_jax.models import codec, whisper
 
 _CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
 _DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of clips.')
@@ -81,7 +82,7 @@ def encode_frames(encoder, frames):
     List of B dicts of float16: target, context, cold, stills, as the module describes them.
   """
   count, length = frames.shape[:2]
-  streams = encoder.stream(np.concatenate([frames, pixels.hide_lower_face(frames)]))
+  streams = encoder.stream(np.concatenate([frames, crop_mask.hide_lower_face(frames)]))
   cold = encoder.alone(frames.reshape(-1, codec.TIME_FACTOR, *frames.shape[2:]))
   stills = frames[:, ::STILL_STRIDE]
   stills = encoder.stills(stills.reshape(-1, *stills.shape[2:]))
@@ -109,7 +110,7 @@ def encode_clip(clip, encoder, listen, flip):
   length = len(clip['frames']) // codec.TIME_FACTOR * codec.TIME_FACTOR
   frames, box = clip['frames'][None, :length], clip['mouth_box'][None, :length]
   if flip:
-    mirrored = pixels.mirror(frames, box)
+    mirrored = crop_mask.mirror(frames, box)
     frames, box = (np.concatenate(pair) for pair in zip((frames, box), mirrored, strict=True))
   box = box.reshape(len(box), -1, codec.TIME_FACTOR, 4)
   box = np.concatenate([box[..., :2].min(2), box[..., 2:].max(2)], axis=-1)

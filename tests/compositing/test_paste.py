@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax.compositing import film_grain, paste
-from vidregen_jax.faces import landmarks
+from vidregen_jax.faces import crop_mask, landmarks
 
 
 def scene(height: int = 360, width: int = 300) -> np.ndarray:
@@ -27,7 +27,7 @@ def tilted(side: float = 220, degrees: float = 12, x: float = 40, y: float = 80)
 
 @pytest.mark.parametrize('size', [16, 64, 100, 256])
 def test_soft_mask_lies_inside_the_hard_one(size):
-  hard, soft = paste.lower_face_mask(size), paste.lower_face_mask(size, soft=True)
+  hard, soft = crop_mask.lower_face_mask(size), crop_mask.lower_face_mask(size, soft=True)
   assert set(np.unique(hard)) == {0, 1}
   assert hard.dtype == soft.dtype == np.float32
   assert (soft <= hard).all()
@@ -42,7 +42,8 @@ def test_soft_mask_lies_inside_the_hard_one(size):
 
 @pytest.mark.parametrize('yaw', [10, 25])
 def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
-  ahead, right, left = (paste.lower_face_mask(96, soft=True, yaw=turn) for turn in (0, yaw, -yaw))
+  ahead, right, left = (crop_mask.lower_face_mask(96, soft=True, yaw=turn)
+                        for turn in (0, yaw, -yaw))
   np.testing.assert_array_equal(right, left[:, ::-1])
   np.testing.assert_array_equal(right[:, :48], ahead[:, :48])
   columns = lambda mask: np.flatnonzero(mask[48] > 0)[-1]
@@ -52,7 +53,7 @@ def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
 
 def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
   size = 96
-  mask = paste.lower_face_mask(size, soft=True)
+  mask = crop_mask.lower_face_mask(size, soft=True)
   old = np.full((size, size, 3), (150, 110, 90), np.uint8)
   new = old + np.uint8((12, 0, 8))  # redder all over
   new[60:70, 36:60] = (90, 20, 30)  # and another mouth
@@ -74,7 +75,7 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300, 1)), (0, 0), .7)[..., None]
   image = np.uint8(np.rint(clean + strength * noise / noise.std()))
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
-  mask = paste.lower_face_mask(size, soft=True)
+  mask = crop_mask.lower_face_mask(size, soft=True)
   crop = np.full((size, size, 3), 170, np.uint8)
   plain = paste.paste(image, crop, affine, mask)
   made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0))
@@ -94,14 +95,14 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
 def test_an_unchanged_crop_changes_nothing(size):
   image, affine = scene(), tilted()
   same = paste.paste(image, landmarks.crop(image, affine, size), affine,
-                     paste.lower_face_mask(size, soft=True))
+                     crop_mask.lower_face_mask(size, soft=True))
   np.testing.assert_array_equal(same, image)
 
 
 @pytest.mark.parametrize('affine', [tilted(), tilted(x=-90), tilted(side=500), tilted(y=250)])
 @pytest.mark.parametrize('size', [32, 128])
 def test_outside_the_mask_pixels_are_bit_identical(affine, size):
-  image, mask = scene(), paste.lower_face_mask(size, soft=True)
+  image, mask = scene(), crop_mask.lower_face_mask(size, soft=True)
   before = image.copy()
   pasted = paste.paste(image, np.full((size, size, 3), 255, np.uint8), affine, mask)
   np.testing.assert_array_equal(image, before)
@@ -109,7 +110,7 @@ def test_outside_the_mask_pixels_are_bit_identical(affine, size):
   points = np.stack([x, y], -1).reshape(1, -1, 2).astype(np.float32)
   at = landmarks.to_fractions(affine[None], points)[0].reshape(*y.shape, 2)
   # The mask as a function of the place, not as warped pixels; a crop pixel's width of grace.
-  outline = cv2.dilate(paste.lower_face_mask(1024), np.ones((3, 3)),
+  outline = cv2.dilate(crop_mask.lower_face_mask(1024), np.ones((3, 3)),
                        iterations=-(-1024 // size))
   inside = cv2.remap(outline, at[..., 0] * 1024 - .5, at[..., 1] * 1024 - .5, cv2.INTER_NEAREST)
   np.testing.assert_array_equal(pasted[inside == 0], image[inside == 0])
@@ -120,14 +121,14 @@ def test_outside_the_mask_pixels_are_bit_identical(affine, size):
 def test_where_much_changed_the_new_crop_is_seen_and_no_old_detail():
   image, affine, size = scene(), tilted(), 64
   crop = np.full((size, size, 3), (200, 60, 60), np.uint8)
-  pasted = paste.paste(image, crop, affine, paste.lower_face_mask(size, soft=True))
+  pasted = paste.paste(image, crop, affine, crop_mask.lower_face_mask(size, soft=True))
   middle = landmarks.crop(pasted, affine, size)[38:50, 22:42].reshape(-1, 3)
   np.testing.assert_allclose(middle, np.broadcast_to((200, 60, 60), middle.shape), atol=1)
 
 
 def test_where_little_changed_fine_detail_stays():
   image, affine, size = scene(), tilted(), 64
-  mask = paste.lower_face_mask(size, soft=True)
+  mask = crop_mask.lower_face_mask(size, soft=True)
   crop = np.clip(landmarks.crop(image, affine, size).astype(int) + 4, 0, 255).astype(np.uint8)
   pasted = paste.paste(image, crop, affine, mask)
   added = pasted.astype(int) - image
@@ -139,7 +140,7 @@ def test_the_edge_is_a_ramp_without_a_step():
   image = np.full((300, 300, 3), 100, np.uint8)
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
   pasted = paste.paste(image, np.full((size, size, 3), 140, np.uint8), affine,
-                       paste.lower_face_mask(size, soft=True)).astype(int)
+                       crop_mask.lower_face_mask(size, soft=True)).astype(int)
   steps = max(np.abs(np.diff(pasted, axis=axis)).max() for axis in (0, 1))
   # 40 levels over .07 of 250 pixels; a smooth ramp's steepest step is 1.5 times its mean.
   assert steps <= np.ceil(1.5 * 40 / (.07 * 250)) + 1
@@ -147,7 +148,7 @@ def test_the_edge_is_a_ramp_without_a_step():
 
 
 def test_wrong_shapes_and_absent_faces_are_refused():
-  image, mask = scene(), paste.lower_face_mask(64, soft=True)
+  image, mask = scene(), crop_mask.lower_face_mask(64, soft=True)
   with pytest.raises(ValueError, match='wanted'):
     paste.paste(image, np.zeros((32, 32, 3), np.uint8), tilted(), mask)
   with pytest.raises(ValueError, match='not finite'):

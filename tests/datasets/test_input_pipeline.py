@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from vidregen_jax import encode_latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.models import pixels
 
 
@@ -81,7 +82,7 @@ def test_the_flags_say_what_was_done_to_the_frames(dataset):
     ):
       seen.add((bool(masked), bool(still)))
       assert np.array_equal(frames, np.broadcast_to(frames[:1], frames.shape)) == still
-      assert np.array_equal(frames, pixels.hide_lower_face(frames)) == masked
+      assert np.array_equal(frames, crop_mask.hide_lower_face(frames)) == masked
   assert len(seen) == 4, 'the draw did not show all cases'
 
 
@@ -99,10 +100,10 @@ def test_mirroring_moves_the_box_with_the_mouth():
   frames = np.zeros((2, 16, 16, 3), np.uint8)
   frames[:, 8:12, 2:6] = 255
   box = np.tile(np.float32([2 / 16, 8 / 16, 6 / 16, 12 / 16]), (2, 1))
-  flipped, moved = pixels.mirror(frames, box)
+  flipped, moved = crop_mask.mirror(frames, box)
   x0, y0, x1, y1 = (moved[0] * 16).round().astype(int)
   assert flipped[0, y0:y1, x0:x1].min() == 255 and flipped.sum() == frames.sum()
-  again, back = pixels.mirror(flipped, moved)
+  again, back = crop_mask.mirror(flipped, moved)
   np.testing.assert_array_equal(again, frames)
   np.testing.assert_allclose(back, box, atol=1e-7)
 

@@ -20,10 +20,9 @@ import pytest
 import tiny_system
 
 from vidregen_jax import errors, inspect, regenerate, translate
-from vidregen_jax.compositing import paste
 from vidregen_jax.editing import editor, flags
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import tracks
+from vidregen_jax.faces import crop_mask, tracks
 from vidregen_jax.media import planes, prefetch, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.timeline import retimed_video as films
@@ -328,7 +327,8 @@ def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, ch
     reached.append((inverse @ [columns, rows, np.ones(len(rows))])[:2].T)
   reached = np.concatenate(reached)
   # In the crop: within what is pasted, and a margin that is two stored pixels; and over most of it.
-  low, high = (paste.LEFT - .04, paste.TOP - .03), (paste.RIGHT + .04, paste.BOTTOM + .03)
+  low = crop_mask.LEFT - .04, crop_mask.TOP - .03
+  high = crop_mask.RIGHT + .04, crop_mask.BOTTOM + .03
   assert (reached >= low).all() and (reached <= high).all()
   assert (np.ptp(reached, axis=0) > (.6, .45)).all()
 

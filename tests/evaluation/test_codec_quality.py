@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.evaluation import codec_quality
+from vidregen_jax.evaluation import codec_quality, image_metrics
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import image_grid, video
 from vidregen_jax.models import codec, i3d, perceptual, pixels
-from vidregen_jax.training import losses
 
 SIZE = 32
 BOX = np.float32([0.25, 0.5, 0.75, 0.875])  # rows 16 to 28, columns 8 to 24
@@ -115,18 +114,18 @@ def test_structure_and_distance_are_measured_in_the_mouth(export):
   assert 'lpips' not in codec_quality.measure(export, [plain])[0]
   # Of every fifth frame; figures have four digits.
   made, source = (pixels.to_float(x[::5]) for x in (made, plain['frames']))
-  mouth = np.asarray(losses.box_mask(plain['mouth_box'][::5], SIZE))[..., 0]
+  mouth = np.asarray(pixels.box_mask(plain['mouth_box'][::5], SIZE))[..., 0]
   for weight, part in ((np.ones_like(mouth), ''), (mouth, '_mouth')):
     wanted = np.mean(jax.jit(perceptual.lpips)(vgg16, made, source, weight))
     np.testing.assert_allclose(near[f'lpips{part}'], wanted, atol=1e-4)
-  places = jax.jit(losses.ssim_map)(made, source)
+  places = jax.jit(image_metrics.ssim_map)(made, source)
   np.testing.assert_allclose(near['ssim'], places.mean(), atol=1e-4)
   np.testing.assert_allclose(near['ssim_mouth'], places[:, 11:23, 3:19].mean(), atol=1e-4)
 
 
 def test_a_place_of_the_map_of_ssim_is_its_window():
   a, b = np.random.default_rng(0).uniform(-1, 1, (2, 2, 24, 20, 3)).astype(np.float32)
-  ssim_map = jax.jit(losses.ssim_map)
+  ssim_map = jax.jit(image_metrics.ssim_map)
   found = np.asarray(ssim_map(a, b))
   assert found.shape == (2, 14, 10)
   # One pixel is seen by the windows around it and by no other.

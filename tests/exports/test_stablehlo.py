@@ -13,6 +13,7 @@ import tiny_system
 from vidregen_jax import export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline, stablehlo
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import pixels
 
@@ -83,7 +84,7 @@ def begun(machine, given):
                                     machine.params.latent_mean,
                                     machine.params.latent_std)
   flat = (shape.cells**2, shape.latent_channels)
-  both = np.stack([given['crops'], pixels.hide_lower_face(given['crops'])])
+  both = np.stack([given['crops'], crop_mask.hide_lower_face(given['crops'])])
   seen = encoder.stream(both).reshape(2, -1, 1, *flat)
   heard, seconds = given['heard'][:, None], given['seconds'][:, None]
   anchor = np.zeros((1, len(shape.region), shape.latent_channels), np.float32)
@@ -130,7 +131,7 @@ def test_encoding_and_decoding_are_the_codecs(pack, given):
   machine = pipeline.load(pack)
   encoder, decoder = (side.of(model_folder.load_export(pack / 'codec', 'codec'))
                       for side in (streaming_codec.Encoder, streaming_codec.Decoder))
-  both = np.stack([given['crops'], pixels.hide_lower_face(given['crops'])])
+  both = np.stack([given['crops'], crop_mask.hide_lower_face(given['crops'])])
   seen, given_weights = encoder.stream(both), weigh(pack)['codec']
   shown = decoder.stream(seen[:1])
   (encode, (_, encoded, _)), (decode, (_, decoded, _)) = load(pack, 'encode'), load(pack, 'decode')

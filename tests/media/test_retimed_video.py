@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import in_video
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming
@@ -61,8 +62,8 @@ def test_frames_come_in_any_order_at_their_times(info, order, first):
 
 def face(film):
   """Along a film, the one face that is seen in it."""
-  seen = film.look([(0.0, 9.0)])
-  return film.along(seen.track(seen.pieces))
+  seen = in_video.look(film, [(0.0, 9.0)])
+  return in_video.along(film, seen.track(seen.pieces))
 
 
 def test_a_track_is_read_along_the_film(pack_folder):
@@ -77,10 +78,10 @@ def test_a_track_is_read_along_the_film(pack_folder):
   assert len(track) == len(order) and track.valid.all()
   np.testing.assert_allclose(track.lip_gap, whole.lip_gap[order], atol=1e-5)
   np.testing.assert_array_equal(track.times, film.times)
-  crops = film.crops([2, 30, 45], track, 32)
-  np.testing.assert_array_equal(crops[1], film.crops([29], track, 32)[0])  # shown twice
+  crops = in_video.crops(film, [2, 30, 45], track, 32)
+  np.testing.assert_array_equal(crops[1], in_video.crops(film, [29], track, 32)[0])  # shown twice
   assert np.abs(crops[0].astype(int) - crops[2]).mean() > 0.1
-  assert film.crops([], track, 32).shape == (0, 32, 32, 3)
+  assert in_video.crops(film, [], track, 32).shape == (0, 32, 32, 3)
 
 
 def test_packets_without_a_frame_are_told(info):
@@ -92,4 +93,5 @@ def test_packets_without_a_frame_are_told(info):
     with pytest.raises(UserError, match=f'frame {len(more) - 1} of them cannot be decoded'):
       list(dataclasses.replace(film, timeline=shown).frames())
     with pytest.raises(UserError, match=f'frame {len(more) - 1} of them cannot be decoded'):
-      dataclasses.replace(film, timeline=shown).crops([order.index(len(more) - 1)], None, 8)
+      in_video.crops(dataclasses.replace(film, timeline=shown), [order.index(len(more) - 1)],
+                     None, 8)

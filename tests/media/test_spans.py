@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from vidregen_jax.editing import run_plan
 from vidregen_jax.errors import UserError
 from vidregen_jax.media.timeline import spans
 
@@ -10,7 +11,7 @@ TIMES = np.arange(60) / 25
 
 
 def plan(wanted, valid=None, window=3, shot=None):
-  return spans.plan(wanted, TIMES, np.ones(60, bool) if valid is None else valid,
+  return run_plan.plan(wanted, TIMES, np.ones(60, bool) if valid is None else valid,
                     np.zeros(60, int) if shot is None else shot, window)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.models import flow_matching
 from vidregen_jax.training import losses
 
@@ -51,9 +52,9 @@ def test_mouth_pixels_weigh_more():
 
 
 def test_psnr_of_a_known_error():
-  np.testing.assert_allclose(losses.psnr(jnp.full(10, 0.2), jnp.zeros(10)), 20.0, atol=1e-4)
+  np.testing.assert_allclose(image_metrics.psnr(jnp.full(10, 0.2), jnp.zeros(10)), 20.0, atol=1e-4)
   weight = jnp.array([1.0] + [0.0] * 9)
-  np.testing.assert_allclose(losses.psnr(jnp.eye(1, 10)[0] * 2, jnp.zeros(10), weight), 0.0,
+  np.testing.assert_allclose(image_metrics.psnr(jnp.eye(1, 10)[0] * 2, jnp.zeros(10), weight), 0.0,
                              atol=1e-4)
 
 
@@ -66,11 +67,11 @@ def test_kl_of_the_prior_is_zero_and_cell_weights_average_one():
 def test_ssim_of_equal_shifted_and_unlike_pictures():
   rng = np.random.default_rng(0)
   a = rng.uniform(-1, 1, (2, 24, 24, 3)).astype(np.float32)
-  np.testing.assert_allclose(losses.ssim(a, a), 1.0, atol=1e-4)
+  np.testing.assert_allclose(image_metrics.ssim(a, a), 1.0, atol=1e-4)
   # Far from black the luminance term is near 1: a constant picture has no structure in common with
   # noise, and its negative has the opposite one.
-  assert (np.abs(losses.ssim(a + 5, np.full_like(a, 5))) < 0.1).all()
-  assert (np.asarray(losses.ssim(a + 5, 5 - a)) < -0.9).all()
+  assert (np.abs(image_metrics.ssim(a + 5, np.full_like(a, 5))) < 0.1).all()
+  assert (np.asarray(image_metrics.ssim(a + 5, 5 - a)) < -0.9).all()
   # A constant picture against a brighter one: (2ab + C1) / (a^2 + b^2 + C1), the paper's formula.
   half, full = np.full((1, 12, 12, 1), 0.5, np.float32), np.ones((1, 12, 12, 1), np.float32)
-  np.testing.assert_allclose(losses.ssim(half, full), (1 + 4e-4) / (1.25 + 4e-4), rtol=1e-4)
+  np.testing.assert_allclose(image_metrics.ssim(half, full), (1 + 4e-4) / (1.25 + 4e-4), rtol=1e-4)

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from vidregen_jax.exports import model_folder, pipeline
-from vidregen_jax.models import codec, generator, linear_prior, pixels
+from vidregen_jax.faces import crop_mask
+from vidregen_jax.models import codec, generator, linear_prior
 
 SIZE = 32
 
@@ -18,7 +19,7 @@ def write(folder, whisper_folder):
                       jax.device_get(codec.init(codec_config, jax.random.key(0))),
                       latent_mean=np.zeros(6, np.float32), latent_std=np.ones(6, np.float32))
   config = generator.GeneratorConfig(
-      cells=2, latent_channels=6, region=pixels.region(SIZE, 2, 0), width=16, heads=2, layers=1,
+      cells=2, latent_channels=6, region=crop_mask.region(SIZE, 2, 0), width=16, heads=2, layers=1,
       mlp=2, window=3, look_ahead=1, references=2, sinks=1, sink_logit=True, audio_layers=1,
       audio_channels=512, audio_hidden=8)
   pipeline.export(

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from vidregen_jax.compositing import film_grain, occlusion, paste
+from vidregen_jax.faces import crop_mask
 
 _NOTICED = .01  # of the lower face: less is not said
 # Of the mouth that is hidden: there is nothing to be made from the first share on, down to the
@@ -55,7 +56,7 @@ class Paster:
         each.restart()
       self._passing = self._grey = False
     self._next = index + 1
-    mask = paste.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    mask = crop_mask.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
     look = self._occluders.get(int(track.person[index]))
     matte = look(crop) if look else np.zeros_like(mask)
     share = float((mask * matte).sum() / mask.sum())

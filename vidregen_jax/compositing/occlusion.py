@@ -10,7 +10,7 @@ not told from it, nor is a thing that one of the crops shows too.
 import cv2
 import numpy as np
 
-from vidregen_jax.compositing import paste
+from vidregen_jax.faces import crop_mask
 
 _SIDE = 48  # of the crop as it is compared: things are large
 _REACH = 3, 2  # of these pixels, down and across, by which skin, chin and lips move
@@ -35,11 +35,11 @@ class Occluders:
 
   def __init__(self, crops: np.ndarray):
     self._palette = None
-    self._inside = cv2.resize(paste.lower_face_mask(4 * _SIDE, soft=True), (_SIDE, _SIDE),
+    self._inside = cv2.resize(crop_mask.lower_face_mask(4 * _SIDE, soft=True), (_SIDE, _SIDE),
                               interpolation=cv2.INTER_AREA) > .5
     y, x = (np.mgrid[:_SIDE, :_SIDE] + .5) / _SIDE
-    self._low = y > paste.TOP
-    self._upper = (y > .2) & (y < paste.TOP) & (np.abs(x - .5) < .25)
+    self._low = y > crop_mask.TOP
+    self._upper = (y > .2) & (y < crop_mask.TOP) & (np.abs(x - .5) < .25)
     self._matte = np.zeros((_SIDE, _SIDE), np.float32)
     if len(crops) >= _FEWEST:
       coarse = [_coarse(crop) for crop in crops]

@@ -3,65 +3,16 @@
 import cv2
 import numpy as np
 
-from vidregen_jax.faces import landmarks
+from vidregen_jax.faces import crop_mask, landmarks
 
-# The mask's outline in crop fractions: a box with rounded corners.
-TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
-_TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
-# Width of the soft edge, inside the outline.
-_EDGE = .07
-# What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
-# the heights of both; what lies beside a face is the source's, whatever was made of it.
-_CHEEK, _CHIN = (.40, .36), (1., .24)
-# A turned head shows less of the cheek it turns away: so much less of the half's width a degree
-# (measured on the mesh's outlines, up to 23 degrees), and as far as that goes.
-_TURNED, _FARTHEST = .006, 30.
 # Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
 # give way there, and to be gone: below lies a codec's error, above another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
-# Left and top of what is face and not hair or background, in crop fractions.
-FACE = .18, .08
 # What a made crop holds no finer than, in sides of the crop.
 _SMOOTH = .01
 # How far a difference of colour at the rim reaches inside, in sides of the crop, and the share of
 # rim among what is in reach at which half of the difference is taken off.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
-
-
-def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
-  """The part of the crop that is regenerated.
-
-  Args:
-    size: S, the crop's side in pixels.
-    soft: For pasting back: the edge ramps from 0 to 1 inside the hard mask's outline, so what is
-      pasted was regenerated, and the room beside cheeks and chin is left out.
-    yaw: degrees by which the head is turned, positive to the image's right; for `soft`.
-
-  Returns:
-    float32 [S, S], 0 to 1; without `soft`, 0 or 1.
-  """
-  centres = (np.arange(size) + .5) / size
-  y, x = centres[:, None], centres[None, :]
-  # Distance outside the outline (negative inside), by the usual formula for a rounded box.
-  radius = np.where(y > (TOP + BOTTOM) / 2, _BOTTOM_RADIUS, _TOP_RADIUS)
-  across = np.abs(x - (LEFT + RIGHT) / 2) - (RIGHT - LEFT) / 2 + radius
-  down = np.abs(y - (TOP + BOTTOM) / 2) - (BOTTOM - TOP) / 2 + radius
-  distance = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))
-              + np.minimum(np.maximum(across, down), 0) - radius)
-  if not soft:
-    return (distance < 0).astype(np.float32)
-  turned = _TURNED * np.clip(yaw, -_FARTHEST, _FARTHEST)
-  from_middle = x - (LEFT + RIGHT) / 2
-  half = (np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
-          - np.maximum(np.where(from_middle > 0, turned, -turned), 0))
-  beside = half - np.abs(from_middle)
-  return _ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)
-
-
-def _ramp(x: np.ndarray) -> np.ndarray:
-  """0 below 0, 1 above 1, and smooth between (Hermite's cubic)."""
-  x = np.clip(x, 0, 1)
-  return x * x * (3 - 2 * x)
 
 
 def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -137,7 +88,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   affine = landmarks.pixel_affine(affine, size)
   reached = mask.copy()
   if grained is not None:  # grain is measured on the rest of the face too
-    reached[round(FACE[1] * size):, round(FACE[0] * size):round((1 - FACE[0]) * size)] = 1
+    beside, above = (round(x * size) for x in crop_mask.FACE)
+    reached[above:, beside:size - beside] = 1
   box = _reach(affine, reached, image.shape)
   pasted = image.copy()
   if box is None:
@@ -153,7 +105,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   old = old_crop.astype(np.float32)
   change = crop.astype(np.float32) - old
   amount = cv2.GaussianBlur(np.abs(change).max(-1), (0, 0), max(.7, .012 * size))
-  gone = _ramp((amount - _DETAIL_STAYS) / (_DETAIL_GOES - _DETAIL_STAYS)).astype(np.float32)
+  gone = crop_mask.ramp((amount - _DETAIL_STAYS) / (_DETAIL_GOES - _DETAIL_STAYS))
+  gone = gone.astype(np.float32)
   weight = to_image(mask.astype(np.float32), cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
   gone = to_image(gone, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
   detail = region - to_image(old, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)

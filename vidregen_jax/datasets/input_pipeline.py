@@ -16,7 +16,7 @@ from array_record.python import array_record_module
 from vidregen_jax import files
 from vidregen_jax.datasets import batches, dataset_folder
 from vidregen_jax.errors import BadRecord, UserError
-from vidregen_jax.models import pixels
+from vidregen_jax.faces import crop_mask
 
 _BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
 
@@ -143,9 +143,9 @@ def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
     frames = np.broadcast_to(frames[:1], frames.shape)
     boxes = np.broadcast_to(boxes[:1], boxes.shape)
   if flip:
-    frames, boxes = pixels.mirror(frames, boxes)
+    frames, boxes = crop_mask.mirror(frames, boxes)
   if masked:
-    frames = pixels.hide_lower_face(frames)
+    frames = crop_mask.hide_lower_face(frames)
   return {
     'frames': np.ascontiguousarray(frames),
     'mouth_box': boxes.astype(np.float32),

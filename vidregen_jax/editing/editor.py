@@ -23,11 +23,12 @@ from vidregen_jax.editing import (
   face_selection,
   reference_frames,
   regenerator,
+  run_plan,
   soundtrack,
 )
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import tracks
+from vidregen_jax.faces import in_video, tracks
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.media import containers, prefetch, smart_render, video, video_writer
 from vidregen_jax.media.audio import lazy as recordings
@@ -280,11 +281,11 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
     clock('track faces', count),
     terminal.Progress(count, 'frame', 'track faces', show) as bar,
   ):
-    chosen = _choose(edit, film, film.look(looked_at, bar.update), wanted)
-  track, models = film.along(chosen.track), machine.models
+    chosen = _choose(edit, film, in_video.look(film, looked_at, bar.update), wanted)
+  track, models = in_video.along(film, chosen.track), machine.models
   if edit.keep_occluders:
     track = tracks.uncovered(track)
-  runs = spans.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
+  runs = run_plan.plan(wanted, track.times, track.valid, track.shot, models.generator.window)
   if not runs:
     reasons = ', '.join(dict.fromkeys(why for *_, why in face_selection.skipped(track, in_spans)))
     if reasons == tracks.REASONS[tracks.COVERED]:
@@ -298,7 +299,7 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
                                     machine.params.latent_std)
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   with clock('references', sum(map(len, stills.values()))):
-    crops = lambda frames: film.crops(frames, track, models.codec.size)
+    crops = lambda frames: in_video.crops(film, frames, track, models.codec.size)
     shown = {person: encoder.stills(crops(frames)) for person, frames in stills.items()}
     known = {} if not edit.keep_occluders else {
       person: crops(reference_frames.known(_of_person(track, person), in_spans, _KNOWN))

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.compositing import crossfade, paste
+from vidregen_jax.compositing import crossfade
 from vidregen_jax.editing import soundtrack
-from vidregen_jax.faces import landmarks
+from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.models import codec, pixels
@@ -17,7 +17,7 @@ from vidregen_jax.models import codec, pixels
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
 # Of a crop: what is pasted into, and the face, whose grain it shall have.
-_PASTED = (paste.LEFT, paste.FACE[1], paste.RIGHT, paste.BOTTOM)
+_PASTED = (crop_mask.LEFT, crop_mask.FACE[1], crop_mask.RIGHT, crop_mask.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Retake:
     """Yields every frame of the regions, in order, with what is to be pasted into it.
 
     Args:
-      runs: spans.Run of what is made, ascending.
+      runs: run_plan.Run of what is made, ascending.
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
@@ -139,7 +139,7 @@ class Retake:
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops = self._crops(source.peek(codec.TIME_FACTOR), run)
       with self._clock('encode', codec.TIME_FACTOR):
-        both = np.stack([crops, pixels.hide_lower_face(crops)])
+        both = np.stack([crops, crop_mask.hide_lower_face(crops)])
         made, cache = self._encoder.advance(both, cache)
       inputs = self._inputs(run, start, made, heard)
       new = None
@@ -184,8 +184,8 @@ class Retake:
     anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
-      crops = self._film.crops(after, self._track, self._size)
-      both = np.stack([crops, pixels.hide_lower_face(crops)])
+      crops = in_video.crops(self._film, after, self._track, self._size)
+      both = np.stack([crops, crop_mask.hide_lower_face(crops)])
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
     state = sampling.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,

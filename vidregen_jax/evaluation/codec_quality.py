@@ -14,11 +14,11 @@ import numpy as np
 
 from vidregen_jax import files, terminal
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import image_grid, video_writer
 from vidregen_jax.models import codec, i3d, perceptual, pixels
-from vidregen_jax.training import losses
 
 SHOWN = 4  # clips on the sheet and in the video
 _STRIDE = 5  # SSIM and LPIPS are of every fifth frame, so of all four places in a latent frame
@@ -83,7 +83,7 @@ def measure(export, clips, vgg16=None, network=None):
 def _compare(clip, made, vgg16):
   """Sums of [whole, mouth], which can be added over clips."""
   frames = clip['frames']
-  mouth = np.asarray(losses.box_mask(clip['mouth_box'], frames.shape[1]))[..., 0]
+  mouth = np.asarray(pixels.box_mask(clip['mouth_box'], frames.shape[1]))[..., 0]
   inside = mouth > 0
   both = lambda x, mask: np.array([x.sum(), x[mask].sum()], np.float64)
   change = lambda x: np.abs(np.diff(x.astype(np.int16), axis=0)).sum(-1)
@@ -117,7 +117,7 @@ def _compare_pictures(made, frames, mouth, vgg16):
 @jax.jit
 def _likeness(made, frames, mouth):
   """SSIM of pictures and of their mouths, and whether there is such a thing: twice [N, 2]."""
-  index = losses.ssim_map(made, frames)
+  index = image_metrics.ssim_map(made, frames)
   edge = (mouth.shape[1] - index.shape[1]) // 2
   near = mouth[:, edge:-edge, edge:-edge]
   mass = near.sum((1, 2))

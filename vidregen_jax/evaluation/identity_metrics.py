@@ -7,14 +7,14 @@ but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 import cv2
 import numpy as np
 
-from vidregen_jax.compositing import paste
+from vidregen_jax.faces import crop_mask
 
 _RIM = 0.15  # width of the rim inside the mask, in sides of the crop
 
 
 def lower_face(size):
   """Where the lower face is, bool [S, S]."""
-  return paste.lower_face_mask(size, soft=False) > 0
+  return crop_mask.lower_face_mask(size, soft=False) > 0
 
 
 def rim(size):

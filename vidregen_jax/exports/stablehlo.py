@@ -27,9 +27,9 @@ import jax.export  # jax does not import it by itself
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.compositing import paste
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, pixels
 
@@ -90,11 +90,11 @@ def lower(machine, sampler, student_sampler=None):
     'context': of(*cells), 'outside': of(*cells), 'duration': of(), 'audio': of(*heard),
     'audio_valid': of(dtype=bool), 'audio_duration': of(), 'anchor_distance': of(),
   }
-  hidden = paste.lower_face_mask(models.codec.size, soft=False) > 0
+  hidden = crop_mask.lower_face_mask(models.codec.size, soft=False) > 0
 
   def encode(given, cache, crops):
     """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""
-    masked = jnp.where(hidden[:, :, None], np.uint8(pixels.HIDDEN), crops)
+    masked = jnp.where(hidden[:, :, None], np.uint8(crop_mask.HIDDEN), crops)
     both = pixels.to_float(jnp.concatenate([crops, masked]))
     params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)

@@ -1,15 +1,11 @@
-"""What the codec sees of a crop: values in [-1, 1], the lower face hidden, mirrored.
+"""Pixels as the codec takes and makes them: values in [-1, 1], joined at its cells.
 
 Training, encoding of datasets and regeneration must agree on these to the last bit.
 """
 
+import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
-
-from vidregen_jax.compositing import paste
-from vidregen_jax.models import masks
-
-HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
 
 
 def to_float(pixels):
@@ -53,25 +49,17 @@ def join_cells(frames, cells):
   return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
-def hide_lower_face(frames):
-  """Grey out what the generator will have to make; the rest is its context.
+def box_mask(boxes, size: int):
+  """Rectangles as pixel masks.
 
   Args:
-    frames: uint8 [..., S, S, 3].
+    boxes: [..., 4] as x0, y0, x1, y1 in fractions of the crop.
+    size: side S of the crop, pixels.
 
   Returns:
-    A new array of the same shape.
+    [..., S, S, 1], 1 inside.
   """
-  hidden = paste.lower_face_mask(frames.shape[-2], soft=False) > 0
-  return np.where(hidden[:, :, None], np.uint8(HIDDEN), frames)
-
-
-def mirror(frames, mouth_box):
-  """Flip frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
-  x0, y0, x1, y1 = np.moveaxis(mouth_box, -1, 0)
-  return frames[..., ::-1, :], np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
-
-
-def region(size, cells, grow):
-  """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
-  return masks.region_cells(paste.lower_face_mask(size, soft=False), cells, grow)
+  at = (jnp.arange(size) + 0.5) / size
+  x = (at >= boxes[..., 0:1]) & (at < boxes[..., 2:3])
+  y = (at >= boxes[..., 1:2]) & (at < boxes[..., 3:4])
+  return (y[..., :, None] & x[..., None, :])[..., None].astype(jnp.float32)

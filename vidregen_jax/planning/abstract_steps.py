@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from vidregen_jax.datasets import windows
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   codec,
@@ -23,7 +24,6 @@ from vidregen_jax.models import (
   layers,
   linear_prior,
   perceptual,
-  pixels,
   teacher,
   teacher_forcing,
 )
@@ -246,7 +246,7 @@ def generator_models(config, audio):
   layers, width = audio
   info = {'latent_shape': (packed.cells, packed.cells, packed.latent_channels),
           'audio_layers': range(layers), 'audio_width': width}
-  region = pixels.region(packed.size, packed.cells, config.region_grow)
+  region = crop_mask.region(packed.size, packed.cells, config.region_grow)
   return generator_setup.model_config(config, info, region), packed
 
 

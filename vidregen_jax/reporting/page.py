@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from vidregen_jax import terminal
-from vidregen_jax.compositing import paste
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.reporting import proxy_video
 
 _ICONS = {
@@ -64,7 +64,7 @@ def make(film, edited, said, affines) -> bytes:
 def outline() -> np.ndarray:
   """The edge of what is pasted, where half of a pixel is the new one: crop fractions [n, 2]."""
   size = 512
-  inside = np.uint8(paste.lower_face_mask(size, soft=True) > .5)
+  inside = np.uint8(crop_mask.lower_face_mask(size, soft=True) > .5)
   (edge,), _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
   return (cv2.approxPolyDP(edge, 1.5, True)[:, 0] + .5) / size
 

@@ -40,7 +40,7 @@ def write(part, take, paster, runs, track, fade: float) -> int:
     part: pathlib.Path, .png or .jpg, that will get its name when it is whole.
     take: regenerator.Retake.
     paster: compositor.Paster.
-    runs: spans.Run of what the edit would make.
+    runs: run_plan.Run of what the edit would make.
     track: tracks.Track along the film.
     fade: seconds, as of the edit: what is made must reach so much farther than what is shown.
 

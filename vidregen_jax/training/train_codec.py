@@ -11,6 +11,7 @@ import numpy as np
 
 from vidregen_jax.datasets import batches, input_pipeline
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.exports import model_folder
 from vidregen_jax.media import image_grid
 from vidregen_jax.models import codec, pixels
@@ -18,7 +19,6 @@ from vidregen_jax.training import (
   checkpoint,
   codec_objective,
   codec_setup,
-  losses,
   metric_writer,
   profiling,
   train_state,
@@ -90,10 +90,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     params = only_codec(params)
     frames = pixels.to_float(examples['frames'])
     made = reconstruct(model, params, frames)
-    mouth = losses.box_mask(examples['mouth_box'], model.size)
+    mouth = pixels.box_mask(examples['mouth_box'], model.size)
     scores = {
-      'psnr': losses.psnr(made, frames),
-      'psnr_mouth': losses.psnr(made, frames, mouth),
+      'psnr': image_metrics.psnr(made, frames),
+      'psnr_mouth': image_metrics.psnr(made, frames, mouth),
     }
     return pixels.to_uint8(made), scores
 

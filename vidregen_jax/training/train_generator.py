@@ -13,8 +13,9 @@ from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import model_loader, pipeline
+from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator, linear_prior, masks, pixels
+from vidregen_jax.models import generator, linear_prior, masks
 from vidregen_jax.training import (
   attention_backend,
   checkpoint,
@@ -58,7 +59,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       'python -m vidregen_jax.encode_latents, or name the codec that made it'
     )
   model = generator_setup.model_config(config, info,
-                                       pixels.region(codec_model.size, codec_model.cells,
+                                       crop_mask.region(codec_model.size, codec_model.cells,
                                                    config.region_grow))
   teacher = generator_setup.load_teacher(config, model,
                                          exported_codec.digest) if config.teacher else None

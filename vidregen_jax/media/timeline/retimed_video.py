@@ -7,12 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retiming as timelines
-from vidregen_jax.media.timeline import spans
 
-_LEFT_OUT = 25  # frames that may be left out between two that are shown
 _BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
 
 
@@ -75,7 +72,7 @@ class Film:
         held = {frame.index: frame for frame in decode(order[stop - 1], order[at] + 1)}
         for index in order[at:stop]:
           if index not in held:
-            raise self._too_few(index)
+            raise self.too_few(index)
           yield held[index]
       else:
         while stop < len(order) and order[stop] >= order[stop - 1]:
@@ -86,47 +83,11 @@ class Film:
           while frame is None or frame.index < index:
             frame = next(ahead, None)
             if frame is None:
-              raise self._too_few(index)
+              raise self.too_few(index)
           yield frame
       at = stop
 
-  def _too_few(self, index):
+  def too_few(self, index: int) -> UserError:
+    """What to tell where a frame of the source is not there."""
     return UserError(f'{self.source.path}: it has packets for {self.source.frame_count} frames, '
                      f'and frame {index} of them cannot be decoded; re-encode it first')
-
-  def look(self, parts, looked=None) -> tracks.Seen:
-    """The faces of the source.
-
-    Args:
-      parts: (start, stop) in seconds of what is shown, ascending and apart; in all else nobody is
-        looked for.
-      looked: called for each frame of the source that was looked at, without arguments.
-    """
-    times, of = self.times, self.timeline.source
-    wanted = np.zeros(self.source.frame_count, bool)
-    for begin, end in parts:
-      wanted[of[slice(*np.searchsorted(times, (begin, end)))]] = True
-    # Frames that a faster film leaves out are looked at all the same: nothing is followed in jumps.
-    parts = spans.merge([(start, stop + _LEFT_OUT) for start, stop in spans.stretches(wanted)])
-    return tracks.follow_parts(self.source,
-                               [(start, stop - _LEFT_OUT) for start, stop in parts], looked)
-
-  def along(self, track) -> tracks.Track:
-    """A track of the source, along the film."""
-    return dataclasses.replace(track.at(self.timeline.source), times=self.times)
-
-  def crops(self, indices, track, size) -> np.ndarray:
-    """Crops uint8 [N, S, S, 3] of some shown frames, ascending."""
-    indices = np.asarray(indices)
-    of = self.timeline.source[indices] if len(indices) else indices
-    wanted, seen = set(of.tolist()), {}
-    if wanted:
-      for frame in video.frames(self.source.path, min(wanted), max(wanted) + 1,
-                                stamps=self.source.stamps):
-        if frame.index in wanted:
-          seen[frame.index] = frame.image
-    if missing := wanted - set(seen):
-      raise self._too_few(min(missing))
-    cut = [landmarks.crop(seen[source], track.affine[index], size)
-           for index, source in zip(indices.tolist(), of.tolist(), strict=True)]
-    return np.array(cut, np.uint8).reshape(-1, size, size, 3)

@@ -1,13 +1,10 @@
-"""Spans of time to runs of frames: what is regenerated, what warms it up, what comes after."""
+"""Spans of time: parsed, checked, merged, and the frames that lie in them."""
 
-import dataclasses
-import itertools
 import re
 
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec
 
 
 def parse(text) -> tuple[float, float]:
@@ -58,32 +55,6 @@ def stretches(mask) -> list[tuple[int, int]]:
   return [(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
-def _unbroken(mask, shot) -> list[tuple[int, int]]:
-  """`stretches` that end at cuts."""
-  cuts = np.flatnonzero(np.diff(shot)) + 1
-  return [(start, stop) for first, last in stretches(mask)
-          for start, stop in itertools.pairwise(
-            [first, *cuts[(cuts > first) & (cuts < last)].tolist(), last])]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """Frames that are regenerated in one go, in frame numbers; ends are exclusive.
-
-  Attributes:
-    warm: first frame of the real latent frames before; their 4-frame groups end at `start`.
-    start, stop: the frames that change.
-    padded: end of the last 4-frame group; frames from `stop` to here are made and thrown away.
-    anchor: first of the 4 real frames after `padded`, or None.
-  """
-
-  warm: int
-  start: int
-  stop: int
-  padded: int
-  anchor: int | None
-
-
 def frames(spans, times):
   """Which frames are in a span, bool [F]: those that start in one.
 
@@ -97,38 +68,3 @@ def frames(spans, times):
     # A millionth of a second: times are exact fractions, spans decimal.
     inside |= (times >= start - 1e-6) & (times < stop - 1e-6)
   return inside
-
-
-def plan(spans, times, valid, shot, window: int) -> list[Run]:
-  """Runs of frames with a face, for spans of time.
-
-  A frame without a face ends a run, and so does a cut. What warms a run up is of its own shot, and
-  never a frame that another run changes: its old mouth is not the past any more. The anchor too is
-  of the same shot.
-
-  Args:
-    spans: merged (start, stop) in seconds.
-    times: [F] seconds.
-    valid: bool [F].
-    shot: int [F], as in tracks.Track: neighbours of unlike numbers have nothing to do with each
-      other.
-    window: latent frames of warm-up at most.
-  """
-  valid, shot = np.asarray(valid), np.asarray(shot)
-  changed = frames(spans, times) & valid
-  factor, runs = codec.TIME_FACTOR, []
-  for start, stop in _unbroken(changed, shot):
-    # The next shot of this number, in a film that runs back and forth, is another.
-    cuts = np.flatnonzero(np.diff(shot)) + 1
-    first, last = np.searchsorted(cuts, (start, stop - 1), side='right')
-    usable = valid & ~changed
-    usable[:cuts[first - 1] if first else 0] = False
-    usable[cuts[last] if last < len(cuts) else len(shot):] = False
-    before = np.flatnonzero(~usable[:start])
-    first = int(before[-1]) + 1 if len(before) else 0
-    groups = min((start - first) // factor, window)
-    padded = start + -(-(stop - start) // factor) * factor
-    after = slice(padded, padded + factor)
-    anchored = padded + factor <= len(times) and bool(usable[after].all())
-    runs.append(Run(start - groups * factor, start, stop, padded, padded if anchored else None))
-  return runs

@@ -1,0 +1,83 @@
+"""Which part of the canonical crop is made anew: its lower face, hidden from what the codec sees.
+
+Training, encoding of datasets and regeneration must agree on this to the last bit.
+"""
+
+import numpy as np
+
+from vidregen_jax.models import masks
+
+# The mask's outline in crop fractions: a box with rounded corners.
+TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
+_TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
+# Width of the soft edge, inside the outline.
+_EDGE = .07
+# What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
+# the heights of both; what lies beside a face is the source's, whatever was made of it.
+_CHEEK, _CHIN = (.40, .36), (1., .24)
+# A turned head shows less of the cheek it turns away: so much less of the half's width a degree
+# (measured on the mesh's outlines, up to 23 degrees), and as far as that goes.
+_TURNED, _FARTHEST = .006, 30.
+# Left and top of what is face and not hair or background, in crop fractions.
+FACE = .18, .08
+HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
+
+
+def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
+  """The part of the crop that is regenerated.
+
+  Args:
+    size: S, the crop's side in pixels.
+    soft: For pasting back: the edge ramps from 0 to 1 inside the hard mask's outline, so what is
+      pasted was regenerated, and the room beside cheeks and chin is left out.
+    yaw: degrees by which the head is turned, positive to the image's right; for `soft`.
+
+  Returns:
+    float32 [S, S], 0 to 1; without `soft`, 0 or 1.
+  """
+  centres = (np.arange(size) + .5) / size
+  y, x = centres[:, None], centres[None, :]
+  # Distance outside the outline (negative inside), by the usual formula for a rounded box.
+  radius = np.where(y > (TOP + BOTTOM) / 2, _BOTTOM_RADIUS, _TOP_RADIUS)
+  across = np.abs(x - (LEFT + RIGHT) / 2) - (RIGHT - LEFT) / 2 + radius
+  down = np.abs(y - (TOP + BOTTOM) / 2) - (BOTTOM - TOP) / 2 + radius
+  distance = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))
+              + np.minimum(np.maximum(across, down), 0) - radius)
+  if not soft:
+    return (distance < 0).astype(np.float32)
+  turned = _TURNED * np.clip(yaw, -_FARTHEST, _FARTHEST)
+  from_middle = x - (LEFT + RIGHT) / 2
+  half = (np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
+          - np.maximum(np.where(from_middle > 0, turned, -turned), 0))
+  beside = half - np.abs(from_middle)
+  return ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)
+
+
+def ramp(x: np.ndarray) -> np.ndarray:
+  """0 below 0, 1 above 1, and smooth between (Hermite's cubic)."""
+  x = np.clip(x, 0, 1)
+  return x * x * (3 - 2 * x)
+
+
+def hide_lower_face(frames):
+  """Grey out what the generator will have to make; the rest is its context.
+
+  Args:
+    frames: uint8 [..., S, S, 3].
+
+  Returns:
+    A new array of the same shape.
+  """
+  hidden = lower_face_mask(frames.shape[-2], soft=False) > 0
+  return np.where(hidden[:, :, None], np.uint8(HIDDEN), frames)
+
+
+def mirror(frames, mouth_box):
+  """Flip frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
+  x0, y0, x1, y1 = np.moveaxis(mouth_box, -1, 0)
+  return frames[..., ::-1, :], np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
+
+
+def region(size, cells, grow):
+  """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
+  return masks.region_cells(lower_face_mask(size, soft=False), cells, grow)
