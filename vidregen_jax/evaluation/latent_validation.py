@@ -9,9 +9,8 @@ import numpy as np
 
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
-from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import pixels
+from vidregen_jax.models import pixels, whisper
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -122,7 +121,7 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
   f32 = {name: np.asarray(batch[name], np.float32)
          for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'durations')}
   audio = np.asarray(batch['audio'], np.float32)
-  audio = np.asarray(pipeline.standardize(audio, audio_mean, audio_std))
+  audio = np.asarray(whisper.standardize(audio, audio_mean, audio_std))
   first = lambda x: np.moveaxis(x, 1, 0)
   distance = batch['anchor_distance'][None] + np.arange(frames, 0, -1, dtype=np.float32)[:, None]
   inputs = sampling.Inputs(

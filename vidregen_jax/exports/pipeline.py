@@ -14,7 +14,6 @@ import pathlib
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import files
@@ -23,14 +22,8 @@ from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import linear_prior, pretrained, whisper
 
-_CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
 AUDIO_ENCODER = 'audio_encoder'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
-
-
-def standardize(audio, mean, std):
-  """Whisper states [..., layers, channels] to about unit scale; spikes are clipped."""
-  return jnp.clip((audio - mean) / std, -_CLIP_FEATURES, _CLIP_FEATURES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +160,7 @@ def load(folder, student: bool = False) -> System:
     for states in whisper.stream(
       audio_config, audio_params, samples, window_seconds=listening['window_seconds'],
       margin_seconds=listening['margin_seconds'], layers=listening['audio_layers']):
-      yield np.asarray(standardize(states, audio_mean, audio_std))
+      yield np.asarray(whisper.standardize(states, audio_mean, audio_std))
 
   def listen(samples):
     return np.concatenate(list(hear(samples[None])))

@@ -16,6 +16,7 @@ import numpy as np
 from vidregen_jax import documents, errors
 from vidregen_jax.models import pretrained
 
+_CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
 SAMPLE_RATE = 16_000
 RATE = 50  # hidden states per second
 HOP = 160  # samples between two columns of the spectrogram; the second convolution halves them
@@ -512,3 +513,8 @@ def _positions(count, frame_times, durations):
 def _interpolate(states, low, high, part):
   part = part[..., None, None]
   return states[low] * (1 - part) + states[high] * part
+
+
+def standardize(audio, mean, std):
+  """Whisper states [..., layers, channels] to about unit scale; spikes are clipped."""
+  return jnp.clip((audio - mean) / std, -_CLIP_FEATURES, _CLIP_FEATURES)

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   flow_matching,
@@ -22,6 +21,7 @@ from vidregen_jax.models import (
   linear_prior,
   teacher_forcing,
   token_layout,
+  whisper,
 )
 from vidregen_jax.training import losses
 
@@ -148,7 +148,7 @@ def _clip(objective, frozen, batch, keys):
   clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
   # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
-  heard = pipeline.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
+  heard = whisper.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
   clip = teacher_forcing.Clip(
     references=f32['references'],
     reference_valid=batch['reference_valid'],
