@@ -1,0 +1,1 @@
+"""Made faces put into their frames so that nobody sees it."""

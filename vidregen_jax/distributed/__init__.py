@@ -1,0 +1,1 @@
+"""Meshes of devices, several hosts of one run, and how they end together."""

@@ -1,0 +1,1 @@
+"""An edit: what is asked for, found out and made."""

@@ -1,0 +1,1 @@
+"""Does the mouth follow, does the person stay themselves, how near are reconstructions."""

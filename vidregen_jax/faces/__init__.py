@@ -1,0 +1,1 @@
+"""Faces found, followed through a video, known again, and brought to one canonical crop."""

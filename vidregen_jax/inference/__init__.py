@@ -1,0 +1,1 @@
+"""Models run in a stream: the sampler and the codec."""

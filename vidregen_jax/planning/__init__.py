@@ -1,0 +1,1 @@
+"""What a step takes of a pod that is not here."""

@@ -1,0 +1,1 @@
+"""Who agreed, who signs, and what a file says of how it was made."""

@@ -1,0 +1,1 @@
+"""One loop a stage, and what it is made of."""

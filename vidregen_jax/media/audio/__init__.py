@@ -1,0 +1,1 @@
+"""Sound: samples, channels, packets."""

@@ -1,0 +1,1 @@
+"""Coded video, as far as joining it needs."""

@@ -1,0 +1,1 @@
+"""Spans of time, and videos shown at other times than their own."""
