@@ -1,1 +1,1 @@
-"""Real files in and out: video, audio, faces, composition. NumPy, PyAV and LiteRT; no JAX."""
+"""Real files in and out: pictures, sound, times. NumPy and PyAV; no JAX."""
