@@ -114,7 +114,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
     width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
-  monkeypatch.setattr(lip_sync.editing, 'regenerate', regenerate)
+  monkeypatch.setattr(lip_sync.editor, 'regenerate', regenerate)
   monkeypatch.setattr(lip_sync.tracks, 'track_file', track)
   rows = lip_sync.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, lip_sync.SOUNDS)
   said = lip_sync.medians(rows)

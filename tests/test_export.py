@@ -171,6 +171,7 @@ def test_a_damaged_manifest_is_one_line(data, pack):
 
 def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
   with flagsaver.flagsaver(checkpoint=str(pack), pack=str(pack_folder), student=False, clips=1,
+                           json=None,
                            split='test', sounds=['new']):
     evaluate.run('listening')
   assert '"clips": 1' in capsys.readouterr().out

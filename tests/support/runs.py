@@ -27,9 +27,10 @@ class Server:
 
   def __init__(self, **env):
     """Args: **env: environment variables of all runs."""
-    env = os.environ | {
-      'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': f'{ROOT}:{ROOT / "tests" / "support"}',
-      'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
+    # Tests name functions of their own, by file, that processes call first.
+    path = [ROOT, *(ROOT / 'tests' / folder for folder in ('support', 'training'))]
+    env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ':'.join(map(str, path)),
+                        'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
     self._process = subprocess.Popen([sys.executable, __file__], env=env, text=True,
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

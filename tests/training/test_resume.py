@@ -16,7 +16,7 @@ from vidregen_jax.distributed import preemption
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.models import pixels
-from vidregen_jax.training import codec_objective, train_codec
+from vidregen_jax.training import codec_objective, codec_setup, train_codec
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +26,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def small_codec(monkeypatch):
-  for module in (train_codec, codec_objective):
+  for module in (train_codec, codec_objective, codec_setup):
     monkeypatch.setattr(module, 'codec', fake_codec)
   # Compiles ten times faster on a CPU than the usual generator, which is all that matters here.
   with jax.default_prng_impl('unsafe_rbg'):
