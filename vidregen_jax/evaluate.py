@@ -74,7 +74,7 @@ def evaluate_codec():
     codec_quality.check_folder(_OUT.value)
   for flag in (_PERCEPTUAL, _I3D):
     # What is measured here stays here: no name is looked for on a hub.
-    if flag.value and not pathlib.Path(flag.value).is_dir():
+    if flag.value and not os.path.isdir(flag.value):
       raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
   export = model_loader.load_codec(_CHECKPOINT.value).export
   clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])

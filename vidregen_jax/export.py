@@ -11,6 +11,7 @@ with as float32. `--audio_encoder=../whisper-base` names an encoder that lies el
 from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package.
 """
 
+import os
 import pathlib
 import shutil
 
@@ -57,12 +58,12 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
       than an earlier pack.
   """
   source, folder = pathlib.Path(source), pathlib.Path(folder)
-  if folder.exists() and (
+  if os.path.exists(folder) and (
       not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
   pipeline.load(source)  # what does not run is not given away
   _check_papers(card, licence)
-  if audio_encoder and not (folder / audio_encoder).resolve().is_dir():
+  if audio_encoder and not os.path.isdir(folder / audio_encoder):
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
                     '--out')
   if with_stablehlo:

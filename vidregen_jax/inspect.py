@@ -13,6 +13,7 @@ say is another matter: only an authority that --trust names, or this computer it
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 
@@ -72,7 +73,7 @@ def look(path, trust=()) -> dict:
 
 def _compare_report(seen, found, path) -> list[str]:
   """Compares the report beside a video with what was signed; notes it, and gives what differs."""
-  if not path.is_file():
+  if not os.path.isfile(path):
     return []
   try:
     said = documents.parse(files.read_bytes(path, most=_MOST_PAPER), path.name)
@@ -111,7 +112,7 @@ def _differences(said, seen, found) -> list[str]:
 
 def _compare_page(seen, found, path) -> list[str]:
   """The same of the page."""
-  if not path.is_file():
+  if not os.path.isfile(path):
     return []
   known = (found['edit'].get('papers') or {}).get('page')
   if known is None:

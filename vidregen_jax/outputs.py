@@ -309,7 +309,7 @@ def check(paths: Iterable[pathlib.Path], replace: bool) -> None:
       no file.
   """
   for path in paths:
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
       raise UserError(f'{path.parent}: no such folder; make it first')
     try:
       found = os.lstat(path)

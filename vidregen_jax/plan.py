@@ -16,6 +16,7 @@ is no compiler: only what the arguments take and the operations are counted.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 import sys
@@ -281,7 +282,7 @@ def run():
     stage = config.stage
   except OSError as error:  # config_flags keeps it until the config is first looked at
     raise UserError(str(error)) from None
-  if _JSON.value not in (None, '-') and not pathlib.Path(_JSON.value).parent.is_dir():
+  if _JSON.value not in (None, '-') and not os.path.isdir(pathlib.Path(_JSON.value).parent):
     raise UserError(f'{_JSON.value}: there is no such folder: make it, or give another place')
   if _TOPOLOGY.value != 'here':
     # Nothing runs: this machine's own accelerators are left alone.

@@ -760,3 +760,16 @@ def test_where_no_spans_are_found_that_is_said(source, told, made_at_once, wrong
                           '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out',
                           str(tmp_path / 'out.mp4')]) == 0
   assert told in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('overwrites', [False, True])
+def test_a_checkpoint_whose_name_no_disk_takes_is_a_mistake_like_others(overwrites, clip, other,
+                                                                        tmp_path, capsys):
+  out = tmp_path / 'out.mp4'
+  if overwrites:
+    out.write_bytes(b'an earlier one')
+  assert regenerate.main([str(clip), '--audio', str(other), '--span', '0.2-0.6', '--consent',
+                          CONSENT, '--checkpoint', 'x' * 300, '--out', str(out),
+                          '--overwrite']) == 2
+  assert 'no exported generator here' in capsys.readouterr().err
+  assert not overwrites or out.read_bytes() == b'an earlier one'

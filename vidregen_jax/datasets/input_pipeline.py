@@ -116,7 +116,7 @@ def _bad_clip(clip, fault):
 
 def _version_folder(folder, way_out):
   folder = pathlib.Path(folder)
-  if (folder / dataset_folder.INFO).exists():
+  if os.path.exists(folder / dataset_folder.INFO):
     return folder
   versions = sorted(path.parent for path in folder.glob(f'*/{dataset_folder.INFO}'))
   if not versions:

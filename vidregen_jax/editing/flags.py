@@ -1,7 +1,7 @@
 """The command line that all edits have in common: its flags, what they ask for, what is printed."""
 
 import argparse
-import pathlib
+import os
 
 from vidregen_jax import cli, files, terminal
 from vidregen_jax.editing import editor, face_selection, reference_frames
@@ -91,7 +91,7 @@ def asked(given, **fields) -> editor.Edit:
   files.check_readable(given.source)
   for path in editor.sounds(edit):
     files.check_readable(path)
-  if not pathlib.Path(given.checkpoint, 'config.json').exists():
+  if not os.path.exists(os.path.join(given.checkpoint, 'config.json')):
     pipeline.load(given.checkpoint, given.student)  # which says so
   return edit
 

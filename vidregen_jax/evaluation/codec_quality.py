@@ -6,6 +6,7 @@ over the source's own (1 is best: less is smear, more is shimmer). A leak is how
 changes with the future, 0 for a codec that can stream.
 """
 
+import os
 import pathlib
 
 import jax
@@ -218,7 +219,7 @@ def check_folder(folder):
     UserError: what is in the folder would be lost if `write` took its place.
   """
   folder = pathlib.Path(folder)
-  if folder.exists() and not (
+  if os.path.exists(folder) and not (
       folder.is_dir() and {path.name for path in folder.iterdir()} <= _FILES):
     raise UserError(f'{folder} holds other things than an evaluation: give a new folder as --out')
 

@@ -82,7 +82,7 @@ class File:
     self._begins = begins
     self.left_out: list[str] = []
     self._kind = containers.of(path)
-    if not self.path.parent.is_dir():
+    if not os.path.isdir(self.path.parent):
       raise errors.UserError(f'{self.path.parent}: no such folder; make it first')
     self._part, self._ending = part, contextlib.ExitStack()
     self._sources: list[av.container.InputContainer] = []

@@ -5,6 +5,7 @@ is a teacher: the codec's latents are aligned to its patch tokens.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -77,7 +78,7 @@ def shapes(source):
   Raises:
     UserError: it is neither.
   """
-  if pathlib.Path(source).is_dir():
+  if os.path.isdir(source):
     config = _read_config(pathlib.Path(source))
   elif known := re.fullmatch(r'facebook/dinov2-(with-registers-)?(small|base|large)', source):
     width, layers = _KNOWN[known[2]]

@@ -4,6 +4,7 @@ What a model makes of the tensors is in the model's own file; here is only how t
 how every fault in them is told: by the file, the cause and the way out.
 """
 
+import os
 import pathlib
 import re
 
@@ -32,7 +33,7 @@ def locate(source, kind, example):
     UserError: neither a folder nor the hub gives it.
   """
   folder = pathlib.Path(source)
-  if folder.is_dir():
+  if os.path.isdir(folder):
     return folder
   if not _HUB_ID.fullmatch(str(source)):
     raise errors.UserError(

@@ -5,6 +5,7 @@ the codec's own grid of cells.
 """
 
 import dataclasses
+import os
 import pathlib
 
 import jax
@@ -44,7 +45,7 @@ def load(source, cells: int):
     UserError: neither is there, or something is missing in it.
   """
   folder = pretrained.locate(source, 'teacher (DINOv2 or VGG16)', 'facebook/dinov2-base')
-  if (folder / 'config.json').exists():
+  if os.path.exists(folder / 'config.json'):
     config, params = dinov2.load(folder)
     return Teacher(cells, config), params
   return Teacher(cells), perceptual.load(folder)
@@ -57,7 +58,7 @@ def shapes(source, cells: int):
     UserError: the shape of the teacher is not known.
   """
   folder = pathlib.Path(source)
-  if folder.is_dir() and not (folder / 'config.json').exists():
+  if os.path.isdir(folder) and not os.path.exists(folder / 'config.json'):
     return Teacher(cells), perceptual.shapes(source)
   config, params = dinov2.shapes(source)
   return Teacher(cells, config), params

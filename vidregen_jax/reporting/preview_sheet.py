@@ -5,6 +5,7 @@ longer, without knowing what comes after it).
 """
 
 import dataclasses
+import os
 import pathlib
 
 import cv2
@@ -29,7 +30,7 @@ def check(path) -> None:
   path = pathlib.Path(path)
   if path.suffix.lower() not in _SUFFIXES:
     raise UserError(f'--preview {path}: can write {" and ".join(_SUFFIXES)}; choose one of them')
-  if not path.parent.is_dir():
+  if not os.path.isdir(path.parent):
     raise UserError(f'{path.parent}: no such folder; make it first')
 
 

@@ -73,9 +73,9 @@ def check_inputs(out_paths, inputs, folder) -> None:
   wanted = {path: key for path in out_paths if (key := _identity(path)) is not None}
   if not wanted:
     return  # what is not there is no input
-  folder = pathlib.Path(folder)
   read = {_identity(path) for path in inputs}
-  read |= {_identity(path) for path in folder.rglob('*')}
+  if os.path.isdir(folder):
+    read |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
   for path, key in wanted.items():
     if key in read:
       raise UserError(f'the result would replace an input, {path}: give another name')

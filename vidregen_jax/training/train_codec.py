@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import pathlib
 
 import jax
@@ -71,7 +72,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   objective, frozen = codec_setup.make_objective(config, model)
   frozen = jax.device_put(frozen, sharding.replicated(mesh))
   # Read before anything is written; a run that is resumed need not have it any more.
-  anew = not (workdir / 'checkpoints').exists()
+  anew = not os.path.exists(workdir / 'checkpoints')
   start = None
   if config.start_from and anew:
     start = codec_setup.load_start(config.start_from, model)
