@@ -63,7 +63,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
   pipeline.load(source)  # what does not run is not given away
   _check_papers(card, licence)
-  if audio_encoder and not os.path.isdir(folder / audio_encoder):
+  if audio_encoder and not os.path.isdir((folder / audio_encoder).resolve()):
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
                     '--out')
   if with_stablehlo:
