@@ -23,7 +23,7 @@ from vidregen_jax import errors, inspect, regenerate, translate
 from vidregen_jax.editing import editor, flags
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
-from vidregen_jax.media import planes, prefetch, video, video_writer
+from vidregen_jax.media import opening, planes, prefetch, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.provenance import consent as consents
@@ -432,7 +432,7 @@ def test_the_same_seed_gives_the_same_video(edited, checkpoint, clip, other, tmp
 
 
 def packets(path):
-  with video.open_input(path) as container:
+  with opening.open_input(path) as container:
     return [(packet.stream_index, packet.pts, packet.dts, bytes(packet))
             for packet in container.demux()]
 

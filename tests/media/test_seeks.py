@@ -5,7 +5,7 @@ import pytest
 import small_videos
 
 from vidregen_jax import errors
-from vidregen_jax.media import video
+from vidregen_jax.media import opening, video
 from vidregen_jax.media.audio import lazy
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming as timelines
@@ -110,7 +110,7 @@ def test_what_a_cut_recording_begins_with_is_no_frame(tmp_path):
 
 def changed(source, path, change):
   """A copy of a file's pictures with other times."""
-  with video.open_input(source) as old, video.opening.open_output(path, 'matroska', {}) as new:
+  with opening.open_input(source) as old, opening.open_output(path, 'matroska', {}) as new:
     stream = new.add_stream_from_template(old.streams.video[0], opaque=True)
     for index, packet in enumerate(old.demux(old.streams.video[0])):
       if packet.size:

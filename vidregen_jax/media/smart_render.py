@@ -33,7 +33,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from vidregen_jax import errors
-from vidregen_jax.media import containers, encoders, planes, video, video_writer
+from vidregen_jax.media import containers, encoders, opening, planes, video, video_writer
 from vidregen_jax.media.bitstreams import av1, h264, hevc, vp9
 
 _CODINGS = {'h264': h264.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
@@ -110,7 +110,7 @@ def read(path: str | os.PathLike, coding) -> Packets:
     UserError: the file is broken.
   """
   rows = []
-  with video.open_input(path) as container:
+  with opening.open_input(path) as container:
     stream = video.video_stream(container, path)
     try:
       for packet in container.demux(stream):
@@ -173,7 +173,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
     UserError: no such kind of file can be written.
   """
   container = containers.of(out)
-  with video.open_input(info.path) as source:
+  with opening.open_input(info.path) as source:
     stream = video.video_stream(source, info.path)
     names = source.format.name.split(',')
     head = bytes(stream.codec_context.extradata or b'')

@@ -22,7 +22,6 @@ from av.video.reformatter import Interpolation
 
 from vidregen_jax import errors, files
 from vidregen_jax.media import opening
-from vidregen_jax.media.opening import open_input
 
 # swscale's default paths are fast and wrong by 1.2 grey levels of luma on average, always darker.
 # These flags, and those of `planes`, bring a round trip through RGB to 0.001 grey levels.
@@ -207,11 +206,6 @@ def _light_level(frame: av.VideoFrame) -> tuple[int, int] | None:
   return None if data is None else tuple(np.frombuffer(bytes(data), np.uint32)[:2].tolist())
 
 
-def turns(path: str | os.PathLike) -> int:
-  """Quarter turns, clockwise, by which players turn the image: 0 to 3."""
-  return probe(path).rotation // 90
-
-
 def probe(path: str | os.PathLike) -> VideoInfo:
   """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
 
@@ -229,7 +223,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 @functools.lru_cache(_PROBED)
 def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
   del version  # a file that was changed since is another
-  with open_input(path) as container:
+  with opening.open_input(path) as container:
     stream = video_stream(container, path)
     began = opening.origin(container)
     keys = {} if _UNCUT & set(container.format.name.split(',')) else None
@@ -361,7 +355,7 @@ def _entries(path, start, stamps):
   """
   if start:
     first_pts, keys = int(stamps[start]), probe(path).keys
-    with open_input(path) as container:
+    with opening.open_input(path) as container:
       stream = video_stream(container, path)
       for back in () if container.format.flags & _RAW else _BACK:
         at = max(first_pts - round(back / Fraction(stream.time_base)), stream.start_time or 0)
@@ -370,7 +364,7 @@ def _entries(path, start, stamps):
         except av.error.FFmpegError:
           break  # there is nowhere to enter: what all of the file says, the last entry tells
         yield container, stream, _from_key(container, stream, first_pts, keys), False
-  with open_input(path) as container:
+  with opening.open_input(path) as container:
     stream = video_stream(container, path)
     yield container, stream, container.decode(stream), True
 

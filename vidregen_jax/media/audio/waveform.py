@@ -11,7 +11,7 @@ import numpy as np
 from scipy import signal
 
 from vidregen_jax import errors
-from vidregen_jax.media import opening, video
+from vidregen_jax.media import opening
 from vidregen_jax.media.audio import channels
 
 MODEL_RATE = 16_000
@@ -53,7 +53,7 @@ def open_sound(path: str | os.PathLike):
   Raises:
     UserError: no such file, not a media file, or no soundtrack of a known codec.
   """
-  container = video.open_input(path)
+  container = opening.open_input(path)
   if not container.streams.audio:
     container.close()
     raise errors.UserError(f'{path}: has no soundtrack')
