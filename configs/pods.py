@@ -15,20 +15,22 @@ compiler's cycles, and clips a second at most:
   codec 512         v5e-256 15.3 GB .763 .155 2868; the others are not compiled
 """
 
+from configs import deltas
+
 PODS = {
   ('generator', 'large'): {
-    'v5e-16': dict(fsdp=16, accumulate=16, remat='kernels'),
-    'v5e-256': dict(fsdp=16, accumulate=1, remat='kernels'),
-    'v5p-128': dict(fsdp=16, accumulate=1, remat='dots'),
-    'v6e-64': dict(fsdp=8, accumulate=8, remat='kernels'),
-    'h100-8': dict(fsdp=8, accumulate=16, remat='full', attention='cudnn'),
+    'v5e-16': {'fsdp': 16, 'accumulate': 16, 'model.remat': 'kernels'},
+    'v5e-256': {'fsdp': 16, 'accumulate': 1, 'model.remat': 'kernels'},
+    'v5p-128': {'fsdp': 16, 'accumulate': 1, 'model.remat': 'dots'},
+    'v6e-64': {'fsdp': 8, 'accumulate': 8, 'model.remat': 'kernels'},
+    'h100-8': {'fsdp': 8, 'accumulate': 16, 'model.remat': 'full', 'attention': 'cudnn'},
   },
   ('codec', '512'): {
-    'v5e-16': dict(fsdp=16, accumulate=16, remat=True),
-    'v5e-256': dict(fsdp=16, accumulate=1, remat=True),
-    'v5p-128': dict(fsdp=16, accumulate=1, remat=True),
-    'v6e-64': dict(fsdp=8, accumulate=2, remat=True),
-    'h100-8': dict(fsdp=8, accumulate=16, remat=True),
+    'v5e-16': {'fsdp': 16, 'accumulate': 16, 'model.remat': True},
+    'v5e-256': {'fsdp': 16, 'accumulate': 1, 'model.remat': True},
+    'v5p-128': {'fsdp': 16, 'accumulate': 1, 'model.remat': True},
+    'v6e-64': {'fsdp': 8, 'accumulate': 2, 'model.remat': True},
+    'h100-8': {'fsdp': 8, 'accumulate': 16, 'model.remat': True},
   },
 }
 
@@ -47,6 +49,5 @@ def lay_out(config, pod):
   if pod not in known:
     raise ValueError(f'there is no pod {pod!r} for size {config.size!r}: '
                      + (f'choose {", ".join(known)}' if known else 'it is laid out by hand'))
-  for name, value in known[pod].items():
-    (config.model if name == 'remat' else config)[name] = value
+  deltas.apply(config, known[pod])
   return config
