@@ -15,7 +15,7 @@ from vidregen_jax import encode_latents
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.faces import crop_mask
+from vidregen_jax.faces import crop_geometry, crop_mask
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import pixels
 
@@ -171,6 +171,19 @@ def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
     input_pipeline.latent_clips(tmp_path, 'dev')
 
 
+def test_latents_of_two_masks_are_never_mixed(dataset, encoder, tmp_path):
+  write(tmp_path, dataset, encoder)
+  assert input_pipeline.latent_info(tmp_path)['crop'] == crop_geometry.MASKED_CROP
+  path = tmp_path / 'inputs.json'
+  inputs = json.loads(path.read_text())
+  del inputs['crop']  # a run of the version before stopped here
+  path.write_text(json.dumps(inputs))
+  write(tmp_path, dataset, encoder)
+  path.write_text(json.dumps(inputs | {'crop': crop_geometry.MASKED_CROP | {'top': .4}}))
+  with pytest.raises(UserError, match='top is 0.4, where .* 0.37: give another --out'):
+    write(tmp_path, dataset, encoder)
+
+
 def test_hosts_together_write_what_one_host_writes(
   dataset, encoder, tmp_path, capsys, small_shards
 ):
@@ -254,12 +267,13 @@ def test_of_hosts_that_start_at_once_one_claims_the_folder(tmp_path, monkeypatch
   monkeypatch.setattr(os, 'link', link_late)
   with pytest.raises(UserError, match="made with codec 'codec 1', not 'codec 0': give another"):
     encode_latents.claim(tmp_path, inputs[0])
-  assert json.loads((tmp_path / 'inputs.json').read_text()) == inputs[1]
+  assert json.loads((tmp_path / 'inputs.json').read_text())['codec'] == 'codec 1'
   encode_latents.claim(tmp_path, inputs[1])
 
   (tmp_path / 'inputs.json').unlink()
   ends = together(*(lambda x=x: encode_latents.claim(tmp_path, x) for x in inputs * 2))
-  held = inputs.index(json.loads((tmp_path / 'inputs.json').read_text()))
+  codec = json.loads((tmp_path / 'inputs.json').read_text())['codec']
+  held = inputs.index({'codec': codec})
   assert [i for i, end in enumerate(ends) if end is None] == [held, held + 8]
   assert all(isinstance(end, UserError) for end in ends if end)
   assert [path.name for path in tmp_path.iterdir()] == ['inputs.json']

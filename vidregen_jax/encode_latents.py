@@ -43,7 +43,7 @@ from vidregen_jax import cli, documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader
-from vidregen_jax.faces import crop_mask
+from vidregen_jax.faces import crop_geometry, crop_mask
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec, whisper
 
@@ -212,6 +212,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     check_shard(shard)
   model = encoder.model
   info = inputs | {
+    'crop': crop_geometry.MASKED_CROP,
     'latent_shape': [model.cells, model.cells, model.latent_channels],
     'size': model.size,
     'splits': splits,
@@ -224,8 +225,10 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs, outputs.put_new)
+    files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, outputs.put_new)
   found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
+  crop_geometry.check(found.pop('crop', None), crop_geometry.MASKED_CROP, str(folder),
+                      'give another --out, or remove the folder')
   if found != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
     raise UserError(

@@ -30,7 +30,7 @@ import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
 from vidregen_jax import errors
-from vidregen_jax.faces import tracks
+from vidregen_jax.faces import crop_geometry, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac
 
@@ -271,7 +271,7 @@ def write_index(out: pathlib.Path, seed: int, size: int, indices: dict[str, list
         sentence=plan['sentence'], attempt=plan['attempt'], agreement=round(known.agreement, 4),
         video_sha256=truth.checksum(path.with_suffix('.mp4')), truth_sha256=truth.checksum(path),
       ))  # fmt: skip
-  index = dict(size=size, seed=seed, clips=clips)
+  index = dict(size=size, seed=seed, crop=crop_geometry.CROP, clips=clips)
   path = out / truth.INDEX
   part = path.with_name(f'.{path.name}.{os.getpid()}.part')
   part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + '\n')

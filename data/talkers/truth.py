@@ -92,7 +92,7 @@ class Truth:
 
 
 def read_index(pack: str | os.PathLike) -> dict:
-  """The index of a pack folder: {'size', 'seed', 'clips': [...]}.
+  """The index of a pack folder: {'size', 'seed', 'crop', 'clips': [...]}; the first had no 'crop'.
 
   Raises:
     UserError: the folder has none.

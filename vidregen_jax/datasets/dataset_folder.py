@@ -12,6 +12,7 @@ import re
 from vidregen_jax import documents, files
 from vidregen_jax.documents import choice, flag, number, record, row, table, text, whole
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry
 
 INFO, _FEATURES, _METADATA = 'dataset_info.json', 'features.json', 'metadata.json'
 _TFDS = 'tensorflow_datasets.core.features'
@@ -37,6 +38,10 @@ def _digits(value, where):
   if not isinstance(value, str) or not _NUMBER.fullmatch(value):
     raise UserError(f'{where} is no number of things')
   return int(value)
+
+
+def _any(value, where):
+  return value
 
 
 def _dimension(value, where):
@@ -86,7 +91,8 @@ def check_crops(folder) -> None:
     folder: pathlib.Path, that of its version.
 
   Raises:
-    UserError: it is none that our builders write, or damaged; names the file and the field.
+    UserError: it is none that our builders write, damaged, or of another crop of the face; names
+      the file and the field.
   """
   for path in sorted(folder.iterdir()):
     files.check_readable(path)  # a shard that is a pipe is waited for without end
@@ -101,8 +107,12 @@ def check_crops(folder) -> None:
       raise UserError(f'{features}: {name} is not what a clip has: build the dataset again')
   if 'clip_id' not in held:
     raise UserError(f'{features} lacks clip_id: build the dataset again')
+  metadata = {}
   if os.path.lexists(folder / _METADATA):
-    table(text(10_000), 64)(documents.read(folder / _METADATA), str(folder / _METADATA))
+    metadata = dict(table(_any, 64)(documents.read(folder / _METADATA), str(folder / _METADATA)))
+  crop_geometry.check(metadata.pop('crop', None), crop_geometry.CROP, str(folder),
+                      'build the dataset again')
+  table(text(10_000), 64)(metadata, str(folder / _METADATA))
 
 
 def holds_latents(folder) -> bool:
@@ -120,14 +130,14 @@ _TRAINED_ON = {
   'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS,
   'latent_shape': row(whole(1, 65_536), 3, 3)}
 _LATENTS = record(_TRAINED_ON | {'splits': _LISTED},
-                  {'dtype': text(32), 'flip': flag, 'size': whole(1, 65_536)})
+                  {'dtype': text(32), 'flip': flag, 'size': whole(1, 65_536), 'crop': _any})
 
 
 def read_latents(folder, way_out) -> dict:
   """What `encode_latents` says of its dataset, checked.
 
   Raises:
-    UserError: crops are there, nothing is, or it is damaged.
+    UserError: crops are there, nothing is, it is damaged, or made with another mask.
   """
   return _LATENTS(*_read_latents(folder, way_out))
 
@@ -144,4 +154,6 @@ def _read_latents(folder, way_out):
   info = documents.read(path)
   if isinstance(info, dict) and 'fileFormat' in info:  # TFDS's
     raise UserError(f'{folder} holds crops, but latents are needed here: {way_out}')
+  recorded = info.get('crop') if isinstance(info, dict) else None
+  crop_geometry.check(recorded, crop_geometry.MASKED_CROP, str(folder), 'encode the dataset again')
   return info, str(path)

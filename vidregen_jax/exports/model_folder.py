@@ -17,6 +17,7 @@ import safetensors.numpy
 
 from vidregen_jax import documents, files, interrupts, outputs
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry
 
 _FORMAT = 1
 _PARAMS = 'params/'
@@ -25,7 +26,8 @@ _LONGEST_NAME = 300
 _TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
 _HEADER = documents.record({
   'format': documents.whole(_FORMAT, _FORMAT), 'kind': documents.text(32),
-  'config': documents.table(lambda value, where: value, 256)})
+  'config': documents.table(lambda value, where: value, 256)},
+  {'crop': lambda value, where: value})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ def fill(folder, kind, config, params, **arrays):
   """`export` into a folder that is there already, beside what is in it."""
   flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
   data = safetensors.numpy.save(flat)
-  header = {'format': _FORMAT, 'kind': kind, 'config': config}
+  header = {'format': _FORMAT, 'kind': kind, 'crop': crop_geometry.MASKED_CROP, 'config': config}
   (folder / f'{kind}.safetensors').write_bytes(data)
   (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
   return hashlib.sha256(data).hexdigest()
@@ -162,6 +164,8 @@ def load_export(folder, kind):
   header = _HEADER(header, str(about))
   if header['kind'] != kind:
     raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
+  crop_geometry.check(header.get('crop'), crop_geometry.MASKED_CROP, str(folder),
+                      f'train the {kind} again')
   if not os.path.exists(path):
     raise UserError(f'{path} is missing: export the model again')
   data = files.read_bytes(path)

@@ -1,15 +1,18 @@
 """Which part of the canonical crop is made anew: its lower face, hidden from what the codec sees.
 
-Training, encoding of datasets and regeneration must agree on this to the last bit.
+Training, encoding of datasets and regeneration must agree on this to the last bit: `crop_geometry`
+records it with everything that is made, and compares.
 """
 
 import numpy as np
 
 from vidregen_jax.models import masks
 
+# Where the canonical crop has the eyes and the nose, in crop fractions (x, y).
+ANCHORS = (.32, .30), (.68, .30), (.50, .50)
 # The mask's outline in crop fractions: a box with rounded corners.
 TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
-_TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
+TOP_RADIUS, BOTTOM_RADIUS = .06, .28
 # Width of the soft edge, inside the outline.
 _EDGE = .07
 # What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
@@ -38,7 +41,7 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
   centres = (np.arange(size) + .5) / size
   y, x = centres[:, None], centres[None, :]
   # Distance outside the outline (negative inside), by the usual formula for a rounded box.
-  radius = np.where(y > (TOP + BOTTOM) / 2, _BOTTOM_RADIUS, _TOP_RADIUS)
+  radius = np.where(y > (TOP + BOTTOM) / 2, BOTTOM_RADIUS, TOP_RADIUS)
   across = np.abs(x - (LEFT + RIGHT) / 2) - (RIGHT - LEFT) / 2 + radius
   down = np.abs(y - (TOP + BOTTOM) / 2) - (BOTTOM - TOP) / 2 + radius
   distance = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))

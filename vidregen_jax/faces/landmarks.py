@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from vidregen_jax.faces import crop_mask
+
 # Mesh points. 'Left' and 'right' are the image's, not the person's.
 LEFT_EYE = (33, 133)
 RIGHT_EYE = (263, 362)
@@ -32,7 +34,7 @@ LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 
         267, 269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)
 
 # Where the three anchors lie in the crop, in fractions (x, y).
-ANCHORS = np.array([(.32, .30), (.68, .30), (.50, .50)])
+ANCHORS = np.array(crop_mask.ANCHORS)
 
 _MIN_SCORE = .5
 _FOLDER = pathlib.Path(__file__).parent

@@ -19,6 +19,7 @@ from vidregen_jax import terminal
 from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.faces import crop_geometry
 
 _KEPT = 2
 
@@ -83,7 +84,7 @@ class Checkpoints:
     Raises:
       OSError: this save or the one before could not be written.
     """
-    kept = {'place': place, 'arrays': _inventory(state)}
+    kept = {'place': place, 'arrays': _inventory(state), 'crop': crop_geometry.MASKED_CROP}
     note = {'kept': kept, 'crc': _crc(kept)}
     with _as_the_system_says():
       self._checkpointer.save_checkpointables_async(step, {'state': state, 'note': note})
@@ -121,12 +122,15 @@ class Checkpoints:
 
     Raises:
       _Damage: in all processes alike.
-      UserError: it is of a model of another shape.
+      UserError: it is of a model of another shape, or was trained on other crops.
     """
     note = self._load(step, {'note': None})['note']
     kept = note['kept']
     if note['crc'] != _crc(kept):
       raise _Damage('its note is not what was written')
+    crop_geometry.check(kept.get('crop'), crop_geometry.MASKED_CROP,
+                        f'the checkpoint at step {step} in {self._folder}',
+                        'choose another --workdir')
     model_folder.check_shapes(
       {name: np.empty(shape, bool) for name, (shape, _) in kept['arrays'].items()},
       _named(abstract),
