@@ -55,10 +55,12 @@ def test_imports_point_down():
 
 
 @pytest.mark.parametrize(('module', 'without'), [
-  ('regenerate', ('orbax', 'grain', 'tensorflow_datasets', 'ml_collections', 'tensorboardX')),
-  ('translate', ('orbax', 'grain', 'tensorflow_datasets', 'ml_collections', 'tensorboardX')),
-  ('planning.abstract_steps', ('orbax', 'tensorboardX')),
-  ('planning.search', ('orbax', 'tensorboardX')),
+  ('regenerate', ('orbax', 'grain', 'tensorflow_datasets', 'ml_collections', 'tensorboardX', 'clu',
+                  'transformers')),
+  ('translate', ('orbax', 'grain', 'tensorflow_datasets', 'ml_collections', 'tensorboardX', 'clu',
+                 'transformers')),
+  ('planning.abstract_steps', ('orbax', 'tensorboardX', 'clu', 'transformers')),
+  ('planning.search', ('orbax', 'tensorboardX', 'clu', 'transformers')),
   ('training.generator_objective', ('vidregen_jax.exports', 'ai_edge_litert')),
   ('training.codec_objective', ('vidregen_jax.exports', 'ai_edge_litert')),
   ('inference.sampling', ('vidregen_jax.datasets', 'ai_edge_litert', 'av')),

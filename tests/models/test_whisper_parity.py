@@ -1,13 +1,12 @@
-"""The spectrogram and the encoder agree with transformers, which is not a dependency."""
+"""The spectrogram and the encoder agree with those of transformers."""
 
 import pathlib
 
 import numpy as np
 import pytest
+import transformers
 
 from vidregen_jax.models import whisper
-
-transformers = pytest.importorskip('transformers')
 
 
 def _speechlike(seconds):

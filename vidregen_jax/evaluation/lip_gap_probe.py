@@ -52,7 +52,7 @@ def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draw
   """Fits a reader to clips whose lip gap is known.
 
   Args:
-    clips: sequence of records of `encode_latents`.
+    clips: sequence of records of `latent_dataset`.
     shape: what a window holds.
     guess: what is expected of a lower face.
     draws: windows of each clip.

@@ -15,6 +15,7 @@ import safetensors
 from vidregen_jax import documents, errors, files
 
 FILES = ('config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors')
+EXTRACTOR = 'preprocessor_config.json'  # how sound or pictures become what the model takes
 _TYPES = ('F16', 'F32', 'F64', 'I32', 'I64')
 _MOST_SAID = 32_000_000  # bytes of an index; that of the largest models has some hundred thousand
 _SHARD = re.compile(r'[\w-][\w.-]*\.safetensors')
@@ -41,7 +42,8 @@ def locate(source, kind, example):
       f"or a hub id such as '{example}'"
     )
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(FILES)))
+    return pathlib.Path(huggingface_hub.snapshot_download(
+      str(source), allow_patterns=[*FILES, EXTRACTOR]))
   except (OSError, ValueError) as error:
     cause = str(error).strip().partition('\n')[0]
     raise errors.UserError(

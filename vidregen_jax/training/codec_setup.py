@@ -6,8 +6,8 @@ import jax
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.models import codec, discriminators, perceptual, pixels, teacher
-from vidregen_jax.training import codec_objective
+from vidregen_jax.models import codec, discriminators, perceptual, pixels, pretrained, teacher
+from vidregen_jax.training import codec_objective, pretrained_reference
 
 
 def model_config(config):
@@ -33,7 +33,20 @@ def check_counts(config, model):
                     'need more than that')
 
 
-def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load):
+def load_teacher(source, cells):
+  """`teacher.load`, of a DINOv2 that computes what is computed here.
+
+  Raises:
+    UserError: there is none, or something is missing in it or is not as it is computed here.
+  """
+  folder = pretrained.locate(source, 'teacher (DINOv2 or VGG16)', 'facebook/dinov2-base')
+  found, params = teacher.load(folder, cells)
+  if found.network is not None:
+    pretrained_reference.check_dinov2(folder, found.network)
+  return found, params
+
+
+def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher):
   """What a training config asks for, and the frozen networks that it takes.
 
   Args:

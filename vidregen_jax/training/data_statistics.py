@@ -19,7 +19,7 @@ def fit_expectation(clips, shape: windows.WindowShape, draws: int,
   """Fits the guess to training clips, each with several windows and choices of references.
 
   Args:
-    clips: sequence of records of `encode_latents`.
+    clips: sequence of records of `latent_dataset`.
     shape: what a window holds.
     draws: windows of each clip.
     ridge: penalty, in the squared units of a normalised latent.

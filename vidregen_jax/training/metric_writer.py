@@ -6,6 +6,7 @@ import pathlib
 import time
 
 import numpy as np
+from clu import metrics, parameter_overview
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
@@ -39,6 +40,23 @@ def check_finite(fetched, last, order=()):
           f'step {step}: {name} became {float(measured[name])}: lower config.learning_rate, '
           "config.clip_norm or that term's weight; the last checkpoint is whole"
         )
+
+
+def averages(fetched):
+  """What consecutive steps measured, in one number a term: the mean, or the last learning rate.
+
+  Args:
+    fetched: dicts of numbers by name. A term that some lack is averaged over the others.
+
+  Returns:
+    Dict of floats.
+  """
+  totals = {}
+  for measured in fetched:
+    for name, x in measured.items():
+      one = (metrics.LastValue if name == 'lr' else metrics.Average)(total=x, count=1)
+      totals[name] = totals[name].merge(one) if name in totals else one
+  return {name: float(total.compute()) for name, total in totals.items()}
 
 
 class MetricWriter:
@@ -115,6 +133,12 @@ class MetricWriter:
   def warn(self, line):
     """Print a line that only this process knows of."""
     terminal.tell(line, before='\r\033[K' if self._live else '')
+
+  def save_parameters(self, params):
+    """Write workdir/parameters.txt: of each array of a tree its shape, size and sharding."""
+    if self._active:
+      overview = parameter_overview.get_parameter_overview(params, include_stats='sharding')
+      (self._folder / 'parameters.txt').write_text(overview + '\n')
 
   def save_grid(self, step, name, rows):
     """Save rows of pictures as one PNG, workdir/samples/<name>_<step>.png.

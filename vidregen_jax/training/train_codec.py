@@ -130,6 +130,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
     writer.say(train_state.describe('codec', state, mesh))
+    writer.save_parameters(state.params)
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
@@ -161,7 +162,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           metric_writer.check_finite(fetched, step, codec_objective.TERMS)
           unseen = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
-          values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
+          values = metric_writer.averages(fetched) | timer.read(step)
           values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])

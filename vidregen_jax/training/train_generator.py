@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 import numpy as np
+from clu import metrics
 
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
@@ -142,6 +143,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     notice = stack.enter_context(preemption.Notice())
     writer.say(train_state.describe(config.stage, state,
                                     mesh) + f', attention {trained.attention}')
+    writer.save_parameters(state.params)
     if first:
       writer.say(f'resuming from step {first}')
     traces = workdir / 'profile' if profile and multihost.lead() else None
@@ -167,11 +169,11 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
         if saving or metric_writer.due(step, config.log_every, last):
           fetched = jax.device_get(unseen)
-          times = sum(measured.pop('times') for measured in fetched)
+          times = [metrics.Average(*measured.pop('times')) for measured in fetched]
           metric_writer.check_finite(fetched, step)
           unseen = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
-          values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
+          values = metric_writer.averages(fetched) | name_times(times)
           values |= timer.read(step) | {'bad_records': len(data.bad_records)}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
@@ -213,8 +215,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     writer.say(f'wrote {workdir / "export"}')
 
 
-def name_times(sums):
-  """Mean losses by flow time, of sums of `losses.by_flow_time`; parts never drawn are left out."""
+def name_times(times):
+  """Mean losses by flow time over some steps; parts of it that were never drawn are left out.
+
+  Args:
+    times: of each step a metrics.Average of `losses.by_flow_time`'s sums and counts.
+  """
+  whole = functools.reduce(metrics.Average.merge, times)
   edges = np.linspace(0, 1, generator_objective.TIMES + 1)
-  return {f'loss_time_{edges[i]:.2f}-{edges[i + 1]:.2f}': float(total / count)
-          for i, (total, count) in enumerate(sums.T) if count}
+  return {f'loss_time_{edges[i]:.2f}-{edges[i + 1]:.2f}': float(whole.total[i] / whole.count[i])
+          for i in np.flatnonzero(whole.count)}
