@@ -99,6 +99,11 @@ class Parser(argparse.ArgumentParser):
     return given
 
 
+def names(text: str) -> tuple[str, ...]:
+  """A flag's value that is a list with commas between; for `type` of an argument."""
+  return tuple(name.strip() for name in text.split(','))
+
+
 def command(parser: Parser, work, interrupted, argv=None) -> int:
   """Reads the flags of a program by argparse and runs it; returns the exit status.
 

@@ -13,8 +13,7 @@ from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import encode_latents
-from vidregen_jax.datasets import windows
+from vidregen_jax.datasets import latent_dataset, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
@@ -36,7 +35,7 @@ def data(tmp_path_factory, whisper_folder):
 
   def listen(samples):
     return np.random.default_rng(len(samples)).standard_normal((len(samples) // 320, 1, 512))
-  encode_latents.write_dataset(
+  latent_dataset.write_dataset(
       folder / 'latents', fake_talkers.build(folder), streaming_codec.Encoder.of(export), listen,
       True,
       {'codec': export.digest, 'audio_encoder': str(whisper_folder), 'audio_layers': [3],

@@ -219,7 +219,7 @@ def codec_groups(config, split, count, seed):
 
 
 # ------------------------------------------------------------------------------------------------
-# Clips of latents, as encode_latents writes them
+# Clips of latents, as latent_dataset writes them
 # ------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +275,7 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
   """Open a split of a dataset of latents; records are read when asked for.
 
   Returns:
-    grain.MapDataset of dicts as described in encode_latents.py.
+    grain.MapDataset of dicts as described in latent_dataset.py.
 
   Raises:
     UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,

@@ -1,9 +1,6 @@
-"""Encode a dataset once for generator training: latents of every clip, and its audio features.
+"""Datasets of latents, for generator training: clips encoded by a codec, and their audio features.
 
-  python -m vidregen_jax.encode_latents --codec=out/codec/export --dataset=out/talkers/64 \
-    --audio_encoder=checkpoints/whisper-base --out=out/latents/64
-
-One record is one clip (and, with --flip, one more is its mirror image with the same audio):
+One record is one clip (and, if asked for, one more is its mirror image with the same audio):
 
   clip_id      str
   flipped      bool
@@ -18,48 +15,24 @@ One record is one clip (and, with --flip, one more is its mirror image with the 
   lip_gap      float32 [4T]             true mouth opening, eye distances
   audio        float16 [n, layers, E]   Whisper states at 50 Hz
 
-Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord;
-a run that was stopped goes on with the shard it was at; dataset_info.json is written last.
-
-Several machines that share the output folder encode one dataset together: the same command on each,
-with --hosts=N and its own --host, 0 to N - 1. Shards do not depend on N, so what a host left undone
-is done by its command again, or by any other number of hosts. Whoever ends last writes
-dataset_info.json.
+Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord, and
+dataset_info.json is written last. A run that was stopped goes on with the shard it was at. Several
+hosts that share the folder can write it together: shards do not depend on how many hosts there are.
 """
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from array_record.python import array_record_module
 
-from vidregen_jax import cli, documents, files, outputs, terminal
+from vidregen_jax import documents, files, outputs, terminal
 from vidregen_jax.datasets import input_pipeline
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import model_loader
 from vidregen_jax.faces import crop_geometry, crop_mask
-from vidregen_jax.inference import streaming_codec
-from vidregen_jax.models import codec, whisper
-
-_CODEC = flags.DEFINE_string('codec', None, 'Folder of the exported codec.')
-_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of clips.')
-_AUDIO_ENCODER = flags.DEFINE_string(
-  'audio_encoder', 'checkpoints/whisper-base', 'Folder or hub id of a Whisper model.'
-)
-_OUT = flags.DEFINE_string('out', None, 'Folder for the latents.')
-_LAYERS = flags.DEFINE_list('layers', None, 'Whisper states to keep, 0 the first; default all.')
-_WINDOW = flags.DEFINE_float('window_seconds', 10.0, 'Length of the audio windows.')
-_MARGIN = flags.DEFINE_float('margin_seconds', 1.0, 'What is thrown away at their inner ends.')
-_SPLITS = flags.DEFINE_list('splits', ['train', 'validation', 'test'], 'Which to encode.')
-_FLIP = flags.DEFINE_bool('flip', True, 'Also write the mirror image of every clip.')
-_HOSTS = flags.DEFINE_integer('hosts', 1, 'How many machines share the work and the folder.')
-_HOST = flags.DEFINE_integer('host', 0, 'Which of them this is, 0 to hosts - 1.')
+from vidregen_jax.models import codec
 
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
@@ -273,66 +246,3 @@ def check_shard(shard):
   if count != shard.records:
     raise UserError(f'{shard.path} has {count} readable records, not {shard.records}: remove it '
                     'and run the same command again')
-
-
-def chosen_layers(names, count):
-  """The Whisper states to keep: numbers from the flag, or all.
-
-  Args:
-    names: list of str, or None.
-    count: the encoder's layers; it has one state more.
-
-  Raises:
-    UserError: one of them is no such state.
-  """
-  if names is None:
-    return tuple(range(count + 1))
-  for name in names:
-    if not name.isdecimal() or int(name) > count:
-      raise UserError(f'--layers has {name!r}: the encoder has states 0 to {count}')
-  return tuple(map(int, names))
-
-
-def run():
-  """Do what the flags say.
-
-  Raises:
-    UserError: a mistake in the flags, the codec, the dataset or the audio encoder.
-  """
-  if _HOST.value not in range(_HOSTS.value):
-    raise UserError(f'--host={_HOST.value} is not one of --hosts={_HOSTS.value} hosts: they are '
-                    'numbered from 0')
-  for flag in (_CODEC, _DATASET, _OUT):
-    if flag.value is None:
-      raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  found = model_loader.load_codec(_CODEC.value)
-  export = found.export
-  audio_config, audio_params = whisper.load(_AUDIO_ENCODER.value)
-  audio_params = jax.tree.map(jnp.asarray, audio_params)
-  layers = chosen_layers(_LAYERS.value, audio_config.layers)
-  listen = functools.partial(
-    whisper.features,
-    audio_config,
-    audio_params,
-    window_seconds=_WINDOW.value,
-    margin_seconds=_MARGIN.value,
-    layers=layers,
-  )
-  inputs = {
-    'codec': export.digest,
-    # Hosts of two kinds would round the latents differently.
-    'dtype': str(found.model.activations),
-    'audio_encoder': _AUDIO_ENCODER.value,
-    'audio_layers': list(layers),
-    'audio_width': audio_config.width,
-    'window_seconds': _WINDOW.value,
-    'margin_seconds': _MARGIN.value,
-    'flip': _FLIP.value,
-  }
-  write_dataset(_OUT.value, _DATASET.value, streaming_codec.Encoder.of(export), listen, _FLIP.value,
-                inputs,
-                _SPLITS.value, _HOST.value, _HOSTS.value)
-
-
-if __name__ == '__main__':
-  cli.run(run, 'the same command goes on with the shard it was at')
