@@ -10,6 +10,7 @@ import small_videos
 from small_videos import COUNT, HALF, QUARTER
 
 from vidregen_jax import errors
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.media import planes, smart_render, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.bitstreams import av1, h264, hevc, nal, vp9
@@ -102,7 +103,7 @@ def decibels(one, other):
   difference = np.concatenate([(a.astype(float) - b).ravel() for a, b in
                                zip(planes._arrays(one), planes._arrays(other), strict=True)])
   full = (1 << one.format.components[0].bits) - 1
-  return 10 * np.log10(full ** 2 / max(np.square(difference).mean(), 1e-9))
+  return image_metrics.decibels(max(np.square(difference).mean(), 1e-9), full)
 
 
 def check(source, out, regions, touched=(TOUCHED,), near=40.0, step=Fraction(0)):

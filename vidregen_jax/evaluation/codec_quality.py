@@ -137,7 +137,7 @@ def _distance(vgg16, made, frames, mouth):
 def _figures(sums):
   """From sums of [whole, mouth], the figures by name."""
   with np.errstate(divide='ignore', invalid='ignore'):
-    found = {'psnr': 10 * np.log10(255**2 * sums['values'] / sums['error']),
+    found = {'psnr': image_metrics.decibels(sums['error'] / sums['values'], 255),
              'ssim': sums['ssim'] / sums['pictures'],
              'flicker': sums['changed_made'] / sums['changed_source']}
     if 'lpips' in sums:

@@ -7,6 +7,7 @@ but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 import cv2
 import numpy as np
 
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.faces import crop_mask
 
 _RIM = 0.15  # width of the rim inside the mask, in sides of the crop
@@ -64,7 +65,7 @@ def psnr(made, true, where, axis=(1, 2)):
     axis: over which the error is a mean: (1, 2) for frames and pixels, 2 for pixels.
   """
   error = ((made[:, :, where].astype(np.float32) - true[:, :, where]) ** 2).mean(-1)
-  return 10 * np.log10(255**2 / np.maximum(error.mean(axis), 1e-9))
+  return image_metrics.decibels(np.maximum(error.mean(axis), 1e-9), 255)
 
 
 def sharpness(frames, where):
