@@ -150,12 +150,12 @@ def read_clip(path: pathlib.Path, size: int) -> dict:
 def _sound(film, times):
   """int16 [n] at 16 kHz, beginning with the first frame and ending with the last."""
   samples, rate, start = waveform.read(film)
-  heard = waveform.mono_16k(samples, rate)
+  mono = waveform.mono_16k(samples, rate)
   late = round(float(start) * SOUND_RATE)
-  heard = heard[-late:] if late < 0 else np.pad(heard, (late, 0))
+  mono = mono[-late:] if late < 0 else np.pad(mono, (late, 0))
   length = round((times[-1] + np.median(np.diff(times))) * SOUND_RATE)
-  heard = np.pad(heard[:length], (0, max(length - len(heard), 0)))
-  return np.clip(np.round(heard * 32767), -32768, 32767).astype(np.int16)
+  mono = np.pad(mono[:length], (0, max(length - len(mono), 0)))
+  return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
 
 
 def _batches(items, count):
@@ -182,12 +182,12 @@ def build(
   """
   if size not in SIZES:
     raise errors.UserError(f'no crops of {size} pixels; choose one of {SIZES}')
-  wanted = _made_from(pack)
-  crop_geometry.check(wanted['crop'], crop_geometry.CROP, str(pack), 'make the pack again')
+  metadata = _made_from(pack)
+  crop_geometry.check(metadata['crop'], crop_geometry.CROP, str(pack), 'make the pack again')
   builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)
   folder = pathlib.Path(builder.data_dir)
   if folder.exists():
-    if {'crop': FIRST_CROP} | dict(builder.info.metadata) == wanted:
+    if {'crop': FIRST_CROP} | dict(builder.info.metadata) == metadata:
       return folder
     shutil.rmtree(folder)  # of another pack
     builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)

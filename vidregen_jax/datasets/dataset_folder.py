@@ -61,12 +61,12 @@ _KINDS = {
 
 def _feature(value, where):
   """Checks one feature of a clip; gives (dtype, shape), None for a text."""
-  said = dict(record({'pythonClassName': text(200)}, more=True)(value, where))
-  if said['pythonClassName'] not in _KINDS:
-    raise UserError(f'{where} is of the class {documents.short(said["pythonClassName"])}, which is '
-                    'none that our builders write, and is not run')
+  fields = dict(record({'pythonClassName': text(200)}, more=True)(value, where))
+  if fields['pythonClassName'] not in _KINDS:
+    raise UserError(f'{where} is of the class {documents.short(fields["pythonClassName"])}, which '
+                    'is none that our builders write, and is not run')
   rest = {name: each for name, each in value.items() if name != 'pythonClassName'}
-  tensor = _KINDS[said['pythonClassName']](rest, where).get('tensor')
+  tensor = _KINDS[fields['pythonClassName']](rest, where).get('tensor')
   return tensor and (tensor['dtype'], tensor['shape'].get('dimensions', ()))
 
 
@@ -98,14 +98,14 @@ def check_crops(folder) -> None:
     files.check_readable(path)  # a shard that is a pipe is waited for without end
   about, features = folder / INFO, folder / _FEATURES
   _CROPS(documents.read(about), str(about))
-  held = _ALL_FEATURES(documents.read(features), str(features))['featuresDict']['features']
+  known = _ALL_FEATURES(documents.read(features), str(features))['featuresDict']['features']
   for name, (dtype, shape) in _CLIP.items():
-    found = held.get(name)
+    found = known.get(name)
     if not found or found[0] != dtype or len(found[1]) != len(shape) + 1 or any(
         size is not _SIDE and size != stored for size, stored in zip(shape, found[1][1:],
                                                                      strict=True)):
       raise UserError(f'{features}: {name} is not what a clip has: build the dataset again')
-  if 'clip_id' not in held:
+  if 'clip_id' not in known:
     raise UserError(f'{features} lacks clip_id: build the dataset again')
   metadata = {}
   if os.path.lexists(folder / _METADATA):
@@ -118,8 +118,8 @@ def check_crops(folder) -> None:
 def holds_latents(folder) -> bool:
   """Whether a folder's dataset_info.json, if there is one, is of latents."""
   path = pathlib.Path(folder) / INFO
-  said = documents.read(path) if os.path.lexists(path) else {}
-  return isinstance(said, dict) and 'latent_shape' in said
+  info = documents.read(path) if os.path.lexists(path) else {}
+  return isinstance(info, dict) and 'latent_shape' in info
 
 
 _SECONDS = number(0, 3600)

@@ -44,8 +44,8 @@ def _residual(guess, target, context, references, valid):
     np.asarray(x, np.float32) for x in (target, context, references))
   reference = linear_prior.mean_reference(references, np.asarray(valid))
   face = target[:, :, np.asarray(guess.region)]
-  made = np.asarray(guess.residual(face, context, reference))
-  return made.reshape(*made.shape[:2], -1)
+  residual = np.asarray(guess.residual(face, context, reference))
+  return residual.reshape(*residual.shape[:2], -1)
 
 
 def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draws: int) -> Reader:

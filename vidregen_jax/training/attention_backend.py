@@ -87,19 +87,19 @@ def difference(name, size, dtype) -> float:
   by = rng.standard_normal(arrays[0].shape).astype(np.float32)
   rule = rng.random((frames, statics + timed)) < 0.5
   rule[0, statics:] = False  # a frame that sees no timed key
-  shown = np.ones((1, copies, statics + timed), bool)
-  shown[:, 1, :statics // 2] = False  # a copy with a stream dropped
+  visible = np.ones((1, copies, statics + timed), bool)
+  visible[:, 1, :statics // 2] = False  # a copy with a stream dropped
   times = np.broadcast_to(np.arange(frames, dtype=np.float32)[:, None], (frames, cells))
 
-  def made(name, arrays):
+  def results(name, arrays):
     def summed(q, static, timed, sink, own):
-      out = attention.attend(name, q, attention.rotate_time(q, times), static, timed, rule, shown,
+      out = attention.attend(name, q, attention.rotate_time(q, times), static, timed, rule, visible,
                              sink, own).astype(jnp.float32)
       return (out * by).sum(), out
     return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
 
-  found = made(name, arrays)
+  result = results(name, arrays)
   with jax.default_matmul_precision('highest'):
-    exact = made('xla', jax.tree.map(lambda x: x.astype(jnp.float32), arrays))
-  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True)
+    exact = results('xla', jax.tree.map(lambda x: x.astype(jnp.float32), arrays))
+  pairs = zip(jax.tree.leaves(result), jax.tree.leaves(exact), strict=True)
   return max(float(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max()) for a, b in pairs)

@@ -66,8 +66,8 @@ class Objective:
       if getattr(self, name) < 0:
         raise UserError(f'config.{name} is {getattr(self, name)}: it cannot be negative')
     smallest = 2 ** (len(perceptual.WIDTHS) - 1)  # halved between VGG16's taps
-    taught = self.teacher is not None and self.teacher.network is None
-    if (self.perceptual_weight or taught) and self.model.size < smallest:
+    by_vgg16 = self.teacher is not None and self.teacher.network is None
+    if (self.perceptual_weight or by_vgg16) and self.model.size < smallest:
       raise UserError(f'VGG16 needs crops of at least {smallest} pixels, not {self.model.size}: '
                       'use --config.perceptual_weight=0 --config.align_weight=0')
 
@@ -133,19 +133,19 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
     (mean, logvar), encoder_back = jax.vjp(encode, params['encoder'])
   else:
     mean, logvar = encode(params['encoder'])
-  made, decoder_back = jax.vjp(decode, params['decoder'], mean, logvar)
+  output, decoder_back = jax.vjp(decode, params['decoder'], mean, logvar)
 
   # At the pixels.
   pixel_loss = functools.partial(_pixel_loss, objective, frozen, frames, boxes, frames_key)
-  (loss, terms), at_pixels = jax.value_and_grad(pixel_loss, has_aux=True)(made)
+  (loss, terms), at_pixels = jax.value_and_grad(pixel_loss, has_aux=True)(output)
   if adversarial:
     verdicts = functools.partial(_verdicts, objective, params['discriminators'], batch)
-    terms['gan'], against = jax.value_and_grad(lambda x: _fooled(*verdicts(x)))(made)
+    terms['gan'], against = jax.value_and_grad(lambda x: _fooled(*verdicts(x)))(output)
     terms['gan_balance'] = losses.balance(at_pixels, against)
     weight = objective.gan_weight * terms['gan_balance']
     loss += weight * terms['gan']
     at_pixels += weight * against
-    judged = lambda judges: _discriminators(objective, judges, batch, frames, made)
+    judged = lambda judges: _discriminators(objective, judges, batch, frames, output)
     (_, more), grads['discriminators'] = jax.value_and_grad(judged, has_aux=True)(
       params['discriminators'])
     terms |= more
@@ -159,8 +159,8 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
     of_pixels + objective.kl_weight * warmth * of_kl
     for of_pixels, of_kl in zip(at_latents, at_kl, strict=True))
   if objective.teacher is not None:
-    wanted = _teacher(objective, frozen['teacher'], frames, align_key)
-    aligned = functools.partial(_alignment, objective, wanted, align_key)
+    target = _teacher(objective, frozen['teacher'], frames, align_key)
+    aligned = functools.partial(_alignment, objective, target, align_key)
     (total, more), (grads['align'], pull) = jax.value_and_grad(
       aligned, argnums=(0, 1), has_aux=True)(params['align'], mean)
     terms |= more
@@ -198,14 +198,14 @@ def _flat(x):
   return x.reshape(-1, *x.shape[2:])
 
 
-def _pixel_loss(objective, frozen, frames, boxes, key, made):
-  loss = losses.reconstruction(made, frames, boxes, objective.mouth_weight)
+def _pixel_loss(objective, frozen, frames, boxes, key, output):
+  loss = losses.reconstruction(output, frames, boxes, objective.mouth_weight)
   terms = {'l1': loss}
   if objective.perceptual_weight:
-    seen = [_flat(_some(x, objective.perceptual_frames, key)) for x in (made, frames, boxes)]
-    distances = perceptual.lpips_map(frozen['vgg16'], *seen[:2])
+    views = [_flat(_some(x, objective.perceptual_frames, key)) for x in (output, frames, boxes)]
+    distances = perceptual.lpips_map(frozen['vgg16'], *views[:2])
     terms['perceptual'] = losses.perceptual_distance(
-      distances, seen[2], objective.model.size, objective.mouth_weight)
+      distances, views[2], objective.model.size, objective.mouth_weight)
     loss += objective.perceptual_weight * terms['perceptual']
   return loss, terms
 
@@ -219,19 +219,19 @@ def _verdicts(objective, params, batch, frames):
   """Verdicts on crops and mouths, and which mouths can be seen."""
   views = discriminators.views(objective.discriminators, frames, batch['mouth_box'])
   groups = frames.shape[1] // codec.TIME_FACTOR
-  shown = jnp.repeat(~batch['masked'], groups).astype(jnp.float32)
-  return *discriminators.judge(objective.discriminators, params, *views), shown
+  visible = jnp.repeat(~batch['masked'], groups).astype(jnp.float32)
+  return *discriminators.judge(objective.discriminators, params, *views), visible
 
 
-def _fooled(whole, mouth, shown):
-  return losses.fooled(whole) + losses.fooled(mouth, shown)
+def _fooled(whole, mouth, visible):
+  return losses.fooled(whole) + losses.fooled(mouth, visible)
 
 
-def _discriminators(objective, params, batch, frames, made):
+def _discriminators(objective, params, batch, frames, output):
   """What both discriminators are trained on; the penalty is of hidden mouths too, as of any."""
   config = objective.discriminators
   real = _verdicts(objective, params, batch, frames)
-  fake = _verdicts(objective, params, batch, made)
+  fake = _verdicts(objective, params, batch, output)
   hinge = losses.hinge(real[0], fake[0]) + losses.hinge(real[1], fake[1], real[2])
   whole, mouth = discriminators.views(config, frames, batch['mouth_box'])
   penalty = losses.gradient_penalty(
@@ -257,9 +257,9 @@ def _teacher(objective, params, frames, key):
   return found.reshape(-1, codec.TIME_FACTOR, *found.shape[1:]).mean(1)
 
 
-def _alignment(objective, wanted, key, head, mean):
+def _alignment(objective, target, key, head, mean):
   some = _flat(_some(mean, objective.align_frames, key))
   projected = _head(objective).bind(head)(some)
   cosine, pairwise = losses.alignment(
-    projected, wanted, objective.cosine_margin, objective.distance_margin)
+    projected, target, objective.cosine_margin, objective.distance_margin)
   return cosine + pairwise, {'cosine': cosine, 'pairwise': pairwise}

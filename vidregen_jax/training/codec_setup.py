@@ -59,7 +59,7 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher)
   Raises:
     UserError: a mistake in the config, or weights that are not there.
   """
-  frozen, taught = {}, None
+  frozen, network = {}, None
   if (config.perceptual_weight or config.align_weight and not config.teacher) and (
       not config.perceptual):
     raise UserError(
@@ -70,12 +70,12 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher)
   if config.perceptual_weight:
     frozen['vgg16'] = vgg16(config.perceptual)
   if config.align_weight:
-    taught, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
-  made = codec_objective.Objective(
+    network, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
+  objective = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(
       tuple(config.gan_widths), config.gan_mouth_size) if config.gan_weight else None,
-    teacher=taught,
+    teacher=network,
     parts=tuple(config.parts),
     mouth_weight=config.mouth_weight,
     perceptual_weight=config.perceptual_weight,
@@ -89,7 +89,7 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher)
     gan_weight=config.gan_weight,
     penalty_weight=config.penalty_weight,
   )
-  return made, frozen
+  return objective, frozen
 
 
 def principal_maps(model, groups):

@@ -37,12 +37,12 @@ def load_teacher(config, model, codec_digest):
   if teacher.config['codec'] != codec_digest:
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')
-  taught = generator.GeneratorConfig(**teacher.config['model'])
+  teacher_model = generator.GeneratorConfig(**teacher.config['model'])
   how_it_runs = ('unroll', 'dtype', 'remat')
   for name, value in dataclasses.asdict(model).items():
-    if name not in how_it_runs and getattr(taught, name) != value:
+    if name not in how_it_runs and getattr(teacher_model, name) != value:
       raise UserError(f"the student's {name} is {value} and the teacher's, in {config.teacher}, is "
-                      f'{getattr(taught, name)}: they must be the same model')
+                      f'{getattr(teacher_model, name)}: they must be the same model')
   return teacher
 
 

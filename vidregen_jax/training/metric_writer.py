@@ -71,7 +71,7 @@ class MetricWriter:
     self._num_steps = num_steps
     self._speed = None
     self._seen = (first_step, time.monotonic())
-    self._shown = -np.inf
+    self._line_time = -np.inf
     self._live = terminal.live()
     if active:
       self._folder = pathlib.Path(workdir)
@@ -100,8 +100,8 @@ class MetricWriter:
     self._show(step, *(summary.scalar(name, value) for name, value in values.items()))
 
   def _show(self, step, *summaries):
-    for shown in summaries:
-      self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=shown))
+    for value in summaries:
+      self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=value))
     self._board.flush()
 
   def progress(self, step, loss):
@@ -116,9 +116,9 @@ class MetricWriter:
         (1 - _RECENT) * self._speed + _RECENT * speed
       )
       self._seen = (step, now)
-    if not self._live and now - self._shown < _PLAIN_SECONDS and step < self._num_steps:
+    if not self._live and now - self._line_time < _PLAIN_SECONDS and step < self._num_steps:
       return
-    self._shown = now
+    self._line_time = now
     line = f'step {step}/{self._num_steps}  loss {loss:.4f}'
     if self._speed:
       left = duration((self._num_steps - step) / self._speed)

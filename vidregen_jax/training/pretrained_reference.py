@@ -74,11 +74,11 @@ def _transformers():
 
 def _compare(folder, expected):
   path = folder / 'config.json'
-  said = pretrained.read_json(path, 'model')
+  fields = pretrained.read_json(path, 'model')
   try:
     # With the defaults of what is left out. Of what is not compared nothing is passed on.
     config = _transformers().AutoConfig.for_model(
-      said['model_type'], **{name: said[name] for name in expected if name in said})
+      fields['model_type'], **{name: fields[name] for name in expected if name in fields})
   except huggingface_hub.errors.StrictDataclassError as error:
     cause = ' '.join(str(error).split())
     raise UserError(f'{path} cannot be used ({cause}): copy the model again') from error

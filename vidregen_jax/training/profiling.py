@@ -87,9 +87,9 @@ class Trace:
     if self._folder is not None and step == self._first:
       jax.profiler.start_trace(self._folder)
       self._on = True
-    made = []
+    outputs = []
     with jax.profiler.StepTraceAnnotation('train', step_num=step):
-      yield made
+      yield outputs
     if self._on and step == self._last:
-      jax.block_until_ready(made)
+      jax.block_until_ready(outputs)
       self._stop()

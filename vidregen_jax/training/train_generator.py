@@ -111,13 +111,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   rehearse = latent_validation.Rehearsal(
     exported_codec, sampling.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
     latent_validation.show_windows(validation, shape, config.eval_clips), config.seed)
-  first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
+  first_windows = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 
-  def look(params):
+  def validate(params):
     """What is measured on validation clips, and pictures of some; process 0 alone looks."""
     figures, pictures = rehearse(objective.sampler, params)
     statistics = generator_objective.Frozen(guess, audio_mean, audio_std, {})
-    shares = generator_objective.attention(objective, params, statistics, first_shown)
+    shares = generator_objective.attention(objective, params, statistics, first_windows)
     figures |= {f'attention_{name}': float(share)
                 for name, share in zip(masks.STREAMS, shares, strict=True)}
     return {f'validation/{name}': value for name, value in figures.items()}, pictures
@@ -154,7 +154,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
     # at the batch of the step that comes next. All processes do the same, in the same order.
     # --------------------------------------------------------------------------------------------
-    unseen = []  # of the steps since the last look: fetched together, so that nothing waits
+    pending = []  # of the steps since the last look: fetched together, so that nothing waits
     with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
       for step in range(first + 1, last + 1):
         watch.begin(step, compiles=step == first + 1)
@@ -164,14 +164,14 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           state, measured = advance(state, frozen, batch)
           traced.append(measured)
         watch.given(step, measured)
-        unseen.append(measured)
+        pending.append(measured)
         stopping = notice.given(step)
         saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
         if saving or metric_writer.due(step, config.log_every, last):
-          fetched = jax.device_get(unseen)
+          fetched = jax.device_get(pending)
           times = [metrics.Average(*measured.pop('times')) for measured in fetched]
           metric_writer.check_finite(fetched, step)
-          unseen = []
+          pending = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
           values = metric_writer.averages(fetched) | name_times(times)
           values |= timer.read(step) | {'bad_records': len(data.bad_records)}
@@ -181,7 +181,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           with watch.paused(), timer('looking'):
             params = multihost.whole(state.ema, mesh)
             if multihost.lead():
-              measured, pictures = look(params)
+              measured, pictures = validate(params)
               writer.save_grid(step, 'samples', pictures)
               writer.write(step, measured)
               writer.say(f'step {step}  ' + '  '.join(
@@ -203,8 +203,8 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},
         params)
     elif multihost.lead():
-      heard = ('audio_layers', 'window_seconds', 'margin_seconds')
-      listening = {name: info[name] for name in heard}
+      names = ('audio_layers', 'window_seconds', 'margin_seconds')
+      listening = {name: info[name] for name in names}
       pipeline.export(
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(objective.sampler),
