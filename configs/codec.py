@@ -37,7 +37,7 @@ _SMALL = {
   'batch_size': 6,
   'num_frames': 8,
   'needs_accelerator': False,
-  # Minutes on a CPU: too short for what VGG16, a teacher and discriminators give.
+  # A few minutes on a CPU are too short to gain from VGG16, a teacher or discriminators.
   'perceptual': '',
   'perceptual_weight': 0.0,
   'perceptual_frames': 1,
@@ -154,26 +154,26 @@ def _base(size):
   config.dataset = 'out/talking_faces/512'
   config.dataset_help = _FOOTAGE
   config.num_workers = 8
-  config.max_bad_records = 100  # clips that cannot be read or used are passed over
+  config.max_bad_records = 100  # unreadable or unusable clips that are tolerated
   config.batch_size = 256
   config.num_frames = 16
   config.p_flip = 0.5
   config.p_masked = 0.15
   config.p_still = 0.15
 
-  # Where it runs. Devices that fsdp and tensor leave over share the batch.
+  # Devices. Those that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
-  config.accumulate = 1  # parts of a batch that are taken one after the other
+  config.accumulate = 1  # parts of a batch, computed one after the other
 
-  # What is trained: 'encoder', 'decoder' or both; from an exported codec, or '' for anew.
+  # What is trained: 'encoder', 'decoder' or both; starting from an exported codec, '' for none.
   config.parts = ('encoder', 'decoder')
   config.start_from = ''
 
   # Loss: an L1 of weight 1 and LPIPS; the mouth weighs 1 + mouth_weight in both. VGG16 with the
-  # LPIPS heads is named by folder or hub id; of each window it looks at so many consecutive frames,
-  # 0 for all.
+  # LPIPS heads is named by folder or hub id; perceptual_frames consecutive frames of each window
+  # are compared, 0 for all.
   config.mouth_weight = 4.0
   config.perceptual = 'checkpoints/vgg16-lpips'
   config.perceptual_weight = 0.5
@@ -205,7 +205,7 @@ def _base(size):
   config.adam_b2 = 0.99
   config.ema = 0.9999
 
-  # What is done every so many steps, and how much of it.
+  # Intervals in steps, and how much is measured.
   config.log_every = 100
   config.eval_every = 5_000
   config.checkpoint_every = 2_000

@@ -131,32 +131,32 @@ def _base(size):
   config.dataset = 'out/latents/256'
   config.dataset_help = ''  # how to get the dataset, told where it is absent
   config.num_workers = 8
-  config.max_bad_records = 100  # clips that cannot be read or used are passed over
+  config.max_bad_records = 100  # unreadable or unusable clips that are tolerated
   config.batch_size = 512
   config.num_frames = 12
-  config.teacher = ''  # of a student, see configs/student.py
+  config.teacher = ''  # for students, see configs/student.py
   config.teacher_config = ''  # what it was trained with
   config.copies = 1  # noise draws that share one pass over a clip's conditioning
   config.reference_distance = 16  # video frames
-  config.region_grow = 1  # cells around the mask that are made anew too
+  config.region_grow = 1  # cells around the mask that are generated too
   config.stats_clips = 1_000
-  config.expectation_draws = 4  # windows of each clip that an aligned model's linear guess is from
+  config.expectation_draws = 4  # windows of each clip to fit an aligned model's linear prior to
   config.expectation_ridge = 0.1
 
-  # Where it runs. Devices that fsdp and tensor leave over share the batch.
+  # Devices. Those that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
-  config.accumulate = 1  # parts of a batch that are taken one after the other
-  config.attention = 'auto'  # in training: splash on a TPU, else xla; cudnn must be asked for
+  config.accumulate = 1  # parts of a batch, computed one after the other
+  config.attention = 'auto'  # in training; auto: splash on a TPU, else xla; never cudnn
 
   # Flow matching. A cell in the mouth weighs 1 + mouth_weight.
   config.shift = 1.5
   config.mouth_weight = 4.0
   config.history_noise = 0.2  # largest noise level on the past
 
-  # Streams are dropped independently, each_reference on top of reference; all is audio and
-  # appearance together.
+  # Probabilities of dropping a stream, independent of each other; drop_each_reference comes on top
+  # of drop_reference, and drop_all drops audio and appearance together.
   config.drop_history = 0.5
   config.drop_reference = 0.3
   config.drop_each_reference = 0.3
@@ -164,7 +164,7 @@ def _base(size):
   config.drop_audio = 0.1
   config.drop_all = 0.05
 
-  # Voices: what is done to each clip's audio channels, so that unheard voices are understood.
+  # Augmentation of each clip's audio channels, so that voices outside the training set work.
   config.voice_shift = 0.3
   config.voice_stretch = 0.2
   config.voice_drop = 0.1
@@ -179,13 +179,13 @@ def _base(size):
   config.adam_b2 = 0.98
   config.ema = 0.9999
 
-  # What is done every so many steps, and how much of it.
+  # Intervals in steps, and how much is measured.
   config.log_every = 100
   config.eval_every = 5_000
   config.checkpoint_every = 2_000
   config.eval_clips = 8
 
-  # The fields of vidregen_jax.models.generator.GeneratorConfig that the latents do not fix.
+  # The fields of vidregen_jax.models.generator.GeneratorConfig that the latents do not determine.
   config.model = config_dict.ConfigDict()
   config.model.width = 1024
   config.model.heads = 8

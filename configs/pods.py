@@ -1,12 +1,12 @@
-"""Layouts for machines of many chips: what a size's config changes on each.
+"""Layouts for machines of many chips: what changes in a size's config on each.
 
   python -m vidregen_jax.train --config=configs/generator.py:large-v5e-256 --multihost ...
 
 A pod's name says its chip and how many: v5e-16 is a slice of 4 x 4, v5e-256 of 16 x 16, v5p-128 of
 4 x 4 x 8 (Google Cloud counts two cores a chip there and calls it v5p-256), v6e-64 of 8 x 8, and
-h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is taken in
-parts. Planned (docs/pods.md; nothing was run), with what a chip needs, the MFU at most, that by the
-compiler's cycles, and clips a second at most:
+h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is computed in
+parts. Planned figures (docs/pods.md; nothing was run): memory of a chip, upper bound of the MFU,
+MFU by the compiler's cycles, upper bound of clips a second:
 
   generator large   v5e-256 7.4 GB .487 .278 1190
                     v5p-128 27.9 GB .533 .263 1516

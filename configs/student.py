@@ -1,4 +1,4 @@
-"""Stage 3, the student: what the generator makes in many guided steps, in a few and one branch.
+"""Stage 3, the student: samples in a few unguided steps what takes the generator many guided ones.
 
   python -m vidregen_jax.train --config=configs/student.py:tiny --workdir=out/student
   python -m vidregen_jax.regenerate IN.mp4 ... --checkpoint=out/student/export --student
@@ -13,7 +13,7 @@ from configs import deltas, generator
 _CHANGES = {
   'stage': 'student',
   'teacher': 'out/generator/export',
-  # Hidden streams are the teacher's matter: the student sees what it will see, and is never guided.
+  # Guidance needs dropped streams. The student is never guided, and is trained on what it will see.
   'drop_history': 0.2,
   'drop_reference': 0.0,
   'drop_each_reference': 0.1,

@@ -3,8 +3,8 @@
   python -m vidregen_jax.evaluate listening --checkpoint=out/generator/export
   python -m vidregen_jax.evaluate codec --checkpoint=out/codec/export --dataset=out/talkers/64
 
-`listening`: does the mouth follow new sound (`evaluation.lip_sync`). `codec`: how near are
-reconstructions, and their mouths (`evaluation.codec_quality`).
+`listening` measures whether the mouth follows new sound (`evaluation.lip_sync`), `codec` how close
+reconstructions are to their source, as a whole and in the mouth (`evaluation.codec_quality`).
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""What the JSON files of a dataset's folder may say, checked before anything acts on it.
+"""Checks the JSON files of a dataset's folder before anything acts on what they say.
 
-A folder of crops is TFDS's, whose features.json names Python classes and has their modules
-imported, whichever they are: only those that our builders write are let through. A folder of
-latents is ours; it names its shards, which lie in it.
+A folder of crops is in TFDS's format: its features.json names Python classes, and TFDS imports
+their modules, whatever they are. So only the classes that our builders write are accepted. A folder
+of latents is in our own format; it names the shards in it.
 """
 
 import os
@@ -19,7 +19,7 @@ _TFDS = 'tensorflow_datasets.core.features'
 _TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 _NAME = re.compile(r'\w[\w.-]*')
 _NUMBER = re.compile(r'\d{1,15}')
-_SIDE = object()  # of a crop, whatever it is
+_SIDE = object()  # stands for a crop's side, which may be any
 # What every clip has: dtype, and shape without the first axis, which is time.
 _CLIP = {'frames': ('uint8', (_SIDE, _SIDE, 3)), 'times': ('float32', ()), 'audio': ('int16', ()),
          'mouth_box': ('float32', (4,)), 'lip_gap': ('float32', ())}
@@ -134,7 +134,7 @@ _LATENTS = record(_TRAINED_ON | {'splits': _LISTED},
 
 
 def read_latents(folder, way_out) -> dict:
-  """What `encode_latents` says of its dataset, checked.
+  """The dataset_info.json that `encode_latents` wrote, checked.
 
   Raises:
     UserError: crops are there, nothing is, it is damaged, or made with another mask.

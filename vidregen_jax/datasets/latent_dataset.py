@@ -107,7 +107,7 @@ def encode_clip(clip, encoder, listen, flip):
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """A file of records to be.
+  """A file of records that is to be written.
 
   Attributes:
     path: the file.
@@ -167,13 +167,13 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
         continue
       with shard_writer(shard.path) as write:
         for i in shard.span:
-          with np.errstate(over='ignore'):  # told below, with the clip's name
+          with np.errstate(over='ignore'):  # reported below, with the clip's name
             records = encode_clip(shard.clips[i], encoder, listen, flip)
           for record in records:
             write(input_pipeline.check_latents(record))
           bar.update()
 
-  # Listed anew: asked for one by one, files of other hosts can be missing in a network's cache.
+  # From one listing: a network file system may still cache that a single file is absent.
   present = {path.name for path in folder.iterdir()}
   missing = [shard.path.name for shard in shards if shard.path.name not in present]
   if missing:
@@ -194,9 +194,9 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
 
 
 def claim(folder, inputs):
-  """Mark a folder as made from these inputs, so that no run mixes the latents of two codecs."""
+  """Mark a folder as made from these inputs, so that no run mixes latents of two codecs in it."""
   path = folder / _INPUTS
-  # Of hosts that start at once only one can make the link; all compare with what it links to.
+  # Of hosts that start at once only one can make the link; all compare with that one's inputs.
   with contextlib.suppress(FileExistsError):
     files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, outputs.put_new)
   found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
@@ -212,7 +212,7 @@ def claim(folder, inputs):
 
 @contextlib.contextmanager
 def shard_writer(path):
-  """Give a function that writes records; the file appears whole or not at all.
+  """Yields a function that writes a record; the file appears complete or not at all.
 
   Raises:
     UserError: another run took the same shard meanwhile.
@@ -237,7 +237,7 @@ def shard_writer(path):
 
 
 def check_shard(shard):
-  """Compare a finished shard's index with what was to be in it.
+  """Check that a finished shard holds as many records as it should.
 
   Raises:
     UserError: the file is damaged or was made from other clips.

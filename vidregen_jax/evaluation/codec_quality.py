@@ -1,9 +1,9 @@
-"""How near an exported codec's reconstructions are to whole clips, and to their mouths.
+"""How close an exported codec's reconstructions are to their clips, as a whole and in the mouth.
 
-Every figure stands for the whole crop and for the mouth's box. PSNR is of the mean squared error of
-all pixels; SSIM and LPIPS are means over frames; flicker is the mean change from frame to frame
-over the source's own (1 is best: less is smear, more is shimmer). A leak is how much the past
-changes with the future, 0 for a codec that can stream.
+Every figure is given for the whole crop and for the mouth's box. PSNR is that of the mean squared
+error of all pixels; SSIM and LPIPS are means over frames; flicker is the mean change from frame to
+frame divided by the source's own (1 is best: less is smear, more is shimmer). The leak is how much
+the past changes with the future: 0 for a codec that can stream.
 """
 
 import os
@@ -22,7 +22,7 @@ from vidregen_jax.media import image_grid, video_writer
 from vidregen_jax.models import codec, i3d, perceptual, pixels
 
 SHOWN = 4  # clips on the sheet and in the video
-_STRIDE = 5  # SSIM and LPIPS are of every fifth frame, so of all four places in a latent frame
+_STRIDE = 5  # SSIM and LPIPS use every fifth frame, and so all four positions within a latent frame
 _PICTURES = 8  # measured at once
 _FILES = {'scores.json', 'sheet.png', 'video.mp4'}
 _DIGITS = {'psnr': 2, 'ssim': 4, 'lpips': 4, 'flicker': 3}
@@ -46,7 +46,7 @@ def measure(export, clips, vgg16=None, network=None):
     (scores, examples). Scores is a dict of each figure, alone and with _mouth; medians, of the same
     over the clips; leak (see `leak`), the largest of all clips, None where no clip has a past;
     clips, frames, and rows, a dict a clip; with a network also fvd and fvd_windows, the number of
-    16-frame windows that it is of. A figure that cannot be had (a still film does not flicker) is
+    16-frame windows behind it. A figure that does not exist (a still film does not flicker) is
     None. Examples are a list of (clip, frames uint8 [F, S, S, 3]) of the first clips.
 
   Raises:
@@ -102,7 +102,7 @@ def _compare(clip, output, vgg16):
 
 
 def _compare_pictures(output, frames, mouth, vgg16):
-  """The same of at most `_PICTURES` pictures; as many are computed, the last one repeated."""
+  """The same of up to `_PICTURES` pictures, padded to as many by repeating the last one."""
   count = len(output)
   pad = lambda x: np.pad(x, [(0, _PICTURES - count)] + [(0, 0)] * (x.ndim - 1), mode='edge')
   output, frames, mouth = pad(pixels.to_float(output)), pad(pixels.to_float(frames)), pad(mouth)
@@ -117,7 +117,7 @@ def _compare_pictures(output, frames, mouth, vgg16):
 
 @jax.jit
 def _likeness(output, frames, mouth):
-  """SSIM of pictures and of their mouths, and whether there is such a thing: twice [N, 2]."""
+  """SSIM of pictures and of their mouths, and whether these exist: two arrays [N, 2]."""
   index = image_metrics.ssim_map(output, frames)
   edge = (mouth.shape[1] - index.shape[1]) // 2
   near = mouth[:, edge:-edge, edge:-edge]
@@ -129,7 +129,7 @@ def _likeness(output, frames, mouth):
 
 @jax.jit
 def _distance(vgg16, output, frames, mouth):
-  """LPIPS of pictures and of their mouths, [N, 2]; compiled, their features are made once."""
+  """LPIPS of pictures and of their mouths, [N, 2]; XLA computes their common features once."""
   return jnp.stack([perceptual.lpips(vgg16, output, frames),
                     perceptual.lpips(vgg16, output, frames, mouth)], -1)
 
@@ -148,7 +148,7 @@ def _figures(sums):
 
 
 def _rounded(name, value):
-  """A figure with the digits that mean something; None if there is none."""
+  """A figure rounded to its significant digits; None if it does not exist."""
   return round(float(value), _DIGITS[name]) if np.isfinite(value) else None
 
 
@@ -183,7 +183,7 @@ _logits = jax.jit(i3d.features)
 
 
 def _window_features(network, frames, output):
-  """Logits of each whole window of 16 frames, of the source and of what was made: [2, 400] each."""
+  """Logits of each whole window of 16 frames, of source and output: [2, 400] each."""
   starts = range(0, len(frames) - i3d.FRAMES + 1, i3d.FRAMES)
   return [np.asarray(_logits(network, pixels.to_float(
     np.stack([x[start : start + i3d.FRAMES] for x in (frames, output)])))) for start in starts]
@@ -246,7 +246,7 @@ def write(folder, scores, examples):
 
 
 def sheet_row(clip, output):
-  """Where the lips are widest apart: source, reconstruction, 4 x error, and the same of the mouth.
+  """The frame with the widest lips: source, reconstruction, 4 x error; and these of the mouth.
 
   Args:
     clip: dict with frames, mouth_box and lip_gap.

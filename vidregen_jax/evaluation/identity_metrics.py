@@ -1,7 +1,7 @@
-"""Does the person stay themselves: identity, colour and sharpness of made lower faces.
+"""Whether a person stays the same: identity, colour and sharpness of generated lower faces.
 
-No network judges here, so the figures are for rendered people, whose crops are alike in everything
-but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
+No network is involved, so the figures suit rendered people, whose crops differ in nothing but the
+person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 """
 
 import cv2
@@ -27,7 +27,7 @@ def rim(size):
 
 
 def nearest_identity(generated, true):
-  """The share of people whose mean made lower face is nearest to their own mean true one.
+  """The share of people whose mean generated lower face is nearest to their own mean true one.
 
   Args:
     generated, true: uint8 [B, F, S, S, 3], of B people.
@@ -57,7 +57,7 @@ def colour_difference(generated, true):
 
 
 def psnr(generated, true, where, axis=(1, 2)):
-  """Of the pixels `where`, dB: one number a clip [B], or with axis 2 one a frame [B, F].
+  """PSNR of the pixels `where`, dB: one number a clip [B], or with axis 2 one a frame [B, F].
 
   Args:
     generated, true: uint8 [B, F, S, S, 3].

@@ -1,15 +1,15 @@
-"""Does a mouth follow what it hears: rendered clips edited with other sound, and read again.
+"""Whether a mouth follows its sound: rendered clips are edited with other sound and read again.
 
 Each edit is a real video, and the mouth in it is read with the bundled tracker.
 
-  new      another clip's sound. A mouth that listens correlates with that one's truth, and no more
-           with the old one than the two truths do with each other. Clips begin and end with closed
-           lips, which correlates by itself, so the middle of each clip is measured too. The
+  new      another clip's sound. A mouth that follows it correlates with that clip's truth, and with
+           its own clip's no more than the two truths do with each other. Clips begin and end with
+           closed lips, which correlates by itself, so the middle of each clip is measured too. The
            tracker's reading of real footage, against its truth, stands beside as the ceiling.
-  own      the clip's own sound, all of it made anew: besides, how far the mouth's opening and width
-           are from those of the true film, read by the same tracker.
-  codec    nothing is made: the true faces, encoded, decoded and pasted, measured as `own`. No
-           generator can be expected to do better.
+  own      the clip's own sound, with the whole clip regenerated: also how far the mouth's opening
+           and width are from those of the true film, read by the same tracker.
+  codec    nothing is generated: the true faces are encoded, decoded and pasted, and measured as
+           `own`. No generator can be expected to do better.
   silence  no sound: the mouth should be closed, as often as the true films' are where they rest.
 """
 
@@ -86,7 +86,7 @@ def read_clips(pack, split):
 
 
 def pair(clips):
-  """For each clip the next one, whose sound it will hear: every sound is heard once.
+  """For each clip the next one, whose sound it is edited with: every sound is used once.
 
   Where the sound is shorter than the clip, the clip is edited for as long as it lasts.
   """

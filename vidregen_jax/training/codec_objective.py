@@ -1,10 +1,10 @@
-"""What the codec is trained on, and the gradients of it, in one pass.
+"""The codec's losses and their gradients, in one pass.
 
-Encoder and decoder are each run forward once and backward once. The losses meet at two places, and
-are balanced there by the lengths of their gradients: the adversarial loss against the other pixel
-losses at the decoder's output, the alignment with a teacher against what the decoder asks for at
+Encoder and decoder are each run forward once and backward once. The losses are added at two places,
+and balanced there by the norms of their gradients: the adversarial loss against the other pixel
+losses at the decoder's output, the alignment with a teacher against the decoder's own gradient at
 the latents. VQGAN (arXiv 2012.09841) and VA-VAE (arXiv 2501.01423) balance them at the weights of
-the layer just before; here it needs no backward pass more.
+the layer just before; here no further backward pass is needed.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, discriminators, layers, perceptual, pixels, teacher
 from vidregen_jax.training import losses
 
-# What can go wrong, in the order in which one term follows from another.
+# The terms that can become non-finite, in the order in which one spoils the next.
 TERMS = ('l1', 'perceptual', 'kl', 'cosine', 'pairwise', 'gan', 'discriminators', 'penalty')
 
 
@@ -34,10 +34,10 @@ class Objective:
     perceptual_weight: of LPIPS, beside an L1 of weight 1.
     perceptual_frames: consecutive frames of each window that LPIPS looks at, drawn anew each step;
       0 for all.
-    kl_weight, kl_warmup_steps: the weight grows from 0 in so many steps.
-    align_weight: of both terms, after balancing.
+    kl_weight, kl_warmup_steps: of the KL, and the steps over which its weight grows from 0.
+    align_weight: of both terms of the alignment, after balancing.
     align_frames: as perceptual_frames, in latent frames.
-    cosine_margin, distance_margin: of the two terms.
+    cosine_margin, distance_margin: of these two terms, see `losses.alignment`.
     gan_weight: of the adversarial loss, after balancing.
     penalty_weight: of the discriminators' gradient penalty.
     parts: which parts are trained, 'encoder' and 'decoder' or one of them.
@@ -115,7 +115,7 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
 
   Returns:
     A tree like params, and a dict of scalars by name: those of TERMS that take part, the weights
-    that balancing found, and the loss that codec and head descend.
+    found by balancing, and the loss that codec and head minimise.
   """
   model = objective.model
   frames = pixels.to_float(batch['frames'])
@@ -186,7 +186,7 @@ def _decode(model, params, latents):
 
 
 def _some(x, count, key):
-  """`count` consecutive entries of the second axis from a random place on; 0 for all."""
+  """`count` consecutive entries of the second axis from a random start; all of them if 0."""
   total = x.shape[1]
   if not count or count >= total:
     return x
@@ -228,7 +228,7 @@ def _fooled(whole, mouth, visible):
 
 
 def _discriminators(objective, params, batch, frames, output):
-  """What both discriminators are trained on; the penalty is of hidden mouths too, as of any."""
+  """The loss of both discriminators; a hidden mouth counts in the penalty, not in the hinge."""
   config = objective.discriminators
   real = _verdicts(objective, params, batch, frames)
   fake = _verdicts(objective, params, batch, output)

@@ -1,4 +1,4 @@
-"""What a config of the codec describes: the model, its losses, and what it starts from."""
+"""Builds what a codec's config describes: the model, its losses, and what it starts from."""
 
 import functools
 
@@ -18,7 +18,7 @@ def model_config(config):
 
 def check_counts(config, model):
   """Raises:
-    UserError: a number in the config that no training can be of.
+    UserError: a number in the config is out of range.
   """
   for name in ('batch_size', 'log_every', 'eval_every', 'checkpoint_every', 'eval_clips',
                'stats_batches'):
@@ -34,10 +34,10 @@ def check_counts(config, model):
 
 
 def load_teacher(source, cells):
-  """`teacher.load`, of a DINOv2 that computes what is computed here.
+  """`teacher.load`, and a check that a DINOv2 is one that this package can compute.
 
   Raises:
-    UserError: there is none, or something is missing in it or is not as it is computed here.
+    UserError: there is none, it is incomplete, or it is not such a model.
   """
   folder = pretrained.locate(source, 'teacher (DINOv2 or VGG16)', 'facebook/dinov2-base')
   found, params = teacher.load(folder, cells)
@@ -47,11 +47,11 @@ def load_teacher(source, cells):
 
 
 def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher):
-  """What a training config asks for, and the frozen networks that it takes.
+  """The objective that a training config describes, and the frozen networks that it needs.
 
   Args:
     config: of a training; model: its CodecConfig.
-    vgg16, taught_by: what gives the networks, or `shapes` of the same modules.
+    vgg16, taught_by: functions that load the networks, or `shapes` of the same modules.
 
   Returns:
     (codec_objective.Objective, dict of parameters).

@@ -1,4 +1,4 @@
-"""What a config of the generator or of a student describes: the model, and what it learns from."""
+"""Builds what a generator's or a student's config describes: model, teacher and objective."""
 
 import dataclasses
 
@@ -31,7 +31,7 @@ def load_teacher(config, model, codec_digest):
   """The exported generator that a student learns from.
 
   Raises:
-    UserError: it is another model than the config's, or of another codec.
+    UserError: it is not the model of the config, or was trained with another codec.
   """
   teacher = model_loader.load_generator(config.teacher).export
   if teacher.config['codec'] != codec_digest:
@@ -47,7 +47,7 @@ def load_teacher(config, model, codec_digest):
 
 
 def objective(config, model, teacher=None) -> generator_objective.Objective:
-  """The objective that a training config asks for; `teacher` is its SamplerConfig."""
+  """The objective that a training config describes; `teacher` is the teacher's SamplerConfig."""
   return generator_objective.Objective(
     model=model, sampler=sampling.SamplerConfig(**config.sampler), teacher=teacher,
     copies=config.copies, shift=config.shift, mouth_weight=config.mouth_weight,

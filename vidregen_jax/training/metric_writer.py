@@ -1,4 +1,4 @@
-"""What a training run shows: JSON lines, TensorBoard, a line of progress, sheets of pictures."""
+"""What a training run reports: JSON lines, TensorBoard, a progress line, sheets of pictures."""
 
 import json
 import math
@@ -14,21 +14,21 @@ from vidregen_jax import terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import image_grid
 
-_PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
-_RECENT = 0.2  # weight of the newest measured speed in the shown one
+_PLAIN_SECONDS = 10  # between progress lines where there is no terminal
+_RECENT = 0.2  # weight of the newest speed in the moving average that is displayed
 
 
 def due(step, every, last):
-  """Whether what is done every so many steps, and at the last one, is due after `step`."""
+  """Whether something is due after `step` that is done every `every` steps and at the last."""
   return step % every == 0 or step == last
 
 
 def check_finite(fetched, last, order=()):
-  """Stop a run that is lost, before it is saved.
+  """Stop a run whose numbers are no longer finite, before it is saved.
 
   Args:
     fetched: measurements of consecutive steps, dicts of numbers; the newest are of step `last`.
-    order: names of terms of which one can spoil the next; the others follow by name.
+    order: names of terms, each of which can spoil the next; the others follow by name.
 
   Raises:
     UserError: a number is not finite; names the first step and the first term where it was so.
@@ -43,7 +43,7 @@ def check_finite(fetched, last, order=()):
 
 
 def averages(fetched):
-  """What consecutive steps measured, in one number a term: the mean, or the last learning rate.
+  """The mean of each term over consecutive steps; of the learning rate, the last value.
 
   Args:
     fetched: dicts of numbers by name. A term that some lack is averaged over the others.
@@ -78,7 +78,7 @@ class MetricWriter:
       self._folder.mkdir(parents=True, exist_ok=True)
       self._lines = _whole_lines(self._folder / 'metrics.jsonl')
       (self._folder / 'tensorboard').mkdir(exist_ok=True)
-      # Not its usual writer, whose thread dies of a full disk in silence and then blocks this one.
+      # Not its usual writer: on a full disk its thread dies in silence, and then blocks this one.
       self._board = event_file_writer.EventsWriter(str(self._folder / 'tensorboard' / 'events'))
 
   def __enter__(self):
@@ -131,7 +131,7 @@ class MetricWriter:
       self.warn(line)
 
   def warn(self, line):
-    """Print a line that only this process knows of."""
+    """Print a line on any process, also where `active` is False."""
     terminal.tell(line, before='\r\033[K' if self._live else '')
 
   def save_parameters(self, params):
@@ -158,7 +158,7 @@ class MetricWriter:
 
 
 def _whole_lines(path):
-  """A file of lines, open to be written on: without the one that a run died in."""
+  """A file of lines, opened for appending, without the unfinished line of a run that died."""
   lines = path.open('a+b')
   lines.seek(0)
   lines.truncate(lines.read().rfind(b'\n') + 1)

@@ -1,8 +1,8 @@
-"""Does an encoder that a user brings compute what is computed here? transformers is asked.
+"""Checks by transformers that a user's encoder is one which this package computes correctly.
 
-A config.json may leave a field out, or say one that Whisper and DINOv2 never had; this package
-reads only those that shapes follow from. Trainings ask once, when an encoder is first used: an
-exported system carries one that passed.
+Elsewhere only those fields of a config.json are read that shapes follow from. Here it is read as
+transformers reads it, with the defaults of what it leaves out. Trainings check an encoder when they
+first use it; an exported system carries one that passed.
 """
 
 import os
@@ -19,7 +19,7 @@ _EXTRACTOR_FIELDS = {
   'feature_size': documents.whole(1, 1024), 'sampling_rate': documents.whole(1000, 192_000),
   'hop_length': documents.whole(1, 10_000), 'chunk_length': documents.whole(1, 60),
   'n_fft': documents.whole(2, 10_000), 'dither': documents.number(0, 1)}
-# What the two encoders are built with here, and no field of theirs changes.
+# Properties of the two encoders that are fixed in this package.
 _WHISPER = {'activation_function': 'gelu'}
 _DINOV2 = {'hidden_act': 'gelu', 'qkv_bias': True, 'layer_norm_eps': 1e-6, 'use_swiglu_ffn': False}
 # Spectrograms span 2. Float32 rounds them by 3e-5; another hop or filter moves them by tenths.
@@ -27,7 +27,7 @@ _MEL_TOLERANCE = 1e-2
 
 
 def check_whisper(folder: pathlib.Path, config: whisper.WhisperConfig) -> None:
-  """Compares a Whisper's config, and its feature extractor if it brings one, with what is computed.
+  """Compares a Whisper's config, and its feature extractor if any, with this package's encoder.
 
   Args:
     folder: of the model.
@@ -57,7 +57,7 @@ def check_whisper(folder: pathlib.Path, config: whisper.WhisperConfig) -> None:
 
 
 def check_dinov2(folder: pathlib.Path, config: dinov2.Dinov2Config) -> None:
-  """Compares a DINOv2's config with what is computed; as `check_whisper`."""
+  """Compares a DINOv2's config with this package's encoder; as `check_whisper`."""
   registers = {'num_register_tokens': config.registers} if config.registers else {}
   _compare(folder, _DINOV2 | registers | {
     'hidden_size': config.width, 'num_hidden_layers': config.layers,
@@ -65,7 +65,7 @@ def check_dinov2(folder: pathlib.Path, config: dinov2.Dinov2Config) -> None:
 
 
 def _transformers():
-  # Its import takes half a second, and says that there is no PyTorch, which is not needed here.
+  # Its import takes half a second, and would warn that there is no PyTorch.
   os.environ.setdefault('TRANSFORMERS_NO_ADVISORY_WARNINGS', '1')
   import transformers
 
@@ -76,7 +76,7 @@ def _compare(folder, expected):
   path = folder / 'config.json'
   fields = pretrained.read_json(path, 'model')
   try:
-    # With the defaults of what is left out. Of what is not compared nothing is passed on.
+    # Fields that are not compared are not passed on: transformers need not accept their values.
     config = _transformers().AutoConfig.for_model(
       fields['model_type'], **{name: fields[name] for name in expected if name in fields})
   except huggingface_hub.errors.StrictDataclassError as error:

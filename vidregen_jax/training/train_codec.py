@@ -39,7 +39,7 @@ def reconstruct(model, params, frames):
 def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
-  Returns early, with a checkpoint and without an export, when the machine is to be taken away.
+  Returns early, with a checkpoint and without an export, when the machine is about to be preempted.
 
   Args:
     config: see configs/codec.py.
@@ -71,7 +71,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   objective, frozen = codec_setup.make_objective(config, model)
   frozen = jax.device_put(frozen, sharding.replicated(mesh))
-  # Read before anything is written; a run that is resumed need not have it any more.
+  # Read before anything is written; a run that is resumed does not need it any more.
   anew = not os.path.exists(workdir / 'checkpoints')
   start = None
   if config.start_from and anew:
@@ -139,10 +139,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
-    # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next. All processes do the same, in the same order.
+    # The loop. The order is fixed: next batch, step, log, validate, save. So the position in the
+    # data that a checkpoint holds is the next step's batch. All processes keep to this order.
     # --------------------------------------------------------------------------------------------
-    pending = []  # terms of the steps since the last look: fetched together, so that nothing waits
+    pending = []  # terms since the last log: fetched together, so that no step waits for the host
     watching = watchdog.Watchdog(watchdog_seconds, workdir)
     with jax.transfer_guard('disallow'), watching as watch:
       for step in range(first + 1, last + 1):

@@ -35,7 +35,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
 
   A config that names a teacher trains a student of that generator: it starts from the teacher's
   weights, and its export is the teacher's with the student in it. Returns early, with a checkpoint
-  and without an export, when the machine is to be taken away.
+  and without an export, when the machine is about to be preempted.
 
   Args:
     config: see configs/generator.py and configs/student.py.
@@ -64,7 +64,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
                                                    config.region_grow))
   teacher = generator_setup.load_teacher(config, model,
                                          exported_codec.digest) if config.teacher else None
-  # Kernels are for the many queries of training; a latent frame's few are sampled by XLA.
+  # Kernels pay with the many queries of training; sampling has few a latent frame, and uses XLA.
   trained = dataclasses.replace(
     model, attention=attention_backend.choose(config.attention, model, config.tensor))
   objective = generator_setup.objective(
@@ -105,7 +105,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   advance = train_step.of_generator(objective, config, train_state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
-  # Looking
+  # Validation
   # ----------------------------------------------------------------------------------------------
   reader = lip_gap_probe.fit(fitted, shape, guess, config.expectation_draws)
   rehearse = latent_validation.Rehearsal(
@@ -114,7 +114,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   first_windows = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
 
   def validate(params):
-    """What is measured on validation clips, and pictures of some; process 0 alone looks."""
+    """Figures of validation clips, and pictures of some; only process 0 makes them."""
     figures, pictures = rehearse(objective.sampler, params)
     statistics = generator_objective.Frozen(guess, audio_mean, audio_std, {})
     shares = generator_objective.attention(objective, params, statistics, first_windows)
@@ -151,10 +151,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
-    # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next. All processes do the same, in the same order.
+    # The loop. The order is fixed: next batch, step, log, validate, save. So the position in the
+    # data that a checkpoint holds is the next step's batch. All processes keep to this order.
     # --------------------------------------------------------------------------------------------
-    pending = []  # of the steps since the last look: fetched together, so that nothing waits
+    pending = []  # terms since the last log: fetched together, so that no step waits for the host
     with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
       for step in range(first + 1, last + 1):
         watch.begin(step, compiles=step == first + 1)
