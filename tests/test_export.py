@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 import tiny_system
-from absl.testing import flagsaver
 
 from vidregen_jax import evaluate, export
 from vidregen_jax.errors import UserError
@@ -170,8 +169,6 @@ def test_a_damaged_manifest_is_one_line(data, pack):
 
 
 def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
-  with flagsaver.flagsaver(checkpoint=str(pack), pack=str(pack_folder), student=False, clips=1,
-                           json=None,
-                           split='test', sounds=['new']):
-    evaluate.run('listening')
+  evaluate.evaluate(evaluate.make_parser().parse_args([
+    'listening', f'--checkpoint={pack}', f'--pack={pack_folder}', '--clips=1']))
   assert '"clips": 1' in capsys.readouterr().out
