@@ -22,9 +22,9 @@ from cryptography import x509
 from vidregen_jax import documents, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
+from vidregen_jax.reporting import edit_report
 
 _MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
-_SHOWN = 20  # spans, or stretches of frames, in a line
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # anybody can sign anything
 
 
@@ -76,38 +76,21 @@ def _compare_report(seen, found, path) -> list[str]:
   if not os.path.isfile(path):
     return []
   try:
-    said = documents.parse(files.read_bytes(path, most=_MOST_PAPER), path.name)
+    document = documents.parse(files.read_bytes(path, most=_MOST_PAPER), path.name)
   except UserError as error:
     return [f'{error}: it is not the report that was written']
-  if not isinstance(said, dict) or 'regenerated_frames' not in said:
+  if not edit_report.is_report(document):
     return []  # of another program
   seen['report'] = path.name
+  edit = found['edit']
   try:
-    names = _differences(said, seen, found)
+    names, compared, not_compared = edit_report.differences(
+      document, edit, (edit.get('papers') or {}).get('report'), seen['sha256'], found['signer'])
   except _ODD:
     return [f'{path.name} says something else of: everything: it is of another program or version']
+  seen['compared'] += compared
+  seen['not_compared'] += not_compared
   return [f'{path.name} says something else of: {name}' for name in names]
-
-
-def _differences(said, seen, found) -> list[str]:
-  """Where a report differs from the file and from what was signed."""
-  facts, edit = content_credentials.signed_facts(said), found['edit']
-  names = [name for name in facts if facts[name] != edit.get(name)]
-  names += [name for name in ('sha256 of the video',) if said.get('sha256') != seen['sha256']]
-  about = said.get('content_credentials') or {}
-  if about.get('signer') != found['signer']:
-    names.append('content_credentials')
-  rest = sorted(set(said) - set(facts) - set(content_credentials.UNSIGNED))
-  seen['compared'] += [*facts, 'sha256', 'signer']
-  known = (edit.get('papers') or {}).get('report')
-  if known is None:
-    seen['not_compared'] += rest
-  else:
-    seen['compared'] += rest
-    if not names and known != content_credentials.report_digest(said):
-      names.append(f'one of {", ".join(rest)}, or of what lies within the others')
-  seen['not_compared'] += ['stages', 'seconds', 'peak_memory_mb']
-  return names
 
 
 def _compare_page(seen, found, path) -> list[str]:
@@ -147,9 +130,10 @@ def _lines(seen):
     yield 'signed by', f'{seen["signer"]} ({seen["issuer"]}), ' + (
       f'vouched for by {vouched}' if vouched else
       'for whom nobody vouches that this computer trusts')
-  for part in (_action_lines, _edit_lines):
+  for lines in (lambda: _action_lines(seen['actions']),
+                lambda: () if seen['edit'] is None else edit_report.signed_lines(seen['edit'])):
     try:
-      yield from list(part(seen))
+      yield from list(lines())
     except _ODD:
       yield 'edit', 'in a form that this program does not know; --json shows it'
   for row in seen['ingredients']:
@@ -161,39 +145,13 @@ def _lines(seen):
       yield name.replace('_', ' '), ', '.join(seen[name])
 
 
-def _action_lines(seen):
-  for action in seen['actions']:
+def _action_lines(actions):
+  for action in actions:
     yield 'action', ' '.join(filter(None, (action['action'], action.get('when'))))
     for change in action.get('changes', ()):
       times = [row['time'] for row in change.get('region', ()) if row.get('type') == 'temporal']
-      where = _first([f'{time.get("start")}-{time.get("end")} s' for time in times])
+      where = edit_report.first_of([f'{time.get("start")}-{time.get("end")} s' for time in times])
       yield '', f'{change.get("description", "changed")}: {where}'
-
-
-def _edit_lines(seen):
-  """Yields what `content_credentials.signed_facts` gave."""
-  if (edit := seen['edit']) is None:
-    return
-  yield 'consent', edit['consent'].get('statement', 'in a file')
-  yield '', f'sha256 {edit["consent"]["sha256"]}'
-  file = lambda row: f'{row["title"]}, sha256 {row["sha256"]}'
-  yield 'source', file(edit['source'])
-  about = edit['source'].get('credentials')
-  if about and about['state'] == 'Invalid':
-    yield '', f'its own credentials were not sound: {"; ".join(about["problems"])}'
-  for row in edit['sound'] if isinstance(edit['sound'], list) else ():
-    yield 'new sound', file(row)
-  for name, digest in edit['model'].items():
-    yield 'model', f'{name}, sha256 {digest}'
-  made = edit['regenerated_frames']
-  yield 'frames', (f'{made["count"]} stretches' if isinstance(made, dict) else
-                   _first([f'{a}-{b - 1}' for a, b in made])) + (
-    f' regenerated of {edit["frames"]}')
-
-
-def _first(rows) -> str:
-  more = f' and {len(rows) - _SHOWN} more' if len(rows) > _SHOWN else ''
-  return ', '.join(rows[:_SHOWN]) + more
 
 
 class _Parser(argparse.ArgumentParser):

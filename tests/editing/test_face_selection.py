@@ -45,7 +45,7 @@ def test_the_largest_is_that_of_the_spans():
   assert (of(choose('largest', [LEFT, RIGHT])) == 80).all()  # it is there all the time
   chosen = choose('largest', [LEFT, RIGHT], spans=[(0, 20)])
   assert (of(chosen)[:40] == 300).all()
-  assert chosen.said['chosen'] == [2]
+  assert chosen.choice.chosen == (2,)
   assert (chosen.track.reason[40:] == tracks.ANOTHER).all() and not chosen.track.valid[40:].any()
 
 
@@ -90,8 +90,9 @@ def test_after_a_cut_the_person_is_known_and_another_left_alone():
   pieces = [piece('a', 0, 20, 0), piece('b', 20, 40, 1, side=90), piece('a', 40, 60, 2, x=250)]
   chosen = choose(1, pieces, SHOTS)
   assert chosen.track.valid.tolist() == [True] * 20 + [False] * 20 + [True] * 20
-  assert face_selection.skipped(chosen.track, np.ones(COUNT, bool)) == [[20, 40, 'another person']]
-  assert chosen.said['notes'] == [] and [face['id'] for face in chosen.said['faces']] == [1, 2]
+  assert face_selection.skipped(chosen.track, np.ones(COUNT, bool)) == (
+    (20, 40, 'another person'), )
+  assert chosen.choice.notes == () and [face.id for face in chosen.choice.faces] == [1, 2]
   assert chosen.track.person[[0, 30, 50]].tolist() == [1, -1, 1]
 
 
@@ -102,29 +103,29 @@ def test_a_doubt_is_noted_and_the_rule_applied_anew(rule):
             piece('a', 40, 60, 2)]
   chosen = choose(rule, pieces, SHOTS, agree=agree)
   assert (of(chosen) == 100).all()
-  note = chosen.said['notes'][-1]
+  note = chosen.choice.notes[-1]
   assert 'from 0.80 to 1.56 s it is not sure' in note and 'face 1' in note
   assert chosen.track.person[30] != chosen.track.person[0]  # references are their own
   # Where nothing is to be changed nobody has to be guessed.
-  assert not choose(1, pieces, SHOTS, spans=[(0, 15)]).said['notes']
+  assert not choose(1, pieces, SHOTS, spans=[(0, 15)]).choice.notes
 
 
 def test_who_speaks_is_said_or_refused():
   def by(**scores):
     return lambda times, gap, width: scores['left' if gap[0] == 80 else 'right']
   chosen = choose('speaking', [LEFT, RIGHT], agree=by(left=.3, right=.6))
-  assert chosen.said['chosen'] == [2]
-  assert 'face 2 by 0.60, face 1 by 0.30' in chosen.said['notes'][0]
+  assert chosen.choice.chosen == (2,)
+  assert 'face 2 by 0.60, face 1 by 0.30' in chosen.choice.notes[0]
   for scores, why in ((dict(left=.53, right=.6), 'too alike'), (dict(left=.1, right=.0), 'no lips'),
                       (dict(left=np.nan, right=np.nan), 'no lips')):
     with pytest.raises(UserError, match=why):
       choose('speaking', [LEFT, RIGHT], agree=by(**scores))
-  assert choose('speaking', [LEFT]).said['chosen'] == [1]  # of one nothing need be heard
+  assert choose('speaking', [LEFT]).choice.chosen == (1,)  # of one nothing need be heard
 
 
 def test_nobody_at_all():
   chosen = choose('largest', [])
-  assert not chosen.track.valid.any() and chosen.said['faces'] == []
+  assert not chosen.track.valid.any() and chosen.choice.faces == ()
 
 
 def test_rules_are_read_or_refused():

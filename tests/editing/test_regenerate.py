@@ -487,12 +487,12 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
     source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
     video_writer.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
                             np.tile(samples, 2 * rounds), rate)
-    said = editor.regenerate(
+    report = editor.regenerate(
         editor.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
-    assert said['frames'] == 2 * rounds * len(pictures) == len(said['frames_without_a_face']) + sum(
-        b - a for a, b in said['regenerated_frames'])
-  assert most[1] <= most[0] <= 40 < said['frames']
+    assert report.frames == 2 * rounds * len(pictures) == len(report.frames_without_a_face) + sum(
+        b - a for a, b in report.regenerated_frames)
+  assert most[1] <= most[0] <= 40 < report.frames
 
 
 def breaks_at_20(film, first):

@@ -1,5 +1,6 @@
 """Content Credentials: signing changes no picture, and whoever changes one is found out."""
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -14,7 +15,8 @@ import fake_report
 import pytest
 
 from vidregen_jax import inspect
-from vidregen_jax.provenance import certificates, content_credentials
+from vidregen_jax.provenance import certificates, consent, content_credentials
+from vidregen_jax.reporting import edit_report
 
 
 @pytest.fixture(scope='session')
@@ -23,15 +25,18 @@ def clip(pack_folder):
 
 
 def sign(source, out, page=None, **changes):
-  """Signs a file as an edit of a source, with what would be written beside it."""
-  report = fake_report.said(source, out, **changes)
-  report['source'] |= {'credentials': content_credentials.of_source(source)}
-  signed = content_credentials.sign(out, out, source, report, certificates.local(), page)
-  if signed.sidecar:
-    out.with_suffix('.c2pa').write_bytes(signed.sidecar)
-  report |= {'content_credentials': signed.facts,
-             'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
-  out.with_suffix('.json').write_text(json.dumps(report))
+  """Signs a file as an edit of a source, with what would be written beside it; gives the report."""
+  report = fake_report.make(source, out, **changes)
+  credentials = content_credentials.of_source(source)
+  report = dataclasses.replace(
+    report, source=dataclasses.replace(report.source, credentials=credentials),
+    content_credentials=content_credentials.signature(out, certificates.local()))
+  sidecar = content_credentials.sign(out, out, source, report.statement(), certificates.local(),
+                                     page)
+  if sidecar:
+    out.with_suffix('.c2pa').write_bytes(sidecar)
+  report = dataclasses.replace(report, sha256=hashlib.sha256(out.read_bytes()).hexdigest())
+  out.with_suffix('.json').write_text(json.dumps(report.to_json()))
   return report
 
 
@@ -78,7 +83,7 @@ def test_what_was_done_is_signed(signed, clip):
 def test_a_consent_file_stays_private(clip, tmp_path):
   out = tmp_path / 'out.mp4'
   shutil.copy(clip, out)
-  sign(clip, out, consent={'statement': None, 'file': '/home/ann/ann.json', 'sha256': 'ab' * 32})
+  sign(clip, out, consent=consent.Consent('ab' * 32, file='/home/ann/ann.json'))
   assert inspect.look(out)['edit']['consent'] == {'sha256': 'ab' * 32}
   assert b'ann.json' not in out.read_bytes()
 
@@ -137,7 +142,7 @@ def test_what_cannot_hold_credentials_has_them_beside_it(clip, tmp_path):
         copy.mux(packet)
   before = out.read_bytes()
   report = sign(out, out)
-  assert out.read_bytes() == before and report['sha256'] == hashlib.sha256(before).hexdigest()
+  assert out.read_bytes() == before and report.sha256 == hashlib.sha256(before).hexdigest()
   assert inspect.look(out)['valid'] and inspect.look(out)['where'] == 'out.c2pa'
   out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
   assert not inspect.look(out)['valid']
@@ -154,8 +159,8 @@ def opaque(path, content):
 def test_the_credentials_beside_a_source_are_remembered_too(clip, tmp_path):
   first, second = opaque(tmp_path / 'first.mkv', b'one'), opaque(tmp_path / 'second.mkv', b'two')
   sign(clip, first)
-  assert content_credentials.of_source(first) == {
-    'state': 'Trusted', 'problems': [], 'signer': certificates.local().name}
+  assert content_credentials.of_source(first) == content_credentials.SourceCredentials(
+    'Trusted', certificates.local().name, ())
   sign(first, second)
   seen = inspect.look(second)
   assert seen['valid'] and seen['ingredients'] == [
@@ -202,13 +207,14 @@ def test_broken_credentials_of_a_source_are_told_by_the_edit(make, suffix, signe
   out = tmp_path / f'again{suffix}'
   shutil.copy(clip, out)
   report = sign(source, out)
-  told = report['source']['credentials']
-  assert told['state'] == 'Invalid' and any(cause in problem for problem in told['problems'])
+  brought = report.source.credentials
+  assert brought.state == 'Invalid' and any(cause in problem for problem in brought.problems)
   seen = inspect.look(out)
-  assert seen['valid'] and seen['edit']['source']['credentials'] == told
+  assert seen['valid'] and seen['edit']['source']['credentials'] == (
+    dataclasses.asdict(brought) | {'problems': list(brought.problems)})
   capsys.readouterr()
   assert inspect.main([str(out)]) == 0
-  assert f'its own credentials were not sound: {told["problems"][0]}'[:60] in (
+  assert f'its own credentials were not sound: {brought.problems[0]}'[:60] in (
     capsys.readouterr().out)
 
 
@@ -244,7 +250,7 @@ def test_another_page_is_found(clip, tmp_path):
   out, page = tmp_path / 'out.mp4', b'<p>sha256 ' + content_credentials.NO_DIGEST.encode() + b'</p>'
   shutil.copy(clip, out)
   report = sign(clip, out, page)
-  shown = page.replace(content_credentials.NO_DIGEST.encode(), report['sha256'].encode())
+  shown = page.replace(content_credentials.NO_DIGEST.encode(), report.sha256.encode())
   out.with_suffix('.html').write_bytes(shown)
   seen = inspect.look(out)
   assert seen['valid'] and seen['page'] == 'out.html' and 'out.html' in seen['compared']
@@ -265,8 +271,8 @@ def test_a_page_that_nobody_signed_is_said_to_be_that(signed):
 def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
   out = tmp_path / 'out.mp4'
   shutil.copy(clip, out)
-  spans = [[i / 2, i / 2 + .25] for i in range(count)]
-  sign(clip, out, spans=spans, regenerated_frames=[[12 * i, 12 * i + 6] for i in range(count)])
+  sign(clip, out, spans=tuple(edit_report.TimeSpan(i / 2, i / 2 + .25) for i in range(count)),
+       regenerated_frames=tuple(edit_report.FrameRange(12 * i, 12 * i + 6) for i in range(count)))
   seen = inspect.look(out)
   assert seen['valid'] and f'in {count} spans within' in seen['actions'][1]['changes'][0][
     'description']
@@ -347,8 +353,8 @@ def test_nothing_is_asked_of_the_network(clip, tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # A file whose credentials are said to be elsewhere.
     far, out = tmp_path / 'far.mp4', tmp_path / 'out.mp4'
-    builder = content_credentials._builder(content_credentials.manifest(fake_report.said(clip,
-                                                                                         far)) | {
+    statement = fake_report.make(clip, far).statement()
+    builder = content_credentials._builder(content_credentials.manifest(far, statement) | {
       'ingredients': [{'title': 'a', 'relationship': 'parentOf', 'label': 'source'}]})
     builder.set_no_embed()
     builder.set_remote_url(f'http://127.0.0.1:{server.server_port}/credentials')

@@ -1,5 +1,6 @@
 """The page: source and edit in step, what was changed in sight, by keyboard, and no network."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import pytest
 
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import page, proxy_video
 
 COUNT, BITS = 100, 8
@@ -104,13 +106,14 @@ def files(tmp_path_factory):
 
 
 def written(files, name, **changes):
-  """A page in the folder, and what it says."""
-  said = fake_report.said('/home/ann/source.mp4', '/home/ann/<i>out "1"<i>.mp4', NASTY, **changes)
+  """A page in the folder."""
+  report = fake_report.make('/home/ann/source.mp4', '/home/ann/<i>out "1"<i>.mp4', NASTY,
+                            **changes)
   film = films.Film.of(video.probe(files / 'source.mp4'))
   # A crop around the middle of the picture, which moves to the right by a pixel a frame.
-  affines = {i: np.array([(48., 0, 40 + i), (0, 48, 24)]) for a, b in said['regenerated_frames']
+  affines = {i: np.array([(48., 0, 40 + i), (0, 48, 24)]) for a, b in report.regenerated_frames
              for i in range(a, b)}
-  (files / name).write_bytes(page.make(film, files / 'edited.mp4', said, affines))
+  (files / name).write_bytes(page.make(film, files / 'edited.mp4', report, affines))
   return files / name
 
 
@@ -411,13 +414,15 @@ def test_the_data_is_json_whatever_is_said(files):
 
 @pytest.mark.parametrize(('credentials', 'words'), [
   (None, None),
-  ({'state': 'Trusted', 'problems': [], 'signer': 'Ann <b>'}, 'Sound, signed by Ann &lt;b&gt;'),
-  ({'state': 'Invalid', 'problems': ['hash \u202emismatch<'], 'signer': None},
+  (('Trusted', 'Ann <b>', ()), '<p>Sound, signed by Ann &lt;b&gt;</p>'),
+  (('Invalid', None, ('hash \u202emismatch<', )),
    '<p>Signed by nobody known, and not sound:</p><p>hash \\u202emismatch&lt;</p>')])
-def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words):
-  said = fake_report.said('a.mp4', 'b\x1b[31m\u202e<i>.mp4')
-  said['source']['credentials'] = credentials
-  facts = dict(page._facts(said))
-  assert words is None or words in facts['Credentials of the source']
-  assert ('Credentials of the source' in facts) == (words is not None)
-  assert facts['Edited video'].startswith('<p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>')
+def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words, files):
+  brought = credentials and content_credentials.SourceCredentials(*credentials)
+  source = fake_report.make('a.mp4', 'b.mp4').source
+  text = written(files, 'credentials.html',
+                 out='b\x1b[31m\u202e<i>.mp4',
+                 source=dataclasses.replace(source, credentials=brought)).read_text()
+  assert words is None or f'<dt>Credentials of the source</dt><dd>{words}</dd>' in text
+  assert ('Credentials of the source' in text) == (words is not None)
+  assert '<dt>Edited video</dt><dd><p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>' in text

@@ -1,5 +1,6 @@
 """What lies beside a video appears with it, or not at all; and no input is replaced."""
 
+import json
 import os
 import types
 
@@ -7,7 +8,7 @@ import fake_report
 import pytest
 
 from vidregen_jax import errors, outputs
-from vidregen_jax.reporting import page, sidecars, stage_clock
+from vidregen_jax.reporting import edit_report, page, sidecars, stage_clock
 
 
 def sealed(folder, made, monkeypatch):
@@ -16,18 +17,20 @@ def sealed(folder, made, monkeypatch):
   out = folder / 'out.mp4'
   part = made.part(out)
   part.write_bytes(b'a video')
-  said = fake_report.said('in.mp4', out)
-  sidecars.seal(made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out), said=said,
-                film=None, affines={}, clock=stage_clock.Clock(), began=0.0)
-  return said
+  return sidecars.seal(
+    made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out),
+    report=fake_report.make('in.mp4', out), film=None, affines={}, clock=stage_clock.Clock(),
+    began=0.0)
 
 
 def test_papers_get_their_names_at_the_end(tmp_path, monkeypatch):
   with outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=False) as made:
-    said = sealed(tmp_path, made, monkeypatch)
+    report = sealed(tmp_path, made, monkeypatch)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith('out')]
   assert {path.name for path in tmp_path.iterdir()} == {'out.mp4', 'out.json', 'out.html'}
-  assert said['content_credentials'] is None and (tmp_path / 'out.html').read_bytes() == b'a page'
+  assert report.content_credentials is None and (tmp_path / 'out.html').read_bytes() == b'a page'
+  written = json.loads((tmp_path / 'out.json').read_text())
+  assert edit_report.EditReport.from_json(written) == report
 
 
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])

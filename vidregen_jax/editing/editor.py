@@ -37,7 +37,7 @@ from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
-from vidregen_jax.reporting import preview_sheet, sidecars, stage_clock
+from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
 
 _LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
 _LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
@@ -345,40 +345,41 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
           writing.put(shot, made)
     finished = time.perf_counter()
   clock.add('write file', time.perf_counter() - finished)  # what was not touched, and a check of it
-  said = {
-    'source': {'path': terminal.printable(edit.source), 'sha256': files.digest(edit.source),
-               'frames': film.source.frame_count,
-               'size': [info.width, info.height], 'rate': str(info.rate),
-               'credentials': ready.brought},
-    'audio': {'files': [{'path': terminal.printable(path), 'sha256': files.digest(path)}
-                        for path in sounds(edit)],
-              'seconds_past_the_video': round(sound.cut, 3),
-              'why_all_is_encoded': sound.why_all_is_encoded, 'notes': list(sound.notes)},
-    'out': terminal.printable(edit.out),
-    'frames': len(track),
-    'retimed': not film.is_the_source,
-    'consent': dataclasses.asdict(edit.consent),
-    'spans': [[round(a, 4), round(b, 4)] for a, b in wanted],
-    'regenerated_frames': touched,
-    'encoded_frames': regions,
-    'why_all_are_encoded': planned if isinstance(planned, str) else None,
-    'left_out': list(map(terminal.printable, target.left_out)),
-    'frames_without_a_face': np.flatnonzero(in_spans & ~track.valid).tolist(),
-    'skipped': face_selection.skipped(track, in_spans),
-    'confidence': [track.confidence[a:b].astype(float).round(2).tolist() for a, b in touched],
-    'face': chosen.said,
-    'occluded': paster.hidden,
-    'frames_left_as_occluded': paster.left,
-    'references': np.unique(np.concatenate(list(stills.values()))).tolist(),
-    'fade': edit.fade,
-    'model': machine.digests,
-    'sampler': sampler and dataclasses.asdict(sampler),
-    'seed': edit.seed,
-  }
+  report = edit_report.EditReport(
+    source=edit_report.Source(
+      **_file(edit.source), frames=film.source.frame_count, size=(info.width, info.height),
+      rate=info.rate, credentials=ready.brought),
+    audio=edit_report.NewSound(
+      files=tuple(edit_report.File(**_file(path)) for path in sounds(edit)),
+      seconds_past_the_video=round(sound.cut, 3), why_all_is_encoded=sound.why_all_is_encoded,
+      notes=tuple(sound.notes)),
+    out=terminal.printable(edit.out), frames=len(track), retimed=not film.is_the_source,
+    consent=edit.consent,
+    spans=tuple(edit_report.TimeSpan(round(a, 4), round(b, 4)) for a, b in wanted),
+    regenerated_frames=_ranges(touched), encoded_frames=_ranges(regions),
+    why_all_are_encoded=planned if isinstance(planned, str) else None,
+    left_out=tuple(map(terminal.printable, target.left_out)),
+    frames_without_a_face=tuple(np.flatnonzero(in_spans & ~track.valid).tolist()),
+    skipped=face_selection.skipped(track, in_spans),
+    confidence=tuple(tuple(track.confidence[a:b].astype(float).round(2).tolist())
+                     for a, b in touched),
+    face=chosen.choice,
+    occluded=tuple(edit_report.OccludedFrames(*row) for row in paster.hidden),
+    frames_left_as_occluded=_ranges(paster.left),
+    references=tuple(np.unique(np.concatenate(list(stills.values()))).tolist()),
+    fade=edit.fade, model=machine.digests, sampler=sampler and dataclasses.asdict(sampler),
+    seed=edit.seed)
   affines = {index: track.affine[index] for a, b in touched for index in range(a, b)}
-  sidecars.seal(ready.made, part, edit=edit, said=said, film=film, affines=affines, clock=clock,
-                began=began)
-  return said
+  return sidecars.seal(ready.made, part, edit=edit, report=report, film=film, affines=affines,
+                       clock=clock, began=began)
+
+
+def _file(path) -> dict:
+  return {'path': terminal.printable(path), 'sha256': files.digest(path)}
+
+
+def _ranges(rows) -> tuple[edit_report.FrameRange, ...]:
+  return tuple(edit_report.FrameRange(*row) for row in rows)
 
 
 def _choose(edit, film, seen, wanted) -> face_selection.Chosen:

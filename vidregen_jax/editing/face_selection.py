@@ -9,6 +9,7 @@ import numpy as np
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import reidentify, tracks
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.reporting import edit_report
 
 # Agreement of lips and sound: under the first nobody is taken to speak, and closer together than
 # the second two faces are not told apart. Of two who both talked, for 2 to 5 s, with the sound of
@@ -44,11 +45,11 @@ class Chosen:
 
   Attributes:
     track: tracks.Track of the source; `person` is the number of a face.
-    said: for the report: the rule, all faces, who was chosen and what was not sure.
+    choice: for the report: the rule, all faces, who was chosen and what was not sure.
   """
 
   track: tracks.Track
-  said: dict
+  choice: edit_report.FaceChoice
 
 
 def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
@@ -72,15 +73,14 @@ def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
   """
   everybody = reidentify.tell_apart(seen)
   cast = _Cast(rule, seen, everybody, wanted, agree)
-  said = {'rule': rule, 'faces': [person.said(seen) for person in everybody], 'chosen': [],
-          'notes': cast.notes}
   track = seen.track([])
   if everybody:
     for first, stop, at in _territories(rule, starts, len(seen.times)):
       _put(track, cast, cast.main(at), first, stop)
     _part(track)
-  said['chosen'] = np.unique(track.person[track.valid]).tolist()
-  return Chosen(track, said)
+  return Chosen(track, edit_report.FaceChoice(
+    rule=rule, faces=tuple(person.appearance(seen) for person in everybody),
+    chosen=tuple(np.unique(track.person[track.valid]).tolist()), notes=tuple(cast.notes)))
 
 
 class _Cast:
@@ -221,8 +221,8 @@ def _part(track):
   track.shot[:] = np.where(track.shot < 0, -1, np.cumsum(changes))
 
 
-def skipped(track, wanted) -> list[list]:
-  """[first, stop, reason] of the frames to be changed, bool [F], that are not."""
-  return [[first, stop, tracks.REASONS[number]]
-          for number in range(1, len(tracks.REASONS))
-          for first, stop in spans.stretches(wanted & (track.reason == number))]
+def skipped(track, wanted) -> tuple[edit_report.SkippedFrames, ...]:
+  """The frames to be changed, bool [F], that are not, by reason."""
+  return tuple(edit_report.SkippedFrames(first, stop, tracks.REASONS[number])
+               for number in range(1, len(tracks.REASONS))
+               for first, stop in spans.stretches(wanted & (track.reason == number)))

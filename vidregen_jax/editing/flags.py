@@ -125,32 +125,7 @@ def _tell(given, edit, made, said):
     terminal.say(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no '
                  'video')
     return
-  for name in ('regenerated_frames', 'encoded_frames', 'frames_without_a_face', 'peak_memory_mb',
-               'seconds'):
-    terminal.say(f'{name}: {said[name]}')
-  for first, stop, why in said['skipped']:
-    terminal.say(f'frames {first} to {stop - 1} are left as they are: {why}')
-  brought = said['source']['credentials']
-  if brought and brought['state'] == 'Invalid':
-    terminal.say(f'the credentials that {given.source} brought are not sound: '
-                 f'{"; ".join(brought["problems"])}; the new ones say so')
-  for note in said['face']['notes']:
-    terminal.say(note)
-  if said['occluded']:
-    kept, left = (sum(row[1] - row[0] for row in said[name])
-                  for name in ('occluded', 'frames_left_as_occluded'))
-    terminal.say(f'something hides part of the face in {kept} frames and was kept; in {left} of '
-                 'them it hides the mouth, and they were left as they are')
-  if said['why_all_are_encoded']:
-    terminal.say(f'{given.source} cannot be joined: {said["why_all_are_encoded"]}')
-  if said['left_out']:
-    terminal.say(f'left out of {given.out}: {", ".join(said["left_out"])}')
-  for note in said['audio']['notes']:
-    terminal.say(f'sound: {note}')
-  if said['audio']['seconds_past_the_video']:
-    terminal.say(f'the last {said["audio"]["seconds_past_the_video"]} s of the new sound lie past '
-                 'the end of the video and were left out')
-  if said['retimed']:
-    terminal.say(f'{said["frames"]} frames instead of {said["source"]["frames"]}')
+  for line in said.lines():
+    terminal.say(line)
   written = ', '.join(str(path) for path in sidecars.paths(given.out) if path.exists())
   terminal.say(f'wrote {written}; signed by {edit.signer.name}')

@@ -27,6 +27,7 @@ from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.provenance import consent
+from vidregen_jax.reporting import dataclass_json
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
@@ -123,14 +124,14 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       edit = editor.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
-      said = editor.regenerate(edit, machine, show=False)
+      report = editor.regenerate(edit, machine, show=False)
       seen = tracks.track_file(out)
       inside = seen.times < stop - 1e-3
       gap = seen.lip_gap[inside]
       row = {'clip': clip.path.stem, 'sound': sound, 'audio': heard.path.stem,
              'frames': int(inside.sum()), 'lost_faces': int((~np.isfinite(gap)).sum()),
-             'seconds': said['seconds'], 'stages': said['stages'],
-             'peak_memory_mb': said['peak_memory_mb']}
+             'seconds': report.seconds, 'stages': dataclass_json.to_json(report.stages),
+             'peak_memory_mb': report.peak_memory_mb}
       if sound == 'silence':
         row['open'] = float(np.mean(gap[np.isfinite(gap)] > OPEN))
         rest = np.r_[clip.tracked_gap[:_REST_FRAMES], clip.tracked_gap[-_REST_FRAMES:]]

@@ -64,6 +64,26 @@ def shown_box(box: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
   return np.concatenate([corners.min(-2), corners.max(-2)], -1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Appearance:
+  """Where and when a person is seen in a video.
+
+  Attributes:
+    id: the person's number, from 1.
+    first, last: seconds at which the face is seen first and last.
+    box: x0, y0, x1, y1 about the face, in fractions of the picture as it is shown; the mean.
+    size: of the face, pixels across; the mean.
+    share: of the frames that were looked at, those with the face, 0 to 1.
+  """
+
+  id: int
+  first: float
+  last: float
+  box: tuple[float, ...]
+  size: float
+  share: float
+
+
 @dataclasses.dataclass
 class Person:
   """A face by all that was seen of it.
@@ -97,15 +117,16 @@ class Person:
     box = np.concatenate([piece.box for piece in self.pieces])
     return shown_box(box[np.isfinite(box).all(1)], size, turns)
 
-  def said(self, seen) -> dict:
-    """What a report says of the person in tracks.Seen."""
+  def appearance(self, seen) -> Appearance:
+    """Where and when the person is seen in tracks.Seen."""
     times, found = seen.times, sum(int((piece.track.score > 0).sum()) for piece in self.pieces)
     side = np.concatenate([piece.box[:, 2] - piece.box[:, 0] for piece in self.pieces])
-    return {'id': self.number, 'first': round(float(times[self.pieces[0].start]), 3),
-            'last': round(float(times[max(piece.stop for piece in self.pieces) - 1]), 3),
-            'box': self.boxes(seen.size, seen.turns).mean(0).round(3).tolist(),
-            'size': round(float(np.nanmean(side)), 1),
-            'share': round(found / max(int((seen.shot >= 0).sum()), 1), 3)}
+    return Appearance(
+      id=self.number, first=round(float(times[self.pieces[0].start]), 3),
+      last=round(float(times[max(piece.stop for piece in self.pieces) - 1]), 3),
+      box=tuple(self.boxes(seen.size, seen.turns).mean(0).round(3).tolist()),
+      size=round(float(np.nanmean(side)), 1),
+      share=round(found / max(int((seen.shot >= 0).sum()), 1), 3))
 
 
 def tell_apart(seen) -> list[Person]:

@@ -474,10 +474,10 @@ def _show(path):
   cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
   terminal.say('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
   for person in reidentify.tell_apart(seen):
-    said = person.said(seen)
-    terminal.say(f'face {said["id"]}: {said["first"]:.2f}-{said["last"]:.2f} s, in '
-                 f'{said["share"]:.0%} of frames, {said["size"]:.0f} pixels wide, at '
-                 + ', '.join(f'{x:.2f}' for x in said['box']))
+    face = person.appearance(seen)
+    terminal.say(f'face {face.id}: {face.first:.2f}-{face.last:.2f} s, in {face.share:.0%} of '
+                 f'frames, {face.size:.0f} pixels wide, at '
+                 + ', '.join(f'{x:.2f}' for x in face.box))
 
 
 if __name__ == '__main__':

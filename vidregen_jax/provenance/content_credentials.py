@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import c2pa
 import cv2
@@ -26,8 +27,6 @@ EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime
 # What C2PA has no way into is signed as a row of bytes.
 _OPAQUE = 'application/octet-stream'
 EDIT = 'vidregen_jax.edit'  # the assertion that holds what C2PA has no words for
-# What is said of an edit when it is signed already, or is measured while it is written.
-UNSIGNED = ('sha256', 'content_credentials', 'stages', 'seconds', 'peak_memory_mb')
 # C2PA takes a megabyte of JSON. A fact that is longer than this is signed as its digest, and spans
 # beyond that number as one.
 _LONGEST_FACT, _MOST_REGIONS = 100_000, 1000
@@ -47,21 +46,67 @@ _SETTINGS = {
 }
 
 
-def manifest(said, page=None) -> dict:
+@dataclasses.dataclass(frozen=True)
+class Statement:
+  """What is signed of an edit.
+
+  Attributes:
+    spans: (start, stop) seconds in which face and sound were replaced, ascending.
+    facts: by name, JSON values: what was changed, from what, by what, with whose consent. As
+      `condensed` gives them.
+    report_sha256: digest of the whole report, as `edit_report.digest` gives it.
+  """
+
+  spans: Sequence[tuple[float, float]]
+  facts: dict
+  report_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+  """Who signed a video, and where the signature is.
+
+  Attributes:
+    where: path of the file that holds the credentials: the video, or the `.c2pa` beside it.
+    signer: the name in the certificate.
+    local_certificate: whether this computer made the certificate for itself.
+  """
+
+  where: str
+  signer: str
+  local_certificate: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceCredentials:
+  """What the video that was edited says of itself.
+
+  Attributes:
+    state: 'Trusted', 'Valid' or 'Invalid', as of `read`.
+    signer: the name in the certificate; None where it cannot be read.
+    problems: in words, what is not sound.
+  """
+
+  state: str
+  signer: str | None
+  problems: tuple[str, ...]
+
+
+def manifest(out: str | os.PathLike, statement: Statement, page: bytes | None = None) -> dict:
   """What is signed of an edit, as C2PA's manifest definition.
 
   Only names of files are in it, no folders.
 
   Args:
-    said: the report of `regenerate`; of UNSIGNED it may lack any.
+    out: the name that the video will get.
+    statement: what is signed.
     page: the page's bytes with NO_DIGEST for the video's; None where there is none.
   """
   agent = {'name': 'vidregen_jax', 'version': __version__}
-  spans = said['spans']
-  note = ''
+  spans, note = statement.spans, ''
   if len(spans) > _MOST_REGIONS:
     note = f' in {len(spans)} spans within'
-    spans = [[spans[0][0], spans[-1][1]]]
+    spans = [(spans[0][0], spans[-1][1])]
   regions = [{'type': 'temporal', 'time': {'type': 'npt', 'start': str(a), 'end': str(b)}}
              for a, b in spans]
   changes = [{'description': what + note, 'region': regions} for what in (
@@ -70,42 +115,33 @@ def manifest(said, page=None) -> dict:
     'action': 'c2pa.edited', 'digitalSourceType': _COMPOSITE, 'softwareAgent': agent,
     'when': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'), 'changes': changes}
   opened = {'action': 'c2pa.opened', 'parameters': {'ingredientIds': ['source']}}
-  papers = {'report': report_digest(said)}
+  papers = {'report': statement.report_sha256}
   if page is not None:
     papers['page'] = hashlib.sha256(page).hexdigest()
   return {
     'claim_generator_info': [agent],
-    'title': _title(said['out']),
+    'title': title(out),
     'assertions': [
       {'label': 'c2pa.actions.v2', 'data': {'actions': [opened, edited]}},
-      {'label': EDIT, 'data': signed_facts(said) | {'papers': papers}},
+      {'label': EDIT, 'data': statement.facts | {'papers': papers}},
     ],
   }
 
 
-def signed_facts(said) -> dict:
-  """The part of a report that is signed: what was changed, from what, by what, with whose consent.
+def condensed(facts: dict) -> dict:
+  """JSON values as they would be read back from a manifest, which must not grow too large.
 
-  JSON has one kind of number; so does what this returns, as it would be read back. A fact that is
-  very long is its digest.
+  JSON has one kind of number and one kind of list; so has what this returns. A value that is very
+  long becomes its digest and its length.
   """
-  row = lambda each: {'title': _title(each['path'])} | {
-    key: each[key] for key in ('sha256', 'credentials') if key in each}
-  consent = {key: said['consent'][key] for key in ('statement', 'sha256')}
-  facts = {
-    'source': row(said['source']),
-    'sound': [row(each) for each in said['audio']['files']],
-    'consent': {key: value for key, value in consent.items() if value is not None},
-    **{key: said[key] for key in ('frames', 'retimed', 'spans', 'regenerated_frames', 'model',
-                                  'sampler', 'seed')},
-  }
-  return {key: _brief(value) for key, value in facts.items()}
+  return {name: _condensed(value) for name, value in facts.items()}
 
 
-def report_digest(said) -> str:
-  """sha256 of all that a report says but UNSIGNED, however its file is laid out."""
-  signed = {key: value for key, value in said.items() if key not in UNSIGNED}
-  return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
+def _condensed(value):
+  text = json.dumps(value)
+  if len(text) <= _LONGEST_FACT:
+    return json.loads(text)
+  return {'sha256': hashlib.sha256(text.encode()).hexdigest(), 'count': len(value)}
 
 
 def page_digest(page: bytes, sha256: str) -> str:
@@ -114,16 +150,9 @@ def page_digest(page: bytes, sha256: str) -> str:
   return hashlib.sha256(page.replace(nothing, b'').replace(sha256.encode(), nothing)).hexdigest()
 
 
-def _title(path) -> str:
+def title(path: str | os.PathLike) -> str:
   """A file's name as text: it may hold bytes that are none."""
   return terminal.printable(pathlib.Path(path).name)
-
-
-def _brief(value):
-  text = json.dumps(value)
-  if len(text) <= _LONGEST_FACT:
-    return json.loads(text)
-  return {'sha256': hashlib.sha256(text.encode()).hexdigest(), 'count': len(value)}
 
 
 def check(who: certificates.Identity) -> None:
@@ -143,27 +172,14 @@ def check(who: certificates.Identity) -> None:
                     "signer's first, whose use is signing documents or e-mail") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Signed:
-  """What became of it.
-
-  Attributes:
-    facts: as of `about`.
-    sidecar: what belongs into a file beside the video; None where the video holds it.
-  """
-
-  facts: dict
-  sidecar: bytes | None
-
-
-def about(out: pathlib.Path, who: certificates.Identity) -> dict:
-  """What a report and a page say of the credentials that `sign` puts into `out`, or beside it."""
+def signature(out: pathlib.Path, who: certificates.Identity) -> Signature:
+  """The signature that `sign` puts into `out`, or beside it."""
   where = out if _kind(out) else out.with_suffix('.c2pa')
-  return {'where': terminal.printable(where), 'signer': who.name, 'local_certificate': who.local}
+  return Signature(terminal.printable(where), who.name, who.local)
 
 
-def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said: dict,
-         who: certificates.Identity, page: bytes | None = None) -> Signed:
+def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, statement: Statement,
+         who: certificates.Identity, page: bytes | None = None) -> bytes | None:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
   The packets stay as they are. For a moment there are two copies of the file.
@@ -172,16 +188,19 @@ def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said:
     part: the file; on return it is the signed one.
     out: the name that it will get.
     source: the video that it was made of; its name in the report is as people can read it.
-    said: the report of `regenerate`.
+    statement: what is signed.
     who: who signs.
     page: as of `manifest`.
+
+  Returns:
+    What belongs into a `.c2pa` file beside the video; None where the video holds it.
 
   Raises:
     OSError: the disk refuses something; the file is then as it was.
     UserError: it cannot be signed; the same.
   """
   kind = _kind(out)
-  builder = _opened(source, manifest(said, page))
+  builder = _opened(source, manifest(out, statement, page))
   if not kind:
     builder.set_no_embed()
   signed = part.with_name(f'{part.stem}.signed{part.suffix}')
@@ -198,7 +217,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said:
     os.replace(signed, part)
   finally:
     signed.unlink(missing_ok=True)
-  return Signed(about(out, who), None if kind else store)
+  return None if kind else store
 
 
 def read(path, anchors=()) -> dict | None:
@@ -218,7 +237,7 @@ def read(path, anchors=()) -> dict | None:
       title, actions: C2PA's.
       ingredients: title, relationship and, in words, the problems that there were with the
         ingredient's own credentials when it was opened.
-      edit: what `signed_facts` gave, and digests of the papers; None where another program signed.
+      edit: the facts of a Statement, and digests of the papers; None where another program signed.
     Of damaged credentials only where, state and problems are not None or empty.
 
   Raises:
@@ -236,10 +255,8 @@ def read(path, anchors=()) -> dict | None:
   return found and _facts(found) | {'where': _where(path)}
 
 
-def of_source(path) -> dict | None:
-  """What a video that is edited says of itself: None where it says nothing, else a dict of
-
-    state: as of `read`; problems: the same; signer: in whose name.
+def of_source(path) -> SourceCredentials | None:
+  """What a video that is edited says of itself; None where it says nothing.
 
   Raises:
     UserError: as `read`.
@@ -249,8 +266,8 @@ def of_source(path) -> dict | None:
   own = certificates.root()
   found = read(path, [own] if own else [])
   # Its maker may have signed a book under the name of a problem.
-  return found and {'state': found['state'], 'signer': found['signer'],
-                    'problems': [text[:_LONGEST_PROBLEM] for text in found['problems'][:_PROBLEMS]]}
+  return found and SourceCredentials(found['state'], found['signer'], tuple(
+    text[:_LONGEST_PROBLEM] for text in found['problems'][:_PROBLEMS]))
 
 
 def _looked_up(path, anchors=()) -> dict | None:
@@ -328,7 +345,7 @@ def _opened(source, definition):
   What is wrong with those goes into the new ones: C2PA keeps the results of its look at them.
   """
   source = pathlib.Path(source)
-  row = {'title': _title(source), 'relationship': 'parentOf', 'label': 'source'}
+  row = {'title': title(source), 'relationship': 'parentOf', 'label': 'source'}
   plain = definition | {'ingredients': [row]}
   kind = _kind(source)
   try:

@@ -1,5 +1,6 @@
 """What lies beside a video: its report, its page, its credentials; and the flags that they need."""
 
+import dataclasses
 import os
 import pathlib
 import resource
@@ -10,21 +11,25 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
 from vidregen_jax.provenance.certificates import Identity
 from vidregen_jax.reporting import page
+from vidregen_jax.reporting.edit_report import EditReport
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
 
-def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, affines, clock,
-         began) -> None:
-  """Signs a finished video, and writes what is beside it; adds to what is said.
+def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport, film, affines,
+         clock, began) -> EditReport:
+  """Signs a finished video, and writes what is beside it.
 
   Args:
     made: of the video and all that may lie beside it; gives them their names.
     part: the video, before it gets its name.
-    edit: editor.Edit.
-    said: the report.
+    edit: the Edit.
+    report: of it, without what is known only now.
     film, affines: as `page.make` takes them.
     clock, began: what took how long, and since when.
+
+  Returns:
+    The report as it was written.
 
   Raises:
     UserError: the disk refuses something, or the video cannot be signed.
@@ -32,25 +37,28 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, a
   out, html = pathlib.Path(edit.out), None
   beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
   with outputs.told(out):
-    said['content_credentials'] = content_credentials.about(out,
-                                                            edit.signer) if edit.signer else None
+    if edit.signer:
+      report = dataclasses.replace(
+        report, content_credentials=content_credentials.signature(out, edit.signer))
     if edit.page:
       # Before the signature, which is of the page too; so the video's digest comes into it later.
-      said |= {'sha256': content_credentials.NO_DIGEST, 'stages': clock.report()}
-      with clock('page', said['frames']):
-        html = page.make(film, part, said, affines)
+      report = dataclasses.replace(report, stages=clock.report())
+      with clock('page', report.frames):
+        html = page.make(film, part, report, affines)
     if edit.signer:
       with clock('sign'):
-        signed = content_credentials.sign(part, out, edit.source, said, edit.signer, html)
-      if signed.sidecar:
-        beside(_C2PA, signed.sidecar)
-    said['sha256'] = files.digest(part)
+        sidecar = content_credentials.sign(part, out, edit.source, report.statement(), edit.signer,
+                                           html)
+      if sidecar:
+        beside(_C2PA, sidecar)
+    report = dataclasses.replace(
+      report, sha256=files.digest(part), stages=clock.report(),
+      seconds=round(time.perf_counter() - began, 2),
+      peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     if html:
-      beside(_HTML, html.replace(content_credentials.NO_DIGEST.encode(), said['sha256'].encode()))
-    said['stages'] = clock.report()
-    said['seconds'] = round(time.perf_counter() - began, 2)
-    said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    beside(_JSON, files.as_json(said))
+      beside(_HTML, html.replace(content_credentials.NO_DIGEST.encode(), report.sha256.encode()))
+    beside(_JSON, files.as_json(report.to_json()))
+  return report
 
 
 def paths(out: str | os.PathLike) -> list[pathlib.Path]:

@@ -2,9 +2,30 @@
 
 import array
 import contextlib
+import dataclasses
 import time
 
 import numpy as np
+
+from vidregen_jax.reporting import dataclass_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """What one stage of an edit took.
+
+  Attributes:
+    seconds: in all.
+    frames: how many it worked on.
+    ms_per_frame_median: milliseconds a frame, the median over the calls; None where no call was of
+      frames. The first call of a compiled stage includes its compilation, which the median leaves
+      out.
+  """
+
+  seconds: float
+  frames: int
+  ms_per_frame_median: float | None = dataclasses.field(
+    default=None, metadata=dataclass_json.OMITTED_IF_NONE)
 
 
 class Clock:
@@ -25,16 +46,12 @@ class Clock:
     times.append(seconds)
     counts.append(frames)
 
-  def report(self):
-    """By stage: seconds in all, frames, and the median milliseconds a frame over the calls.
-
-    The first call of a compiled stage includes its compilation, which the median leaves out.
-    """
-    rows = {}
-    for stage, (seconds, counts) in self._stages.items():
-      rows[stage] = {'seconds': round(sum(seconds), 3), 'frames': sum(counts)}
+  def report(self) -> dict[str, Stage]:
+    """What each stage has taken so far, in the order in which they began."""
+    stages = {}
+    for name, (seconds, counts) in self._stages.items():
       per_frame = [1e3 * spent / count for spent, count in zip(seconds, counts, strict=True)
                    if count]
-      if per_frame:
-        rows[stage]['ms_per_frame_median'] = round(float(np.median(per_frame)), 3)
-    return rows
+      stages[name] = Stage(round(sum(seconds), 3), sum(counts),
+                           round(float(np.median(per_frame)), 3) if per_frame else None)
+    return stages
