@@ -21,7 +21,7 @@ import numpy as np
 from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor, regenerator
+from vidregen_jax.editing import editor, preparation, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video, video_writer
@@ -143,7 +143,7 @@ class Run:
 def edit(path, out, checkpoint, seconds, model) -> Run:
   """Carries an edit out, of all if no seconds are given."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
+  asked = preparation.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
                       new_audio=str(path), spans=spans, overwrite=True)
   report = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
                              walk=regenerator.Retake if model else Turned)

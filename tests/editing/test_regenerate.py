@@ -20,7 +20,7 @@ import pytest
 import tiny_system
 
 from vidregen_jax import errors, inspect, regenerate, translate
-from vidregen_jax.editing import editor, flags
+from vidregen_jax.editing import editor, flags, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
 from vidregen_jax.media import opening, planes, prefetch, video, video_writer
@@ -488,7 +488,7 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
     video_writer.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
                             np.tile(samples, 2 * rounds), rate)
     report = editor.regenerate(
-        editor.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
+        preparation.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
     assert report.frames == 2 * rounds * len(pictures) == len(report.frames_without_a_face) + sum(
         b - a for a, b in report.regenerated_frames)
@@ -709,7 +709,7 @@ def made_at_once(monkeypatch):
       ready.made.part(path).write_text('made')
   monkeypatch.setattr(editor, 'make', make)
   monkeypatch.setattr(pipeline, 'load', lambda *given: None)
-  monkeypatch.setattr(flags, '_tell', lambda **given: None)
+  monkeypatch.setattr(flags, '_say', lambda edit, report: None)
   return meanwhile
 
 

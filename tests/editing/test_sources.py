@@ -9,7 +9,7 @@ import pytest
 import tiny_system
 
 from vidregen_jax import inspect
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import opening, video
 from vidregen_jax.media.audio import lazy
@@ -43,7 +43,7 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   out = tmp_path / f'out {NAME}.{out_suffix}'
   machine = pipeline.load(tiny_system.write(tmp_path, whisper_folder))
   editor.regenerate(
-    editor.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
+    preparation.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
                 spans=(SPAN,), signer=certificates.local(), page=True), machine, show=False)
 
   said = json.loads(out.with_suffix('.json').read_text())

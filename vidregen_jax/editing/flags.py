@@ -4,7 +4,7 @@ import argparse
 import os
 
 from vidregen_jax import cli, files, terminal
-from vidregen_jax.editing import editor, face_selection, reference_frames
+from vidregen_jax.editing import editor, face_selection, preparation, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
@@ -46,9 +46,9 @@ def parser_of(module, description):
                            'sound does; a number as OUT.json lists them; or a place X,Y, in '
                            'fractions of the picture as it is shown: the face there when a span '
                            'begins')
-  parser.add_argument('--fade', type=float, default=editor.Edit.fade, metavar='SECONDS',
+  parser.add_argument('--fade', type=float, default=preparation.Edit.fade, metavar='SECONDS',
                       help="over which, at a span's edges, made faces turn into the real ones "
-                           f'(default {editor.Edit.fade:g}; 0: at once)')
+                           f'(default {preparation.Edit.fade:g}; 0: at once)')
   parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
                       help='keep the pixels of what hides the face, such as a microphone or a cup; '
                            'a frame whose mouth is hidden is left as it is (default: on)')
@@ -68,7 +68,7 @@ def parser_of(module, description):
   return parser
 
 
-def asked(given, **fields) -> editor.Edit:
+def asked(given, **fields) -> preparation.Edit:
   """The Edit that flags ask for; `fields` are what not all edits have.
 
   Raises:
@@ -78,18 +78,18 @@ def asked(given, **fields) -> editor.Edit:
   signer = sidecars.signer(given.certificate, given.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
   overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
-  edit = editor.Edit(
+  edit = preparation.Edit(
       source=given.source, consent=consent, out=given.out, overwrite=given.overwrite,
       seed=given.seed, overrides=overrides, references=reference_frames.parse(given.references),
       fade=given.fade, face=face_selection.parse(given.face), keep_occluders=given.keep_occluders,
       join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
       preview=given.preview, **fields)
   containers.of(given.out)  # refuses what is no name of a video
-  inputs = [given.source, *editor.sounds(edit), *filter(None, (
+  inputs = [given.source, *edit.sounds, *filter(None, (
       given.consent_file, given.certificate, given.key, getattr(given, 'edits', None)))]
   sidecars.check_inputs(edit.outputs, inputs, given.checkpoint)
   files.check_readable(given.source)
-  for path in editor.sounds(edit):
+  for path in edit.sounds:
     files.check_readable(path)
   if not os.path.exists(os.path.join(given.checkpoint, 'config.json')):
     pipeline.load(given.checkpoint, given.student)  # which says so
@@ -98,34 +98,45 @@ def asked(given, **fields) -> editor.Edit:
 
 def carry_out(read, argv) -> int:
   """Runs a command: `read(argv)` gives its flags and what they ask for; returns the exit status."""
-  found = {}
+  command = _Command(read, argv)
+  return cli.guarded(command.run, command.state)
 
-  def work():
+
+class _Command:
+  """A command, which knows at any moment what it has written."""
+
+  def __init__(self, read, argv):
+    self._read, self._argv = read, argv
+    self._edit, self._outputs = None, None
+
+  def run(self) -> None:
     cli.check_room()
-    given, edit = read(argv)
-    with editor.prepared(edit) as ready:
-      found.update(given=given, edit=edit, made=ready.made)
+    given, self._edit = self._read(self._argv)
+    load = lambda: pipeline.load(given.checkpoint, given.student)
+    if self._edit.preview:
+      count = self._carried_out(editor.preview, load)
+      terminal.say(f'wrote {self._edit.preview}, the beginning of {count} stretches and no video')
+    else:
+      _say(self._edit, self._carried_out(editor.make, load))
+
+  def _carried_out(self, make, load):
+    """What `make` returns, once what it wrote has its names."""
+    with preparation.prepared(self._edit) as ready:
+      self._outputs = ready.made
       for note in ready.notes:
         terminal.say(note)
-      found['said'] = editor.make(ready, pipeline.load(given.checkpoint, given.student))
+      return make(ready, load())
 
-  def left():
-    written = 'made' in found and found['made'].published
-    return f'{found["given"].out} was written' if written else 'nothing was written'
-
-  status = cli.guarded(work, left)
-  if not status:
-    _tell(**found)
-  return status
+  def state(self) -> str:
+    """What is written, in words."""
+    written = self._outputs and self._outputs.published
+    return f'{self._edit.preview or self._edit.out} was written' if written else (
+      'nothing was written')
 
 
-def _tell(given, edit, made, said):
+def _say(edit, report):
   """Says what was made."""
-  if edit.preview:
-    terminal.say(f'wrote {edit.preview}, the beginning of {said["stretches"]} stretches and no '
-                 'video')
-    return
-  for line in said.lines():
+  for line in report.lines():
     terminal.say(line)
-  written = ', '.join(str(path) for path in sidecars.paths(given.out) if path.exists())
+  written = ', '.join(str(path) for path in edit.outputs if path.exists())
   terminal.say(f'wrote {written}; signed by {edit.signer.name}')

@@ -21,7 +21,7 @@ import zlib
 import numpy as np
 
 from vidregen_jax import files, terminal
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
@@ -121,7 +121,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       stop = min(clip.seconds, heard.seconds)
       spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = editor.Edit(
+      edit = preparation.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
       report = editor.regenerate(edit, machine, show=False)

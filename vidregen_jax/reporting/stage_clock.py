@@ -40,6 +40,14 @@ class Clock:
     yield
     self.add(stage, time.perf_counter() - start, frames)
 
+  @contextlib.contextmanager
+  def leaving(self, stage, context):
+    """Enters a context; what it takes to leave it when its block ends well is a stage."""
+    with contextlib.ExitStack() as stack:
+      yield stack.enter_context(context)
+      with self(stage):
+        stack.close()
+
   def add(self, stage, seconds, frames=0):
     """Notes a call of a stage: 12 bytes, for a long video has a million."""
     times, counts = self._stages.setdefault(stage, (array.array('d'), array.array('i')))

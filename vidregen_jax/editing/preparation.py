@@ -1,0 +1,241 @@
+"""An edit: what is asked for, and all of it that can be known without a model.
+
+  with prepared(edit) as ready:           # takes seconds
+    report = editor.make(ready, pipeline.load(folder))
+
+When the block ends well, what was made gets its names.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from vidregen_jax import outputs
+from vidregen_jax.editing import audio_diff, reference_frames, soundtrack
+from vidregen_jax.errors import UserError
+from vidregen_jax.inference import sampling
+from vidregen_jax.media import containers, smart_render, video, video_writer
+from vidregen_jax.media.audio import packet_splice
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import spans
+from vidregen_jax.provenance import consent as consents
+from vidregen_jax.provenance import content_credentials
+from vidregen_jax.reporting import preview_sheet, sidecars
+
+_LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
+_LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
+# Of frames that are encoded anew: some 51 dB from the source. x264's `medium` at crf 12 is as near
+# in luma, and takes five times as long for three quarters of the bytes.
+_CRF, _PRESET = 10.5, 'superfast'
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+  """What is asked for.
+
+  Attributes:
+    source: the video.
+    consent: consent.Consent, of the people who are shown.
+    out: where to write.
+    overwrite: whether to replace what is there, and beside it.
+    new_audio: the new soundtrack; '' with patches.
+    spans: (start, stop) seconds; empty for the whole video.
+    find: whether to look for the spans in which the two soundtracks differ, instead.
+    patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    margin: seconds by which the picture of a span may be made anew beyond it, to where it is
+      quietest; None for none, or for the usual ones of spans that are found.
+    fit: of retiming.FITS, what the whole picture does if the new soundtrack has another length; ''
+      to leave out what lies past its end.
+    seed: of all noise.
+    overrides: SamplerConfig fields to change.
+    references: seconds of the stills that show the person; empty to choose them.
+    face: whose mouth is changed, as `face_selection.parse` gives it.
+    fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    keep_occluders: whether what is seen before the face keeps its pixels.
+    join: whether to copy what is not encoded anew, where the source allows it.
+    lossless: whether to encode without loss.
+    reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
+    signer: certificates.Identity that signs what was done; None to leave it unsigned.
+    page: whether to write a page beside the video.
+    preview: where to write a sheet of stills, and then nothing else; '' for the video.
+  """
+
+  source: str
+  consent: consents.Consent
+  out: str
+  new_audio: str = ''
+  spans: tuple = ()
+  overwrite: bool = False
+  find: bool = False
+  seed: int = 0
+  overrides: tuple = ()
+  references: tuple = ()
+  patches: tuple = ()
+  margin: float | None = None
+  fit: str = ''
+  face: str | int | tuple = 'largest'
+  fade: float = 0.2
+  keep_occluders: bool = True
+  join: bool = True
+  lossless: bool = False
+  reconstruct: bool = False
+  signer: sidecars.Identity | None = None
+  page: bool = False
+  preview: str = ''
+
+  @property
+  def sounds(self) -> list[str]:
+    """The paths of all new sound."""
+    return [self.new_audio] if self.new_audio else [patch.path for patch in self.patches]
+
+  @property
+  def outputs(self) -> list[pathlib.Path]:
+    """All files that may come to be."""
+    return [pathlib.Path(self.preview)] if self.preview else sidecars.paths(self.out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """An edit of which all is known that can be without a model.
+
+  Attributes:
+    edit: what is asked for; spans that were to be found are.
+    made: the files to be, which get their names when the block of `prepared` ends well.
+    sound: what is heard, on which film.
+    planned: smart_render.Plan around the spans, or why every frame is encoded.
+    brought: what the source's own credentials say, as `content_credentials.of_source`.
+    notes: lines for the user.
+  """
+
+  edit: Edit
+  made: outputs.Outputs
+  sound: soundtrack.Composed
+  planned: smart_render.Plan | str
+  brought: dict | None
+  notes: tuple[str, ...] = ()
+
+  @property
+  def film(self) -> films.Film:
+    return self.sound.film
+
+
+@contextlib.contextmanager
+def prepared(edit: Edit) -> Iterator[Prepared]:
+  """Finds what is wrong with an edit, cheap things first, and keeps its outputs' names.
+
+  Args:
+    edit: what is asked for.
+
+  Yields:
+    Prepared. What was made of it then gets its names.
+
+  Raises:
+    UserError: a mistake in what is asked for; nothing is written then.
+  """
+  _check_settings(edit)
+  if edit.preview:
+    preview_sheet.check(edit.preview)
+  with outputs.Outputs(edit.outputs, edit.overwrite) as made:
+    info = video.probe(edit.source)
+    _check_times(info)
+    edit, notes = _with_spans(edit, info)
+    soundtrack.check_samples(info, edit.new_audio, edit.patches)
+    sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
+                                                  edit.fit))
+    if edit.margin:
+      sound = soundtrack.with_margin(sound, edit.margin)
+    if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
+        edit.out, sound.written.codec):
+      why = f'{edit.out} cannot hold {sound.written.codec}'
+      sound = dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
+    in_spans = spans.frames(sound.spans, sound.film.times)
+    if not in_spans.any():
+      raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
+                      f'{float(1 / info.rate):.3f} s, long')
+    if edit.references:
+      reference_frames.check(edit.references, sound.film.times, in_spans)
+    touched = spans.stretches(in_spans)
+    planned = _planned(edit, sound.film, touched)
+    writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, made, sound, planned, content_credentials.of_source(edit.source), notes)
+
+
+def _check_settings(edit):
+  """What can be wrong with numbers alone."""
+  if not 0 <= edit.fade <= _LONGEST_FADE:
+    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if not 0 <= edit.seed <= _LARGEST_SEED:
+    raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
+  sampler(edit, sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+
+
+def sampler(edit: Edit, usual: sampling.SamplerConfig) -> sampling.SamplerConfig:
+  """The sampler's settings, with what the edit says of them.
+
+  Raises:
+    UserError: a setting that the sampler does not have.
+  """
+  try:
+    return dataclasses.replace(usual, **dict(edit.overrides))
+  except UserError as error:
+    raise UserError(f'--{error}') from error
+
+
+def _check_times(info):
+  if (np.diff(info.stamps) <= 0).any():
+    at = float(info.stamps[1:][np.diff(info.stamps) <= 0][0] * info.time_base)
+    raise UserError(f'{info.path}: two of its frames have the same time, {at:.3f} s: re-encode it '
+                    'first')
+
+
+def _with_spans(edit, info):
+  """The edit with the spans that are to be found, and lines about them.
+
+  Raises:
+    UserError: there are none.
+  """
+  if not edit.find:
+    return edit, ()
+  margin = audio_diff.MARGIN if edit.margin is None else edit.margin
+  found = soundtrack.differences(info, edit.new_audio, margin)
+  edit = dataclasses.replace(edit, find=False, margin=None)
+  if found is None:
+    why = _why_all(info, edit.new_audio)
+    return edit, (f'{why}, and so the whole video is made anew', )
+  if not found:
+    raise UserError(f'{edit.new_audio} sounds as {info.path} does from end to end: there is '
+                    'nothing to regenerate; --whole does it all the same')
+  where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found)
+  return dataclasses.replace(edit, spans=tuple(found)), (f'the soundtracks differ at {where} s', )
+
+
+def _why_all(info, new_audio):
+  """Why no spans are found, in words."""
+  if not info.has_audio:
+    return f'{info.path} has no soundtrack to compare with'
+  late, of = soundtrack.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
+  if not late:
+    return f'all but a tenth of {of}'
+  return (f'{of} everywhere, as it is the same {"later" if late > 0 else "earlier"} by '
+          f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
+
+
+def _planned(edit, film, touched) -> smart_render.Plan | str:
+  """How the source can be joined; or why it cannot."""
+  if edit.lossless or not edit.join:
+    return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
+  if not film.is_the_source:
+    return 'its frames are not shown when they were'
+  return smart_render.plan(film.info, edit.out, touched)
+
+
+def writer(edit, sound, planned, part) -> video_writer.File:
+  """What writes the video, by a plan or the reason why there is none."""
+  kept = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
+              preset=_PRESET, part=part)
+  if isinstance(planned, str):
+    return video_writer.Writer(edit.out, sound.film.info, **kept)
+  return smart_render.Joined(edit.out, sound.film.info, planned, **kept)
