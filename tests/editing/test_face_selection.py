@@ -1,11 +1,13 @@
 """Whose mouth is changed: as asked, the same person after a cut, and nobody by chance."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from vidregen_jax.editing import face_selection
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import tracks
+from vidregen_jax.faces import face_track
 
 COUNT, SIZE = 60, (400, 200)
 RNG = np.random.default_rng(0)
@@ -17,17 +19,20 @@ LOOKS['a?'] = np.r_[.8 * LOOKS['a'][:-2] + .6 * LOOKS['b'][:-2], 0, 0]
 
 def piece(look, start, stop, shot, x=100., y=100., side=60.):
   count = stop - start
-  track = tracks.Track.of_nobody(np.arange(start, stop) / 25)
-  track.valid[:], track.reason[:], track.score[:], track.shot[:] = True, 0, 1, shot
-  track.affine[:] = np.array([(1.5 * side, 0, x), (0, 1.5 * side, y)])
-  track.lip_gap[:], track.mouth_width[:] = x, y  # so that it can be told whose they are
+  times, every = np.arange(start, stop) / 25, lambda value: np.full(count, value, np.float32)
+  nobody = face_track.Seen(times, np.full(count, shot, np.int32), [], SIZE).track([])
+  affine = np.array([(1.5 * side, 0, x), (0, 1.5 * side, y)], np.float32)
+  track = dataclasses.replace(
+    nobody, valid=every(1) > 0, reason=np.zeros(count, np.int8), score=every(1),
+    affine=np.repeat(affine[None], count, 0),
+    lip_gap=every(x), mouth_width=every(y))  # so that it can be told whose they are
   box = np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2], np.float32)
-  return tracks.Piece(start, track, np.repeat(box[None], count, 0), LOOKS[look][None])
+  return face_track.Piece(start, track, np.repeat(box[None], count, 0), LOOKS[look][None])
 
 
 def choose(rule, pieces, shot=None, spans=((0, COUNT),), agree=None, turns=0):
   shot = np.zeros(COUNT, np.int32) if shot is None else np.array(shot, np.int32)
-  seen = tracks.Seen(np.arange(COUNT) / 25, shot, pieces, SIZE, turns)
+  seen = face_track.Seen(np.arange(COUNT) / 25, shot, pieces, SIZE, turns)
   wanted = np.zeros(COUNT, int)
   for start, stop in spans:
     wanted[start:stop] = 1
@@ -46,7 +51,8 @@ def test_the_largest_is_that_of_the_spans():
   chosen = choose('largest', [LEFT, RIGHT], spans=[(0, 20)])
   assert (of(chosen)[:40] == 300).all()
   assert chosen.choice.chosen == (2,)
-  assert (chosen.track.reason[40:] == tracks.ANOTHER).all() and not chosen.track.valid[40:].any()
+  assert (chosen.track.reason[40:] == face_track.ANOTHER).all()
+  assert not chosen.track.valid[40:].any()
 
 
 def test_a_face_by_number_and_by_place():
@@ -134,3 +140,10 @@ def test_rules_are_read_or_refused():
   for text in ('0', '-1', '1.5', '2,3', '300,200', 'left', '', '0.1,0.2,0.3', 'nan,0.5'):
     with pytest.raises(UserError, match='is not largest'):
       face_selection.parse(text)
+
+
+def test_a_track_is_made_once_and_cannot_be_written_to():
+  track = choose('largest', [LEFT, RIGHT]).track
+  with pytest.raises(ValueError, match='read-only'):
+    track.shot[:] = 0
+  assert LEFT.track.person.tolist() == [-1] * COUNT  # who was chosen is said of the copy alone

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidregen_jax.faces import detect_and_track, landmarks, reidentify, tracks
+from vidregen_jax.faces import detect_and_track, face_track, landmarks, reidentify, tracks
 from vidregen_jax.media import video, video_writer
 
 
@@ -129,11 +129,11 @@ def test_small_faces_and_lips_outside_the_picture_are_left_alone(talkers):
   import cv2
   small = [cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA) for image in talkers[0][:6]]
   small = [np.pad(image, ((60, 60), (60, 60), (0, 0)), mode='edge') for image in small]
-  assert (tracks.track(small).reason == tracks.TOO_SMALL).all()
+  assert (tracks.track(small).reason == face_track.TOO_SMALL).all()
   plain = tracks.track(talkers[0][:6])
   lips = int((plain.affine[0] @ (*plain.mouth_box[0].reshape(2, 2).mean(0), 1))[1])
   cut_off = tracks.track([np.ascontiguousarray(image[:lips - 4]) for image in talkers[0][:6]])
-  assert (cut_off.reason == tracks.OUT_OF_FRAME).all() and not cut_off.valid.any()
+  assert (cut_off.reason == face_track.OUT_OF_FRAME).all() and not cut_off.valid.any()
   assert (cut_off.confidence == 0).all() and (plain.confidence > .8).all()
 
 
@@ -142,7 +142,7 @@ def test_an_empty_picture_is_never_filled_in(talkers):
   images[9:11] = [np.zeros_like(images[0])] * 2
   track = tracks.track(images)
   assert np.flatnonzero(~track.valid).tolist() == [9, 10]
-  assert (track.reason[9:11] == tracks.NO_FACE).all()
+  assert (track.reason[9:11] == face_track.NO_FACE).all()
 
 
 def test_a_blurred_frame_has_less_confidence(talkers):

@@ -21,7 +21,7 @@ class Paster:
 
   Args:
     size: S, the crop's side.
-    track: tracks.Track of the film.
+    track: face_track.Track of the film.
     seed: of the grain.
     known: by person of the track, crops uint8 [N, S, S, 3] that show them with nothing before the
       face; in frames of others nothing is looked for.

@@ -23,7 +23,7 @@ from vidregen_jax.editing import (
 from vidregen_jax.editing.preparation import Edit, Prepared
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import in_video, tracks
+from vidregen_jax.faces import face_track, in_video
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.media import prefetch, smart_render
 from vidregen_jax.media.audio import lazy as recordings
@@ -94,7 +94,7 @@ class _Session:
     ready: what is asked for.
     sampler: SamplerConfig; None where nothing is to be generated.
     choice: whose face was chosen, for the report.
-    track: tracks.Track of that face along the film.
+    track: face_track.Track of that face along the film.
     in_spans: bool [F], the frames that are to be changed.
     runs: run_plan.Run of those that can be.
     stills: by person, numbers of the frames that show who they are.
@@ -106,7 +106,7 @@ class _Session:
   ready: Prepared
   sampler: sampling.SamplerConfig | None
   choice: edit_report.FaceChoice
-  track: tracks.Track
+  track: face_track.Track
   in_spans: np.ndarray
   runs: list[run_plan.Run]
   stills: dict[int, np.ndarray]
@@ -132,7 +132,7 @@ def _begin(ready, machine, show, walk) -> _Session:
   chosen = _choose(ready, clock, show)
   track = in_video.along(film, chosen.track)
   if edit.keep_occluders:
-    track = tracks.uncovered(track)
+    track = face_track.uncovered(track)
   runs = run_plan.plan(ready.sound.spans, track.times, track.valid, track.shot,
                        models.generator.window)
   if not runs:
@@ -182,7 +182,7 @@ def _agreement(edit, film):
 def _nothing_to_make(edit, track, in_spans) -> UserError:
   reasons = ', '.join(dict.fromkeys(
     row.reason for row in face_selection.skipped(track, in_spans)))
-  if reasons == tracks.REASONS[tracks.COVERED]:
+  if reasons == face_track.REASONS[face_track.COVERED]:
     return UserError(f'{reasons} in all of the span of {edit.source}, as a mask does: nothing is '
                      'made there; --no-keep_occluders makes a mouth before it')
   return UserError(f'no face was found in the span of {edit.source} ({reasons}): it needs a face, '

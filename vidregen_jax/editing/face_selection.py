@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import reidentify, tracks
+from vidregen_jax.faces import face_track, reidentify
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.reporting import edit_report
 
@@ -44,15 +44,15 @@ class Chosen:
   """Who is changed.
 
   Attributes:
-    track: tracks.Track of the source; `person` is the number of a face.
+    track: face_track.Track of the source; `person` is the number of a face.
     choice: for the report: the rule, all faces, who was chosen and what was not sure.
   """
 
-  track: tracks.Track
+  track: face_track.Track
   choice: edit_report.FaceChoice
 
 
-def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
+def choose(rule, seen: face_track.Seen, wanted: np.ndarray, starts,
            agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Chosen:
   """Chooses a face.
 
@@ -73,11 +73,13 @@ def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
   """
   everybody = reidentify.tell_apart(seen)
   cast = _Cast(rule, seen, everybody, wanted, agree)
-  track = seen.track([])
+  pieces, others = [], np.zeros(len(seen.times), bool)
   if everybody:
     for first, stop, at in _territories(rule, starts, len(seen.times)):
-      _put(track, cast, cast.main(at), first, stop)
-    _part(track)
+      taken, left = _within(cast, cast.main(at), first, stop)
+      pieces += taken
+      others |= left
+  track = _parted(seen.track(pieces, others))
   return Chosen(track, edit_report.FaceChoice(
     rule=rule, faces=tuple(person.appearance(seen) for person in everybody),
     chosen=tuple(np.unique(track.person[track.valid]).tolist()), notes=tuple(cast.notes)))
@@ -190,9 +192,14 @@ def _territories(rule, starts, count):
           for first, stop, span in zip([0, *between], [*between, count], starts, strict=True)]
 
 
-def _put(track, cast, person, first, stop):
-  """Writes what is seen of a person, and who stands in for them, into frames of a track."""
-  inside = np.zeros(len(track), bool)
+def _within(cast, person, first, stop):
+  """What is seen of a person, and of who stands in for them, in some frames.
+
+  Returns:
+    face_track.Piece of them, and where somebody else could be changed instead, bool [F].
+  """
+  pieces, others = [], np.zeros(len(cast.seen.times), bool)
+  inside = np.zeros(len(others), bool)
   inside[first:stop] = True
   for shot in np.unique(cast.seen.shot[first:stop]).tolist():
     if shot < 0:
@@ -201,28 +208,28 @@ def _put(track, cast, person, first, stop):
     someone = person
     if not person.within(shot) and cast.wanted[here].any():
       someone = cast.stand_in(person, shot)
-    others = [piece for one in cast.everybody if one is not someone for piece in one.within(shot)]
-    for piece in others:
-      frames = np.flatnonzero(here[piece.start:piece.stop] & (piece.track.reason == 0))
-      track.reason[piece.start + frames] = tracks.ANOTHER
+    for piece in (piece for one in cast.everybody if one is not someone
+                  for piece in one.within(shot)):
+      others[piece.start:piece.stop] |= here[piece.start:piece.stop] & piece.track.valid
     for piece in someone.within(shot) if someone else ():
       low, high = max(piece.start, first), min(piece.stop, stop)
       if low < high:
-        track.put(low, piece.track.at(slice(low - piece.start, high - piece.start)))
-        track.person[low:high] = someone.number
+        pieces.append(piece.part(low, high, someone.number))
+  return pieces, others
 
 
-def _part(track):
-  """Numbers the shots anew, so that one ends too where the face becomes another's."""
+def _parted(track):
+  """The same with the shots numbered anew, so that one ends too where the face is another's."""
   known = np.flatnonzero(track.person >= 0)
   changes = np.zeros(len(track), bool)
   changes[1:] = np.diff(track.shot) != 0
   changes[known[1:]] |= np.diff(track.person[known]) != 0
-  track.shot[:] = np.where(track.shot < 0, -1, np.cumsum(changes))
+  return dataclasses.replace(
+    track, shot=np.where(track.shot < 0, -1, np.cumsum(changes)).astype(np.int32))
 
 
 def skipped(track, wanted) -> tuple[edit_report.SkippedFrames, ...]:
   """The frames to be changed, bool [F], that are not, by reason."""
-  return tuple(edit_report.SkippedFrames(first, stop, tracks.REASONS[number])
-               for number in range(1, len(tracks.REASONS))
+  return tuple(edit_report.SkippedFrames(first, stop, face_track.REASONS[number])
+               for number in range(1, len(face_track.REASONS))
                for first, stop in spans.stretches(wanted & (track.reason == number)))

@@ -16,7 +16,7 @@ def choose(track, wanted, count):
   """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
 
   Args:
-    track: tracks.Track.
+    track: face_track.Track.
     wanted: bool [F], the frames to be regenerated.
     count: references R.
 

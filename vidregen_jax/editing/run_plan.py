@@ -46,7 +46,7 @@ def plan(spans, times, valid, shot, window: int) -> list[Run]:
     spans: merged (start, stop) in seconds.
     times: [F] seconds.
     valid: bool [F].
-    shot: int [F], as in tracks.Track: neighbours of unlike numbers have nothing to do with each
+    shot: int [F], as in face_track.Track: neighbours of unlike numbers have nothing to do with each
       other.
     window: latent frames of warm-up at most.
   """

@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.faces import face_track, landmarks, tracks
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import spans
 
 _LEFT_OUT = 25  # frames that may be left out between two that are shown
 
 
-def look(film, parts, looked=None) -> tracks.Seen:
+def look(film, parts, looked=None) -> face_track.Seen:
   """The faces of a film's source.
 
   Args:
@@ -30,7 +30,7 @@ def look(film, parts, looked=None) -> tracks.Seen:
                              [(start, stop - _LEFT_OUT) for start, stop in parts], looked)
 
 
-def along(film, track) -> tracks.Track:
+def along(film, track) -> face_track.Track:
   """A track of the source, along the film."""
   return dataclasses.replace(track.at(film.timeline.source), times=film.times)
 

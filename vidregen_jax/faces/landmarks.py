@@ -245,7 +245,7 @@ def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
 
   Args:
     image: uint8 [H, W, 3].
-    affine: [2, 3], crop fraction to image pixel, as in `tracks.Track.affine`.
+    affine: [2, 3], crop fraction to image pixel, as in `face_track.Track.affine`.
     size: S, the crop's side in pixels.
 
   Returns:

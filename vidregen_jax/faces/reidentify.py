@@ -90,7 +90,7 @@ class Person:
 
   Attributes:
     number: from 1, in the order of appearance; of those who appear together, from the left.
-    pieces: tracks.Piece, by start.
+    pieces: face_track.Piece, by start.
   """
 
   number: int
@@ -118,7 +118,7 @@ class Person:
     return shown_box(box[np.isfinite(box).all(1)], size, turns)
 
   def appearance(self, seen) -> Appearance:
-    """Where and when the person is seen in tracks.Seen."""
+    """Where and when the person is seen in face_track.Seen."""
     times, found = seen.times, sum(int((piece.track.score > 0).sum()) for piece in self.pieces)
     side = np.concatenate([piece.box[:, 2] - piece.box[:, 0] for piece in self.pieces])
     return Appearance(
@@ -130,7 +130,7 @@ class Person:
 
 
 def tell_apart(seen) -> list[Person]:
-  """The people in tracks.Seen, by number.
+  """The people in face_track.Seen, by number.
 
   A piece goes to the person whom it is most like, if that is sure and the person is not elsewhere
   in the same frames; else it is of somebody new.

@@ -41,7 +41,7 @@ class FrameRange(NamedTuple):
 
 
 class SkippedFrames(NamedTuple):
-  """Frames of the spans that were left as they are, and why, as of `tracks.REASONS`."""
+  """Frames of the spans that were left as they are, and why, as of `face_track.REASONS`."""
 
   start: int
   stop: int

@@ -42,7 +42,7 @@ def write(part, take, paster, runs, track, fade: float) -> int:
     take: regenerator.Retake.
     paster: compositor.Paster.
     runs: run_plan.Run of what the edit would make.
-    track: tracks.Track along the film.
+    track: face_track.Track along the film.
     fade: seconds, as of the edit: what is made must reach so much farther than what is shown.
 
   Returns:
