@@ -9,7 +9,7 @@ import small_sounds
 from small_sounds import RATE, noise, tones
 
 from vidregen_jax import errors
-from vidregen_jax.editing import soundtrack
+from vidregen_jax.editing import changed_spans, soundtrack
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac, channels, packet_splice, waveform
 from vidregen_jax.media.timeline import retimed_video as films
@@ -184,7 +184,7 @@ def test_spans_are_found_in_sound_of_any_kind_as_in_a_wav(name, codec, tmp_path)
   new = old.copy()
   new[0, 48_000:60_000] = noise(2, seed=1)[0, 48_000:60_000]
   small_sounds.write(tmp_path / name, codec, new)
-  (start, stop), = soundtrack.differences(video.probe(source), tmp_path / name, 0.0)
+  (start, stop), = changed_spans.differences(video.probe(source), tmp_path / name, 0.0)
   assert abs(start - 1.0) < .03 and abs(stop - 1.25) < .03
 
 
@@ -192,7 +192,7 @@ def test_words_after_the_old_sound_has_ended_are_found(tmp_path):
   source = film(tmp_path / 'a.mp4', noise(1), 'mono')
   new = np.concatenate([noise(1), 0 * noise(.4), noise(.6, seed=1)], 1)
   small_sounds.write(tmp_path / 'new.wav', 'pcm_f32le', new)
-  (start, stop), = soundtrack.differences(video.probe(source), tmp_path / 'new.wav', 0.0)
+  (start, stop), = changed_spans.differences(video.probe(source), tmp_path / 'new.wav', 0.0)
   assert abs(start - 1.4) < .03 and stop == 2.0
 
 
@@ -203,10 +203,10 @@ def test_the_same_sound_later_is_told(name, codec, more, late, tmp_path):
   source = film(tmp_path / 'a.mp4', noise(2), 'mono')
   info = video.probe(source)
   small_sounds.write(tmp_path / name, codec, noise(2), **more)
-  assert abs(soundtrack.lag(info, tmp_path / name) - late / RATE) < 2e-4
-  assert (soundtrack.differences(info, tmp_path / name, 0.0) is None) == (late > 0)
+  assert abs(changed_spans.lag(info, tmp_path / name) - late / RATE) < 2e-4
+  assert (changed_spans.differences(info, tmp_path / name, 0.0) is None) == (late > 0)
   small_sounds.write(tmp_path / name, codec, noise(2, seed=1), **more)
-  assert soundtrack.lag(info, tmp_path / name) == 0
+  assert changed_spans.lag(info, tmp_path / name) == 0
 
 
 def test_a_page_plays_sound_of_eight_channels(tmp_path):

@@ -1,6 +1,7 @@
 """The page: source and edit in step, what was changed in sight, by keyboard, and no network."""
 
 import dataclasses
+import html
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.provenance import content_credentials
-from vidregen_jax.reporting import page, proxy_video
+from vidregen_jax.reporting import page, proxy_video, stage_clock
 
 COUNT, BITS = 100, 8
 HEIGHT, WIDTH = 96, 192
@@ -426,3 +427,14 @@ def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, 
   assert words is None or f'<dt>Credentials of the source</dt><dd>{words}</dd>' in text
   assert ('Credentials of the source' in text) == (words is not None)
   assert '<dt>Edited video</dt><dd><p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>' in text
+
+
+def test_nothing_that_a_report_holds_is_markup(files):
+  nasty = '<img src=x onerror=alert(1)>'
+  plain = fake_report.make('a.mp4', nasty)
+  text = written(files, 'nasty.html', out=nasty, left_out=(nasty, ), why_all_are_encoded=nasty,
+                 model={nasty: nasty}, sampler={nasty: nasty},
+                 stages={nasty: stage_clock.Stage(1, 1)},
+                 source=dataclasses.replace(plain.source, path=nasty, sha256=nasty),
+                 content_credentials=content_credentials.Signature(nasty, nasty, True)).read_text()
+  assert '<img' not in text and f'<h1>{html.escape(nasty)}</h1>' in text

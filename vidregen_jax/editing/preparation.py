@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidregen_jax import outputs
-from vidregen_jax.editing import audio_diff, reference_frames, soundtrack
+from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import containers, smart_render, video, video_writer
@@ -143,14 +143,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     _check_times(info)
     edit, notes = _with_spans(edit, info)
     soundtrack.check_samples(info, edit.new_audio, edit.patches)
-    sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
-                                                  edit.fit))
-    if edit.margin:
-      sound = soundtrack.with_margin(sound, edit.margin)
-    if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
-        edit.out, sound.written.codec):
-      why = f'{edit.out} cannot hold {sound.written.codec}'
-      sound = dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
+    sound = _composed(edit, info)
     in_spans = spans.frames(sound.spans, sound.film.times)
     if not in_spans.any():
       raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
@@ -161,6 +154,19 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     planned = _planned(edit, sound.film, touched)
     writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
     yield Prepared(edit, made, sound, planned, content_credentials.of_source(edit.source), notes)
+
+
+def _composed(edit, info) -> soundtrack.Composed:
+  """What will be heard, in packets of the source where it and the output allow that."""
+  sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
+                                                edit.fit))
+  if edit.margin:
+    sound = soundtrack.with_margin(sound, edit.margin)
+  if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
+      edit.out, sound.written.codec):
+    why = f'{edit.out} cannot hold {sound.written.codec}'
+    return dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
+  return sound
 
 
 def _check_settings(edit):
@@ -200,7 +206,7 @@ def _with_spans(edit, info):
   if not edit.find:
     return edit, ()
   margin = audio_diff.MARGIN if edit.margin is None else edit.margin
-  found = soundtrack.differences(info, edit.new_audio, margin)
+  found = changed_spans.differences(info, edit.new_audio, margin)
   edit = dataclasses.replace(edit, find=False, margin=None)
   if found is None:
     why = _why_all(info, edit.new_audio)
@@ -216,7 +222,7 @@ def _why_all(info, new_audio):
   """Why no spans are found, in words."""
   if not info.has_audio:
     return f'{info.path} has no soundtrack to compare with'
-  late, of = soundtrack.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
+  late, of = changed_spans.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
   if not late:
     return f'all but a tenth of {of}'
   return (f'{of} everywhere, as it is the same {"later" if late > 0 else "earlier"} by '

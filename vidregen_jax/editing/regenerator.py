@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.compositing import crossfade
-from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.models import codec, pixels
+from vidregen_jax.media.audio import lazy
+from vidregen_jax.models import codec, pixels, whisper
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
+_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
 # Of a crop: what is pasted into, and the face, whose grain it shall have.
 _PASTED = (crop_mask.LEFT, crop_mask.FACE[1], crop_mask.RIGHT, crop_mask.BOTTOM)
@@ -170,7 +171,7 @@ class Retake:
     shape, look = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look)
-    features = soundtrack.listen(self._sound, times, durations, self._machine.hear)
+    features = _audio_features(self._sound, times, durations, self._machine.hear)
     with self._clock('listen', codec.TIME_FACTOR * look):
       begun = np.stack([next(features) for _ in range(look)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
@@ -248,6 +249,25 @@ def _box(affine, source, part, room):
 def _moved(affine, at):
   """An affine into the image's part that begins at left and top `at`."""
   return affine - [[0, 0, at[0]], [0, 0, at[1]]]
+
+
+def _audio_features(track, times, durations, hear):
+  """Yields the audio features of latent frames, in order, as far as they are asked for.
+
+  Args:
+    track: aac.Soundtrack that the mouth follows.
+    times, durations: [4T] seconds.
+    hear: System.hear.
+
+  Yields:
+    [16, layers, channels] T times.
+  """
+  begin = max(times[0] - _MARGIN, float(track.start))
+  end = times[-1] + durations[-1] + _MARGIN
+  first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
+  heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
+  yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
+                                   durations)
 
 
 class _Peek:

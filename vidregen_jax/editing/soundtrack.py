@@ -1,69 +1,16 @@
-"""The output's sound, and the features of it that the mouth follows."""
+"""The output's sound: the source's, with the new words where the old ones were."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-from vidregen_jax.editing import audio_diff as differing
-from vidregen_jax.editing import voice_placement
+from vidregen_jax.editing import audio_diff, voice_placement
 from vidregen_jax.errors import UserError
 from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming as timelines
 from vidregen_jax.media.timeline import spans as spanning
-from vidregen_jax.models import whisper
-
-_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
-
-
-def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
-  """Spans of the video in which a new soundtrack is not the old one; see `audio_diff.find`.
-
-  Args:
-    info: VideoInfo of the source.
-    new_audio: path.
-    margin: seconds by which a span may be widened to where it is quietest.
-
-  Returns:
-    Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
-    all but a tenth of it differs.
-  """
-  if not info.has_audio:
-    return None
-  old, new, first = _compared(info, new_audio)
-  # Where the old sound ends before the new one does, it is silent.
-  old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
-  begin, end = float(info.start_time), float(info.start_time + info.duration)
-  found = [(max(start + first, begin), min(stop + first, end))
-           for start, stop in differing.find(old, new, old.rate, margin)]
-  found = [(start, stop) for start, stop in found if start < stop]
-  return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
-
-
-def lag(info, new_audio) -> float:
-  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
-
-  Args:
-    info, new_audio: as of `differences`.
-  """
-  old, new, _ = _compared(info, new_audio)
-  return differing.lag(old, new)
-
-
-def _compared(info, new_audio):
-  """The old and the new sound as the model hears them, on one clock, and that clock's start."""
-  sounds = [lazy.Recording(path) for path in (info.path, new_audio)]
-  first = float(min(recording.start for recording in sounds))
-  old, new = (_led(lazy.mono_16k(recording), float(recording.start) - first)
-              for recording in sounds)
-  return old, new, first
-
-
-def _led(heard, seconds):
-  """A sound after so many seconds of silence."""
-  lead = round(seconds * heard.rate)
-  return lazy.Cut(heard, -lead, heard.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -318,7 +265,7 @@ def with_margin(composed, margin) -> Composed:
   """
   track, info = composed.track, composed.film.info
   begin, end = float(info.start_time), float(info.start_time + info.duration)
-  widened = differing.widen(composed.spans, lazy.voice(track.samples),
+  widened = audio_diff.widen(composed.spans, lazy.voice(track.samples),
                             float(track.start), margin)
   return dataclasses.replace(composed, spans=spanning.merge(
       (max(start, begin), min(stop, end)) for start, stop in widened))
@@ -359,22 +306,3 @@ class _Padded(lazy.Cut):
 def _bit_rate(info, count):
   """Bits a second for so many channels, and no fewer than the source's."""
   return max(info.audio_bit_rate, 192_000, 64_000 * min(count, 8))
-
-
-def listen(track, times, durations, hear):
-  """Yields the audio features of latent frames, in order, as far as they are asked for.
-
-  Args:
-    track: aac.Soundtrack that the mouth follows.
-    times, durations: [4T] seconds.
-    hear: System.hear.
-
-  Yields:
-    [16, layers, channels] T times.
-  """
-  begin = max(times[0] - _MARGIN, float(track.start))
-  end = times[-1] + durations[-1] + _MARGIN
-  first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
-                                   durations)

@@ -10,10 +10,8 @@ from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.terminal import printable
 
-_MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
-
 _LONGEST = 10_000  # characters: it is repeated in all that is written
 _MOST = 16_000_000  # bytes of a file
 

@@ -1,0 +1,53 @@
+"""The spans of a video in which a new soundtrack is not the video's own."""
+
+from vidregen_jax.editing import audio_diff
+from vidregen_jax.media.audio import lazy
+
+
+def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
+  """Spans of the video in which a new soundtrack is not the old one; see `audio_diff.find`.
+
+  Args:
+    info: VideoInfo of the source.
+    new_audio: path.
+    margin: seconds by which a span may be widened to where it is quietest.
+
+  Returns:
+    Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
+    all but a tenth of it differs.
+  """
+  if not info.has_audio:
+    return None
+  old, new, first = _compared(info, new_audio)
+  # Where the old sound ends before the new one does, it is silent.
+  old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  found = [(max(start + first, begin), min(stop + first, end))
+           for start, stop in audio_diff.find(old, new, old.rate, margin)]
+  found = [(start, stop) for start, stop in found if start < stop]
+  return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
+
+
+def lag(info, new_audio) -> float:
+  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
+
+  Args:
+    info, new_audio: as of `differences`.
+  """
+  old, new, _ = _compared(info, new_audio)
+  return audio_diff.lag(old, new)
+
+
+def _compared(info, new_audio):
+  """The old and the new sound as the model hears them, on one clock, and that clock's start."""
+  sounds = [lazy.Recording(path) for path in (info.path, new_audio)]
+  first = float(min(recording.start for recording in sounds))
+  old, new = (_led(lazy.mono_16k(recording), float(recording.start) - first)
+              for recording in sounds)
+  return old, new, first
+
+
+def _led(heard, seconds):
+  """A sound after so many seconds of silence."""
+  lead = round(seconds * heard.rate)
+  return lazy.Cut(heard, -lead, heard.shape[1])
