@@ -28,7 +28,7 @@ _MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
 _ODD = (AttributeError, KeyError, TypeError, ValueError)  # anybody can sign anything
 
 
-def look(path, trust=()) -> dict:
+def verify(path, trust=()) -> dict:
   """What is found, and what is wrong with it.
 
   Args:
@@ -49,29 +49,29 @@ def look(path, trust=()) -> dict:
   """
   path = pathlib.Path(path)
   files.check_readable(path)
-  given = [_anchors(name) for name in trust]
+  anchors = [_anchors(name) for name in trust]
   own = certificates.root()
-  found = content_credentials.read(path, given + [own] * bool(own))
-  seen = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None, 'report': None,
+  credentials = content_credentials.read(path, anchors + [own] * bool(own))
+  verdict = {'file': str(path), 'sha256': files.digest(path), 'vouched_by': None, 'report': None,
           'page': None, 'compared': [], 'not_compared': []}
-  if found is None:
+  if credentials is None:
     problems = ['there are no Content Credentials'
                 + (f', neither in it nor in {path.with_suffix(".c2pa").name}'
                    if path.suffix.lower() not in content_credentials.EMBEDDED else '')]
-    return seen | {'state': None, 'problems': problems, 'valid': False}
-  if found['state'] == 'Trusted':
-    with_own = not given or content_credentials.read(path, given)['state'] != 'Trusted'
-    seen['vouched_by'] = 'this computer' if with_own else 'an authority that --trust names'
-  problems = list(found['problems'])
-  if found['state'] == 'Invalid' and not problems:
+    return verdict | {'state': None, 'problems': problems, 'valid': False}
+  if credentials['state'] == 'Trusted':
+    with_own = not anchors or content_credentials.read(path, anchors)['state'] != 'Trusted'
+    verdict['vouched_by'] = 'this computer' if with_own else 'an authority that --trust names'
+  problems = list(credentials['problems'])
+  if credentials['state'] == 'Invalid' and not problems:
     problems.append('the credentials are not valid')
-  if isinstance(found['edit'], dict):
-    problems += _compare_report(seen, found, path.with_suffix('.json'))
-    problems += _compare_page(seen, found, path.with_suffix('.html'))
-  return seen | found | {'problems': problems, 'valid': not problems}
+  if isinstance(credentials['edit'], dict):
+    problems += _compare_report(verdict, credentials, path.with_suffix('.json'))
+    problems += _compare_page(verdict, credentials, path.with_suffix('.html'))
+  return verdict | credentials | {'problems': problems, 'valid': not problems}
 
 
-def _compare_report(seen, found, path) -> list[str]:
+def _compare_report(verdict, credentials, path) -> list[str]:
   """Compares the report beside a video with what was signed; notes it, and gives what differs."""
   if not os.path.isfile(path):
     return []
@@ -81,30 +81,31 @@ def _compare_report(seen, found, path) -> list[str]:
     return [f'{error}: it is not the report that was written']
   if not edit_report.is_report(document):
     return []  # of another program
-  seen['report'] = path.name
-  edit = found['edit']
+  verdict['report'] = path.name
+  edit = credentials['edit']
   try:
     names, compared, not_compared = edit_report.differences(
-      document, edit, (edit.get('papers') or {}).get('report'), seen['sha256'], found['signer'])
+      document, edit, (edit.get('papers') or {}).get('report'), verdict['sha256'],
+      credentials['signer'])
   except _ODD:
     return [f'{path.name} says something else of: everything: it is of another program or version']
-  seen['compared'] += compared
-  seen['not_compared'] += not_compared
+  verdict['compared'] += compared
+  verdict['not_compared'] += not_compared
   return [f'{path.name} says something else of: {name}' for name in names]
 
 
-def _compare_page(seen, found, path) -> list[str]:
+def _compare_page(verdict, credentials, path) -> list[str]:
   """The same of the page."""
   if not os.path.isfile(path):
     return []
-  known = (found['edit'].get('papers') or {}).get('page')
-  if known is None:
-    seen['not_compared'].append(path.name)
+  signed_digest = (credentials['edit'].get('papers') or {}).get('page')
+  if signed_digest is None:
+    verdict['not_compared'].append(path.name)
     return []
-  seen['page'] = path.name
-  seen['compared'].append(path.name)
+  verdict['page'] = path.name
+  verdict['compared'].append(path.name)
   data = files.read_bytes(path, most=_MOST_PAPER)
-  if content_credentials.page_digest(data, seen['sha256']) != known:
+  if content_credentials.page_digest(data, verdict['sha256']) != signed_digest:
     return [f'{path.name} is not the page that was written with the video']
   return []
 
@@ -118,31 +119,31 @@ def _anchors(path) -> bytes:
   return data
 
 
-def _lines(seen):
+def _lines(verdict):
   """Yields what is found, for people."""
-  yield f'{seen["file"]}', None
-  yield 'sha256', seen['sha256']
-  if seen['state'] is None:
+  yield f'{verdict["file"]}', None
+  yield 'sha256', verdict['sha256']
+  if verdict['state'] is None:
     return
-  vouched = seen['vouched_by']
-  yield 'credentials', f'in {seen["where"]}'
-  if seen['signer']:
-    yield 'signed by', f'{seen["signer"]} ({seen["issuer"]}), ' + (
+  vouched, edit = verdict['vouched_by'], verdict['edit']
+  yield 'credentials', f'in {verdict["where"]}'
+  if verdict['signer']:
+    yield 'signed by', f'{verdict["signer"]} ({verdict["issuer"]}), ' + (
       f'vouched for by {vouched}' if vouched else
       'for whom nobody vouches that this computer trusts')
-  for lines in (lambda: _action_lines(seen['actions']),
-                lambda: () if seen['edit'] is None else edit_report.signed_lines(seen['edit'])):
+  for lines in (lambda: _action_lines(verdict['actions']),
+                lambda: () if edit is None else edit_report.signed_lines(edit)):
     try:
       yield from list(lines())
     except _ODD:
       yield 'edit', 'in a form that this program does not know; --json shows it'
-  for row in seen['ingredients']:
+  for row in verdict['ingredients']:
     yield 'made from', row['title']
     for problem in row['problems']:
       yield '', f'whose own credentials were not sound when it was opened: {problem}'
   for name in ('compared', 'not_compared'):
-    if seen[name]:
-      yield name.replace('_', ' '), ', '.join(seen[name])
+    if verdict[name]:
+      yield name.replace('_', ' '), ', '.join(verdict[name])
 
 
 def _action_lines(actions):
@@ -171,21 +172,21 @@ def main(argv=None) -> int:
   parser.add_argument('--json', action='store_true', help='print one JSON object')
   terminal.begin()
   try:
-    given = parser.parse_args(argv)
-    seen = look(given.video, given.trust)
+    options = parser.parse_args(argv)
+    verdict = verify(options.video, options.trust)
   except UserError as error:
     terminal.error(error)
     return 2
-  if given.json:
-    terminal.say_text(json.dumps(seen, indent=2))
+  if options.json:
+    terminal.say_text(json.dumps(verdict, indent=2))
   else:
-    for name, value in _lines(seen):
+    for name, value in _lines(verdict):
       terminal.say(name if value is None else f'  {name:<13}{value}')
-    for problem in seen['problems']:
+    for problem in verdict['problems']:
       terminal.say(f'NOT VALID: {problem}')
-    if seen['valid']:
+    if verdict['valid']:
       terminal.say('valid: pictures, sound and statement are what was signed')
-  return 0 if seen['valid'] else 1
+  return 0 if verdict['valid'] else 1
 
 
 if __name__ == '__main__':

@@ -44,22 +44,22 @@ def _read(argv):
                            f'quietest (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
-  given = parser.parse_args(argv)
-  ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch,
-          '--edits': given.edits}
+  options = parser.parse_args(argv)
+  ways = {'--span': options.span, '--whole': options.whole, '--patch': options.patch,
+          '--edits': options.edits}
   if len([way for way in ways.values() if way]) > 1:
     raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
-  if given.edits and given.audio:
-    raise UserError(f'{given.edits} names the new sound itself: leave --audio out')
-  wanted = (edit_list.read(given.edits) if given.edits else edit_list.EditList(
-      given.audio, tuple(map(spans.parse, given.span)), tuple(map(_patch, given.patch))))
-  if bool(wanted.audio) == bool(wanted.patches):
+  if options.edits and options.audio:
+    raise UserError(f'{options.edits} names the new sound itself: leave --audio out')
+  edits = (edit_list.read(options.edits) if options.edits else edit_list.EditList(
+      options.audio, tuple(map(spans.parse, options.span)), tuple(map(_patch, options.patch))))
+  if bool(edits.audio) == bool(edits.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  if given.margin is not None and not 0 <= given.margin <= _LONGEST_MARGIN:
-    raise UserError(f'--margin {given.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  return given, flags.asked(
-      given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches,
-      margin=given.margin, find=not any(ways.values()))
+  if options.margin is not None and not 0 <= options.margin <= _LONGEST_MARGIN:
+    raise UserError(f'--margin {options.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
+  return options, flags.edit_of(
+      options, new_audio=edits.audio, spans=edits.spans, patches=edits.patches,
+      margin=options.margin, find=not any(ways.values()))
 
 
 def _patch(text):

@@ -21,8 +21,8 @@ def _read(argv):
                       help='trim: leave out what lies past a shorter dub, and refuse a longer one '
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
-  given = parser.parse_args(argv)
-  return given, flags.asked(given, new_audio=given.audio, fit=given.fit)
+  options = parser.parse_args(argv)
+  return options, flags.edit_of(options, new_audio=options.audio, fit=options.fit)
 
 
 def main(argv=None) -> int:

@@ -236,8 +236,8 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
 def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
   whole = tracks.track_file(talker, 0, 60)
   times = whole.times
-  seen = tracks.follow_parts(video.probe(talker), [(0, 20), (40, 49)])
-  parts = seen.track(seen.pieces)
+  faces = tracks.follow_parts(video.probe(talker), [(0, 20), (40, 49)])
+  parts = faces.track(faces.pieces)
   assert len(parts) == video.probe(talker).frame_count and parts.times[:60].tolist() == list(times)
   assert parts.valid[:20].all() and parts.valid[40:49].all()
   assert not parts.valid[20:40].any() and not parts.valid[49:].any()

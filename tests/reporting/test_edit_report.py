@@ -60,7 +60,7 @@ def test_a_report_of_an_earlier_version_is_read():
   assert list(report.lines()) and list(report.facts())
 
 
-@pytest.mark.parametrize(('changes', 'told'), [
+@pytest.mark.parametrize(('changes', 'message'), [
   ({'frames': 'many'}, 'the report: frames is "many"'),
   ({'frames': 100.5}, 'the report: frames is 100.5'),
   ({'retimed': 1}, 'the report: retimed is 1'),
@@ -71,8 +71,8 @@ def test_a_report_of_an_earlier_version_is_read():
   ({'why_all_are_encoded': 3}, 'the report: why_all_are_encoded is 3'),
   ({'model': {'codec': None}}, 'the report: model: "codec" is null'),
 ])
-def test_what_is_no_report_is_refused_by_name(changes, told):
-  with pytest.raises(UserError, match=told):
+def test_what_is_no_report_is_refused_by_name(changes, message):
+  with pytest.raises(UserError, match=message):
     edit_report.EditReport.from_json(through_json(FULL) | changes)
   with pytest.raises(UserError, match=r'the report: source: rate is "1/0": a fraction'):
     document = through_json(FULL)

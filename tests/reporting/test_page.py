@@ -355,7 +355,7 @@ def test_a_long_video_is_shown_around_its_spans(browser, files, monkeypatch):
 
 def test_parts_are_what_changed_and_lie_within_bounds():
   times = np.arange(90_000) / 25
-  part = lambda touched: proxy_video.choose(touched, times, 3600.0)
+  part = lambda regenerated: proxy_video.choose(regenerated, times, 3600.0)
   assert part([(1000, 1010), (1100, 1120), (50_000, 50_010)]) == [(950, 1170), (49_950, 50_060)]
   whole = part([(0, 90_000)])
   assert whole == [(0, 7500), (82_500, 90_000)]
@@ -365,12 +365,12 @@ def test_parts_are_what_changed_and_lie_within_bounds():
 
 def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
   film = films.Film.of(video.probe(files / 'source.mp4'))
-  made = proxy_video.make(film, files / 'edited.mp4', [(30, 45)])
+  proxy = proxy_video.make(film, files / 'edited.mp4', [(30, 45)])
   path = files / 'proxy.mp4'
-  path.write_bytes(made.data)
-  assert made.sounds == (True, True) and np.unique(np.diff(made.clock)).tolist() == [400]
+  path.write_bytes(proxy.data)
+  assert proxy.sounds == (True, True) and np.unique(np.diff(proxy.clock)).tolist() == [400]
   assert [round(float(f.time) * proxy_video.TICK)
-          for f in video.frames(path)] == made.clock[:-1].tolist()
+          for f in video.frames(path)] == proxy.clock[:-1].tolist()
   from vidregen_jax.media.audio import waveform
   samples, rate, _ = waveform.read(path)
   for side, tone in zip(samples, (440, 880), strict=True):
@@ -388,10 +388,10 @@ def test_a_turned_picture_and_its_outlines_agree(turn):
     def small(self, width, height):
       return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
   view, (width, height) = proxy_video._view(info, 120)
-  seen = proxy_video._turned(Frame(), info, width, height)
-  assert seen.shape == (height, width, 3)
+  turned = proxy_video._turned(Frame(), info, width, height)
+  assert turned.shape == (height, width, 3)
   assert sorted((width, height)) == [120, 360] if turn % 180 == 0 else [40, 120]
-  down, across = np.argwhere(seen[..., 0] > 128).mean(0)
+  down, across = np.argwhere(turned[..., 0] > 128).mean(0)
   np.testing.assert_allclose(view @ (210, 40, 1), (across, down), atol=.6)
 
 

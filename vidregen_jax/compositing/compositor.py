@@ -23,8 +23,8 @@ class Paster:
     size: S, the crop's side.
     track: face_track.Track of the film.
     seed: of the grain.
-    known: by person of the track, crops uint8 [N, S, S, 3] that show them with nothing before the
-      face; in frames of others nothing is looked for.
+    clear_crops: by person of the track, crops uint8 [N, S, S, 3] that show them with nothing before
+      the face; in frames of others nothing is looked for.
 
   Attributes:
     hidden: [start, stop, share] of frames in which so much of the lower face lies behind something,
@@ -32,10 +32,10 @@ class Paster:
     left: [start, stop] of frames that were left as they are, as the mouth is hidden.
   """
 
-  def __init__(self, size, track, seed, known):
+  def __init__(self, size, track, seed, clear_crops):
     self._size, self._track = size, track
     self._grain = film_grain.Grain(seed)
-    self._occluders = {person: occlusion.Occluders(crops) for person, crops in known.items()}
+    self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()}
     self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
 
@@ -57,8 +57,8 @@ class Paster:
       self._passing = self._grey = False
     self._next = index + 1
     mask = crop_mask.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
-    look = self._occluders.get(int(track.person[index]))
-    matte = look(crop) if look else np.zeros_like(mask)
+    occluders = self._occluders.get(int(track.person[index]))
+    matte = occluders(crop) if occluders else np.zeros_like(mask)
     share = float((mask * matte).sum() / mask.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])

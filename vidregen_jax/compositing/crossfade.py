@@ -9,26 +9,27 @@ there belongs to no word. That is added to the made faces near the edge, less an
 import numpy as np
 
 
-def lack(real, made):
+def residual(real, generated):
   """What a made face lacks, int16 [S, S, 3]; both are crops, uint8 [S, S, 3]."""
-  return real.astype(np.int16) - made
+  return real.astype(np.int16) - generated
 
 
-def mend(made, time, lacks, seconds):
+def mend(generated, time, residuals, seconds):
   """A made face with what it lacks near the edges of its span.
 
   Args:
-    made: uint8 [S, S, 3].
+    generated: uint8 [S, S, 3].
     time: of the frame, seconds.
-    lacks: (time of the real frame, `lack` there) of each edge.
+    residuals: (time of the real frame, `residual` there) of each edge.
     seconds: how far an edge reaches.
 
   Returns:
     uint8 [S, S, 3]: at an edge's own time the real face, `seconds` away the made one.
   """
-  near = [(1 - abs(time - at) / seconds, what) for at, what in lacks if abs(time - at) < seconds]
+  near = [(1 - abs(time - at) / seconds, residual) for at, residual in residuals
+          if abs(time - at) < seconds]
   if not near:
-    return made
-  whole = max(sum(weight for weight, _ in near), 1.0)
-  added = sum(weight / whole * what for weight, what in near)
-  return np.clip(np.rint(made + added), 0, 255).astype(np.uint8)
+    return generated
+  total = max(sum(weight for weight, _ in near), 1.0)
+  added = sum(weight / total * residual for weight, residual in near)
+  return np.clip(np.rint(generated + added), 0, 255).astype(np.uint8)

@@ -79,9 +79,9 @@ class Grain:
       both = np.isfinite(one) & np.isfinite(other)
       if both.sum() > _LEAST**2:
         a, b = one[both], other[both]
-        alike = (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
-        seen, memory = float(np.clip(alike, 0, 1)), 0. if self._share is None else _MEMORY
-        self._share = memory * (self._share or 0.) + (1 - memory) * seen
+        cosine = (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
+        correlation, memory = float(np.clip(cosine, 0, 1)), 0. if self._share is None else _MEMORY
+        self._share = memory * (self._share or 0.) + (1 - memory) * correlation
     self._before = now, here
     return self._share or 0.
 

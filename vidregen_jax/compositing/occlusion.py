@@ -43,8 +43,8 @@ class Occluders:
     self._matte = np.zeros((_SIDE, _SIDE), np.float32)
     if len(crops) >= _FEWEST:
       coarse = [_coarse(crop) for crop in crops]
-      self._level = np.mean([self._light(seen) for seen in coarse], axis=0)
-      self._palette = _shifted(np.stack([self._planes(seen) for seen in coarse], axis=1))
+      self._level = np.mean([self._light(picture) for picture in coarse], axis=0)
+      self._palette = _shifted(np.stack([self._planes(picture) for picture in coarse], axis=1))
 
   def __call__(self, crop: np.ndarray) -> np.ndarray:
     """The matte of the next frame.
@@ -55,9 +55,9 @@ class Occluders:
     Returns:
       float32 [S, S]: 1 where something else than the face is seen, 0 where there is nothing.
     """
-    found = self._find(crop)
-    left = _RELEASE * self._matte
-    self._matte = np.maximum(found, np.where(left < .1, 0, left))
+    now = self._find(crop)
+    before = _RELEASE * self._matte
+    self._matte = np.maximum(now, np.where(before < .1, 0, before))
     size = crop.shape[0]
     matte = cv2.resize(self._matte, (size, size), interpolation=cv2.INTER_LINEAR)
     return np.clip(matte, 0, 1)
@@ -97,19 +97,19 @@ class Occluders:
     best = np.full(_SIDE**2, 255, np.uint8)
     for first in range(0, self._palette.shape[1], _AT_ONCE):
       apart = 0
-      for known, plane in zip(self._palette, planes.reshape(3, -1), strict=True):
-        known = known[first:first + _AT_ONCE]
-        apart = np.maximum(np.maximum(known, plane) - np.minimum(known, plane), apart)
+      for colours, plane in zip(self._palette, planes.reshape(3, -1), strict=True):
+        colours = colours[first:first + _AT_ONCE]
+        apart = np.maximum(np.maximum(colours, plane) - np.minimum(colours, plane), apart)
       np.minimum(best, apart.min(0), out=best)
     return best.reshape(_SIDE, _SIDE)
 
-  def _planes(self, seen):
+  def _planes(self, picture):
     """Planes uint8 [3, side, side] in the light of the palette."""
-    lit = seen * (self._level / self._light(seen))
+    lit = picture * (self._level / self._light(picture))
     return np.moveaxis(np.clip(np.rint(lit), 0, 255).astype(np.uint8), -1, 0)
 
-  def _light(self, seen):
-    return np.maximum(np.median(seen[self._upper], axis=0), 1)
+  def _light(self, picture):
+    return np.maximum(np.median(picture[self._upper], axis=0), 1)
 
 
 def hides(matte: np.ndarray, mouth_box: np.ndarray) -> float:

@@ -29,9 +29,9 @@ def loudness(samples: np.ndarray | lazy.Sound, rate: int) -> np.ndarray:
   band = (_BAND[0], min(_BAND[1], 0.45 * rate))
   filters = signal.butter(4, band, 'band', fs=rate, output='sos')
   state, energies = np.zeros((len(filters), 2)), []
-  heard = lazy.voice(samples if isinstance(samples, lazy.Sound) else lazy.Samples(samples, rate))
+  voice = lazy.voice(samples if isinstance(samples, lazy.Sound) else lazy.Samples(samples, rate))
   for start in range(0, samples.shape[1], _CHUNK * rate):
-    part = heard[:, start:start + _CHUNK * rate][0].astype(np.float64)
+    part = voice[:, start:start + _CHUNK * rate][0].astype(np.float64)
     part, state = signal.sosfilt(filters, part, zi=state)
     edges = np.arange(len(part) * _RATE // rate) * rate // _RATE
     if len(edges):
@@ -57,15 +57,15 @@ def agreement(times, lip_gap, mouth_width, loud, start) -> float:
     or if one of them never changes.
   """
   times = np.asarray(times, np.float64)
-  known = np.isfinite(lip_gap) & np.isfinite(mouth_width)
-  if known.sum() < 3:
+  finite = np.isfinite(lip_gap) & np.isfinite(mouth_width)
+  if finite.sum() < 3:
     return float('nan')
-  when = times[known]
+  when = times[finite]
   clock = np.arange(when[0], when[-1], 1 / _RATE)
   place = np.clip(np.searchsorted(when, clock), 1, len(when) - 1)
-  seen = np.minimum(clock - when[place - 1], when[place] - clock) <= _KNOWN
+  near = np.minimum(clock - when[place - 1], when[place] - clock) <= _KNOWN
   calm = lambda x, seconds: ndimage.gaussian_filter1d(x, seconds * _RATE)
-  gap, width = (calm(np.interp(clock, when, np.asarray(x, np.float64)[known]), _CALM[0])
+  gap, width = (calm(np.interp(clock, when, np.asarray(x, np.float64)[finite]), _CALM[0])
                 for x in (lip_gap, mouth_width))
   if len(clock) < 2:
     return float('nan')
@@ -74,9 +74,9 @@ def agreement(times, lip_gap, mouth_width, loud, start) -> float:
   moves, loud, best = [brisk(gap), brisk(speed)], brisk(np.asarray(loud)), float('nan')
   for lag in np.arange(-_LAG, _LAG + 1e-9, _STEP):
     at = np.rint((clock + lag - start) * _RATE).astype(int)
-    both = seen & (at >= 0) & (at < len(loud))
-    heard = loud[at[both]]
-    if both.sum() < _RATE or heard.std() < 1e-6 or min(x[both].std() for x in moves) < 1e-9:
+    both = near & (at >= 0) & (at < len(loud))
+    energy = loud[at[both]]
+    if both.sum() < _RATE or energy.std() < 1e-6 or min(x[both].std() for x in moves) < 1e-9:
       continue
-    best = np.fmax(best, np.mean([np.corrcoef(x[both], heard)[0, 1] for x in moves]))
+    best = np.fmax(best, np.mean([np.corrcoef(x[both], energy)[0, 1] for x in moves]))
   return float(best)

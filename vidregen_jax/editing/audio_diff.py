@@ -9,7 +9,7 @@ from vidregen_jax.media.timeline.spans import stretches
 # Where coding changes least and speech has its voice: soundtracks are compared below 4 kHz.
 _RATE = 8_000
 _STEP = 80  # samples between looks
-_LOOK = 160  # samples of a look
+_WINDOW = 160  # samples of a look
 _AT_ONCE = 4096  # looks, 41 s
 # A look differs whose residual is above this share of the louder sound's level; coding leaves a
 # tenth or two, another word one or more.
@@ -41,12 +41,12 @@ def find(old, new, rate, margin=MARGIN):
   old, new = (x if isinstance(x, lazy.Sound) else lazy.Samples(x, rate) for x in (old, new))
   count = min(old.shape[1], new.shape[1])
   old, new = (lazy.at_rate(lazy.Cut(x, 0, count), _RATE) for x in (old, new))
-  looks = max((old.shape[1] - _LOOK) // _STEP + 1, 0)
-  if not looks:
+  windows = max((old.shape[1] - _WINDOW) // _STEP + 1, 0)
+  if not windows:
     return []
-  own, cross, other = _energies(old, new, looks)
+  own, cross, other = _energies(old, new, windows)
   gain = _gain(own, cross, other)
-  level = lambda energy: np.sqrt(np.maximum(energy, 0) / _LOOK)
+  level = lambda energy: np.sqrt(np.maximum(energy, 0) / _WINDOW)
   louder = np.maximum(gain * level(own), level(other))
   residual = level(other - 2 * gain * cross + gain**2 * own)
   differs = residual > np.maximum(_DIFFERENT * louder, _FLOOR)
@@ -60,7 +60,7 @@ def find(old, new, rate, margin=MARGIN):
     first = _quietest(louder, first - steps(margin) if margin else first, first)
     last = _quietest(louder, last - 1, last - 1 + (steps(margin) if margin else 0))
     start = first * _STEP / _RATE if first else 0.0
-    stop = min((last * _STEP + _LOOK) / _RATE, total) if last < looks - 1 else total
+    stop = min((last * _STEP + _WINDOW) / _RATE, total) if last < windows - 1 else total
     if spans and start <= spans[-1][1]:
       spans[-1] = (spans[-1][0], stop)
     else:
@@ -84,38 +84,38 @@ def lag(old, new) -> float:
   return (int(across.argmax()) - most) / _RATE if across.max() > _SAME * level > 0 else 0.0
 
 
-def widen(spans, heard, start, margin):
+def widen(spans, sound, start, margin):
   """Spans with both ends moved out by at most a margin, to where it is quietest.
 
   Args:
     spans: (start, stop) seconds.
-    heard: lazy.Sound of one channel.
+    sound: lazy.Sound of one channel.
     start: seconds of its first sample.
     margin: seconds.
   """
-  heard = lazy.at_rate(heard, _RATE)
-  return [(_rest(heard, begin - start - margin, begin - start, begin - start) + start,
-           _rest(heard, stop - start, stop - start + margin, stop - start) + start)
+  sound = lazy.at_rate(sound, _RATE)
+  return [(_rest(sound, begin - start - margin, begin - start, begin - start) + start,
+           _rest(sound, stop - start, stop - start + margin, stop - start) + start)
           for begin, stop in spans]
 
 
-def _rest(heard, first, last, otherwise):
+def _rest(sound, first, last, otherwise):
   """The quietest moment between two seconds of a sound; `otherwise` where there is no sound."""
-  first, last = (min(max(round(x * _RATE), 0), heard.shape[1]) for x in (first, last))
-  if last - first < _LOOK:
+  first, last = (min(max(round(x * _RATE), 0), sound.shape[1]) for x in (first, last))
+  if last - first < _WINDOW:
     return otherwise
-  looks = np.lib.stride_tricks.sliding_window_view(heard[:, first:last][0], _LOOK)[::_STEP]
-  quietest = int((looks.astype(np.float64)**2).sum(-1).argmin())
-  return (first + quietest * _STEP + _LOOK / 2) / _RATE
+  windows = np.lib.stride_tricks.sliding_window_view(sound[:, first:last][0], _WINDOW)[::_STEP]
+  quietest = int((windows.astype(np.float64)**2).sum(-1).argmin())
+  return (first + quietest * _STEP + _WINDOW / 2) / _RATE
 
 
-def _energies(old, new, looks):
+def _energies(old, new, windows):
   """Sums of old², old · new and new² over every look, [3, looks]."""
-  sums = np.empty((3, looks))
-  for first in range(0, looks, _AT_ONCE):
-    last = min(first + _AT_ONCE, looks)
+  sums = np.empty((3, windows))
+  for first in range(0, windows, _AT_ONCE):
+    last = min(first + _AT_ONCE, windows)
     a, b = (np.lib.stride_tricks.sliding_window_view(
-      x[:, first * _STEP:(last - 1) * _STEP + _LOOK][0], _LOOK)[::_STEP].astype(np.float64)
+      x[:, first * _STEP:(last - 1) * _STEP + _WINDOW][0], _WINDOW)[::_STEP].astype(np.float64)
             for x in (old, new))
     sums[:, first:last] = (a**2).sum(-1), (a * b).sum(-1), (b**2).sum(-1)
   return sums
@@ -123,7 +123,7 @@ def _energies(old, new, looks):
 
 def _gain(own, cross, other):
   """By how much the new is louder than the old, where they are the same sound: 1 if nowhere."""
-  alike = cross > 0.9 * np.sqrt(own * other) + _LOOK * _FLOOR**2
+  alike = cross > 0.9 * np.sqrt(own * other) + _WINDOW * _FLOOR**2
   return float(np.median(cross[alike] / own[alike])) if alike.sum() >= 10 else 1.0
 
 

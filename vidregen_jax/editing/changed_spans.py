@@ -22,10 +22,10 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
   # Where the old sound ends before the new one does, it is silent.
   old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
   begin, end = float(info.start_time), float(info.start_time + info.duration)
-  found = [(max(start + first, begin), min(stop + first, end))
+  spans = [(max(start + first, begin), min(stop + first, end))
            for start, stop in audio_diff.find(old, new, old.rate, margin)]
-  found = [(start, stop) for start, stop in found if start < stop]
-  return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
+  spans = [(start, stop) for start, stop in spans if start < stop]
+  return None if sum(b - a for a, b in spans) > 0.9 * (end - begin) else spans
 
 
 def lag(info, new_audio) -> float:
@@ -47,7 +47,7 @@ def _compared(info, new_audio):
   return old, new, first
 
 
-def _led(heard, seconds):
+def _led(sound, seconds):
   """A sound after so many seconds of silence."""
-  lead = round(seconds * heard.rate)
-  return lazy.Cut(heard, -lead, heard.shape[1])
+  lead = round(seconds * sound.rate)
+  return lazy.Cut(sound, -lead, sound.shape[1])

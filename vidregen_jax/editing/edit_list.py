@@ -15,7 +15,7 @@ from vidregen_jax.editing import soundtrack
 from vidregen_jax.errors import UserError
 
 _MOST_BYTES, _MOST_EDITS = 2**24, 10_000
-_SHOWN = 60  # characters of what is wrong
+_LONGEST = 60  # characters of what is wrong
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,23 +42,24 @@ def read(path) -> EditList:
   path = pathlib.Path(path)
   data = files.read_bytes(path, '--edits', _MOST_BYTES)
   try:
-    said = json.loads(data.decode('utf-8-sig'), parse_int=_number, object_pairs_hook=_object_once)
+    document = json.loads(data.decode('utf-8-sig'), parse_int=_number,
+                          object_pairs_hook=_object_once)
   # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error
-  said = _object(path, said, {'edits'}, {'audio'}, 'the file')
-  audio, edits = said.get('audio', ''), said['edits']
+  document = _object(path, document, {'edits'}, {'audio'}, 'the file')
+  audio, edits = document.get('audio', ''), document['edits']
   if not isinstance(edits, list) or not edits:
     raise UserError(f'{path}: "edits" is no list of at least one edit')
   if len(edits) > _MOST_EDITS:
     raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: make it in parts')
-  if 'audio' in said:
+  if 'audio' in document:
     audio = _path(path, audio)
   spans, patches = [], []
   for number, edit in enumerate(edits, start=1):
     where = f'edit {number}'
-    needs = {'start', 'stop'} if audio else {'start', 'stop', 'audio'}
-    edit = _object(path, edit, needs, set(), where)
+    required = {'start', 'stop'} if audio else {'start', 'stop', 'audio'}
+    edit = _object(path, edit, required, set(), where)
     start, stop = (_seconds(path, edit[name], where) for name in ('start', 'stop'))
     if start >= stop:
       raise UserError(f'{path}: {where} starts at {start:g} and stops at {stop:g}: give "start" '
@@ -85,10 +86,10 @@ def _number(digits):
 
 
 def _short(text) -> str:
-  return text if len(text) <= _SHOWN else text[:_SHOWN] + '...'
+  return text if len(text) <= _LONGEST else text[:_LONGEST] + '...'
 
 
-def _shown(value) -> str:
+def _described(value) -> str:
   """A JSON value for a message."""
   kinds = {list: 'a list', dict: 'an object'}
   return kinds.get(type(value)) or _short(json.dumps(value))
@@ -111,11 +112,11 @@ def _object(path, value, needed, allowed, where):
 def _seconds(path, value, where):
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if not number or not math.isfinite(value) or value < 0:
-    raise UserError(f'{path}: {where} has {_shown(value)} for a time: give seconds, from 0')
+    raise UserError(f'{path}: {where} has {_described(value)} for a time: give seconds, from 0')
   return float(value)
 
 
 def _path(path, value):
   if not isinstance(value, str) or not value:
-    raise UserError(f'{path}: {_shown(value)} is no path of a sound')
+    raise UserError(f'{path}: {_described(value)} is no path of a sound')
   return str(path.parent / value)

@@ -32,7 +32,7 @@ from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_c
 
 _AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
 _BEHIND = 8  # frames that wait to be pasted and encoded while the model works
-_KNOWN = 10  # frames that say how the person's face varies
+_CLEAR_CROPS = 10  # frames that say how the person's face varies
 
 
 def regenerate(edit: Edit, machine: pipeline.System, show=True,
@@ -60,11 +60,11 @@ def make(ready: Prepared, machine: pipeline.System, show=True,
   """
   began = time.perf_counter()
   session = _begin(ready, machine, show, walk)
-  part = ready.made.part(ready.edit.out)
+  part = ready.output_files.part(ready.edit.out)
   report = _report(session, machine, _write(session, part, show))
   affines = {index: session.track.affine[index]
              for run in session.runs for index in range(run.start, run.stop)}
-  return sidecars.seal(ready.made, part, edit=ready.edit, report=report, film=ready.film,
+  return sidecars.seal(ready.output_files, part, edit=ready.edit, report=report, film=ready.film,
                        affines=affines, clock=session.clock, began=began)
 
 
@@ -82,8 +82,8 @@ def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
   """
   session, path = _begin(ready, machine, show, regenerator.Retake), ready.edit.preview
   with outputs.told(path):
-    return preview_sheet.write(ready.made.part(path), session.take, session.paster, session.runs,
-                               session.track, ready.edit.fade)
+    return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
+                               session.runs, session.track, ready.edit.fade)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,7 +115,7 @@ class _Session:
   clock: stage_clock.Clock
 
   @property
-  def touched(self) -> list[tuple[int, int]]:
+  def ranges(self) -> list[tuple[int, int]]:
     """(start, stop) of the frames that are changed."""
     return [(run.start, run.stop) for run in self.runs]
 
@@ -129,8 +129,8 @@ def _begin(ready, machine, show, walk) -> _Session:
   edit, film, models, clock = ready.edit, ready.film, machine.models, stage_clock.Clock()
   sampler = None if edit.reconstruct else preparation.sampler(edit, machine.sampler)
   in_spans = spans.frames(ready.sound.spans, film.times)
-  chosen = _choose(ready, clock, show)
-  track = in_video.along(film, chosen.track)
+  selection = _choose(ready, clock, show)
+  track = in_video.along(film, selection.track)
   if edit.keep_occluders:
     track = face_track.uncovered(track)
   runs = run_plan.plan(ready.sound.spans, track.times, track.valid, track.shot,
@@ -140,27 +140,28 @@ def _begin(ready, machine, show, walk) -> _Session:
   encoder = streaming_codec.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
                                     machine.params.latent_std)
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
-  references, known = _people(ready, track, in_spans, stills, encoder, models.codec.size, clock)
+  references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
+                                    clock)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, clock)
   return _Session(
-    ready, sampler, chosen.choice, track, in_spans, runs, stills, take,
-    compositor.Paster(models.codec.size, track, edit.seed, known), clock)
+    ready, sampler, selection.choice, track, in_spans, runs, stills, take,
+    compositor.Paster(models.codec.size, track, edit.seed, clear_crops), clock)
 
 
-def _choose(ready, clock, show) -> face_selection.Chosen:
+def _choose(ready, clock, show) -> face_selection.Selection:
   """Follows all faces around the spans, and chooses the one that `--face` names."""
-  edit, film, wanted = ready.edit, ready.film, ready.sound.spans
-  looked_at = spans.around(wanted, _AROUND, [(x, x) for x in edit.references])
-  count = max(int(spans.frames(looked_at, film.times).sum()), 1)
+  edit, film, wanted_spans = ready.edit, ready.film, ready.sound.spans
+  parts = spans.around(wanted_spans, _AROUND, [(x, x) for x in edit.references])
+  count = max(int(spans.frames(parts, film.times).sum()), 1)
   with (
     clock('track faces', count),
     terminal.Progress(count, 'frame', 'track faces', show) as bar,
   ):
-    seen, source = in_video.look(film, looked_at, bar.update), film.timeline.source
-    inside = spans.frames(wanted, film.times)
-    each = [source[spans.frames([span], film.times)] for span in wanted]
+    faces, source = in_video.follow(film, parts, bar.update), film.timeline.source
+    inside = spans.frames(wanted_spans, film.times)
+    each = [source[spans.frames([span], film.times)] for span in wanted_spans]
     return face_selection.choose(
-      edit.face, seen, np.bincount(source[inside], minlength=len(seen.times)),
+      edit.face, faces, np.bincount(source[inside], minlength=len(faces.times)),
       sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
       _agreement(edit, film))
 
@@ -191,11 +192,11 @@ def _nothing_to_make(edit, track, in_spans) -> UserError:
 
 def _stills(edit, track, runs, in_spans, count) -> dict[int, np.ndarray]:
   """By person, the frames that show who they are; of the times that are asked for, their own."""
-  asked = reference_frames.at(edit.references, track, in_spans, count) if edit.references else ()
+  frames = reference_frames.at(edit.references, track, in_spans, count) if edit.references else ()
   stills = {}
   for person in np.unique(track.person[[run.start for run in runs]]).tolist():
     of = _of_person(track, person)
-    own = [frame for frame in asked if of.valid[frame]]
+    own = [frame for frame in frames if of.valid[frame]]
     stills[person] = np.array(own) if own else reference_frames.choose(of, in_spans, count)
   return stills
 
@@ -211,7 +212,7 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
     if not ready.edit.keep_occluders:
       return latents, {}
     return latents, {
-      person: crops(reference_frames.known(_of_person(track, person), in_spans, _KNOWN))
+      person: crops(reference_frames.variety(_of_person(track, person), in_spans, _CLEAR_CROPS))
       for person in stills}
 
 
@@ -237,12 +238,12 @@ class _Written:
 def _write(session, part, show) -> _Written:
   """Makes the frames and writes the video."""
   ready, clock = session.ready, session.clock
-  planned = ready.planned
-  if isinstance(planned, smart_render.Plan):
-    planned = planned.around(ready.edit.out, session.touched)
-  regions = [(0, len(session.track))] if isinstance(planned, str) else planned.regions
+  plan = ready.join_plan
+  if isinstance(plan, smart_render.Plan):
+    plan = plan.around(ready.edit.out, session.ranges)
+  regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)
-  target = preparation.writer(ready.edit, ready.sound, planned, part)
+  target = preparation.writer(ready.edit, ready.sound, plan, part)
   # What was not touched is written when the target is left, and checked.
   with (
     clock.leaving('write file', target),
@@ -255,7 +256,7 @@ def _write(session, part, show) -> _Written:
     for shot, face in frames:
       with clock('wait for encode', 1):
         writing.put(shot, face)
-  return _Written(regions, planned if isinstance(planned, str) else None, target.left_out)
+  return _Written(regions, plan if isinstance(plan, str) else None, target.left_out)
 
 
 def _put(target, paster, clock, bar, shot, face):
@@ -279,7 +280,8 @@ def _report(session, machine, written) -> edit_report.EditReport:
   return edit_report.EditReport(
     source=edit_report.Source(
       **_file(edit.source), frames=film.source.frame_count,
-      size=(film.info.width, film.info.height), rate=film.info.rate, credentials=ready.brought),
+      size=(film.info.width, film.info.height), rate=film.info.rate,
+      credentials=ready.source_credentials),
     audio=edit_report.NewSound(
       files=tuple(edit_report.File(**_file(path)) for path in edit.sounds),
       seconds_past_the_video=round(sound.cut, 3), why_all_is_encoded=sound.why_all_is_encoded,
@@ -287,13 +289,13 @@ def _report(session, machine, written) -> edit_report.EditReport:
     out=terminal.printable(edit.out), frames=len(track), retimed=not film.is_the_source,
     consent=edit.consent,
     spans=tuple(edit_report.TimeSpan(round(a, 4), round(b, 4)) for a, b in sound.spans),
-    regenerated_frames=_ranges(session.touched), encoded_frames=_ranges(written.encoded),
+    regenerated_frames=_ranges(session.ranges), encoded_frames=_ranges(written.encoded),
     why_all_are_encoded=written.why_all,
     left_out=tuple(map(terminal.printable, written.left_out)),
     frames_without_a_face=tuple(np.flatnonzero(session.in_spans & ~track.valid).tolist()),
     skipped=face_selection.skipped(track, session.in_spans),
     confidence=tuple(tuple(track.confidence[a:b].astype(float).round(2).tolist())
-                     for a, b in session.touched),
+                     for a, b in session.ranges),
     face=session.choice,
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),

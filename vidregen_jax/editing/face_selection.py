@@ -40,7 +40,7 @@ def parse(text: str) -> str | int | tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class Selection:
   """Who is changed.
 
   Attributes:
@@ -52,8 +52,8 @@ class Chosen:
   choice: edit_report.FaceChoice
 
 
-def choose(rule, seen: face_track.Seen, wanted: np.ndarray, starts,
-           agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Chosen:
+def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
+           agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Selection:
   """Chooses a face.
 
   After a cut the same person is found again by likeness. In a shot without anybody who surely is
@@ -62,8 +62,8 @@ def choose(rule, seen: face_track.Seen, wanted: np.ndarray, starts,
 
   Args:
     rule: as `parse` gives it.
-    seen: the faces of the source.
-    wanted: [F], how often each frame is to be changed.
+    faces: the faces of the source.
+    weights: [F], how often each frame is to be changed.
     starts: (first, stop) of each span, in frames of the source.
     agree: `active_speaker.agreement` of times, lip gaps and mouth widths with the source's own
       sound.
@@ -71,48 +71,48 @@ def choose(rule, seen: face_track.Seen, wanted: np.ndarray, starts,
   Raises:
     UserError: the rule names nobody, or it is undecidable who speaks.
   """
-  everybody = reidentify.tell_apart(seen)
-  cast = _Cast(rule, seen, everybody, wanted, agree)
-  pieces, others = [], np.zeros(len(seen.times), bool)
+  everybody = reidentify.tell_apart(faces)
+  cast = _Cast(rule, faces, everybody, weights, agree)
+  pieces, others = [], np.zeros(len(faces.times), bool)
   if everybody:
-    for first, stop, at in _territories(rule, starts, len(seen.times)):
-      taken, left = _within(cast, cast.main(at), first, stop)
-      pieces += taken
-      others |= left
-  track = _parted(seen.track(pieces, others))
-  return Chosen(track, edit_report.FaceChoice(
-    rule=rule, faces=tuple(person.appearance(seen) for person in everybody),
+    for first, stop, at in _territories(rule, starts, len(faces.times)):
+      present, absent = _within(cast, cast.main(at), first, stop)
+      pieces += present
+      others |= absent
+  track = _parted(faces.track(pieces, others))
+  return Selection(track, edit_report.FaceChoice(
+    rule=rule, faces=tuple(person.appearance(faces) for person in everybody),
     chosen=tuple(np.unique(track.person[track.valid]).tolist()), notes=tuple(cast.notes)))
 
 
 class _Cast:
   """The rule, applied to all the people of a video or to those of a shot."""
 
-  def __init__(self, rule, seen, everybody, wanted, agree):
-    self.rule, self.seen, self.everybody = rule, seen, everybody
-    self.wanted, self._agree, self.notes = wanted, agree, []
+  def __init__(self, rule, faces, everybody, weights, agree):
+    self.rule, self.faces, self.everybody = rule, faces, everybody
+    self.weights, self._agree, self.notes = weights, agree, []
 
   def main(self, span) -> reidentify.Person:
     """Whom the rule names, in the whole video or for a span (first, stop) of frames."""
     if isinstance(self.rule, tuple):
       return self._there(*span, self.everybody)
-    return self._named(self.everybody, self.wanted)
+    return self._named(self.everybody, self.weights)
 
   def stand_in(self, person, shot) -> reidentify.Person | None:
     """Who in a shot may be a person that is not surely in it; None if nobody."""
-    frames = np.flatnonzero(self.seen.shot == shot)
-    begin, end = float(self.seen.times[frames[0]]), float(self.seen.times[frames[-1]])
+    frames = np.flatnonzero(self.faces.shot == shot)
+    begin, end = float(self.faces.times[frames[0]]), float(self.faces.times[frames[-1]])
     maybe = [other for other in self.everybody if other.within(shot)
              and not _together(other, person)
-             and reidentify.likeness(other.looks, person.looks) > reidentify.DIFFERENT]
+             and reidentify.likeness(other.descriptors, person.descriptors) > reidentify.DIFFERENT]
     if not maybe:
       return None
     if isinstance(self.rule, tuple):
       other = self._there(int(frames[0]), int(frames[-1]) + 1, maybe)
     elif isinstance(self.rule, int):
-      other = max(maybe, key=lambda one: reidentify.likeness(one.looks, person.looks))
+      other = max(maybe, key=lambda one: reidentify.likeness(one.descriptors, person.descriptors))
     else:
-      other = self._named(maybe, np.where(self.seen.shot == shot, self.wanted, 0))
+      other = self._named(maybe, np.where(self.faces.shot == shot, self.weights, 0))
     self.notes.append(f'from {begin:.2f} to {end:.2f} s it is not sure that face {other.number} is '
                       f'the person of face {person.number}: it was taken by the same rule')
     return other
@@ -123,7 +123,7 @@ class _Cast:
         if person.number == self.rule:
           return person
       raise UserError(f'--face {self.rule}: near the spans there is only ' + '; '.join(
-          _at(person.number, person.boxes(self.seen.size, self.seen.turns).mean(0))
+          _at(person.number, person.boxes(self.faces.size, self.faces.turns).mean(0))
           for person in candidates))
     if self.rule == 'speaking' and len(candidates) > 1:
       return self._speaking(candidates)
@@ -133,21 +133,21 @@ class _Cast:
   def _speaking(self, candidates):
     scores = {}
     for person in candidates:
-      track = self.seen.track(person.pieces)
+      track = self.faces.track(person.pieces)
       # A mouth that is not seen well enough to be changed is not seen well enough to be read.
       gap, width = (np.where(track.valid, x, np.nan) for x in (track.lip_gap, track.mouth_width))
-      score = self._agree(self.seen.times, gap, width)
+      score = self._agree(self.faces.times, gap, width)
       if np.isfinite(score):
         scores[person.number] = round(score, 3)
     order = sorted(scores, key=scores.get, reverse=True)
-    told = ', '.join(f'face {number} by {scores[number]:.2f}' for number in order)
+    ranking = ', '.join(f'face {number} by {scores[number]:.2f}' for number in order)
     if not order or scores[order[0]] < _LEAST_AGREEMENT:
       raise UserError('--face speaking: no lips move as the sound does'
-                      + (f' ({told})' if told else '') + ': name the face by number or place')
+                      + (f' ({ranking})' if ranking else '') + ': name the face by number or place')
     if len(order) > 1 and scores[order[0]] - scores[order[1]] < _LEAST_LEAD:
-      raise UserError(f'--face speaking: lips agree too alike with the sound ({told}): name the '
+      raise UserError(f'--face speaking: lips agree too alike with the sound ({ranking}): name the '
                       'face by number or place')
-    self.notes.append(f'speaking is face {order[0]}: lips agree with the sound in {told}')
+    self.notes.append(f'speaking is face {order[0]}: lips agree with the sound in {ranking}')
     return next(person for person in candidates if person.number == order[0])
 
   def _there(self, first, stop, candidates):
@@ -158,8 +158,8 @@ class _Cast:
       for person in candidates:
         piece = person.at(frame)
         if piece is not None and np.isfinite(piece.box[frame - piece.start]).all():
-          boxes[person.number] = reidentify.shown_box(
-              piece.box[frame - piece.start], self.seen.size, self.seen.turns)
+          boxes[person.number] = reidentify.displayed_box(
+              piece.box[frame - piece.start], self.faces.size, self.faces.turns)
       if boxes:
         far = {number: math.hypot((x - (b[0] + b[2]) / 2) / (b[2] - b[0]),
                                   (y - (b[1] + b[3]) / 2) / (b[3] - b[1]))
@@ -168,9 +168,9 @@ class _Cast:
         if far[number] < 1:
           return next(person for person in candidates if person.number == number)
         there = '; '.join(_at(number, box) for number, box in boxes.items())
-        raise UserError(f'--face {x:g},{y:g}: no face is there at {self.seen.times[frame]:.2f} s, '
+        raise UserError(f'--face {x:g},{y:g}: no face is there at {self.faces.times[frame]:.2f} s, '
                         f'but {there}')
-    return max(candidates, key=lambda person: person.area(self.wanted))
+    return max(candidates, key=lambda person: person.area(self.weights))
 
 
 def _at(number, box):
@@ -198,15 +198,15 @@ def _within(cast, person, first, stop):
   Returns:
     face_track.Piece of them, and where somebody else could be changed instead, bool [F].
   """
-  pieces, others = [], np.zeros(len(cast.seen.times), bool)
+  pieces, others = [], np.zeros(len(cast.faces.times), bool)
   inside = np.zeros(len(others), bool)
   inside[first:stop] = True
-  for shot in np.unique(cast.seen.shot[first:stop]).tolist():
+  for shot in np.unique(cast.faces.shot[first:stop]).tolist():
     if shot < 0:
       continue
-    here = inside & (cast.seen.shot == shot)
+    here = inside & (cast.faces.shot == shot)
     someone = person
-    if not person.within(shot) and cast.wanted[here].any():
+    if not person.within(shot) and cast.weights[here].any():
       someone = cast.stand_in(person, shot)
     for piece in (piece for one in cast.everybody if one is not someone
                   for piece in one.within(shot)):
@@ -220,16 +220,16 @@ def _within(cast, person, first, stop):
 
 def _parted(track):
   """The same with the shots numbered anew, so that one ends too where the face is another's."""
-  known = np.flatnonzero(track.person >= 0)
+  with_face = np.flatnonzero(track.person >= 0)
   changes = np.zeros(len(track), bool)
   changes[1:] = np.diff(track.shot) != 0
-  changes[known[1:]] |= np.diff(track.person[known]) != 0
+  changes[with_face[1:]] |= np.diff(track.person[with_face]) != 0
   return dataclasses.replace(
     track, shot=np.where(track.shot < 0, -1, np.cumsum(changes)).astype(np.int32))
 
 
-def skipped(track, wanted) -> tuple[edit_report.SkippedFrames, ...]:
+def skipped(track, in_spans) -> tuple[edit_report.SkippedFrames, ...]:
   """The frames to be changed, bool [F], that are not, by reason."""
   return tuple(edit_report.SkippedFrames(first, stop, face_track.REASONS[number])
                for number in range(1, len(face_track.REASONS))
-               for first, stop in spans.stretches(wanted & (track.reason == number)))
+               for first, stop in spans.stretches(in_spans & (track.reason == number)))

@@ -19,12 +19,12 @@ class _Parser(argparse.ArgumentParser):
     raise UserError(f'{message}: `{self.prog} --help` says how')
 
   def parse_args(self, *args):
-    given = super().parse_args(*args)
-    for name, value in vars(given).items():
+    options = super().parse_args(*args)
+    for name, value in vars(options).items():
       values = value if isinstance(self.get_default(name), list) else [value]
       if [] in values:  # what Python 3.11 makes of --name=--
         self.error(f'argument --{name}: expected one argument')
-    return given
+    return options
 
 
 def parser_of(module, description):
@@ -68,31 +68,31 @@ def parser_of(module, description):
   return parser
 
 
-def asked(given, **fields) -> preparation.Edit:
+def edit_of(options, **fields) -> preparation.Edit:
   """The Edit that flags ask for; `fields` are what not all edits have.
 
   Raises:
     UserError: no consent, nothing to sign with, or an output that is an input.
   """
-  consent = consents.given(given.consent, given.consent_file)
-  signer = sidecars.signer(given.certificate, given.key)
+  consent = consents.from_flags(options.consent, options.consent_file)
+  signer = sidecars.signer(options.certificate, options.key)
   names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
-  overrides = tuple((n, getattr(given, n)) for n in names if getattr(given, n) is not None)
+  overrides = tuple((n, getattr(options, n)) for n in names if getattr(options, n) is not None)
   edit = preparation.Edit(
-      source=given.source, consent=consent, out=given.out, overwrite=given.overwrite,
-      seed=given.seed, overrides=overrides, references=reference_frames.parse(given.references),
-      fade=given.fade, face=face_selection.parse(given.face), keep_occluders=given.keep_occluders,
-      join=not given.reencode, lossless=given.lossless, signer=signer, page=not given.no_page,
-      preview=given.preview, **fields)
-  containers.of(given.out)  # refuses what is no name of a video
-  inputs = [given.source, *edit.sounds, *filter(None, (
-      given.consent_file, given.certificate, given.key, getattr(given, 'edits', None)))]
-  sidecars.check_inputs(edit.outputs, inputs, given.checkpoint)
-  files.check_readable(given.source)
+      source=options.source, consent=consent, out=options.out, overwrite=options.overwrite,
+      seed=options.seed, overrides=overrides, references=reference_frames.parse(options.references),
+      fade=options.fade, face=face_selection.parse(options.face),
+      keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
+      signer=signer, page=not options.no_page, preview=options.preview, **fields)
+  containers.of(options.out)  # refuses what is no name of a video
+  inputs = [options.source, *edit.sounds, *filter(None, (
+      options.consent_file, options.certificate, options.key, getattr(options, 'edits', None)))]
+  sidecars.check_inputs(edit.outputs, inputs, options.checkpoint)
+  files.check_readable(options.source)
   for path in edit.sounds:
     files.check_readable(path)
-  if not os.path.exists(os.path.join(given.checkpoint, 'config.json')):
-    pipeline.load(given.checkpoint, given.student)  # which says so
+  if not os.path.exists(os.path.join(options.checkpoint, 'config.json')):
+    pipeline.load(options.checkpoint, options.student)  # which says so
   return edit
 
 
@@ -111,8 +111,8 @@ class _Command:
 
   def run(self) -> None:
     cli.check_room()
-    given, self._edit = self._read(self._argv)
-    load = lambda: pipeline.load(given.checkpoint, given.student)
+    options, self._edit = self._read(self._argv)
+    load = lambda: pipeline.load(options.checkpoint, options.student)
     if self._edit.preview:
       count = self._carried_out(editor.preview, load)
       terminal.say(f'wrote {self._edit.preview}, the beginning of {count} stretches and no video')
@@ -122,7 +122,7 @@ class _Command:
   def _carried_out(self, make, load):
     """What `make` returns, once what it wrote has its names."""
     with preparation.prepared(self._edit) as ready:
-      self._outputs = ready.made
+      self._outputs = ready.output_files
       for note in ready.notes:
         terminal.say(note)
       return make(ready, load())

@@ -103,18 +103,18 @@ class Prepared:
 
   Attributes:
     edit: what is asked for; spans that were to be found are.
-    made: the files to be, which get their names when the block of `prepared` ends well.
+    output_files: the files to be, which get their names when the block of `prepared` ends well.
     sound: what is heard, on which film.
-    planned: smart_render.Plan around the spans, or why every frame is encoded.
-    brought: what the source's own credentials say, as `content_credentials.of_source`.
+    join_plan: smart_render.Plan around the spans, or why every frame is encoded.
+    source_credentials: what the source's own credentials say, as `content_credentials.of_source`.
     notes: lines for the user.
   """
 
   edit: Edit
-  made: outputs.Outputs
+  output_files: outputs.Outputs
   sound: soundtrack.Composed
-  planned: smart_render.Plan | str
-  brought: dict | None
+  join_plan: smart_render.Plan | str
+  source_credentials: content_credentials.SourceCredentials | None
   notes: tuple[str, ...] = ()
 
   @property
@@ -138,7 +138,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
   _check_settings(edit)
   if edit.preview:
     preview_sheet.check(edit.preview)
-  with outputs.Outputs(edit.outputs, edit.overwrite) as made:
+  with outputs.Outputs(edit.outputs, edit.overwrite) as output_files:
     info = video.probe(edit.source)
     _check_times(info)
     edit, notes = _with_spans(edit, info)
@@ -150,10 +150,11 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
                       f'{float(1 / info.rate):.3f} s, long')
     if edit.references:
       reference_frames.check(edit.references, sound.film.times, in_spans)
-    touched = spans.stretches(in_spans)
-    planned = _planned(edit, sound.film, touched)
-    writer(edit, sound, planned, made.rehearsal(edit.out)).rehearse()
-    yield Prepared(edit, made, sound, planned, content_credentials.of_source(edit.source), notes)
+    stretches = spans.stretches(in_spans)
+    join_plan = _join_plan(edit, sound.film, stretches)
+    writer(edit, sound, join_plan, output_files.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, output_files, sound, join_plan,
+                   content_credentials.of_source(edit.source), notes)
 
 
 def _composed(edit, info) -> soundtrack.Composed:
@@ -206,16 +207,17 @@ def _with_spans(edit, info):
   if not edit.find:
     return edit, ()
   margin = audio_diff.MARGIN if edit.margin is None else edit.margin
-  found = changed_spans.differences(info, edit.new_audio, margin)
+  differences = changed_spans.differences(info, edit.new_audio, margin)
   edit = dataclasses.replace(edit, find=False, margin=None)
-  if found is None:
+  if differences is None:
     why = _why_all(info, edit.new_audio)
     return edit, (f'{why}, and so the whole video is made anew', )
-  if not found:
+  if not differences:
     raise UserError(f'{edit.new_audio} sounds as {info.path} does from end to end: there is '
                     'nothing to regenerate; --whole does it all the same')
-  where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in found)
-  return dataclasses.replace(edit, spans=tuple(found)), (f'the soundtracks differ at {where} s', )
+  where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in differences)
+  edit = dataclasses.replace(edit, spans=tuple(differences))
+  return edit, (f'the soundtracks differ at {where} s', )
 
 
 def _why_all(info, new_audio):
@@ -229,19 +231,19 @@ def _why_all(info, new_audio):
           f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
 
 
-def _planned(edit, film, touched) -> smart_render.Plan | str:
+def _join_plan(edit, film, stretches) -> smart_render.Plan | str:
   """How the source can be joined; or why it cannot."""
   if edit.lossless or not edit.join:
     return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
   if not film.is_the_source:
     return 'its frames are not shown when they were'
-  return smart_render.plan(film.info, edit.out, touched)
+  return smart_render.plan(film.info, edit.out, stretches)
 
 
-def writer(edit, sound, planned, part) -> video_writer.File:
+def writer(edit, sound, join_plan, part) -> video_writer.File:
   """What writes the video, by a plan or the reason why there is none."""
-  kept = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
+  settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
               preset=_PRESET, part=part)
-  if isinstance(planned, str):
-    return video_writer.Writer(edit.out, sound.film.info, **kept)
-  return smart_render.Joined(edit.out, sound.film.info, planned, **kept)
+  if isinstance(join_plan, str):
+    return video_writer.Writer(edit.out, sound.film.info, **settings)
+  return smart_render.Joined(edit.out, sound.film.info, join_plan, **settings)

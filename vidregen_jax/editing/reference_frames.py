@@ -12,59 +12,59 @@ _DISTANCE = 4  # frames between a span and a reference
 _SHARP = 0.7  # of the sharp ones, the candidates' 90th percentile; what is less is blurred
 
 
-def choose(track, wanted, count):
+def choose(track, in_spans, count):
   """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
 
   Args:
     track: face_track.Track.
-    wanted: bool [F], the frames to be regenerated.
+    in_spans: bool [F], the frames to be regenerated.
     count: references R.
 
   Returns:
     At most `count` frame numbers, ascending. For a whole video, whose every frame is regenerated,
     they are taken from all of it.
   """
-  candidates = _usable(track, wanted)[::_STRIDE]
+  candidates = _usable(track, in_spans)[::_STRIDE]
   if not len(candidates):
     return candidates
   sharp = track.sharpness[candidates]
   candidates = candidates[sharp >= _SHARP * np.percentile(sharp, 90)]
-  seen = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
-  seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
-  chosen = [int(np.argmin(np.abs(seen).sum(1)))]  # the most ordinary first, then the farthest
-  while len(chosen) < min(count, len(candidates)):
-    distance = np.linalg.norm(seen[:, None] - seen[chosen][None], axis=-1).min(1)
-    chosen.append(int(np.argmax(distance)))
-  return np.sort(candidates[chosen])
+  features = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
+  features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+  picks = [int(np.argmin(np.abs(features).sum(1)))]  # the most ordinary first, then the farthest
+  while len(picks) < min(count, len(candidates)):
+    distance = np.linalg.norm(features[:, None] - features[picks][None], axis=-1).min(1)
+    picks.append(int(np.argmax(distance)))
+  return np.sort(candidates[picks])
 
 
-def known(track, wanted, count):
+def variety(track, in_spans, count):
   """Frames that show how the person's face varies: spread evenly over those outside the spans.
 
   Args:
-    track, wanted, count: as in `choose`.
+    track, in_spans, count: as in `choose`.
 
   Returns:
     At most `count` frame numbers, ascending; of a whole video from all of it.
   """
-  usable = _usable(track, wanted)
+  usable = _usable(track, in_spans)
   return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
 
 
-def check(seconds, times, wanted) -> None:
+def check(seconds, times, in_spans) -> None:
   """Refuses times that are past the video's ends or inside a span.
 
   Args:
     seconds: of each reference.
     times: [F] seconds of the video's frames.
-    wanted: bool [F], the frames to be regenerated.
+    in_spans: bool [F], the frames to be regenerated.
 
   Raises:
     UserError: names the time.
   """
   for second in seconds:
     frame = _nearest(second, times)
-    if wanted[frame] and not wanted.all():
+    if in_spans[frame] and not in_spans.all():
       raise UserError(f'--references {second:g} s is inside a span, whose mouth is to be made '
                       'anew: choose a time outside')
 
@@ -77,12 +77,12 @@ def _nearest(second, times) -> int:
   return frame
 
 
-def at(seconds, track, wanted, count):
+def at(seconds, track, in_spans, count):
   """The frames at given times, where the person is to be seen as they were then.
 
   Args:
     seconds: of each reference.
-    track, wanted, count: as in `choose`.
+    track, in_spans, count: as in `choose`.
 
   Returns:
     Frame numbers, ascending.
@@ -93,7 +93,7 @@ def at(seconds, track, wanted, count):
   if len(seconds) > count:
     raise UserError(f'--references names {len(seconds)} times and the model takes {count}: name '
                     'fewer')
-  check(seconds, track.times, wanted)
+  check(seconds, track.times, in_spans)
   frames = []
   for second in seconds:
     frame = _nearest(second, track.times)
@@ -103,10 +103,10 @@ def at(seconds, track, wanted, count):
   return np.unique(frames)
 
 
-def _usable(track, wanted):
+def _usable(track, in_spans):
   """Frames with a face, outside the spans where there are any."""
   usable = track.valid & ~track.filled
-  near = ndimage.binary_dilation(wanted, iterations=_DISTANCE)
+  near = ndimage.binary_dilation(in_spans, iterations=_DISTANCE)
   if (usable & ~near).any():
     usable &= ~near
   return np.flatnonzero(usable)

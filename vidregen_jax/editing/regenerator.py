@@ -68,10 +68,10 @@ class Retake:
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
       first = min([start, *(run.warm for run in within[:1])])
-      with prefetch.Ahead(self._shots(first, within), _AHEAD) as coming:
-        for shot, made in self._region(within, _Peek(coming, first, self._clock), stop):
+      with prefetch.Ahead(self._shots(first, within), _AHEAD) as shots:
+        for shot, face in self._region(within, _Peek(shots, first, self._clock), stop):
           if shot.frame.index >= start:
-            yield shot, made
+            yield shot, face
 
   def _shots(self, first, runs):
     frames = self._film.frames(first)
@@ -80,9 +80,9 @@ class Retake:
         frame = next(frames, None)
       if frame is None:
         return
-      seen = any(run.warm <= frame.index < run.padded + codec.TIME_FACTOR for run in runs)
+      needed = any(run.warm <= frame.index < run.padded + codec.TIME_FACTOR for run in runs)
       affine = self._track.affine[frame.index]
-      if not seen or not np.isfinite(affine).all():
+      if not needed or not np.isfinite(affine).all():
         yield Shot(frame)
         continue
       with self._clock('crop', 1):
@@ -110,22 +110,23 @@ class Retake:
     """Yields the run's frames; those near its end wait for what is made of the real one behind."""
     times, reach = self._track.times, self._edit.fade
     behind = run.stop if reach and self._same_shot(run, run.stop) else None
-    lacks, waiting = [], collections.deque()
-    mended = lambda shot, new: (shot, crossfade.mend(new, times[shot.frame.index], lacks, reach))
-    for start, crops, new in self._groups(run, source, behind):
+    residuals, pending = [], collections.deque()
+    faded = lambda shot, face: (
+      shot, crossfade.mend(face, times[shot.frame.index], residuals, reach))
+    for start, crops, faces in self._groups(run, source, behind):
       for index in range(start, start + codec.TIME_FACTOR):
         i = index - start
-        if index in (run.start - 1, behind) and new is not None:
-          lacks.append((times[index], crossfade.lack(crops[i], new[i])))
+        if index in (run.start - 1, behind) and faces is not None:
+          residuals.append((times[index], crossfade.residual(crops[i], faces[i])))
         if index < run.start:
           yield source.take(), None
         elif index < run.stop:
-          waiting.append((source.take(), new[i]))
-      while waiting and (behind is None
-                         or times[waiting[0][0].frame.index] < times[behind] - reach):
-        yield mended(*waiting.popleft())
-    while waiting:
-      yield mended(*waiting.popleft())
+          pending.append((source.take(), faces[i]))
+      while pending and (behind is None
+                         or times[pending[0][0].frame.index] < times[behind] - reach):
+        yield faded(*pending.popleft())
+    while pending:
+      yield faded(*pending.popleft())
 
   def _groups(self, run, source, behind):
     """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
@@ -135,49 +136,49 @@ class Retake:
     """
     models, params = self._machine.models, self._machine.params
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
-    state, heard = self._begin(run, end)
+    state, audio = self._begin(run, end)
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops = self._crops(source.peek(codec.TIME_FACTOR), run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([crops, crop_mask.hide_lower_face(crops)])
-        made, cache = self._encoder.advance(both, cache)
-      inputs = self._inputs(run, start, made, heard)
-      new = None
+        latents, cache = self._encoder.advance(both, cache)
+      inputs = self._inputs(run, start, latents, audio)
+      faces = None
       if start < run.start:
         if self._edit.fade and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, new = self._make(jax.tree.map(jnp.copy, state), inputs)
+            _, faces = self._make(jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, new = self._make(state, inputs)
-      yield start, crops, new
+          state, faces = self._make(state, inputs)
+      yield start, crops, faces
 
   def _make(self, state, inputs):
     """The state after a latent frame, and its 4 made crops; `state` is used up."""
     models, params = self._machine.models, self._machine.params
     if self._sampler is None:  # nothing is to be made: the codec's own frames
-      state, new = sampling.warm(models, params, state, inputs)
+      state, face_cells = sampling.warm(models, params, state, inputs)
     else:
-      state, new = sampling.step(models, self._sampler, params, state, inputs)
-    return state, pixels.join_cells(pixels.to_uint8(np.asarray(new[0])), models.codec.cells)
+      state, face_cells = sampling.step(models, self._sampler, params, state, inputs)
+    return state, pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
 
   def _begin(self, run, end):
     """The sampler's state before a run, and what there is to hear up to frame `end`."""
     models, params = self._machine.models, self._machine.params
-    shape, look = models.generator, models.generator.look_ahead
+    shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
-    times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look)
+    times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
     features = _audio_features(self._sound, times, durations, self._machine.hear)
-    with self._clock('listen', codec.TIME_FACTOR * look):
-      begun = np.stack([next(features) for _ in range(look)])
+    with self._clock('listen', codec.TIME_FACTOR * look_ahead):
+      first_features = np.stack([next(features) for _ in range(look_ahead)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
     # Audio that lies wholly past the end of the sound is unknown.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
-    known = times[::codec.TIME_FACTOR] < end
+    audio_valid = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
     stills = self._references[int(self._track.person[run.start])]
@@ -191,19 +192,20 @@ class Retake:
     state = sampling.init_state(
       models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
       np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
-      anchor[1], np.array([run.anchor is not None]), begun[None], known[None, :look],
-      durations[None, :look])
-    return state, (features, known, durations, total)
+      anchor[1], np.array([run.anchor is not None]), first_features[None],
+      audio_valid[None, :look_ahead], durations[None, :look_ahead])
+    return state, (features, audio_valid, durations, total)
 
-  def _inputs(self, run, start, made, heard):
-    features, known, durations, total = heard
-    i, look = (start - run.warm) // codec.TIME_FACTOR, self._machine.models.generator.look_ahead
+  def _inputs(self, run, start, latents, audio_stream):
+    features, audio_valid, durations, total = audio_stream
+    i = (start - run.warm) // codec.TIME_FACTOR
+    ahead = i + self._machine.models.generator.look_ahead
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
-    made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
+    latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
     return sampling.Inputs(
-      context=made[1], outside=made[0], duration=durations[i][None], audio=audio[None],
-      audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
+      context=latents[1], outside=latents[0], duration=durations[i][None], audio=audio[None],
+      audio_valid=audio_valid[ahead][None], audio_duration=durations[ahead][None],
       anchor_distance=np.float32(max(total - i, 1))[None])
 
   def _clocked(self, start, stop):
@@ -265,8 +267,8 @@ def _audio_features(track, times, durations, hear):
   begin = max(times[0] - _MARGIN, float(track.start))
   end = times[-1] + durations[-1] + _MARGIN
   first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
+  sound = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
+  yield from whisper.sample_stream(hear(sound), sound.shape[1], np.asarray(times) - begin,
                                    durations)
 
 
@@ -274,21 +276,21 @@ class _Peek:
   """Shots of a video, some of which can be looked at before they are taken."""
 
   def __init__(self, shots, first, clock):
-    self._shots, self._clock, self._waiting = shots, clock, []
+    self._shots, self._clock, self._pending = shots, clock, []
     self.next_index = first
 
   def peek(self, count):
     """The next `count` shots, fewer at the end."""
-    while len(self._waiting) < count:
+    while len(self._pending) < count:
       with self._clock('wait for decode', 1):
         shot = next(self._shots, None)
       if shot is None:
         break
-      self._waiting.append(shot)
-    return self._waiting[:count]
+      self._pending.append(shot)
+    return self._pending[:count]
 
   def take(self):
     """The next shot, which is then past."""
     self.peek(1)
     self.next_index += 1
-    return self._waiting.pop(0)
+    return self._pending.pop(0)

@@ -61,13 +61,13 @@ def check_samples(info, new_audio='', patches=()) -> None:
     waveform.check(path)
 
 
-def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
+def compose(info, new_audio='', spans=(), patches=(), fit='') -> Composed:
   """The sound that is asked for, as samples, and the film that it is for.
 
   Args:
     info: VideoInfo of the source.
     new_audio: path of the new soundtrack; '' with patches.
-    wanted: (start, stop) seconds of the spans in which it is heard; empty for the whole video.
+    spans: (start, stop) seconds of the spans in which it is heard; empty for the whole video.
     patches: Patch of each; empty where there is a new soundtrack.
     fit: as of `compose_whole`.
 
@@ -79,11 +79,11 @@ def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
   if patches:
     spanning.check([(patch.start, patch.stop) for patch in patches], begin, end, info.path)
     return compose_patches(film, patches)
-  if not wanted:
+  if not spans:
     return compose_whole(film, new_audio, fit)
-  wanted = spanning.merge(wanted)
-  spanning.check(wanted, begin, end, info.path)
-  return compose_spans(film, new_audio, wanted)
+  spans = spanning.merge(spans)
+  spanning.check(spans, begin, end, info.path)
+  return compose_spans(film, new_audio, spans)
 
 
 def patched(composed: Composed) -> Composed:
@@ -143,22 +143,22 @@ def compose_whole(film, new_audio, fit='') -> Composed:
                   notes=_guesses(new))
 
 
-def compose_spans(film, new_audio, wanted) -> Composed:
+def compose_spans(film, new_audio, spans) -> Composed:
   """A video with spans of a new soundtrack, which is in time with it.
 
   Args:
     film: the source.
     new_audio: path.
-    wanted: merged spans, seconds on the video's clock.
+    spans: merged spans, seconds on the video's clock.
 
   Raises:
     UserError: no sound where it is needed, or too little.
   """
   info = film.info
-  new = _read(new_audio, max(stop for _, stop in wanted), info.rate)
-  own, start, padded = _own(info, wanted[0][0], wanted[-1][1])
+  new = _read(new_audio, max(stop for _, stop in spans), info.rate)
+  own, start, padded = _own(info, spans[0][0], spans[-1][1])
   end, pieces, notes = start + own.shape[1] / own.rate, [], list(_guesses(own, new))
-  for begin, stop in wanted:
+  for begin, stop in spans:
     begin, stop = (min(max(x, start), end) for x in (begin, stop))
     first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
     piece = lazy.at_rate(lazy.Cut(new, first, last), own.rate)
@@ -166,7 +166,7 @@ def compose_spans(film, new_audio, wanted) -> Composed:
     piece, note = _placed(own, first, last, lazy.Cut(piece, 0, last - first, hold=True))
     pieces.append((first, last, piece))
     notes.append(note)
-  return _spliced(film, own, start, pieces, wanted, padded, notes)
+  return _spliced(film, own, start, pieces, spans, padded, notes)
 
 
 def compose_patches(film, patches) -> Composed:
@@ -194,13 +194,13 @@ def compose_patches(film, patches) -> Composed:
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
     new = lazy.Recording(patch.path)
-    shown, base = film.timeline, info.time_base
+    timeline, base = film.timeline, info.time_base
     first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
-    old_end = shown.end
+    old_end = timeline.end
     film = dataclasses.replace(film, timeline=timelines.retime(
-        shown, first, last, max(round(new.shape[1] / new.rate / base), 1)))
+        timeline, first, last, max(round(new.shape[1] / new.rate / base), 1)))
     longer = float((film.timeline.end - old_end) * base)
-    edges = np.r_[shown.pts, shown.end]
+    edges = np.r_[timeline.pts, timeline.end]
     begin, stop = (float(info.seconds(int(edges[i]))) for i in (first, last))
     need = round((stop + longer - begin) * rate)
     # A frame may last a little longer than the sound does.
@@ -225,12 +225,13 @@ def _placed(own, first, last, piece):
   """
   if piece.places == own.places:
     return piece, ''
-  made = voice_placement.choose(voice_placement.measure(own, first, last), own.places, piece.places)
-  heard = lazy.Mixed(piece, own.places, made.gives)
-  if not made.keeps.any():
-    return heard, made.note
+  placing = voice_placement.choose(voice_placement.measure(own, first, last), own.places,
+                                   piece.places)
+  voice = lazy.Mixed(piece, own.places, placing.gives)
+  if not placing.keeps.any():
+    return voice, placing.note
   old = lazy.Cut(own, first, first + piece.shape[1])
-  return lazy.Sum(heard, lazy.Mixed(old, own.places, made.keeps)), made.note
+  return lazy.Sum(voice, lazy.Mixed(old, own.places, placing.keeps)), placing.note
 
 
 def _spliced(film, own, start, pieces, spans, padded, notes):
@@ -254,8 +255,8 @@ def _guesses(*recordings):
 
 
 def _layout(recording):
-  known = channels.are_known(recording.places)
-  return ', '.join(recording.places) if known else 'equal parts of one'
+  named = channels.are_known(recording.places)
+  return ', '.join(recording.places) if named else 'equal parts of one'
 
 
 def with_margin(composed, margin) -> Composed:

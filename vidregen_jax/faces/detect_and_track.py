@@ -52,24 +52,24 @@ class Follower:
     """
     self._index += 1
     expected = self._regions
-    seen = self._read_again(image)
-    missed = [number for number in expected if number not in seen]
+    faces = self._read_again(image)
+    missed = [number for number in expected if number not in faces]
     for number in missed:
       self._lost[number] = _Lost(expected[number], self._index)
-    if again or self._index == 0 or not seen or missed:
-      found = self._search(image, self._index == 0 or (again and bool(missed)), missed)
+    if again or self._index == 0 or not faces or missed:
+      regions = self._search(image, self._index == 0 or (again and bool(missed)), missed)
     elif self._index % _EVERY == 0:
-      found = self._search_one(image)
+      regions = self._search_one(image)
     else:
-      found = []
-    for region in sorted(found, key=lambda region: -region.side):
-      self._take(image, region, seen)
-    self._faceless = 0 if seen else self._faceless + 1
-    return seen
+      regions = []
+    for region in sorted(regions, key=lambda region: -region.side):
+      self._take(image, region, faces)
+    self._faceless = 0 if faces else self._faceless + 1
+    return faces
 
   def _read_again(self, image):
     """The faces where they are expected. Of two that have become one, it is the one that stayed."""
-    seen, at = {}, {}
+    faces, at = {}, {}
     for number, region in self._regions.items():
       face = self.finder.read(image, region)
       if face is None:
@@ -80,14 +80,14 @@ class Follower:
       if rival is not None:
         if at[rival][1] <= moved:
           continue
-        del seen[rival], at[rival]
-      seen[number], at[number] = face, (now, moved)
+        del faces[rival], at[rival]
+      faces[number], at[number] = face, (now, moved)
     self._regions = {number: region for number, (region, _) in at.items()}
-    return seen
+    return faces
 
-  def _take(self, image, region, seen):
+  def _take(self, image, region, faces):
     """Adds the face in a region to those seen, unless it is one of them."""
-    if len(seen) >= MAX_FACES or any(region.meets(r) for r in self._regions.values()):
+    if len(faces) >= MAX_FACES or any(region.meets(r) for r in self._regions.values()):
       return
     face = self.finder.read(image, region)
     if face is None:
@@ -96,7 +96,7 @@ class Follower:
     if any(region.meets(r) for r in self._regions.values()):
       return
     number = self._number(region)
-    seen[number], self._regions[number] = face, region
+    faces[number], self._regions[number] = face, region
 
   def _number(self, region):
     """That of the face which was lost nearest to here, or a new one."""
@@ -122,12 +122,12 @@ class Follower:
     whole, squares, small = landmarks.views(width, height)
     around = [_around(self._lost[number].region, width, height) for number in missed]
     anew = not self._regions and self._faceless % 8 == 0
-    found = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
-    found += self._in(image, [*around, *(squares if thorough else ())])
+    regions = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
+    regions += self._in(image, [*around, *(squares if thorough else ())])
     for views in ([] if thorough else squares, small):
-      if anew and not found:
-        found = self._in(image, views)
-    return found
+      if anew and not regions:
+        regions = self._in(image, views)
+    return regions
 
   def _upright(self, image, view):
     """Regions of faces, by the quarter turns of which the detector is surest, or which it is told.
@@ -137,8 +137,8 @@ class Follower:
     sizes. Of 60 images of a man with his hand to his face, 7 were upside down for it at first and
     none is then; nor is any of 222 of others.
     """
-    found = [self.finder.search(image, view, turns) for turns in range(4)]
-    surest = max(itertools.chain(*found), key=lambda region: region.score, default=None)
+    by_turn = [self.finder.search(image, view, turns) for turns in range(4)]
+    surest = max(itertools.chain(*by_turn), key=lambda region: region.score, default=None)
     if surest is None:
       return []
     height, width = image.shape[:2]
@@ -149,7 +149,7 @@ class Follower:
     best = int(np.argmax(sure))
     if best != (self._turns + 2) % 4 or sure[best] - sure[self._turns] > _OPPOSITE - _LEAD:
       self._turns = best
-    return found[self._turns]
+    return by_turn[self._turns]
 
   def _search_one(self, image):
     """Regions of faces in one view: twice the whole image, then one of its squares."""

@@ -90,13 +90,13 @@ class Piece:
     track: what was seen from there on; frames that follow on each other, of one shot.
     box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
       about the face; nan where it was not found.
-    looks: [K, C], see `reidentify.look`, of a few frames.
+    descriptors: [K, C], see `reidentify.look`, of a few frames.
   """
 
   start: int
   track: Track
   box: np.ndarray
-  looks: np.ndarray
+  descriptors: np.ndarray
 
   @property
   def stop(self) -> int:
@@ -117,11 +117,11 @@ class Piece:
     inside = slice(start - self.start, stop - self.start)
     track = self.track.at(inside)
     track = dataclasses.replace(track, person=np.full(len(track), person, np.int32))
-    return Piece(start, track, self.box[inside], self.looks)
+    return Piece(start, track, self.box[inside], self.descriptors)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Seen:
+class FaceTracks:
   """All faces that were seen in a video of F frames.
 
   Attributes:

@@ -10,7 +10,8 @@ _SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
 _MOUTH_PADDING = .15
 _OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a mistake
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
-_LOOKS, _LOOK_EVERY = 8, 20  # frames that are kept to tell people apart, and how far apart
+# Frames that are kept to tell people apart, and how far apart they are.
+_DESCRIPTORS, _DESCRIBE_EVERY = 8, 20
 _WORN = 51  # frames, over most of which something must hide a mouth: it is worn, not held
 _COVER_EVERY = 4  # frames between looks for it
 
@@ -20,7 +21,7 @@ class Observations:
 
   def __init__(self):
     self.frames, self.rows, self.points = [], [], []
-    self._looks, self._first_looks, self._seldom = [], [], _LOOK_EVERY
+    self._descriptors, self._first_descriptors, self._stride = [], [], _DESCRIBE_EVERY
     self._cover = 0.
 
   def add(self, index, image, face, keep_landmarks, may_be_cut):
@@ -36,12 +37,12 @@ class Observations:
       self._cover, lips.ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
-    if fresh or len(self.frames) % self._seldom == 0:
-      look = index, reidentify.look(image, affine)
-      (self._first_looks if fresh else self._looks).append(look)
-      if len(self._looks) > _LOOKS:
-        self._seldom *= 2
-        self._looks = self._looks[::2]
+    if fresh or len(self.frames) % self._stride == 0:
+      descriptor = index, reidentify.descriptor(image, affine)
+      (self._first_descriptors if fresh else self._descriptors).append(descriptor)
+      if len(self._descriptors) > _DESCRIPTORS:
+        self._stride *= 2
+        self._descriptors = self._descriptors[::2]
 
   def pieces(self, times, shot, empty, size, keep_landmarks):
     """A face_track.Piece of each shot."""
@@ -51,10 +52,11 @@ class Observations:
       yield _piece(
         frames[inside], np.stack(self.rows)[inside], times, shot, empty, size,
         np.stack(self.points)[inside] if keep_landmarks else None,
-        [look for index, look in self._first_looks + self._looks if shot[index] == number])
+        [descriptor for index, descriptor in self._first_descriptors + self._descriptors
+         if shot[index] == number])
 
 
-def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> face_track.Piece:
+def _piece(frames, rows, times, shot, empty, size, points, descriptors) -> face_track.Piece:
   start, stop = int(frames[0]), int(frames[-1]) + 1
   count, times = stop - start, times[start:stop]
   at = frames - start
@@ -68,11 +70,13 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> face_t
   trust, yaw, gap, width, sharp, cover = along(rows[:, 4:10]).T.copy()
   score = np.nan_to_num(trust)
   lips = along(rows[:, 10:].reshape(len(rows), -1, 2))
-  found = None if points is None else along(points)
+  landmark_points = None if points is None else along(points)
   present = score > 0
   raw = similarity.copy()
-  kept = [trust, yaw, gap, width, cover, lips, *([] if found is None else [found])]
-  filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, kept)
+  values = [trust, yaw, gap, width, cover, lips]
+  if landmark_points is not None:
+    values.append(landmark_points)
+  filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, values)
   present |= filled
   for stretch in smoothing.stretches(present, similarity):
     side = np.median(np.hypot(*similarity[stretch, :2].T))
@@ -95,8 +99,8 @@ def _piece(frames, rows, times, shot, empty, size, points, seen_looks) -> face_t
     mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
     confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
     cover=ndimage.median_filter(np.nan_to_num(cover), _WORN, mode='nearest'),
-    shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=found),
-    box.astype(np.float32), np.array(seen_looks, np.float32))
+    shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmark_points),
+    box.astype(np.float32), np.array(descriptors, np.float32))
 
 
 def _confidence(score, yaw, side, sharpness, apart, filled):

@@ -21,7 +21,7 @@ _NEAR_SECONDS = 2.0
 _AT_ONCE = 1.0  # seconds of a shot within which faces count as come together
 
 
-def look(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
+def descriptor(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
   """What is compared of a face: float32 [C], of which the last two are colour.
 
   Args:
@@ -37,20 +37,20 @@ def look(image: np.ndarray, affine: np.ndarray) -> np.ndarray:
   return np.r_[luma / max(float(np.linalg.norm(luma)), 1e-6), colour].astype(np.float32)
 
 
-def likeness(looks: np.ndarray, others: np.ndarray) -> float:
+def likeness(descriptors: np.ndarray, others: np.ndarray) -> float:
   """Of the two of [K, C] and [L, C] that are most alike: 1 for the same, less for any other.
 
   Halves of one clip have .977 at least; of two people's, .49 in the median, and .88 in one pair
   of a hundred (48 rendered people). Five people filmed by one camera have .87 at most.
   """
-  if not len(looks) or not len(others):
+  if not len(descriptors) or not len(others):
     return 0.0
-  luma = looks[:, :-2] @ others[:, :-2].T
-  colour = np.linalg.norm(looks[:, None, -2:] - others[None, :, -2:], axis=-1)
+  luma = descriptors[:, :-2] @ others[:, :-2].T
+  colour = np.linalg.norm(descriptors[:, None, -2:] - others[None, :, -2:], axis=-1)
   return float((luma - _PER_COLOUR * colour).max())
 
 
-def shown(points: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
+def displayed(points: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
   """Image pixels [..., 2] as fractions of the picture as players turn it, by quarters clockwise."""
   x, y = np.moveaxis(np.asarray(points, np.float64) / size, -1, 0)
   for _ in range(turns % 4):
@@ -58,9 +58,9 @@ def shown(points: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
   return np.stack([x, y], -1)
 
 
-def shown_box(box: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
+def displayed_box(box: np.ndarray, size: tuple[int, int], turns: int) -> np.ndarray:
   """x0, y0, x1, y1 [..., 4] in image pixels as fractions of the shown picture."""
-  corners = np.stack([shown(box[..., part], size, turns) for part in ([0, 1], [2, 3])], -2)
+  corners = np.stack([displayed(box[..., part], size, turns) for part in ([0, 1], [2, 3])], -2)
   return np.concatenate([corners.min(-2), corners.max(-2)], -1)
 
 
@@ -97,8 +97,8 @@ class Person:
   pieces: list
 
   @property
-  def looks(self) -> np.ndarray:
-    return np.concatenate([piece.looks for piece in self.pieces])
+  def descriptors(self) -> np.ndarray:
+    return np.concatenate([piece.descriptors for piece in self.pieces])
 
   def area(self, weights: np.ndarray) -> float:
     """The summed area of the face over the frames, weighted by [F]."""
@@ -115,39 +115,39 @@ class Person:
   def boxes(self, size: tuple[int, int], turns: int) -> np.ndarray:
     """x0, y0, x1, y1 in fractions of the shown picture, [N, 4], of all frames with the face."""
     box = np.concatenate([piece.box for piece in self.pieces])
-    return shown_box(box[np.isfinite(box).all(1)], size, turns)
+    return displayed_box(box[np.isfinite(box).all(1)], size, turns)
 
-  def appearance(self, seen) -> Appearance:
-    """Where and when the person is seen in face_track.Seen."""
-    times, found = seen.times, sum(int((piece.track.score > 0).sum()) for piece in self.pieces)
+  def appearance(self, faces) -> Appearance:
+    """Where and when the person is seen in face_track.FaceTracks."""
+    times, count = faces.times, sum(int((piece.track.score > 0).sum()) for piece in self.pieces)
     side = np.concatenate([piece.box[:, 2] - piece.box[:, 0] for piece in self.pieces])
     return Appearance(
       id=self.number, first=round(float(times[self.pieces[0].start]), 3),
       last=round(float(times[max(piece.stop for piece in self.pieces) - 1]), 3),
-      box=tuple(self.boxes(seen.size, seen.turns).mean(0).round(3).tolist()),
+      box=tuple(self.boxes(faces.size, faces.turns).mean(0).round(3).tolist()),
       size=round(float(np.nanmean(side)), 1),
-      share=round(found / max(int((seen.shot >= 0).sum()), 1), 3))
+      share=round(count / max(int((faces.shot >= 0).sum()), 1), 3))
 
 
-def tell_apart(seen) -> list[Person]:
-  """The people in face_track.Seen, by number.
+def tell_apart(faces) -> list[Person]:
+  """The people in face_track.FaceTracks, by number.
 
   A piece goes to the person whom it is most like, if that is sure and the person is not elsewhere
   in the same frames; else it is of somebody new.
   """
   people: list[Person] = []
-  for piece in seen.pieces:
+  for piece in faces.pieces:
     free = [person for person in people
             if not any(p.start < piece.stop and piece.start < p.stop for p in person.pieces)]
-    alike = {person.number: likeness(piece.looks, person.looks)
-             + (SAME - SAME_PLACE) * _follows(person.pieces[-1], piece, seen.times)
+    alike = {person.number: likeness(piece.descriptors, person.descriptors)
+             + (SAME - SAME_PLACE) * _follows(person.pieces[-1], piece, faces.times)
              for person in free}
     best = max(alike, key=alike.get, default=None)
     if best is None or alike[best] < SAME:
       people.append(Person(len(people), [piece]))
     else:
       people[best].pieces.append(piece)
-  return _numbered(people, seen)
+  return _numbered(people, faces)
 
 
 def _follows(before, after, times) -> bool:
@@ -160,17 +160,17 @@ def _follows(before, after, times) -> bool:
               and max(sides) < 1.3 * min(sides))
 
 
-def _numbered(people, seen):
+def _numbered(people, faces):
   """The same people, numbered; they come in the order of their first pieces."""
   together: list[list[Person]] = []
   for person in people:
     piece, first = person.pieces[0], together[-1][0].pieces[0] if together else None
     if (first and piece.shot == first.shot
-        and seen.times[piece.start] - seen.times[first.start] <= _AT_ONCE):
+        and faces.times[piece.start] - faces.times[first.start] <= _AT_ONCE):
       together[-1].append(person)
     else:
       together.append([person])
-  left = lambda person: float(person.boxes(seen.size, seen.turns)[0, 0])
+  left = lambda person: float(person.boxes(faces.size, faces.turns)[0, 0])
   order = [person for group in together for person in sorted(group, key=left)]
   return [Person(number, person.pieces) for number, person in enumerate(order, start=1)]
 

@@ -25,8 +25,8 @@ def fill_gaps(present: np.ndarray, empty: np.ndarray, times: np.ndarray, similar
   A gap is left alone if the face is somewhere else after it, or if an image in it is empty.
   """
   filled = np.zeros_like(present)
-  known = np.flatnonzero(present)
-  for before, after in zip(known[:-1], known[1:], strict=True):
+  frames = np.flatnonzero(present)
+  for before, after in zip(frames[:-1], frames[1:], strict=True):
     if not 1 < after - before <= MAX_GAP + 1 or jumps(similarity[before], similarity[after]):
       continue
     gap = np.arange(before + 1, after)
@@ -86,9 +86,9 @@ def _standing_out(times: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def stretches(present: np.ndarray, similarity: np.ndarray) -> list[slice]:
   """Runs of frames with a face that nowhere jumps."""
-  known = np.flatnonzero(present)
-  if not len(known):
+  frames = np.flatnonzero(present)
+  if not len(frames):
     return []
-  breaks = (np.diff(known) > 1) | jumps(similarity[known[:-1]], similarity[known[1:]])
-  runs = np.split(known, np.flatnonzero(breaks) + 1)
+  breaks = (np.diff(frames) > 1) | jumps(similarity[frames[:-1]], similarity[frames[1:]])
+  runs = np.split(frames, np.flatnonzero(breaks) + 1)
   return [slice(int(run[0]), int(run[-1]) + 1) for run in runs]

@@ -27,7 +27,7 @@ from vidregen_jax.faces import (
   shot_boundaries,
   smoothing,
 )
-from vidregen_jax.faces.face_track import Seen, Track
+from vidregen_jax.faces.face_track import FaceTracks, Track
 from vidregen_jax.media import pixel_aspect, prefetch, video
 
 _AHEAD = 4  # frames that are decoded ahead
@@ -35,7 +35,7 @@ _FEW = 4  # frames; a face seen in fewer, beside others, is none
 
 
 def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *, turns: int = 0,
-           keep_landmarks: bool = True) -> Seen:
+           keep_landmarks: bool = True) -> FaceTracks:
   """Follows all faces through a video.
 
   Images are looked at once and let go. What is kept is 0.5 kB per face and frame, and 3.7 kB more
@@ -53,14 +53,14 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
   for image in images:
     size = image.shape[1::-1]
     may_be_cut = watch(image)
-    seen = follower(image, may_be_cut)
-    if may_be_cut and _stays(*before, image, seen):
+    faces = follower(image, may_be_cut)
+    if may_be_cut and _stays(*before, image, faces):
       watch.take_back()
-    for number, face in seen.items():
+    for number, face in faces.items():
       if number not in observed:
         observed[number] = observations.Observations()
       observed[number].add(count, image, face, keep_landmarks, may_be_cut)
-    before, count = (image, seen), count + 1
+    before, count = (image, faces), count + 1
   times = np.arange(count) / 25 if times is None else np.asarray(times, np.float64)
   if len(times) != count:
     raise ValueError(f'{len(times)} times for {count} images')
@@ -72,19 +72,19 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
     longest[piece.shot] = max(longest[piece.shot], (piece.track.score > 0).sum())
   pieces = [piece for piece in pieces
             if (piece.track.score > 0).sum() >= min(_FEW, longest[piece.shot])]
-  return Seen(times, shot, sorted(pieces, key=lambda piece: piece.start), size, turns)
+  return FaceTracks(times, shot, sorted(pieces, key=lambda piece: piece.start), size, turns)
 
 
-def _stays(before, seen_before, image, seen) -> bool:
+def _stays(before, faces_before, image, faces) -> bool:
   """Whether somebody looks the same in two images and has hardly moved: so there is no cut.
 
   However much has changed besides; an arm that is flung up can fill half of the picture.
   """
-  for number in seen_before.keys() & seen.keys():
-    one, other = (landmarks.similarity(face.points) for face in (seen_before[number], seen[number]))
-    looks = [reidentify.look(picture, landmarks.affines(at[None])[0])[None]
+  for number in faces_before.keys() & faces.keys():
+    one, other = (landmarks.similarity(each[number].points) for each in (faces_before, faces))
+    descriptors = [reidentify.descriptor(picture, landmarks.affines(at[None])[0])[None]
              for picture, at in ((before, one), (image, other))]
-    if not smoothing.jumps(one, other) and reidentify.likeness(*looks) > reidentify.STAYS:
+    if not smoothing.jumps(one, other) and reidentify.likeness(*descriptors) > reidentify.STAYS:
       return True
   return False
 
@@ -92,32 +92,32 @@ def _stays(before, seen_before, image, seen) -> bool:
 def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
           turns: int = 0, keep_landmarks: bool = True) -> Track:
   """The largest face of each shot; arguments as in `follow`."""
-  seen = follow(images, times, turns=turns, keep_landmarks=keep_landmarks)
-  taken = np.zeros(len(seen.times), bool)
-  chosen = []
-  for piece in sorted(seen.pieces, key=lambda piece: -piece.area.sum()):
-    if not taken[piece.start:piece.stop].any():
-      taken[piece.start:piece.stop] = True
-      chosen.append(piece)
-  return seen.track(chosen, keep_landmarks=keep_landmarks)
+  faces = follow(images, times, turns=turns, keep_landmarks=keep_landmarks)
+  occupied = np.zeros(len(faces.times), bool)
+  pieces = []
+  for piece in sorted(faces.pieces, key=lambda piece: -piece.area.sum()):
+    if not occupied[piece.start:piece.stop].any():
+      occupied[piece.start:piece.stop] = True
+      pieces.append(piece)
+  return faces.track(pieces, keep_landmarks=keep_landmarks)
 
 
-def _opened(info, shape, start, stop, times, looked=None):
+def _drafts(info, shape, start, stop, times, progress=None):
   """Drafts of a file's frames in square pixels, decoded in a thread, ahead of the look at them.
 
-  Their times are put in a list, and `looked` is called after each look.
+  Their times are put in a list, and `progress` is called after each look.
   """
 
   def drafts():
     for frame in video.frames(info.path, start, stop, stamps=info.stamps):
       yield frame.time, shape.picture(frame.draft)
 
-  with prefetch.Ahead(drafts(), _AHEAD) as coming:
-    for moment, image in coming:
+  with prefetch.Ahead(drafts(), _AHEAD) as queue:
+    for moment, image in queue:
       times.append(float(moment))
       yield image
-      if looked:
-        looked()
+      if progress:
+        progress()
 
 
 def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
@@ -125,40 +125,40 @@ def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None,
   """`track` over frames `start` to `stop` of a video file, at the file's own times."""
   info, times = video.probe(path), []
   shape = pixel_aspect.Squares.of(info)
-  with contextlib.closing(_opened(info, shape, start, stop, times)) as images:
+  with contextlib.closing(_drafts(info, shape, start, stop, times)) as images:
     return _stored(track(images, times, turns=info.rotation // 90, keep_landmarks=keep_landmarks),
                    shape)
 
 
-def _stored(seen: Track, shape: pixel_aspect.Squares) -> Track:
+def _stored(face: Track, shape: pixel_aspect.Squares) -> Track:
   """A track of shown pixels as one of stored pixels."""
-  landmarks = None if seen.landmarks is None else shape.to_stored(seen.landmarks)
-  return dataclasses.replace(seen, affine=shape.affines(seen.affine), landmarks=landmarks)
+  landmarks = None if face.landmarks is None else shape.to_stored(face.landmarks)
+  return dataclasses.replace(face, affine=shape.affines(face.affine), landmarks=landmarks)
 
 
 def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
-                 looked: Callable[[], object] | None = None) -> Seen:
+                 progress: Callable[[], object] | None = None) -> FaceTracks:
   """The faces of a whole video, of which only some parts are looked at.
 
   Args:
     info: Of the video.
     parts: (start, stop) of frames, ascending and apart. In all others no face is seen.
-    looked: Called after each frame that was looked at.
+    progress: Called after each frame that was looked at.
   """
   times = np.array([float(info.seconds(stamp)) for stamp in info.stamps.tolist()])
   turns, shape = info.rotation // 90, pixel_aspect.Squares.of(info)
   shot, pieces, size = np.full(len(times), -1, np.int32), [], (0, 0)
   for start, stop in parts:
     when = []
-    with contextlib.closing(_opened(info, shape, start, stop, when, looked)) as images:
-      seen = follow(images, when, turns=turns, keep_landmarks=False)
-    first, size = int(shot.max(initial=-1)) + 1, seen.size
-    shot[start:start + len(seen.times)] = first + seen.shot
-    for piece in seen.pieces:
+    with contextlib.closing(_drafts(info, shape, start, stop, when, progress)) as images:
+      faces = follow(images, when, turns=turns, keep_landmarks=False)
+    first, size = int(shot.max(initial=-1)) + 1, faces.size
+    shot[start:start + len(faces.times)] = first + faces.shot
+    for piece in faces.pieces:
       track = dataclasses.replace(piece.track, shot=piece.track.shot + np.int32(first))
       pieces.append(dataclasses.replace(piece, start=start + piece.start,
                                         track=_stored(track, shape)))
-  return Seen(times, shot, pieces, size, turns)
+  return FaceTracks(times, shot, pieces, size, turns)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,19 +174,19 @@ def _show(path):
   times = []
   info = video.probe(path)
   shape = pixel_aspect.Squares.of(info)
-  with contextlib.closing(_opened(info, shape, 0, None, times)) as images:
+  with contextlib.closing(_drafts(info, shape, 0, None, times)) as images:
     began = time.thread_time()  # not that of decoding, which has a thread of its own
-    seen = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)
+    faces = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)
     seconds = time.thread_time() - began
-  total, found = len(times), np.zeros(len(times), bool)
-  for piece in seen.pieces:
-    found[piece.start:piece.stop] |= piece.track.score > 0
-  terminal.say(f'found {found.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per second '
-               'of CPU')
-  cuts = seen.times[np.flatnonzero(np.diff(seen.shot)) + 1] if total else []
+  total, with_face = len(times), np.zeros(len(times), bool)
+  for piece in faces.pieces:
+    with_face[piece.start:piece.stop] |= piece.track.score > 0
+  terminal.say(f'found {with_face.sum()}/{total}  {total / max(seconds, 1e-9):.0f} frames per '
+               'second of CPU')
+  cuts = faces.times[np.flatnonzero(np.diff(faces.shot)) + 1] if total else []
   terminal.say('cuts: ' + (', '.join(f'{at:.3f} s' for at in cuts) if len(cuts) else 'none'))
-  for person in reidentify.tell_apart(seen):
-    face = person.appearance(seen)
+  for person in reidentify.tell_apart(faces):
+    face = person.appearance(faces)
     terminal.say(f'face {face.id}: {face.first:.2f}-{face.last:.2f} s, in {face.share:.0%} of '
                  f'frames, {face.size:.0f} pixels wide, at '
                  + ', '.join(f'{x:.2f}' for x in face.box))

@@ -140,7 +140,7 @@ def _keep(path):
   part = files.beside(path)
   try:
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
-      file.write(_made())
+      file.write(_new_identity())
     os.link(part, path)
   except FileExistsError:
     pass
@@ -148,7 +148,7 @@ def _keep(path):
     part.unlink(missing_ok=True)
 
 
-def _made() -> bytes:
+def _new_identity() -> bytes:
   """A new key, its certificate and that of the authority, PEM."""
   authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
   number = uuid.uuid4().hex[:8]  # no user's or computer's name: whoever gets a video sees it

@@ -63,19 +63,19 @@ def read(path) -> Consent:
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error
-  said = text.strip()
+  content = text.strip()
   if pathlib.Path(path).suffix.lower() == '.json':
     try:
-      said = json.loads(text)
+      content = json.loads(text)
     except (ValueError, RecursionError) as error:  # numbers without end, lists in lists
       raise UserError(f'--consent_file {path} is not JSON: {error}') from error
-  if not said:
+  if not content:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
                     'what basis')
   return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
-def given(statement, path) -> Consent:
+def from_flags(statement, path) -> Consent:
   """What `--consent` and `--consent_file` say; None is for a flag that was not given.
 
   Raises:

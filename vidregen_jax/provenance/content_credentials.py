@@ -245,14 +245,14 @@ def read(path, anchors=()) -> dict | None:
   """
   path = pathlib.Path(path)
   try:
-    found = _looked_up(path, anchors)
+    account = _looked_up(path, anchors)
   except c2pa.C2paError as error:
     # Of what is no video, its credentials are not the trouble.
     if _kind(path) and not _is_iso_media(path):
       raise UserError(f'{path}: cannot be read ({error})') from error
     return _facts(None) | {'where': _where(path), 'problems': [
       f'the credentials are damaged and cannot be read ({error})']}
-  return found and _facts(found) | {'where': _where(path)}
+  return account and _facts(account) | {'where': _where(path)}
 
 
 def of_source(path) -> SourceCredentials | None:
@@ -264,10 +264,10 @@ def of_source(path) -> SourceCredentials | None:
   if _kind(path) and not _is_iso_media(path):
     return None  # it is not what its name says, and so holds none
   own = certificates.root()
-  found = read(path, [own] if own else [])
+  credentials = read(path, [own] if own else [])
   # Its maker may have signed a book under the name of a problem.
-  return found and SourceCredentials(found['state'], found['signer'], tuple(
-    text[:_LONGEST_PROBLEM] for text in found['problems'][:_PROBLEMS]))
+  return credentials and SourceCredentials(credentials['state'], credentials['signer'], tuple(
+    text[:_LONGEST_PROBLEM] for text in credentials['problems'][:_PROBLEMS]))
 
 
 def _looked_up(path, anchors=()) -> dict | None:
@@ -311,17 +311,17 @@ def _is_iso_media(path) -> bool:
     return file.read(8)[4:] in (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'uuid')
 
 
-def _facts(found) -> dict:
+def _facts(account) -> dict:
   """What `read` says of C2PA's account; of None, that there is none to be read."""
-  if found is None:
+  if account is None:
     return dict.fromkeys(('signer', 'issuer', 'time', 'title', 'edit')) | {
       'state': 'Invalid', 'problems': [], 'actions': [], 'ingredients': []}
-  active = found['manifests'][found['active_manifest']]
+  active = account['manifests'][account['active_manifest']]
   data = lambda label: next((row['data'] for row in active['assertions']
                              if row['label'].startswith(label)), None)
   signature = active.get('signature_info', {})
   return {
-    'state': found['validation_state'], 'problems': _failures(found.get('validation_results')),
+    'state': account['validation_state'], 'problems': _failures(account.get('validation_results')),
     'signer': signature.get('common_name'), 'issuer': signature.get('issuer'),
     'time': signature.get('time'), 'title': active.get('title'),
     'actions': (data('c2pa.actions') or {}).get('actions', []),
@@ -354,13 +354,13 @@ def _opened(source, definition):
       with open(source, 'rb') as file:
         builder.add_ingredient(row, kind, file)
       return builder
-    found = _looked_up(source)
-    if found is None:
+    account = _looked_up(source)
+    if account is None:
       return _builder(plain)
     store = 'source.c2pa'
     builder = _builder(definition | {'ingredients': [row | {
-      'format': _OPAQUE, 'active_manifest': found['active_manifest'],
-      'validation_results': found['validation_results'],
+      'format': _OPAQUE, 'active_manifest': account['active_manifest'],
+      'validation_results': account['validation_results'],
       'manifest_data': {'format': 'application/c2pa', 'identifier': store}}]})
     builder.add_resource(store, io.BytesIO(files.read_bytes(source.with_suffix('.c2pa'))))
     return builder

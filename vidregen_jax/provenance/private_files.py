@@ -25,14 +25,15 @@ def read(path, what='', most: int | None = None) -> bytes:
   files.check_readable(path, what)
   if path.is_symlink():
     raise UserError(f'{named}: is a link to {os.path.realpath(path)}: name that file itself')
-  found = path.stat()
-  _check_owner(found, named)
-  if found.st_mode & 0o077:
-    raise UserError(f'{named}: others can read it (its mode is {stat.S_IMODE(found.st_mode):03o}): '
-                    f'`chmod 600` it, and think of the key as known')
+  status = path.stat()
+  _check_owner(status, named)
+  if status.st_mode & 0o077:
+    raise UserError(f'{named}: others can read it (its mode is '
+                    f'{stat.S_IMODE(status.st_mode):03o}): `chmod 600` it, and think of the key as '
+                    'known')
   _check_place(path, named)
   data = files.read_bytes(path, what, most)
-  if not os.path.samestat(found, path.lstat()):
+  if not os.path.samestat(status, path.lstat()):
     raise UserError(f'{named}: was replaced while it was read: try again')
   return data
 
@@ -44,19 +45,19 @@ def check_folder(path, what='') -> None:
     UserError: it is another user's, or others may write there or replace it.
   """
   path, named = pathlib.Path(path), f'{what} {path}'.strip()
-  found = path.lstat()
-  if not stat.S_ISDIR(found.st_mode):
+  status = path.lstat()
+  if not stat.S_ISDIR(status.st_mode):
     raise UserError(f'{named}: is no folder: move it away')
-  _check_owner(found, named)
-  if found.st_mode & 0o022:
+  _check_owner(status, named)
+  if status.st_mode & 0o022:
     raise UserError(f'{named}: others may write there (its mode is '
-                    f'{stat.S_IMODE(found.st_mode):03o}): `chmod 700` it')
+                    f'{stat.S_IMODE(status.st_mode):03o}): `chmod 700` it')
   _check_place(path, named)
 
 
-def _check_owner(found, named):
-  if found.st_uid not in (os.geteuid(), 0):
-    raise UserError(f'{named}: belongs to another user (number {found.st_uid}): give one of yours')
+def _check_owner(status, named):
+  if status.st_uid not in (os.geteuid(), 0):
+    raise UserError(f'{named}: belongs to another user (number {status.st_uid}): give one of yours')
 
 
 def _check_place(path, named):

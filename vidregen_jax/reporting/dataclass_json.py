@@ -69,13 +69,13 @@ def from_json(kind, value, where: str):
 
 
 def _fields(kind, value, where):
-  hints, found = typing.get_type_hints(kind), {}
+  hints, built = typing.get_type_hints(kind), {}
   for field in dataclasses.fields(kind):
     if field.name in value:
-      found[field.name] = from_json(hints[field.name], value[field.name], f'{where}: {field.name}')
+      built[field.name] = from_json(hints[field.name], value[field.name], f'{where}: {field.name}')
     elif field.default is field.default_factory:  # both are MISSING: it has no default
       raise UserError(f'{where} lacks the field {field.name}, which is needed')
-  return found
+  return built
 
 
 def _items(kinds, value, where):

@@ -52,16 +52,16 @@ def write(part, take, paster, runs, track, fade: float) -> int:
     OSError: it cannot be written.
   """
   short = [_beginning(run, track.times, _SECONDS + fade) for run in runs[:_MOST]]
-  wanted = [_moments(run, track.times) for run in short]
+  stills = [_moments(run, track.times) for run in short]
   tiles = {}
-  for shot, made in take.frames(short, [(run.start, run.stop) for run in short]):
+  for shot, face in take.frames(short, [(run.start, run.stop) for run in short]):
     index = shot.frame.index
-    pasted = None if made is None else paster(shot, made)
-    if any(index in moments for moments in wanted):
+    pasted = None if face is None else paster(shot, face)
+    if any(index in moments for moments in stills):
       tiles[index] = [_mouth(picture, track.affine[index])
                       for picture in (shot.frame.image, _whole(shot, pasted))]
   rows = []
-  for run, moments in zip(runs, wanted, strict=False):
+  for run, moments in zip(runs, stills, strict=False):
     begin, end = track.times[[run.start, min(run.stop, len(track) - 1)]]
     rows.append(_text([(12, f'{begin:.2f} to {end:.2f} s: source above, edit below')], _INK))
     for pictures in zip(*(tiles[index] for index in moments), strict=True):

@@ -53,66 +53,66 @@ class Proxy:
   sounds: tuple[bool, bool]
 
 
-def choose(touched, times, end: float) -> list[tuple[int, int]]:
+def choose(regenerated, times, end: float) -> list[tuple[int, int]]:
   """The frames to show: all of a short video, else what was made anew and a little around it.
 
   Where that is still too much, a part loses its middle (the edges are what one looks at), and what
   then does not fit of the last parts is left out.
 
   Args:
-    touched: (start, stop) of the frames that were made anew, ascending.
+    regenerated: (start, stop) of the frames that were made anew, ascending.
     times: [F] seconds of all frames.
     end: seconds at which the last frame ends.
   """
   if end - times[0] <= _WHOLE:
     return [(0, len(times))]
   ends = np.r_[times[1:], end]
-  around = spans.around([(times[a], ends[b - 1]) for a, b in touched], _CONTEXT)
-  wanted = [(max(a, float(times[0])), min(b, end)) for a, b in around]
+  around = spans.around([(times[a], ends[b - 1]) for a, b in regenerated], _CONTEXT)
+  parts = [(max(a, float(times[0])), min(b, end)) for a, b in around]
   most = _HEIGHTS[-1][0]
-  if sum(b - a for a, b in wanted) > most:
-    wanted = wanted[:int(most / (2 * _CONTEXT))]
-    half = most / len(wanted) / 2
-    wanted = spans.merge([part for a, b in wanted for part in (
+  if sum(b - a for a, b in parts) > most:
+    parts = parts[:int(most / (2 * _CONTEXT))]
+    half = most / len(parts) / 2
+    parts = spans.merge([part for a, b in parts for part in (
       [(a, b)] if b - a <= 2 * half else [(a, a + half), (b - half, b)])])
-  found = [tuple(np.searchsorted(times, part).tolist()) for part in wanted]
-  return [(a, b) for a, b in found if a < b]
+  ranges = [tuple(np.searchsorted(times, part).tolist()) for part in parts]
+  return [(a, b) for a, b in ranges if a < b]
 
 
-def make(film: films.Film, edited: str | os.PathLike, touched) -> Proxy:
+def make(film: films.Film, edited: str | os.PathLike, regenerated) -> Proxy:
   """Decodes what is shown of both videos and encodes it, a few frames at a time.
 
   Args:
     film: the source as it is shown.
     edited: the file that was made of it.
-    touched: (start, stop) of the frames that were made anew.
+    regenerated: (start, stop) of the frames that were made anew.
   """
   info, times = film.info, film.times
   ends = np.r_[times[1:], float(info.start_time + info.duration)]
-  parts = choose(touched, times, ends[-1])
+  parts = choose(regenerated, times, ends[-1])
   seconds = sum(ends[b - 1] - times[a] for a, b in parts)
   lines = next((lines for most, lines in _HEIGHTS if seconds <= most), _HEIGHTS[-1][1])
   view, (width, height) = _view(info, lines)
   # A picture's old and new sound can be heard together only where its time was not changed.
-  made = video.probe(edited)
-  sounds = film.is_the_source and info.has_audio, made.has_audio
+  edited_info = video.probe(edited)
+  sounds = film.is_the_source and info.has_audio, edited_info.has_audio
   # A file starts with the first of its tracks, which in the edit may be another.
-  later = made.start_time - info.start_time
-  tracks = [_heard(info.path if sounds[0] else None, 0),
-            _heard(edited if sounds[1] else None, later)]
+  later = edited_info.start_time - info.start_time
+  tracks = [_mono(info.path if sounds[0] else None, 0),
+            _mono(edited if sounds[1] else None, later)]
   store, clock = io.BytesIO(), [0]
   with _Encoder(store, width, height, seconds, any(sounds)) as encoder:
     for start, stop in parts:
-      heard = times[start]
+      sound_from = times[start]
       both = zip(itertools.islice(film.frames(start), stop - start),
                  video.frames(edited, start, stop), strict=True)
       for index, pair in enumerate(both, start):
         encoder.show(np.concatenate([_turned(frame, info, width, height) for frame in pair], 1),
                      clock[-1])
         clock.append(clock[-1] + max(round((ends[index] - times[index]) * TICK), 1))
-        if ends[index] - heard > _READ or index == stop - 1:
-          encoder.hear([_sound(track, heard, ends[index]) for track in tracks], clock[-1])
-          heard = ends[index]
+        if ends[index] - sound_from > _READ or index == stop - 1:
+          encoder.hear([_sound(track, sound_from, ends[index]) for track in tracks], clock[-1])
+          sound_from = ends[index]
   return Proxy(store.getvalue(), width, height, parts, np.array(clock, np.uint32), view, sounds)
 
 
@@ -131,7 +131,7 @@ class _Encoder:
     context.time_base = self._video.time_base = Fraction(1, TICK)
     context.color_range, context.colorspace = ColorRange.MPEG, 1
     context.color_primaries = context.color_trc = 1
-    self._audio, self._heard = None, 0
+    self._audio, self._sample_count = None, 0
     if sounding:
       self._audio = self._container.add_stream('aac', rate=_RATE, layout='stereo')
       self._audio.bit_rate = _SOUND_BITS
@@ -157,12 +157,12 @@ class _Encoder:
     """Adds the sounds of what was shown since the last call, up to a tick."""
     if not self._audio:
       return
-    count = round(tick * _RATE / TICK) - self._heard
+    count = round(tick * _RATE / TICK) - self._sample_count
     samples = np.zeros((2, count), np.float32)
-    for channel, heard in zip(samples, sounds, strict=True):
-      channel[:len(heard)] = heard[:count]
-    frame = waveform.as_frame(samples, _RATE, self._heard, 'stereo')
-    self._heard += count
+    for channel, source in zip(samples, sounds, strict=True):
+      channel[:len(source)] = source[:count]
+    frame = waveform.as_frame(samples, _RATE, self._sample_count, 'stereo')
+    self._sample_count += count
     self._mux(self._audio, frame)
 
   def _mux(self, stream, frame):
@@ -190,7 +190,7 @@ def _turned(frame, info, width, height):
   return np.rot90(frame.small(*size), -(info.rotation // 90))
 
 
-def _heard(path, later):
+def _mono(path, later):
   """A file's soundtrack in one channel at `_RATE`, and when it begins; nothing without a path.
 
   Args:
@@ -204,10 +204,10 @@ def _heard(path, later):
   return mono, float(recording.start - later)
 
 
-def _sound(heard, start, stop):
-  """Seconds of what `_heard` gave, float32 [n]; [0] of nothing."""
-  if heard is None:
+def _sound(mono, start, stop):
+  """Seconds of what `_mono` gave, float32 [n]; [0] of nothing."""
+  if mono is None:
     return np.zeros(0, np.float32)
-  track, begins = heard
+  track, begins = mono
   first, last = (round((x - begins) * _RATE) for x in (start, stop))
   return lazy.Cut(track, first, last)[:, :][0]

@@ -16,12 +16,12 @@ from vidregen_jax.reporting.edit_report import EditReport
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
 
-def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport, film, affines,
-         clock, began) -> EditReport:
+def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport, film,
+         affines, clock, began) -> EditReport:
   """Signs a finished video, and writes what is beside it.
 
   Args:
-    made: of the video and all that may lie beside it; gives them their names.
+    output_files: of the video and all that may lie beside it; gives them their names.
     part: the video, before it gets its name.
     edit: the Edit.
     report: of it, without what is known only now.
@@ -35,7 +35,7 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport,
     UserError: the disk refuses something, or the video cannot be signed.
   """
   out, html = pathlib.Path(edit.out), None
-  beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
+  beside = lambda suffix, data: output_files.part(out.with_suffix(suffix)).write_bytes(data)
   with outputs.told(out):
     if edit.signer:
       report = dataclasses.replace(
@@ -78,24 +78,24 @@ def check_inputs(out_paths, inputs, folder) -> None:
   Raises:
     UserError: names the output.
   """
-  wanted = {path: key for path in out_paths if (key := _identity(path)) is not None}
-  if not wanted:
+  outputs_by_identity = {path: key for path in out_paths if (key := _identity(path)) is not None}
+  if not outputs_by_identity:
     return  # what is not there is no input
-  read = {_identity(path) for path in inputs}
+  inputs_by_identity = {_identity(path) for path in inputs}
   if os.path.isdir(folder):
-    read |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
-  for path, key in wanted.items():
-    if key in read:
+    inputs_by_identity |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
+  for path, key in outputs_by_identity.items():
+    if key in inputs_by_identity:
       raise UserError(f'the result would replace an input, {path}: give another name')
 
 
 def _identity(path) -> tuple[int, int] | None:
   """What a file is, whatever its name; None where there is none."""
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except (OSError, ValueError):
     return None
-  return found.st_dev, found.st_ino
+  return status.st_dev, status.st_ino
 
 
 def add_flags(parser) -> None:
@@ -123,6 +123,6 @@ def signer(certificate: str | None, key: str | None) -> Identity:
   """
   if bool(certificate) != bool(key):
     raise UserError('--certificate and --key belong together: give both, or neither')
-  found = certificates.load(certificate, key) if certificate else certificates.local()
-  content_credentials.check(found)
-  return found
+  identity = certificates.load(certificate, key) if certificate else certificates.local()
+  content_credentials.check(identity)
+  return identity
