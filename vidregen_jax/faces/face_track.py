@@ -90,7 +90,7 @@ class Piece:
     track: what was seen from there on; frames that follow on each other, of one shot.
     box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
       about the face; nan where it was not found.
-    descriptors: [K, C], see `reidentify.look`, of a few frames.
+    descriptors: [K, C], see `reidentify.descriptor`, of a few frames.
   """
 
   start: int
