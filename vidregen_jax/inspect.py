@@ -1,14 +1,15 @@
-"""Show and verify what a video says of itself: its Content Credentials.
+"""Show and verify the Content Credentials of a video.
 
   python -m vidregen_jax.inspect OUT.mp4
   python -m vidregen_jax.inspect OUT.mp4 --trust ANCHORS.pem --json
 
-Exit status 0: sound credentials, and a report and a page beside the video, if there are any, that
-are those that were signed. 1: none, damaged or not sound, or other papers. 2: a mistake in what was
-asked.
+Exit status 0: the credentials are valid, and so are the report and the page beside the video, if
+they exist. 1: there are no credentials, or something is damaged or was changed. 2: the command line
+is wrong, or a file cannot be read.
 
-"Sound" says that pictures, sound and statement are what was signed. Whether the signer is who they
-say is another matter: only an authority that --trust names, or this computer itself, vouches.
+"Valid" means that pictures, sound and statement are as they were signed. Whether signers are who
+they claim to be is another question: only an authority named by --trust, or this computer, vouches
+for that.
 """
 
 import argparse
@@ -25,24 +26,24 @@ from vidregen_jax.provenance import certificates, content_credentials
 from vidregen_jax.reporting import edit_report
 
 _MOST_PEM, _MOST_PAPER = 1_000_000, 256_000_000  # bytes
-_ODD = (AttributeError, KeyError, TypeError, ValueError)  # anybody can sign anything
+_ODD = (AttributeError, KeyError, TypeError, ValueError)  # what facts of unexpected form raise
 
 
 def verify(path, trust=()) -> dict:
-  """What is found, and what is wrong with it.
+  """Reads and verifies a video's credentials, and the report and the page beside it.
 
   Args:
     path: the video.
     trust: paths of PEM files of authorities.
 
   Returns:
-    `content_credentials.read`'s dict, or all of its keys that matter as None, with
+    The dict of `content_credentials.read`, or only `state` None if there are no credentials, with
       file, sha256: of the video.
       vouched_by: 'this computer', 'an authority that --trust names' or None.
       report, page: the JSON and the HTML beside the video, or None.
-      compared, not_compared: what of them is as it was signed or is not, and what nothing says.
-      valid: whether all is well.
-      problems: in words; empty if so.
+      compared, not_compared: which of their parts are covered by the signature, and which are not.
+      valid: whether there are no problems.
+      problems: in words.
 
   Raises:
     UserError: a file cannot be read.
@@ -72,7 +73,7 @@ def verify(path, trust=()) -> dict:
 
 
 def _compare_report(verdict, credentials, path) -> list[str]:
-  """Compares the report beside a video with what was signed; notes it, and gives what differs."""
+  """Compares the report beside a video with what was signed; updates `verdict`, gives problems."""
   if not os.path.isfile(path):
     return []
   try:
@@ -80,7 +81,7 @@ def _compare_report(verdict, credentials, path) -> list[str]:
   except UserError as error:
     return [f'{error}: it is not the report that was written']
   if not edit_report.is_report(document):
-    return []  # of another program
+    return []  # another program's file
   verdict['report'] = path.name
   edit = credentials['edit']
   try:
@@ -95,7 +96,7 @@ def _compare_report(verdict, credentials, path) -> list[str]:
 
 
 def _compare_page(verdict, credentials, path) -> list[str]:
-  """The same of the page."""
+  """The same for the page."""
   if not os.path.isfile(path):
     return []
   signed_digest = (credentials['edit'].get('papers') or {}).get('page')
@@ -120,7 +121,7 @@ def _anchors(path) -> bytes:
 
 
 def _lines(verdict):
-  """Yields what is found, for people."""
+  """Yields (name, text) of the lines to print."""
   yield f'{verdict["file"]}', None
   yield 'sha256', verdict['sha256']
   if verdict['state'] is None:
@@ -156,7 +157,7 @@ def _action_lines(actions):
 
 
 class _Parser(argparse.ArgumentParser):
-  """One line for a mistake, like every other program here."""
+  """Reports a mistake in one line, like every other program here."""
 
   def error(self, message):
     raise UserError(f'{message}: `{self.prog} --help` says how')

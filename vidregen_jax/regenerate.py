@@ -5,17 +5,17 @@
   python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
   python -m vidregen_jax.regenerate IN.mp4 --edits EDITS.json ...
 
-NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
-and what the mouth follows, outside them the video's own sound stays. Without --span the spans are
-found: wherever the two soundtracks differ. With --patch the new sound comes in pieces; where one is
-longer or shorter than its span, the picture is retimed to it, and what follows moves. EDITS.json
-says either of these in a file: see `edit_list`.
+NEW.wav is the whole new soundtrack, in sync with the video. Inside the spans it replaces the
+video's own sound, and the mouth follows it; outside them the sound stays. Without --span the spans
+are found, wherever the two soundtracks differ. With --patch the new sound comes in pieces; if one
+is longer or shorter than its span, the picture is retimed to it, and what follows is shifted.
+EDITS.json holds spans or patches in a file: see `edit_list`.
 
-Where the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames
-from a span to the next key frame are encoded anew; all others are copied as they are. Beside
-OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how long each stage
-took; OUT.html shows it. The same is signed in OUT.mp4 itself (Content Credentials); `python -m
-vidregen_jax.inspect` reads them.
+If the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames from
+a span to the next key frame are re-encoded; all others are copied as they are. Beside OUT.mp4,
+OUT.json says what was changed, by which model, with whose consent, and how long each stage took;
+OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Credentials, which `python
+-m vidregen_jax.inspect` verifies.
 """
 
 import sys

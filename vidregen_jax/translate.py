@@ -3,8 +3,8 @@
   python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
 
-The dub is the output's whole sound. Where it is longer or shorter than the video, the picture is
-made to fit as --fit says; nothing of the dub is left out unless that is asked for.
+The dub replaces the whole sound. If it is longer or shorter than the video, --fit says how the
+picture is fitted to it; the dub itself is never cut.
 """
 
 import sys

@@ -1,25 +1,25 @@
-"""The spans of a video in which a new soundtrack is not the video's own."""
+"""Finds the spans in which a new soundtrack differs from a video's own sound."""
 
 from vidregen_jax.editing import audio_diff
 from vidregen_jax.media.audio import lazy
 
 
 def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
-  """Spans of the video in which a new soundtrack is not the old one; see `audio_diff.find`.
+  """Spans of the video in which a new soundtrack differs from the old one; see `audio_diff.find`.
 
   Args:
     info: VideoInfo of the source.
     new_audio: path.
-    margin: seconds by which a span may be widened to where it is quietest.
+    margin: seconds by which a span may be widened, to the quietest moment.
 
   Returns:
-    Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
-    all but a tenth of it differs.
+    (start, stop) seconds on the video's clock; None if there is no old soundtrack to compare with,
+    or if more than nine tenths of it differ.
   """
   if not info.has_audio:
     return None
   old, new, first = _compared(info, new_audio)
-  # Where the old sound ends before the new one does, it is silent.
+  # After its end the old sound counts as silence.
   old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   spans = [(max(start + first, begin), min(stop + first, end))
@@ -29,7 +29,7 @@ def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
 
 
 def lag(info, new_audio) -> float:
-  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
+  """Seconds by which a new soundtrack lags behind the old one; 0 if they are different sounds.
 
   Args:
     info, new_audio: as of `differences`.
@@ -48,6 +48,6 @@ def _compared(info, new_audio):
 
 
 def _led(sound, seconds):
-  """A sound after so many seconds of silence."""
+  """A sound preceded by `seconds` of silence."""
   lead = round(seconds * sound.rate)
   return lazy.Cut(sound, -lead, sound.shape[1])

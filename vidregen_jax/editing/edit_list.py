@@ -15,12 +15,12 @@ from vidregen_jax.editing import soundtrack
 from vidregen_jax.errors import UserError
 
 _MOST_BYTES, _MOST_EDITS = 2**24, 10_000
-_LONGEST = 60  # characters of what is wrong
+_LONGEST = 60  # characters of a wrong value in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class EditList:
-  """What a file asks for: either `audio` with spans, or patches.
+  """The content of a file: either `audio` with spans, or patches.
 
   Attributes:
     audio: path of the whole new soundtrack; '' with patches.
@@ -34,17 +34,17 @@ class EditList:
 
 
 def read(path) -> EditList:
-  """Reads a file; the paths in it count from its own folder.
+  """Reads a file; paths in it are relative to its folder.
 
   Raises:
-    UserError: it cannot be read, or says something else than the above.
+    UserError: it cannot be read, or is not of the form above.
   """
   path = pathlib.Path(path)
   data = files.read_bytes(path, '--edits', _MOST_BYTES)
   try:
     document = json.loads(data.decode('utf-8-sig'), parse_int=_number,
                           object_pairs_hook=_object_once)
-  # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
+  # A wrong encoding is a ValueError too; deep nesting overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error
   document = _object(path, document, {'edits'}, {'audio'}, 'the file')
@@ -72,7 +72,7 @@ def read(path) -> EditList:
 
 
 def _object_once(pairs):
-  """A JSON object, in which nothing is said twice: readers differ in what they then believe."""
+  """A JSON object without duplicate fields, of which parsers disagree on the meaning."""
   fields = dict(pairs)
   if len(fields) < len(pairs):
     counts = collections.Counter(name for name, _ in pairs)
@@ -81,7 +81,7 @@ def _object_once(pairs):
 
 
 def _number(digits):
-  """A number without a point; Python refuses very long ones, and as a float they are infinite."""
+  """An integer; very long ones, which int() refuses, become floats and thus infinite."""
   return int(digits) if len(digits) < 16 else float(digits)
 
 
@@ -96,7 +96,7 @@ def _described(value) -> str:
 
 
 def _object(path, value, needed, allowed, where):
-  """`value`, a JSON object with all of the `needed` fields, maybe the `allowed`, and no other."""
+  """`value`, checked to be an object with all `needed` fields and none but the `allowed` ones."""
   if not isinstance(value, dict):
     raise UserError(f'{path}: {where} is no JSON object')
   if missing := needed - set(value):

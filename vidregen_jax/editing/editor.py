@@ -1,4 +1,4 @@
-"""An edit is carried out: prepared, made, reported.
+"""Carries out an edit: prepares it, makes it, reports on it.
 
   report = regenerate(edit, pipeline.load(folder))
 """
@@ -30,9 +30,9 @@ from vidregen_jax.media.audio import lazy as recordings
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
 
-_AROUND = 10.0  # seconds around a span in which faces are looked for, to warm up and to refer to
-_BEHIND = 8  # frames that wait to be pasted and encoded while the model works
-_CLEAR_CROPS = 10  # frames that say how the person's face varies
+_AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
+_BEHIND = 8  # frames queued for pasting and encoding while the model works
+_CLEAR_CROPS = 10  # frames that show how the person's face varies
 
 
 def regenerate(edit: Edit, machine: pipeline.System, show=True,
@@ -47,16 +47,16 @@ def make(ready: Prepared, machine: pipeline.System, show=True,
   """Makes the edited video and what lies beside it.
 
   Args:
-    ready: what is asked for.
+    ready: the prepared edit.
     machine: the loaded system.
     show: whether to show progress.
-    walk: the class that makes the frames.
+    walk: the class that generates the frames.
 
   Returns:
-    The report that is also written beside the video.
+    The report, which is also written beside the video.
 
   Raises:
-    UserError: a mistake in what is asked for; nothing is written then.
+    UserError: the edit cannot be made; nothing is written then.
   """
   began = time.perf_counter()
   session = _begin(ready, machine, show, walk)
@@ -69,13 +69,13 @@ def make(ready: Prepared, machine: pipeline.System, show=True,
 
 
 def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
-  """Writes a sheet of stills of what `make` would make.
+  """Writes a sheet of stills that previews what `make` would produce.
 
   Args:
     ready, machine, show: as of `make`.
 
   Returns:
-    How many stretches the edit has.
+    The number of stretches of frames that the edit would regenerate.
 
   Raises:
     UserError: as `make`.
@@ -88,19 +88,19 @@ def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Session:
-  """An edit of which it is known whose face is changed, in which frames, and how.
+  """An edit in progress: whose face is changed, in which frames, and the parts that do it.
 
   Attributes:
-    ready: what is asked for.
-    sampler: SamplerConfig; None where nothing is to be generated.
+    ready: the prepared edit.
+    sampler: SamplerConfig; None if nothing is generated.
     choice: whose face was chosen, for the report.
     track: face_track.Track of that face along the film.
-    in_spans: bool [F], the frames that are to be changed.
-    runs: run_plan.Run of those that can be.
-    stills: by person, numbers of the frames that show who they are.
-    take: the walk that makes the frames.
-    paster: what puts them into the pictures.
-    clock: of its stages.
+    in_spans: bool [F], the frames inside the spans.
+    runs: run_plan.Run of those that can be changed.
+    stills: by person, numbers of the frames that are their references.
+    take: generates the frames.
+    paster: pastes generated faces into the frames.
+    clock: times the stages.
   """
 
   ready: Prepared
@@ -121,10 +121,10 @@ class _Session:
 
 
 def _begin(ready, machine, show, walk) -> _Session:
-  """Finds the face, and readies all that makes frames.
+  """Finds the face, and sets up what generates and pastes frames.
 
   Raises:
-    UserError: there is no face that could be changed.
+    UserError: no face in the spans can be changed.
   """
   edit, film, models, clock = ready.edit, ready.film, machine.models, stage_clock.Clock()
   sampler = None if edit.reconstruct else preparation.sampler(edit, machine.sampler)
@@ -149,7 +149,7 @@ def _begin(ready, machine, show, walk) -> _Session:
 
 
 def _choose(ready, clock, show) -> face_selection.Selection:
-  """Follows all faces around the spans, and chooses the one that `--face` names."""
+  """Tracks all faces around the spans, and chooses the one that `--face` names."""
   edit, film, wanted_spans = ready.edit, ready.film, ready.sound.spans
   parts = spans.around(wanted_spans, _AROUND, [(x, x) for x in edit.references])
   count = max(int(spans.frames(parts, film.times).sum()), 1)
@@ -167,7 +167,7 @@ def _choose(ready, clock, show) -> face_selection.Selection:
 
 
 def _agreement(edit, film):
-  """`active_speaker.agreement` with the source's own sound, which is read if it is asked for."""
+  """`active_speaker.agreement` with the source's own sound, which is read on first use."""
   @functools.cache
   def sound():
     if not film.source.has_audio:
@@ -191,7 +191,7 @@ def _nothing_to_make(edit, track, in_spans) -> UserError:
 
 
 def _stills(edit, track, runs, in_spans, count) -> dict[int, np.ndarray]:
-  """By person, the frames that show who they are; of the times that are asked for, their own."""
+  """By person, their reference frames: the requested ones that show them, or else chosen ones."""
   frames = reference_frames.at(edit.references, track, in_spans, count) if edit.references else ()
   stills = {}
   for person in np.unique(track.person[[run.start for run in runs]]).tolist():
@@ -202,9 +202,9 @@ def _stills(edit, track, runs, in_spans, count) -> dict[int, np.ndarray]:
 
 
 def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict, dict]:
-  """By person: latents of their stills, and crops that show how the face varies.
+  """By person: latents of their references, and crops that show how the face varies.
 
-  The crops are those that occluders are told from; there are none where these are not kept.
+  Occluders are detected against these crops; there are none if occluders are not kept.
   """
   crops = lambda frames: in_video.crops(ready.film, frames, track, size)
   with clock('references', sum(map(len, stills.values()))):
@@ -222,12 +222,12 @@ def _of_person(track, person):
 
 @dataclasses.dataclass(frozen=True)
 class _Written:
-  """What was written of a video.
+  """The outcome of writing a video.
 
   Attributes:
-    encoded: (start, stop) of the frames that were encoded anew.
-    why_all: why that is all of them; None where it is not.
-    left_out: what the file cannot hold, in words.
+    encoded: (start, stop) of the frames that were re-encoded.
+    why_all: the reason if all frames were; else None.
+    left_out: what the output file cannot hold, in words.
   """
 
   encoded: list[tuple[int, int]]
@@ -236,7 +236,7 @@ class _Written:
 
 
 def _write(session, part, show) -> _Written:
-  """Makes the frames and writes the video."""
+  """Generates the frames and writes the video."""
   ready, clock = session.ready, session.clock
   plan = ready.join_plan
   if isinstance(plan, smart_render.Plan):
@@ -244,7 +244,7 @@ def _write(session, part, show) -> _Written:
   regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)
   target = preparation.writer(ready.edit, ready.sound, plan, part)
-  # What was not touched is written when the target is left, and checked.
+  # Untouched packets are copied, and checked, when the target is closed.
   with (
     clock.leaving('write file', target),
     clock('regenerate', count),
@@ -260,7 +260,7 @@ def _write(session, part, show) -> _Written:
 
 
 def _put(target, paster, clock, bar, shot, face):
-  """Writes a frame, with a made face pasted into it if there is one and it is to be seen."""
+  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible."""
   image = None
   if face is not None:
     with clock('paste', 1):
@@ -274,7 +274,7 @@ def _put(target, paster, clock, bar, shot, face):
 
 
 def _report(session, machine, written) -> edit_report.EditReport:
-  """The report, without what is known when the video is signed."""
+  """The report, without the fields that `sidecars.seal` fills in."""
   ready, track = session.ready, session.track
   edit, sound, film = ready.edit, ready.sound, ready.film
   return edit_report.EditReport(

@@ -1,4 +1,4 @@
-"""Which face is changed, where a video shows several."""
+"""Chooses the face that is changed in a video that shows several."""
 
 import dataclasses
 import math
@@ -11,12 +11,12 @@ from vidregen_jax.faces import face_track, reidentify
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.reporting import edit_report
 
-# Agreement of lips and sound: under the first nobody is taken to speak, and closer together than
-# the second two faces are not told apart. Of two who both talked, for 2 to 5 s, with the sound of
-# one, 81 % were told apart by so much, and 96 % of those rightly (150 pairs of rendered people).
+# Agreement of lips and sound: below the first value nobody counts as speaking, and two faces whose
+# values differ by less than the second are a tie. Of 150 pairs of rendered people who both talked
+# for 2 to 5 s, with the sound of one, 81 % differed by that much, and 96 % of those correctly.
 _LEAST_AGREEMENT = 0.2
 _LEAST_LEAD = 0.08
-_MOST_FACES = 10_000  # that are counted; who types more meant something else
+_MOST_FACES = 10_000  # the largest number that is accepted; a larger one is a mistake
 
 
 def parse(text: str) -> str | int | tuple[float, float]:
@@ -41,11 +41,11 @@ def parse(text: str) -> str | int | tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-  """Who is changed.
+  """The face that is changed.
 
   Attributes:
     track: face_track.Track of the source; `person` is the number of a face.
-    choice: for the report: the rule, all faces, who was chosen and what was not sure.
+    choice: for the report: the rule, all faces, the chosen ones, and doubts.
   """
 
   track: face_track.Track
@@ -56,12 +56,12 @@ def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
            agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Selection:
   """Chooses a face.
 
-  After a cut the same person is found again by likeness. In a shot without anybody who surely is
-  the same, but with somebody who may be, the rule is applied anew and the doubt is noted; somebody
-  who surely is another is left alone.
+  After a cut the same person is recognised by likeness. In a shot where nobody certainly is that
+  person but somebody may be, the rule is applied again and the doubt is noted; people who certainly
+  are somebody else are left alone.
 
   Args:
-    rule: as `parse` gives it.
+    rule: from `parse`.
     faces: the faces of the source.
     weights: [F], how often each frame is to be changed.
     starts: (first, stop) of each span, in frames of the source.
@@ -69,7 +69,7 @@ def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
       sound.
 
   Raises:
-    UserError: the rule names nobody, or it is undecidable who speaks.
+    UserError: the rule matches nobody, or it cannot be decided who speaks.
   """
   everybody = reidentify.tell_apart(faces)
   cast = _Cast(rule, faces, everybody, weights, agree)
@@ -86,20 +86,20 @@ def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
 
 
 class _Cast:
-  """The rule, applied to all the people of a video or to those of a shot."""
+  """Applies the rule to all people of a video, or to those of one shot."""
 
   def __init__(self, rule, faces, everybody, weights, agree):
     self.rule, self.faces, self.everybody = rule, faces, everybody
     self.weights, self._agree, self.notes = weights, agree, []
 
   def main(self, span) -> reidentify.Person:
-    """Whom the rule names, in the whole video or for a span (first, stop) of frames."""
+    """The person that the rule names, in the whole video or for a span (first, stop) of frames."""
     if isinstance(self.rule, tuple):
       return self._there(*span, self.everybody)
     return self._named(self.everybody, self.weights)
 
   def stand_in(self, person, shot) -> reidentify.Person | None:
-    """Who in a shot may be a person that is not surely in it; None if nobody."""
+    """Somebody in a shot who may be a person not recognised in it; None if there is nobody."""
     frames = np.flatnonzero(self.faces.shot == shot)
     begin, end = float(self.faces.times[frames[0]]), float(self.faces.times[frames[-1]])
     maybe = [other for other in self.everybody if other.within(shot)
@@ -134,7 +134,7 @@ class _Cast:
     scores = {}
     for person in candidates:
       track = self.faces.track(person.pieces)
-      # A mouth that is not seen well enough to be changed is not seen well enough to be read.
+      # A mouth that is not visible enough to be changed is not visible enough to be read.
       gap, width = (np.where(track.valid, x, np.nan) for x in (track.lip_gap, track.mouth_width))
       score = self._agree(self.faces.times, gap, width)
       if np.isfinite(score):
@@ -151,7 +151,7 @@ class _Cast:
     return next(person for person in candidates if person.number == order[0])
 
   def _there(self, first, stop, candidates):
-    """Who is at the place when the span begins, or when a face is first seen in it."""
+    """The person at the given place when the span begins, or when a face first appears in it."""
     x, y = self.rule
     for frame in range(first, stop):
       boxes = {}
@@ -178,12 +178,12 @@ def _at(number, box):
 
 
 def _together(one, other):
-  """Whether two people are seen in the same frame, and so are two."""
+  """Whether two people appear in the same frame, and so cannot be the same."""
   return any(a.start < b.stop and b.start < a.stop for a in one.pieces for b in other.pieces)
 
 
 def _territories(rule, starts, count):
-  """(first, stop, span) of frames in which one person is looked for: by place, a span's own."""
+  """(first, stop, span) of frames that share one person; with a place, each span has its own."""
   if not isinstance(rule, tuple) or not len(starts):
     return [(0, count, (0, count))]
   between = [(before[1] + after[0]) // 2
@@ -193,10 +193,10 @@ def _territories(rule, starts, count):
 
 
 def _within(cast, person, first, stop):
-  """What is seen of a person, and of who stands in for them, in some frames.
+  """The pieces of a person, or of whoever stands in for them, in some frames.
 
   Returns:
-    face_track.Piece of them, and where somebody else could be changed instead, bool [F].
+    face_track.Piece of them, and the frames in which somebody else is visible, bool [F].
   """
   pieces, others = [], np.zeros(len(cast.faces.times), bool)
   inside = np.zeros(len(others), bool)
@@ -219,7 +219,7 @@ def _within(cast, person, first, stop):
 
 
 def _parted(track):
-  """The same with the shots numbered anew, so that one ends too where the face is another's."""
+  """The same with shots renumbered, so that a shot also ends where the face becomes another's."""
   with_face = np.flatnonzero(track.person >= 0)
   changes = np.zeros(len(track), bool)
   changes[1:] = np.diff(track.shot) != 0
@@ -229,7 +229,7 @@ def _parted(track):
 
 
 def skipped(track, in_spans) -> tuple[edit_report.SkippedFrames, ...]:
-  """The frames to be changed, bool [F], that are not, by reason."""
+  """The frames of the spans, bool [F], that cannot be changed, by reason."""
   return tuple(edit_report.SkippedFrames(first, stop, face_track.REASONS[number])
                for number in range(1, len(face_track.REASONS))
                for first, stop in spans.stretches(in_spans & (track.reason == number)))

@@ -1,4 +1,4 @@
-"""The command line that all edits have in common: its flags, what they ask for, what is printed."""
+"""The command line that all edits share: flags, the Edit that they describe, and the output."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from vidregen_jax.reporting import sidecars
 
 
 class _Parser(argparse.ArgumentParser):
-  """One line for a mistake, like every other program here."""
+  """Reports a mistake in one line, like every other program here."""
 
   def error(self, message):
     raise UserError(f'{message}: `{self.prog} --help` says how')
@@ -22,13 +22,13 @@ class _Parser(argparse.ArgumentParser):
     options = super().parse_args(*args)
     for name, value in vars(options).items():
       values = value if isinstance(self.get_default(name), list) else [value]
-      if [] in values:  # what Python 3.11 makes of --name=--
+      if [] in values:  # how Python 3.11 parses --name=--
         self.error(f'argument --{name}: expected one argument')
     return options
 
 
 def parser_of(module, description):
-  """The flags that all edits have in common."""
+  """A parser with the flags that all edits share."""
   parser = _Parser(prog=f'python -m vidregen_jax.{module}', description=description,
                    formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
@@ -69,10 +69,10 @@ def parser_of(module, description):
 
 
 def edit_of(options, **fields) -> preparation.Edit:
-  """The Edit that flags ask for; `fields` are what not all edits have.
+  """The Edit that the flags describe; `fields` are those that not all edits have.
 
   Raises:
-    UserError: no consent, nothing to sign with, or an output that is an input.
+    UserError: there is no consent or no way to sign, or an output would replace an input.
   """
   consent = consents.from_flags(options.consent, options.consent_file)
   signer = sidecars.signer(options.certificate, options.key)
@@ -84,7 +84,7 @@ def edit_of(options, **fields) -> preparation.Edit:
       fade=options.fade, face=face_selection.parse(options.face),
       keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
       signer=signer, page=not options.no_page, preview=options.preview, **fields)
-  containers.of(options.out)  # refuses what is no name of a video
+  containers.of(options.out)  # refuses a name that is not a video's
   inputs = [options.source, *edit.sounds, *filter(None, (
       options.consent_file, options.certificate, options.key, getattr(options, 'edits', None)))]
   sidecars.check_inputs(edit.outputs, inputs, options.checkpoint)
@@ -92,18 +92,18 @@ def edit_of(options, **fields) -> preparation.Edit:
   for path in edit.sounds:
     files.check_readable(path)
   if not os.path.exists(os.path.join(options.checkpoint, 'config.json')):
-    pipeline.load(options.checkpoint, options.student)  # which says so
+    pipeline.load(options.checkpoint, options.student)  # raises, and says what is wrong
   return edit
 
 
 def carry_out(read, argv) -> int:
-  """Runs a command: `read(argv)` gives its flags and what they ask for; returns the exit status."""
+  """Runs a command and returns its exit status; `read(argv)` returns the options and the Edit."""
   command = _Command(read, argv)
   return cli.guarded(command.run, command.state)
 
 
 class _Command:
-  """A command, which knows at any moment what it has written."""
+  """A command that can say at any moment what it has written."""
 
   def __init__(self, read, argv):
     self._read, self._argv = read, argv
@@ -120,7 +120,7 @@ class _Command:
       _say(self._edit, self._carried_out(editor.make, load))
 
   def _carried_out(self, make, load):
-    """What `make` returns, once what it wrote has its names."""
+    """What `make` returns, once its files have their final names."""
     with preparation.prepared(self._edit) as ready:
       self._outputs = ready.output_files
       for note in ready.notes:
@@ -135,7 +135,7 @@ class _Command:
 
 
 def _say(edit, report):
-  """Says what was made."""
+  """Prints what was made."""
   for line in report.lines():
     terminal.say(line)
   written = ', '.join(str(path) for path in edit.outputs if path.exists())

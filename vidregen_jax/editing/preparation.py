@@ -1,9 +1,9 @@
-"""An edit: what is asked for, and all of it that can be known without a model.
+"""An edit: the request, and everything about it that can be checked without a model.
 
   with prepared(edit) as ready:           # takes seconds
     report = editor.make(ready, pipeline.load(folder))
 
-When the block ends well, what was made gets its names.
+When the block ends without an error, the files that were made get their final names.
 """
 
 import contextlib
@@ -25,39 +25,40 @@ from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import preview_sheet, sidecars
 
-_LONGEST_FADE = 2.0  # seconds: so many frames wait in memory
-_LARGEST_SEED = 2**32 - 1  # JAX takes a larger one for a smaller one
-# Of frames that are encoded anew: some 51 dB from the source. x264's `medium` at crf 12 is as near
-# in luma, and takes five times as long for three quarters of the bytes.
+_LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
+_LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
+# For frames that are re-encoded: about 51 dB from the source. x264's `medium` at crf 12 is as close
+# in luma, but takes five times as long for three quarters of the bytes.
 _CRF, _PRESET = 10.5, 'superfast'
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-  """What is asked for.
+  """A request: what to edit, and how.
 
   Attributes:
     source: the video.
     consent: consent.Consent, of the people who are shown.
     out: where to write.
-    overwrite: whether to replace what is there, and beside it.
+    overwrite: whether to replace an existing output and the files beside it.
     new_audio: the new soundtrack; '' with patches.
     spans: (start, stop) seconds; empty for the whole video.
-    find: whether to look for the spans in which the two soundtracks differ, instead.
+    find: whether to find the spans instead, wherever the two soundtracks differ.
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
-    margin: seconds by which the picture of a span may be made anew beyond it, to where it is
-      quietest; None for none, or for the usual ones of spans that are found.
-    fit: of retiming.FITS, what the whole picture does if the new soundtrack has another length; ''
-      to leave out what lies past its end.
+    margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
+      the default: none for given spans, `audio_diff.MARGIN` for spans that are found.
+    fit: one of retiming.FITS, how the picture is fitted to a new soundtrack of another length; ''
+      to cut the sound at the end of the picture.
     seed: of all noise.
     overrides: SamplerConfig fields to change.
     references: seconds of the stills that show the person; empty to choose them.
     face: whose mouth is changed, as `face_selection.parse` gives it.
     fade: seconds over which, at a span's edges, made faces turn into the real ones.
-    keep_occluders: whether what is seen before the face keeps its pixels.
-    join: whether to copy what is not encoded anew, where the source allows it.
+    keep_occluders: whether objects in front of the face keep their pixels.
+    join: whether to copy untouched frames as they are, where the source allows it.
     lossless: whether to encode without loss.
-    reconstruct: make nothing: paste what the codec makes of the true faces, to be measured against.
+    reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
+      baseline.
     signer: certificates.Identity that signs what was done; None to leave it unsigned.
     page: whether to write a page beside the video.
     preview: where to write a sheet of stills, and then nothing else; '' for the video.
@@ -93,21 +94,21 @@ class Edit:
 
   @property
   def outputs(self) -> list[pathlib.Path]:
-    """All files that may come to be."""
+    """All files that may be written."""
     return [pathlib.Path(self.preview)] if self.preview else sidecars.paths(self.out)
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-  """An edit of which all is known that can be without a model.
+  """An edit that has been checked as far as is possible without a model.
 
   Attributes:
-    edit: what is asked for; spans that were to be found are.
-    output_files: the files to be, which get their names when the block of `prepared` ends well.
-    sound: what is heard, on which film.
-    join_plan: smart_render.Plan around the spans, or why every frame is encoded.
-    source_credentials: what the source's own credentials say, as `content_credentials.of_source`.
-    notes: lines for the user.
+    edit: the request; its spans are filled in if they had to be found.
+    output_files: get their final names when the block of `prepared` ends without an error.
+    sound: the output's sound, and the film that it belongs to.
+    join_plan: smart_render.Plan around the spans, or the reason why every frame is re-encoded.
+    source_credentials: the source's own credentials, from `content_credentials.of_source`.
+    notes: lines to print for the user.
   """
 
   edit: Edit
@@ -124,16 +125,16 @@ class Prepared:
 
 @contextlib.contextmanager
 def prepared(edit: Edit) -> Iterator[Prepared]:
-  """Finds what is wrong with an edit, cheap things first, and keeps its outputs' names.
+  """Checks an edit, cheapest checks first, and reserves the names of its outputs.
 
   Args:
-    edit: what is asked for.
+    edit: the request.
 
   Yields:
-    Prepared. What was made of it then gets its names.
+    Prepared. After the block, the files that were written get their final names.
 
   Raises:
-    UserError: a mistake in what is asked for; nothing is written then.
+    UserError: the request is wrong; nothing is written then.
   """
   _check_settings(edit)
   if edit.preview:
@@ -158,7 +159,7 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
 
 
 def _composed(edit, info) -> soundtrack.Composed:
-  """What will be heard, in packets of the source where it and the output allow that."""
+  """The output's sound, as the source's own packets where source and output allow it."""
   sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
                                                 edit.fit))
   if edit.margin:
@@ -171,7 +172,7 @@ def _composed(edit, info) -> soundtrack.Composed:
 
 
 def _check_settings(edit):
-  """What can be wrong with numbers alone."""
+  """Checks the settings that need no file."""
   if not 0 <= edit.fade <= _LONGEST_FADE:
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
   if not 0 <= edit.seed <= _LARGEST_SEED:
@@ -180,10 +181,10 @@ def _check_settings(edit):
 
 
 def sampler(edit: Edit, usual: sampling.SamplerConfig) -> sampling.SamplerConfig:
-  """The sampler's settings, with what the edit says of them.
+  """The checkpoint's sampler settings with the edit's overrides.
 
   Raises:
-    UserError: a setting that the sampler does not have.
+    UserError: a value that the sampler does not accept.
   """
   try:
     return dataclasses.replace(usual, **dict(edit.overrides))
@@ -199,10 +200,10 @@ def _check_times(info):
 
 
 def _with_spans(edit, info):
-  """The edit with the spans that are to be found, and lines about them.
+  """The edit with its spans found, if that was asked for, and notes about them.
 
   Raises:
-    UserError: there are none.
+    UserError: the soundtracks do not differ.
   """
   if not edit.find:
     return edit, ()
@@ -221,7 +222,7 @@ def _with_spans(edit, info):
 
 
 def _why_all(info, new_audio):
-  """Why no spans are found, in words."""
+  """Why spans cannot be found, in words."""
   if not info.has_audio:
     return f'{info.path} has no soundtrack to compare with'
   late, of = changed_spans.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
@@ -232,7 +233,7 @@ def _why_all(info, new_audio):
 
 
 def _join_plan(edit, film, stretches) -> smart_render.Plan | str:
-  """How the source can be joined; or why it cannot."""
+  """The plan to join new frames with the source's packets, or the reason why there is none."""
   if edit.lossless or not edit.join:
     return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
   if not film.is_the_source:
@@ -241,7 +242,7 @@ def _join_plan(edit, film, stretches) -> smart_render.Plan | str:
 
 
 def writer(edit, sound, join_plan, part) -> video_writer.File:
-  """What writes the video, by a plan or the reason why there is none."""
+  """The writer of the output, for a plan or the reason why there is none."""
   settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
               preset=_PRESET, part=part)
   if isinstance(join_plan, str):

@@ -1,4 +1,4 @@
-"""Stills of the person, from the video itself: who is shown, to the generator."""
+"""Reference stills: frames of the video that show the generator what the person looks like."""
 
 import math
 
@@ -7,13 +7,13 @@ from scipy import ndimage
 
 from vidregen_jax.errors import UserError
 
-_STRIDE = 3  # frames between stills that are considered
+_STRIDE = 3  # frames between candidates
 _DISTANCE = 4  # frames between a span and a reference
-_SHARP = 0.7  # of the sharp ones, the candidates' 90th percentile; what is less is blurred
+_SHARP = 0.7  # of the 90th percentile of the candidates' sharpness: less counts as blurred
 
 
 def choose(track, in_spans, count):
-  """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
+  """Chooses references: sharp frames, varied in mouth and pose, outside the spans.
 
   Args:
     track: face_track.Track.
@@ -21,8 +21,8 @@ def choose(track, in_spans, count):
     count: references R.
 
   Returns:
-    At most `count` frame numbers, ascending. For a whole video, whose every frame is regenerated,
-    they are taken from all of it.
+    At most `count` frame numbers, ascending. If every frame is regenerated, they are taken from the
+    whole video.
   """
   candidates = _usable(track, in_spans)[::_STRIDE]
   if not len(candidates):
@@ -31,7 +31,7 @@ def choose(track, in_spans, count):
   candidates = candidates[sharp >= _SHARP * np.percentile(sharp, 90)]
   features = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
   features = (features - features.mean(0)) / (features.std(0) + 1e-6)
-  picks = [int(np.argmin(np.abs(features).sum(1)))]  # the most ordinary first, then the farthest
+  picks = [int(np.argmin(np.abs(features).sum(1)))]  # the most typical, then the farthest
   while len(picks) < min(count, len(candidates)):
     distance = np.linalg.norm(features[:, None] - features[picks][None], axis=-1).min(1)
     picks.append(int(np.argmax(distance)))
@@ -39,13 +39,13 @@ def choose(track, in_spans, count):
 
 
 def variety(track, in_spans, count):
-  """Frames that show how the person's face varies: spread evenly over those outside the spans.
+  """Frames that show how the person's face varies: evenly spaced outside the spans.
 
   Args:
     track, in_spans, count: as in `choose`.
 
   Returns:
-    At most `count` frame numbers, ascending; of a whole video from all of it.
+    At most `count` frame numbers, ascending, as in `choose`.
   """
   usable = _usable(track, in_spans)
   return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
@@ -78,7 +78,7 @@ def _nearest(second, times) -> int:
 
 
 def at(seconds, track, in_spans, count):
-  """The frames at given times, where the person is to be seen as they were then.
+  """The frames at the times that the user asked for.
 
   Args:
     seconds: of each reference.
@@ -88,7 +88,7 @@ def at(seconds, track, in_spans, count):
     Frame numbers, ascending.
 
   Raises:
-    UserError: too many, without a face, or as `check`.
+    UserError: too many times, no face at one of them, or as in `check`.
   """
   if len(seconds) > count:
     raise UserError(f'--references names {len(seconds)} times and the model takes {count}: name '
@@ -113,10 +113,10 @@ def _usable(track, in_spans):
 
 
 def parse(text):
-  """'0.5,3.2' as seconds.
+  """Parses seconds such as '0.5,3.2'.
 
   Raises:
-    UserError: it is no list of numbers.
+    UserError: the text is not a list of numbers.
   """
   try:
     seconds = tuple(float(part) for part in text.split(',')) if text else ()

@@ -1,4 +1,4 @@
-"""The walk through the regions of a video that makes frames anew, in order, in bounded memory."""
+"""Walks through the regions of a video and regenerates frames, in order and in bounded memory."""
 
 import collections
 import dataclasses
@@ -14,23 +14,23 @@ from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.media.audio import lazy
 from vidregen_jax.models import codec, pixels, whisper
 
-_AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
+_AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
-_ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
-# Of a crop: what is pasted into, and the face, whose grain it shall have.
+_ROOM = 1 / 8  # of a crop's side: how far around the crop its resampling reads
+# The part of a crop that pasting reads: the pasted region, and the face, whose grain is copied.
 _PASTED = (crop_mask.LEFT, crop_mask.FACE[1], crop_mask.RIGHT, crop_mask.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shot:
-  """A frame, and what the model sees of it.
+  """A frame, and the crop of it that the model sees.
 
   Attributes:
     frame: as decoded.
-    at: left and top of the part of its picture that is pasted into.
-    image: that part, uint8 [h, w, 3]; None where the model does not see the frame.
-    affine: [2, 3], crop fraction to pixel of `image`; None too.
-    crop: uint8 [S, S, 3]; None too.
+    at: left and top pixel of `image` within the frame.
+    image: the part that is pasted into, uint8 [h, w, 3]; None if the model does not see the frame.
+    affine: [2, 3], crop fraction to pixel of `image`; None likewise.
+    crop: uint8 [S, S, 3]; None likewise.
   """
 
   frame: video.Frame
@@ -41,11 +41,11 @@ class Shot:
 
 
 class Retake:
-  """Walks through regions of the film, in order, and makes the frames of the runs as it goes.
+  """Walks through regions of the film, in order, and generates the frames of the runs as it goes.
 
   Frames are decoded and cropped in a thread, so that the model does not wait for them. Memory holds
-  those, a latent frame's 4, those that wait for a run's end, and the sampler's state, however long
-  the video.
+  these, the 4 of a latent frame, those held back near a run's end, and the sampler's state, however
+  long the video is.
   """
 
   def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
@@ -56,14 +56,14 @@ class Retake:
     self._size = machine.models.codec.size
 
   def frames(self, runs, regions):
-    """Yields every frame of the regions, in order, with what is to be pasted into it.
+    """Yields every frame of the regions, in order, with the face to paste into it.
 
     Args:
-      runs: run_plan.Run of what is made, ascending.
+      runs: run_plan.Run of the frames to regenerate, ascending.
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
-      Shot, and a new crop uint8 [S, S, 3], or None where the frame is left as it is.
+      Shot, and the generated crop uint8 [S, S, 3], or None if the frame stays as it is.
     """
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
@@ -95,7 +95,7 @@ class Retake:
     crop = landmarks.crop(image, _moved(affine, box), self._size)
     inner = _box(affine, frame.source, _PASTED, 2 / self._size)
     image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
-    # A copy, lest the rest be held too.
+    # A copy: a view would keep the whole picture in memory.
     return Shot(frame, inner[:2], image.copy(), _moved(affine, inner), crop)
 
   def _region(self, runs, source, stop):
@@ -107,7 +107,7 @@ class Retake:
       yield source.take(), None
 
   def _run(self, run, source):
-    """Yields the run's frames; those near its end wait for what is made of the real one behind."""
+    """Yields the run's frames; those near its end wait until the frame after it is generated."""
     times, reach = self._track.times, self._edit.fade
     behind = run.stop if reach and self._same_shot(run, run.stop) else None
     residuals, pending = [], collections.deque()
@@ -129,10 +129,10 @@ class Retake:
       yield faded(*pending.popleft())
 
   def _groups(self, run, source, behind):
-    """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
+    """Yields (first frame's index, crops [4, S, S, 3], generated crops or None) for every 4 frames.
 
-    Of the real frames that warm a run up the last 4 are made too if the edge is to be mended; and
-    so is the frame `behind` the run.
+    For the cross-fade at the edges, the last 4 warm-up frames before the run are generated as well,
+    and so is the frame `behind` it.
     """
     models, params = self._machine.models, self._machine.params
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
@@ -158,16 +158,16 @@ class Retake:
       yield start, crops, faces
 
   def _make(self, state, inputs):
-    """The state after a latent frame, and its 4 made crops; `state` is used up."""
+    """The state after a latent frame, and its 4 generated crops; `state` is donated."""
     models, params = self._machine.models, self._machine.params
-    if self._sampler is None:  # nothing is to be made: the codec's own frames
+    if self._sampler is None:  # generate nothing: the codec's own reconstruction
       state, face_cells = sampling.warm(models, params, state, inputs)
     else:
       state, face_cells = sampling.step(models, self._sampler, params, state, inputs)
     return state, pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
 
   def _begin(self, run, end):
-    """The sampler's state before a run, and what there is to hear up to frame `end`."""
+    """The sampler's state before a run, and the stream of audio features up to frame `end`."""
     models, params = self._machine.models, self._machine.params
     shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
@@ -176,14 +176,14 @@ class Retake:
     with self._clock('listen', codec.TIME_FACTOR * look_ahead):
       first_features = np.stack([next(features) for _ in range(look_ahead)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
-    # Audio that lies wholly past the end of the sound is unknown.
+    # Audio features that lie wholly past the end of the sound are masked out.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
     audio_valid = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
     stills = self._references[int(self._track.person[run.start])]
     references[0, :len(stills)] = stills.reshape(-1, flat, channels)
-    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
+    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its masked context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
       crops = in_video.crops(self._film, after, self._track, self._size)
@@ -209,7 +209,7 @@ class Retake:
       anchor_distance=np.float32(max(total - i, 1))[None])
 
   def _clocked(self, start, stop):
-    """Times and durations of frames, going on at the last frame's pace past the video's end."""
+    """Times and durations of frames, extrapolated past the video's end at the last frame's pace."""
     times, durations = self._track.times[start:stop], self._durations[start:stop]
     missing = stop - start - len(times)
     times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
@@ -221,7 +221,7 @@ class Retake:
     return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
 
   def _crops(self, group, run):
-    """Crops of 4 shots; where one is missing or of no use to the run, the crop before it again."""
+    """Crops of 4 shots; one that is missing or of another shot is replaced by the one before."""
     crops = []
     for shot in group:
       index = shot.frame.index
@@ -237,7 +237,7 @@ def _box(affine, source, part, room):
     affine: [2, 3], crop fraction to image pixel.
     source: the image's size, as `width` and `height`.
     part: left, top, right, bottom as crop fractions.
-    room: around it, as a share of the crop's side.
+    room: extra space around it, as a share of the crop's side.
   """
   x0, y0, x1, y1 = part
   corners = affine @ np.array([(x0, x1, x0, x1), (y0, y0, y1, y1), (1, 1, 1, 1)], float)
@@ -249,12 +249,12 @@ def _box(affine, source, part, room):
 
 
 def _moved(affine, at):
-  """An affine into the image's part that begins at left and top `at`."""
+  """An affine into the sub-image whose left and top are `at`."""
   return affine - [[0, 0, at[0]], [0, 0, at[1]]]
 
 
 def _audio_features(track, times, durations, hear):
-  """Yields the audio features of latent frames, in order, as far as they are asked for.
+  """Yields the audio features of latent frames, in order, computed on demand.
 
   Args:
     track: aac.Soundtrack that the mouth follows.
@@ -273,14 +273,14 @@ def _audio_features(track, times, durations, hear):
 
 
 class _Peek:
-  """Shots of a video, some of which can be looked at before they are taken."""
+  """A stream of Shots that allows looking ahead."""
 
   def __init__(self, shots, first, clock):
     self._shots, self._clock, self._pending = shots, clock, []
     self.next_index = first
 
   def peek(self, count):
-    """The next `count` shots, fewer at the end."""
+    """The next `count` shots without taking them; fewer at the end."""
     while len(self._pending) < count:
       with self._clock('wait for decode', 1):
         shot = next(self._shots, None)
@@ -290,7 +290,7 @@ class _Peek:
     return self._pending[:count]
 
   def take(self):
-    """The next shot, which is then past."""
+    """Takes the next shot."""
     self.peek(1)
     self.next_index += 1
     return self._pending.pop(0)

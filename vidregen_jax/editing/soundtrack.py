@@ -1,4 +1,4 @@
-"""The output's sound: the source's, with the new words where the old ones were."""
+"""The output's sound: the source's sound, with the new words in place of the old ones."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from vidregen_jax.media.timeline import spans as spanning
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-  """A piece of sound for a span of seconds, as long as it is."""
+  """A piece of sound, of any length, that replaces a span of seconds."""
 
   start: float
   stop: float
@@ -24,14 +24,14 @@ class Patch:
 
 @dataclasses.dataclass(frozen=True)
 class Composed:
-  """What the output sounds like, and what that asks of the picture.
+  """The output's sound, and the film and spans that follow from it.
 
   Attributes:
-    track: all of its sound, as samples; what the mouth follows.
-    written: what a writer is given: the track, or the source's packets with some replaced.
-    film: the source, as long as the sound asks for.
-    spans: merged (start, stop) seconds of the film in which the mouth is made anew.
-    why_all_is_encoded: why `written` is not packets; None where it is.
+    track: all of the sound, as samples; what the mouth follows.
+    written: passed to the writer: the track, or the source's packets with some replaced.
+    film: the source, retimed to the sound.
+    spans: merged (start, stop) seconds of the film in which the mouth is regenerated.
+    why_all_is_encoded: why `written` is not packets; None if it is.
     cut: seconds of the new sound that lie past the video's end.
     changed: (first, last) samples of the track that are new, where packets may be replaced.
     notes: what was decided about the sound, in words.
@@ -48,7 +48,7 @@ class Composed:
 
 
 def check_samples(info, new_audio='', patches=()) -> None:
-  """Finds samples that are no sound, before anything is made of them.
+  """Checks all sound that will be read for invalid samples.
 
   Args:
     info: VideoInfo of the source; the others as of `compose`.
@@ -62,7 +62,7 @@ def check_samples(info, new_audio='', patches=()) -> None:
 
 
 def compose(info, new_audio='', spans=(), patches=(), fit='') -> Composed:
-  """The sound that is asked for, as samples, and the film that it is for.
+  """Composes the requested sound, as samples, and the film that goes with it.
 
   Args:
     info: VideoInfo of the source.
@@ -87,7 +87,7 @@ def compose(info, new_audio='', spans=(), patches=(), fit='') -> Composed:
 
 
 def patched(composed: Composed) -> Composed:
-  """The same with the source's own packets where nothing has changed, if that can be."""
+  """The same, written as the source's own packets where nothing has changed, if possible."""
   if not composed.changed:
     return composed
   written = packet_splice.patch(composed.film.source.path, composed.track, composed.changed)
@@ -97,14 +97,14 @@ def patched(composed: Composed) -> Composed:
 
 
 def _read(path, until, rate) -> lazy.Recording:
-  """A soundtrack that lasts at least until a time.
+  """Opens a soundtrack that must last at least until a time.
 
   Raises:
-    UserError: it does not.
+    UserError: it ends earlier.
   """
   new = lazy.Recording(path)
   have = float(new.start) + new.shape[1] / new.rate
-  # A frame's length of slack: a video's last frame often ends a little after its sound.
+  # One frame of slack: a video's last frame often ends a little after its sound.
   if have < until - float(1 / rate) - 1e-6:
     raise UserError(f'{path} ends at {have:.3f} s but is needed until {until:.3f} s: give the '
                     f'whole new soundtrack, or --span up to {have:.2f}')
@@ -112,23 +112,23 @@ def _read(path, until, rate) -> lazy.Recording:
 
 
 def compose_whole(film, new_audio, fit='') -> Composed:
-  """All of a video with a new soundtrack.
+  """A whole video with a new soundtrack.
 
   Args:
     film: the source.
     new_audio: path.
-    fit: of retiming.FITS, what the picture does where the sound is longer or shorter; '' for
-      nothing: longer sound is cut at the picture's end.
+    fit: one of retiming.FITS, how the picture is fitted to longer or shorter sound; '' to cut
+      longer sound at the picture's end.
 
   Raises:
-    UserError: no sound, too little of it, or too much and `fit` is 'trim'.
+    UserError: there is no sound, too little of it, or too much while `fit` is 'trim'.
   """
   info = film.info
   if fit:
     new = _read(new_audio, 0.0, info.rate)
     lasts = float(new.start) + new.shape[1] / new.rate - float(info.start_time)
     ticks = round(lasts / info.time_base)
-    # Within half a frame it fits.
+    # A difference of less than half a frame needs no fitting.
     if abs(ticks * info.time_base - info.duration) > 1 / (2 * info.rate):
       film = dataclasses.replace(film, timeline=timelines.fit(film.timeline, ticks, fit))
       info = film.info
@@ -144,7 +144,7 @@ def compose_whole(film, new_audio, fit='') -> Composed:
 
 
 def compose_spans(film, new_audio, spans) -> Composed:
-  """A video with spans of a new soundtrack, which is in time with it.
+  """A video in which spans of a new, synchronous soundtrack replace the old sound.
 
   Args:
     film: the source.
@@ -152,7 +152,7 @@ def compose_spans(film, new_audio, spans) -> Composed:
     spans: merged spans, seconds on the video's clock.
 
   Raises:
-    UserError: no sound where it is needed, or too little.
+    UserError: the new sound is missing or too short.
   """
   info = film.info
   new = _read(new_audio, max(stop for _, stop in spans), info.rate)
@@ -172,15 +172,15 @@ def compose_spans(film, new_audio, spans) -> Composed:
 def compose_patches(film, patches) -> Composed:
   """A video in which pieces of sound replace spans of another length.
 
-  The picture of a span is retimed to its new sound, and all after it moves, sound and picture
-  alike. New sound is brought to whole frames with silence.
+  The picture of a span is retimed to its new sound, and everything after it, sound and picture, is
+  shifted. New sound is padded with silence to whole frames.
 
   Args:
     film: the source.
     patches: list of Patch.
 
   Raises:
-    UserError: no soundtrack, a patch outside it or empty, or patches that overlap.
+    UserError: there is no soundtrack, a patch is empty or outside it, or patches overlap.
   """
   info = film.info
   patches = sorted(patches, key=lambda patch: patch.start)
@@ -203,7 +203,7 @@ def compose_patches(film, patches) -> Composed:
     edges = np.r_[timeline.pts, timeline.end]
     begin, stop = (float(info.seconds(int(edges[i]))) for i in (first, last))
     need = round((stop + longer - begin) * rate)
-    # A frame may last a little longer than the sound does.
+    # The last frame may end a little after the sound.
     first, last = (min(max(round((x - start) * rate) - shift, 0), own.shape[1])
                    for x in (begin, stop))
     piece, note = _placed(own, first, last, lazy.Cut(lazy.at_rate(new, rate), 0, need))
@@ -216,12 +216,12 @@ def compose_patches(film, patches) -> Composed:
 
 
 def _placed(own, first, last, piece):
-  """New sound among the channels of the old, which it takes the place of from `first` to `last`.
+  """Places new sound among the channels of the old sound that it replaces from `first` to `last`.
 
-  Where the old sound stays beside it and the new is longer, what follows is heard there already.
+  If the new sound is longer, channels that keep the old sound already play what follows the span.
 
   Returns:
-    Sound, and what was decided.
+    Sound, and a note on what was decided.
   """
   if piece.places == own.places:
     return piece, ''
@@ -235,7 +235,7 @@ def _placed(own, first, last, piece):
 
 
 def _spliced(film, own, start, pieces, spans, padded, notes):
-  """The old sound with new pieces, of which packets may be replaced where nothing has moved."""
+  """The old sound with new pieces; packets can be replaced only if nothing was shifted."""
   spliced = lazy.Spliced(own, pieces)
   track = aac.Soundtrack(spliced, own.rate, start, _bit_rate(film.info, own.shape[0]))
   why, changed = '', tuple(spliced.changed)
@@ -248,7 +248,7 @@ def _spliced(film, own, start, pieces, spans, padded, notes):
 
 
 def _guesses(*recordings):
-  """What is said of recordings that do not say where their channels are."""
+  """Notes on recordings that do not declare their channel layout."""
   return tuple(f'{recording.path} does not say where its {recording.shape[0]} channels are: taken '
                f'as {_layout(recording)}'
                for recording in recordings if not recording.places_are_said)
@@ -260,9 +260,9 @@ def _layout(recording):
 
 
 def with_margin(composed, margin) -> Composed:
-  """The same with spans widened by at most so many seconds, to where it is quietest.
+  """The same with each span widened by at most `margin` seconds, to the quietest moments.
 
-  There the mouth rests, and old and new picture meet best. The sound stays what it is.
+  There the mouth is at rest, so old and new picture match best. The sound does not change.
   """
   track, info = composed.track, composed.film.info
   begin, end = float(info.start_time), float(info.start_time + info.duration)
@@ -273,15 +273,15 @@ def with_margin(composed, margin) -> Composed:
 
 
 def _own(info, first, last):
-  """The source's own sound, with silence around it as far as it is needed.
+  """The source's own sound, padded with silence as far as needed.
 
   Args:
     info: VideoInfo of the source.
-    first, last: seconds from which and to which there shall be sound. Up to a frame of it may be
-      missing: pictures and sound seldom begin and end at once.
+    first, last: seconds between which sound is needed. Up to one frame may be missing, as picture
+      and sound rarely begin and end at exactly the same time.
 
   Returns:
-    Sound, its start in seconds, and whether there is more of it than before.
+    Sound, its start in seconds, and whether it was padded.
   """
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
@@ -297,7 +297,7 @@ def _own(info, first, last):
 
 
 class _Padded(lazy.Cut):
-  """A recording with silence before and after it."""
+  """A recording padded with silence."""
 
   def __init__(self, recording, lead, tail):
     super().__init__(recording, -lead, recording.shape[1] + tail)
@@ -305,5 +305,5 @@ class _Padded(lazy.Cut):
 
 
 def _bit_rate(info, count):
-  """Bits a second for so many channels, and no fewer than the source's."""
+  """Bits per second for `count` channels, and no fewer than the source has."""
   return max(info.audio_bit_rate, 192_000, 64_000 * min(count, 8))

@@ -1,4 +1,4 @@
-"""What is known of faces along a video: a face in a shot, all faces, one face from end to end."""
+"""Faces along a video: one face in a shot, all faces, and one face from end to end."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import numpy as np
 
 MAX_YAW = 60.  # degrees
-MIN_SIDE = 48.  # pixels of the canonical crop's side, which is some three times from eye to eye
+MIN_SIDE = 48.  # pixels of the canonical crop's side, some three times the eyes' distance
 
-# Why a frame cannot be worked on, by number; 0 where it can.
+# Why a face cannot be regenerated in a frame, by number; 0 if it can.
 REASONS = ('', 'no face', 'profile', 'too small', 'out of frame', 'another person',
            'not looked at', 'something hides the mouth')
 NO_FACE, PROFILE, TOO_SMALL, OUT_OF_FRAME, ANOTHER, NOT_LOOKED_AT, COVERED = range(1, len(REASONS))
@@ -21,31 +21,31 @@ class Track:
   Attributes:
     times: float64 [F] seconds.
     affine: float32 [F, 2, 3], crop fraction to image pixel, smoothed in time; nan where not valid.
-      Of a file, to stored pixels; the crop is a square as it is shown.
-    valid: bool [F]; whether the frame can be worked on: a face was found or filled in, is not
-      turned away by more than MAX_YAW degrees nor smaller than MIN_SIDE, and its lips are in the
-      image.
-    filled: bool [F]; no face was found, but there was one so shortly before and after that the
-      frame's values are interpolated. These frames are valid.
+      For a file, to stored pixels; the crop is square as displayed.
+    valid: bool [F]; whether the face can be regenerated: it was found or filled in, is not turned
+      away by more than MAX_YAW degrees nor smaller than MIN_SIDE, and its lips are in the image.
+    filled: bool [F]; no face was found, but one was so shortly before and after that the frame's
+      values are interpolated. These frames are valid.
     score: float32 [F] of the mesh network; 0 where no face was found.
     yaw: float32 [F] degrees by which the head is turned, positive to the image's right.
     mouth_box: float32 [F, 4] crop fractions x0, y0, x1, y1 around the lips, padded.
     lip_gap: float32 [F], see `landmarks.lip_gap`.
     mouth_width: float32 [F], see `landmarks.mouth_width`.
-    sharpness: float32 [F], mean absolute Laplacian of the crop's luma: of two frames of a video,
-      the one with less is blurred.
-    confidence: float32 [F] from 0, where not valid, to 1: how good the ground is to work on. The
-      product of the score and of what yaw, size, sharpness and the smoothing leave of it; half as
+    sharpness: float32 [F], mean absolute Laplacian of the crop's luma; only comparable within one
+      video.
+    confidence: float32 [F] from 0, where not valid, to 1: how well the face can be regenerated. The
+      score times factors for yaw, size, sharpness and distance from the smoothed place; half as
       much where filled.
-    cover: float32 [F], `mouth_cover.cover` in the middle of the frames around: above 1 a mask or
-      the like hides the mouth. Such frames are valid all the same; see `uncovered`.
+    cover: float32 [F], `mouth_cover.cover`, the median over nearby frames: above 1 a mask or the
+      like hides the mouth. Such frames are still valid; see `uncovered`.
     reason: int8 [F], why a frame is not valid, an index into REASONS.
-    shot: int32 [F], the number of the unbroken stretch that a frame belongs to: frames of one face
-      between two cuts. What is made of a frame may rest on frames of the same number alone. -1
-      where the video was not looked at.
-    person: int32 [F], whose face it is: frames of one number show one person; -1 where nobody's.
+    shot: int32 [F], the number of the continuous stretch that a frame belongs to: frames of one
+      face between two cuts. A frame may only be regenerated from frames of the same number. -1
+      where the video was not searched.
+    person: int32 [F], whose face it is: frames of one number show one person; -1 for nobody.
     landmarks: float32 [F, 468, 2] image pixels, as found (not smoothed), or None if not kept.
-      All of these are nan where there is no face. Lengths are measured in shown pixels.
+
+  Values are nan where there is no face. Lengths are in displayed pixels.
   """
 
   times: np.ndarray
@@ -76,20 +76,20 @@ class Track:
         object.__setattr__(self, field.name, view)
 
   def at(self, frames) -> 'Track':
-    """The same of some frames, in any order."""
+    """The track of some frames, in any order."""
     values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
     return Track(**{name: None if x is None else x[frames] for name, x in values.items()})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-  """One face in one shot, from the first frame in which it was seen to the last.
+  """One face in one shot, from the first frame in which it was found to the last.
 
   Attributes:
     start: the first frame.
-    track: what was seen from there on; frames that follow on each other, of one shot.
-    box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels:
-      about the face; nan where it was not found.
+    track: of the N consecutive frames from there on, all of one shot.
+    box: float32 [N, 4], x0, y0, x1, y1 of the canonical crop's middle two thirds in image pixels,
+      roughly the face; nan where it was not found.
     descriptors: [K, C], see `reidentify.descriptor`, of a few frames.
   """
 
@@ -108,12 +108,12 @@ class Piece:
 
   @property
   def area(self) -> np.ndarray:
-    """Of the face, square pixels [N]; 0 where it was not found."""
+    """Area of the face in square pixels [N]; 0 where it was not found."""
     sides = self.box[:, 2:] - self.box[:, :2]
     return np.nan_to_num(sides.prod(1))
 
   def part(self, start: int, stop: int, person: int) -> 'Piece':
-    """The frames from `start` to `stop`, both of the video, as those of a person."""
+    """The frames from `start` to `stop`, numbered as in the video, assigned to a person."""
     inside = slice(start - self.start, stop - self.start)
     track = self.track.at(inside)
     track = dataclasses.replace(track, person=np.full(len(track), person, np.int32))
@@ -122,14 +122,14 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FaceTracks:
-  """All faces that were seen in a video of F frames.
+  """All faces that were found in a video of F frames.
 
   Attributes:
     times: float64 [F] seconds.
-    shot: int32 [F], the number of each frame's shot; -1 where it was not looked at.
-    pieces: by start.
-    size: (width, height) of the images, which are as shown but for the turns.
-    turns: quarter turns, clockwise, by which players turn the image.
+    shot: int32 [F], the number of each frame's shot; -1 where it was not searched.
+    pieces: ordered by start.
+    size: (width, height) of the images, as displayed but before rotation.
+    turns: clockwise quarter turns by which players rotate the image.
   """
 
   times: np.ndarray
@@ -140,13 +140,13 @@ class FaceTracks:
 
   def track(self, pieces: Iterable[Piece], others: np.ndarray | None = None,
             keep_landmarks: bool = False) -> Track:
-    """Some pieces as a track of the whole video.
+    """Joins pieces into a track of the whole video.
 
     Args:
-      pieces: no two of which overlap.
-      others: bool [F], the frames in which somebody else is seen, where there is no piece; None
-        for nowhere.
-      keep_landmarks: whether the track has them; then the pieces must, too.
+      pieces: that do not overlap.
+      others: bool [F], frames in which somebody else is visible: the reason given where there is no
+        piece. None for no such frames.
+      keep_landmarks: whether the track has landmarks; then all pieces must have them.
     """
     values = _of_nobody(self.times, self.shot, keep_landmarks)
     if others is not None:
@@ -159,7 +159,7 @@ class FaceTracks:
 
 
 def _of_nobody(times, shot, keep_landmarks) -> dict[str, np.ndarray]:
-  """The arrays of a track in which no face is seen."""
+  """The arrays of a track without any face."""
   count = len(times)
   nothing = lambda *shape: np.full((count, *shape), np.nan, np.float32)
   return dict(
@@ -173,7 +173,7 @@ def _of_nobody(times, shot, keep_landmarks) -> dict[str, np.ndarray]:
 
 
 def uncovered(track: Track) -> Track:
-  """A track of which frames with a mask or the like before the mouth are not valid."""
+  """The track, with frames in which a mask or the like hides the mouth marked as not valid."""
   covered = track.valid & (track.cover > 1)
   valid = track.valid & ~covered
   affine, box = track.affine.copy(), track.mouth_box.copy()

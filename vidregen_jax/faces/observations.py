@@ -1,4 +1,4 @@
-"""What is seen of one face, image by image, and the pieces of a track that come of it."""
+"""Measurements of one face, image by image, and the pieces of a track that they make."""
 
 import cv2
 import numpy as np
@@ -6,18 +6,18 @@ from scipy import ndimage
 
 from vidregen_jax.faces import face_track, landmarks, mouth_cover, reidentify, smoothing
 
-_SHARPNESS_SIDE = 128  # pixels of the crop that is looked at
+_SHARPNESS_SIDE = 128  # pixels of the crop that is measured
 _MOUTH_PADDING = .15
-_OUTLIER = .05  # of the crop's side: a frame that stands out by more may be a mistake
+_OUTLIER = .05  # of the crop's side: a larger deviation may be a detection error
 _LIPS_OUTSIDE = .2  # share of the lips' points that may lie outside the image
-# Frames that are kept to tell people apart, and how far apart they are.
+# How many descriptors are kept to tell people apart, and frames between them.
 _DESCRIPTORS, _DESCRIBE_EVERY = 8, 20
-_WORN = 51  # frames, over most of which something must hide a mouth: it is worn, not held
-_COVER_EVERY = 4  # frames between looks for it
+_WORN = 51  # frames; a cover must hide the mouth in most of them: it is worn, not held
+_COVER_EVERY = 4  # frames between measurements of the cover
 
 
 class Observations:
-  """What is seen of one face, image by image."""
+  """Collects measurements of one face, image by image."""
 
   def __init__(self):
     self.frames, self.rows, self.points = [], [], []
@@ -109,7 +109,7 @@ def _confidence(score, yaw, side, sharpness, apart, filled):
   Args:
     apart: how far a frame is from its smoothed place, as a share of the crop's side.
   """
-  frontal = np.clip((face_track.MAX_YAW + 15 - np.abs(yaw)) / 45, 0, 1)  # 1 up to 30 degrees
+  frontal = np.clip((face_track.MAX_YAW + 15 - np.abs(yaw)) / 45, 0, 1)  # 1 up to 30 degrees of yaw
   large = np.clip(side / (2 * face_track.MIN_SIDE), 0, 1)
   usual = .7 * np.nanpercentile(sharpness, 90)
   sharp = np.clip(np.where(filled, 1, sharpness / max(usual, 1e-6)), 0, 1)
@@ -120,7 +120,7 @@ def _confidence(score, yaw, side, sharpness, apart, filled):
 def _sharpness_at(image: np.ndarray, affine: np.ndarray) -> float:
   size = _SHARPNESS_SIDE
   affine = landmarks.pixel_affine(affine, size)
-  # Luma first, of the crop's surroundings: one channel is sampled in a third of the time.
+  # Convert to luma first, around the crop: sampling one channel takes a third of the time.
   corners = affine @ np.array([(0, size, 0, size), (0, 0, size, size), (1, 1, 1, 1)], float)
   limit, step = image.shape[1::-1], 4 * float(np.hypot(*affine[:, 0])) + 4
   x0, y0 = np.clip(corners.min(1) - step, 0, np.array(limit) - 1).astype(int)

@@ -1,8 +1,8 @@
-"""Faces followed through a video, smoothly in time.
+"""Tracks faces through a video, smoothly in time.
 
-What is seen of one face in one shot becomes a `face_track.Piece`; pieces along a video of F frames
-make a `face_track.Track`: for every frame, the similarity transform from the canonical crop to the
-image, and what is to be read of the mouth.
+The frames of one face in one shot become a `face_track.Piece`; pieces along a video of F frames are
+joined into a `face_track.Track`: for every frame, the similarity transform from the canonical crop
+to the image, and measurements of the mouth.
 
   python -m vidregen_jax.faces.tracks VIDEO      prints the faces of a video, and the speed
 """
@@ -30,23 +30,23 @@ from vidregen_jax.faces import (
 from vidregen_jax.faces.face_track import FaceTracks, Track
 from vidregen_jax.media import pixel_aspect, prefetch, video
 
-_AHEAD = 4  # frames that are decoded ahead
-_FEW = 4  # frames; a face seen in fewer, beside others, is none
+_AHEAD = 4  # frames decoded ahead
+_FEW = 4  # frames; a face found in fewer, beside others, is a false detection
 
 
 def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *, turns: int = 0,
            keep_landmarks: bool = True) -> FaceTracks:
-  """Follows all faces through a video.
+  """Tracks all faces through a video.
 
-  Images are looked at once and let go. What is kept is 0.5 kB per face and frame, and 3.7 kB more
-  with the landmarks, which an hour of video can do without.
+  Images are read once and released. Memory is 0.5 kB per face and frame, and 3.7 kB more with
+  landmarks.
 
   Args:
     images: uint8 [H, W, 3] RGB each.
-    times: Seconds of each frame, read after the images are used up, so a list that is filled by
-      the generator of the images will do; 25 frames per second if None.
-    turns: quarter turns, clockwise, by which players turn the images.
-    keep_landmarks: Whether to return the 468 points of every frame.
+    times: seconds of each frame, read after the images are used up, so it may be a list that the
+      generator of the images fills; 25 frames per second if None.
+    turns: clockwise quarter turns by which players rotate the images.
+    keep_landmarks: whether to keep the 468 points of every frame.
   """
   follower, watch = detect_and_track.Follower(turns), shot_boundaries.Watch()
   observed, before, count, size = {}, None, 0, (0, 0)
@@ -76,9 +76,9 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
 
 
 def _stays(before, faces_before, image, faces) -> bool:
-  """Whether somebody looks the same in two images and has hardly moved: so there is no cut.
+  """Whether somebody looks the same in two images and has hardly moved, so that there is no cut.
 
-  However much has changed besides; an arm that is flung up can fill half of the picture.
+  Anything else may have changed: an arm that is flung up can fill half of the picture.
   """
   for number in faces_before.keys() & faces.keys():
     one, other = (landmarks.similarity(each[number].points) for each in (faces_before, faces))
@@ -103,9 +103,9 @@ def track(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *,
 
 
 def _drafts(info, shape, start, stop, times, progress=None):
-  """Drafts of a file's frames in square pixels, decoded in a thread, ahead of the look at them.
+  """Yields drafts of a file's frames in square pixels, decoded ahead in a thread.
 
-  Their times are put in a list, and `progress` is called after each look.
+  Appends their times to a list, and calls `progress` after each was consumed.
   """
 
   def drafts():
@@ -131,19 +131,19 @@ def track_file(path: str | os.PathLike, start: int = 0, stop: int | None = None,
 
 
 def _stored(face: Track, shape: pixel_aspect.Squares) -> Track:
-  """A track of shown pixels as one of stored pixels."""
+  """A track in displayed pixels, converted to stored pixels."""
   landmarks = None if face.landmarks is None else shape.to_stored(face.landmarks)
   return dataclasses.replace(face, affine=shape.affines(face.affine), landmarks=landmarks)
 
 
 def follow_parts(info: video.VideoInfo, parts: Sequence[tuple[int, int]],
                  progress: Callable[[], object] | None = None) -> FaceTracks:
-  """The faces of a whole video, of which only some parts are looked at.
+  """The faces of a whole video, of which only some parts are searched.
 
   Args:
-    info: Of the video.
-    parts: (start, stop) of frames, ascending and apart. In all others no face is seen.
-    progress: Called after each frame that was looked at.
+    info: of the video.
+    parts: (start, stop) of frames, ascending and disjoint. All other frames have no face.
+    progress: called after each frame that was searched.
   """
   times = np.array([float(info.seconds(stamp)) for stamp in info.stamps.tolist()])
   turns, shape = info.rotation // 90, pixel_aspect.Squares.of(info)
@@ -175,7 +175,7 @@ def _show(path):
   info = video.probe(path)
   shape = pixel_aspect.Squares.of(info)
   with contextlib.closing(_drafts(info, shape, 0, None, times)) as images:
-    began = time.thread_time()  # not that of decoding, which has a thread of its own
+    began = time.thread_time()  # without decoding, which has its own thread
     faces = follow(images, times, turns=info.rotation // 90, keep_landmarks=False)
     seconds = time.thread_time() - began
   total, with_face = len(times), np.zeros(len(times), bool)

@@ -1,8 +1,8 @@
-"""Content Credentials (C2PA): what was done to a video, signed, in the very file.
+"""Content Credentials (C2PA): a signed record, inside the file, of what was done to a video.
 
-They travel with the file, and whoever changes a byte of the pictures or the sound breaks the seal.
-A container that cannot hold them has them beside it, in a `.c2pa` file. Nothing goes over the
-network, neither to sign nor to verify.
+They travel with the file, and any change to a byte of pictures or sound invalidates them. For a
+container that cannot hold them they are in a `.c2pa` file beside it. Neither signing nor verifying
+uses the network.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
-# What C2PA has no way into is signed as a row of bytes.
+# Containers that C2PA cannot parse are signed as opaque bytes.
 _OPAQUE = 'application/octet-stream'
-EDIT = 'vidregen_jax.edit'  # the assertion that holds what C2PA has no words for
-# C2PA takes a megabyte of JSON. A fact that is longer than this is signed as its digest, and spans
-# beyond that number as one.
+EDIT = 'vidregen_jax.edit'  # the assertion for what C2PA has no vocabulary for
+# C2PA accepts a megabyte of JSON. A longer fact is signed as its digest, and more spans than this
+# as a single one.
 _LONGEST_FACT, _MOST_REGIONS = 100_000, 1000
 _PROBLEMS, _LONGEST_PROBLEM = 20, 500
 _MOST_SIDECAR = 256_000_000  # bytes
-# The digest of a video stands in its page, and the page's digest in the video: it is of the page
-# with this in that place.
+# A page contains the video's digest, and the video contains the page's digest: that of the page
+# with this in place of the video's digest.
 NO_DIGEST = '0' * 64
 _COMPOSITE = ('http://cv.iptc.org/newscodes/digitalsourcetype/'
               'compositeWithTrainedAlgorithmicMedia')
 _SETTINGS = {
   'version': 1,
   'builder': {'thumbnail': {'enabled': False}},
-  # Larger copies go to an unnamed file on disk; hashing holds up to half a gigabyte all the same.
+  # Larger copies go to an unnamed file on disk; hashing still takes up to half a gigabyte.
   'core': {'allowed_network_hosts': [], 'backing_store_memory_threshold_in_mb': 16},
   'verify': {'ocsp_fetch': False, 'remote_manifest_fetch': False},
 }
@@ -48,7 +48,7 @@ _SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-  """What is signed of an edit.
+  """The part of an edit's report that is signed.
 
   Attributes:
     spans: (start, stop) seconds in which face and sound were replaced, ascending.
@@ -93,9 +93,9 @@ class SourceCredentials:
 
 
 def manifest(out: str | os.PathLike, statement: Statement, page: bytes | None = None) -> dict:
-  """What is signed of an edit, as C2PA's manifest definition.
+  """The statement as a C2PA manifest definition.
 
-  Only names of files are in it, no folders.
+  It contains names of files, but no folders.
 
   Args:
     out: the name that the video will get.
@@ -156,10 +156,10 @@ def title(path: str | os.PathLike) -> str:
 
 
 def check(who: certificates.Identity) -> None:
-  """Signs a picture, to learn what C2PA thinks of a certificate before hours go into a video.
+  """Checks, by signing a tiny picture, that C2PA accepts a certificate, before any long work.
 
   Raises:
-    UserError: it refuses it.
+    UserError: it does not.
   """
   picture = cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
   created = {'action': 'c2pa.created', 'digitalSourceType': _COMPOSITE}
@@ -182,7 +182,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, state
          who: certificates.Identity, page: bytes | None = None) -> bytes | None:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
-  The packets stay as they are. For a moment there are two copies of the file.
+  Its packets are not changed. For a moment there are two copies of the file.
 
   Args:
     part: the file; on return it is the signed one.
@@ -197,7 +197,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, state
 
   Raises:
     OSError: the disk refuses something; the file is then as it was.
-    UserError: it cannot be signed; the same.
+    UserError: it cannot be signed; likewise.
   """
   kind = _kind(out)
   builder = _opened(source, manifest(out, statement, page))
@@ -230,9 +230,9 @@ def read(path, anchors=()) -> dict | None:
   Returns:
     None where there are none, else a dict of
       where: 'the file', or the name of the one beside it.
-      state: 'Trusted', 'Valid' (sound, by a signer who is vouched for by nobody known) or
+      state: 'Trusted', 'Valid' (intact, but by a signer for whom no trusted authority vouches) or
         'Invalid'.
-      problems: in words, of what is not sound.
+      problems: what is invalid, in words.
       signer, issuer, time: of the signature; the time is the signer's own word.
       title, actions: C2PA's.
       ingredients: title, relationship and, in words, the problems that there were with the
@@ -262,16 +262,16 @@ def of_source(path) -> SourceCredentials | None:
     UserError: as `read`.
   """
   if _kind(path) and not _is_iso_media(path):
-    return None  # it is not what its name says, and so holds none
+    return None  # it is not the container that its name says, and so holds none
   own = certificates.root()
   credentials = read(path, [own] if own else [])
-  # Its maker may have signed a book under the name of a problem.
+  # Its signer controls these texts, which may be very long.
   return credentials and SourceCredentials(credentials['state'], credentials['signer'], tuple(
     text[:_LONGEST_PROBLEM] for text in credentials['problems'][:_PROBLEMS]))
 
 
 def _looked_up(path, anchors=()) -> dict | None:
-  """C2PA's own account of a file; None where there are no credentials.
+  """C2PA's report on a file; None if there are no credentials.
 
   Raises:
     c2pa.C2paError: they are damaged.
@@ -297,7 +297,7 @@ def _looked_up(path, anchors=()) -> dict | None:
 
 
 def _kind(path) -> str | None:
-  """C2PA's name of a container that holds credentials itself; None of one that cannot."""
+  """The media type of a container that can hold credentials; None for others."""
   return EMBEDDED.get(pathlib.Path(path).suffix.lower())
 
 
@@ -306,13 +306,13 @@ def _where(path) -> str:
 
 
 def _is_iso_media(path) -> bool:
-  """Whether a file begins as mp4 and its relatives do: a box's size, and its name."""
+  """Whether a file begins like an mp4 or a relative: with a box's size and its type."""
   with open(path, 'rb') as file:
     return file.read(8)[4:] in (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'uuid')
 
 
 def _facts(account) -> dict:
-  """What `read` says of C2PA's account; of None, that there is none to be read."""
+  """What `read` returns for C2PA's report; for None, that it could not be read."""
   if account is None:
     return dict.fromkeys(('signer', 'issuer', 'time', 'title', 'edit')) | {
       'state': 'Invalid', 'problems': [], 'actions': [], 'ingredients': []}
@@ -333,16 +333,16 @@ def _facts(account) -> dict:
 
 
 def _failures(results) -> list[str]:
-  """What C2PA found wrong, in words; that nobody vouches for a signer is said elsewhere."""
+  """What C2PA found invalid, in words, except for an untrusted signer, which `state` tells."""
   rows = (results or {}).get('activeManifest', {}).get('failure', ())
   return [row.get('explanation', row['code']) for row in rows
           if row['code'] != 'signingCredential.untrusted']
 
 
 def _opened(source, definition):
-  """A builder that knows the source, with the credentials that it may have brought along.
+  """A builder with the source as ingredient, together with any credentials that the source has.
 
-  What is wrong with those goes into the new ones: C2PA keeps the results of its look at them.
+  If those are invalid, the new ones say so: C2PA stores its validation results.
   """
   source = pathlib.Path(source)
   row = {'title': title(source), 'relationship': 'parentOf', 'label': 'source'}
@@ -364,12 +364,12 @@ def _opened(source, definition):
       'manifest_data': {'format': 'application/c2pa', 'identifier': store}}]})
     builder.add_resource(store, io.BytesIO(files.read_bytes(source.with_suffix('.c2pa'))))
     return builder
-  except c2pa.C2paError:  # it is no video, or what it brought is damaged: `of_source` says so
+  except c2pa.C2paError:  # it is no video, or its credentials are damaged: `of_source` says so
     return _builder(plain)
 
 
 class _Stream:
-  """A file that C2PA is given, which remembers what the disk refused: C2PA does not say."""
+  """A file for C2PA that remembers an OSError, which C2PA does not pass on."""
 
   def __init__(self, file):
     self._file, self.error = file, None
@@ -402,9 +402,9 @@ class _Stream:
 
 @contextlib.contextmanager
 def _undisturbed(folder):
-  """C2PA's copies lie on the disk that has room for the video, and Ctrl-C waits for it.
+  """Puts C2PA's temporary files on the disk that has room for the video, and defers Ctrl-C.
 
-  An exception in the middle of its calls back into Python would end the whole process.
+  An exception during C2PA's callbacks into Python would abort the whole process.
   """
   before = os.environ.get('TMPDIR')
   with interrupts.held():

@@ -1,7 +1,7 @@
-"""Files and folders that are their user's alone: a key that others can read or replace is nobody's.
+"""Checks that files and folders are private: a key that others can read or replace is worthless.
 
-As ssh does with its keys: the owner is the user (or root), nobody else may read the file, it is the
-very file and no link to one, and nobody else can put another in its place.
+The rules are those of ssh for its keys: the owner is the user (or root), nobody else can read the
+file, it is not a link, and nobody else can replace it.
 """
 
 import os
@@ -13,13 +13,13 @@ from vidregen_jax.errors import UserError
 
 
 def read(path, what='', most: int | None = None) -> bytes:
-  """The content of a file that is this user's alone.
+  """Reads a file that must be private.
 
   Args:
     path, what, most: as of `files.read_bytes`.
 
   Raises:
-    UserError: as `files.read_bytes`, or others can read or replace it.
+    UserError: as `files.read_bytes`, or other users can read or replace it.
   """
   path, named = pathlib.Path(path), f'{what} {path}'.strip()
   files.check_readable(path, what)
@@ -39,10 +39,10 @@ def read(path, what='', most: int | None = None) -> bytes:
 
 
 def check_folder(path, what='') -> None:
-  """Refuses a folder in which others can put things.
+  """Checks that other users cannot write to a folder.
 
   Raises:
-    UserError: it is another user's, or others may write there or replace it.
+    UserError: it belongs to another user, or other users can write to it or replace it.
   """
   path, named = pathlib.Path(path), f'{what} {path}'.strip()
   status = path.lstat()
@@ -61,7 +61,7 @@ def _check_owner(status, named):
 
 
 def _check_place(path, named):
-  """No folder on the way to it lets anybody replace what is in it; in a sticky one nobody can."""
+  """Checks that no parent folder is writable by everybody, unless it is sticky."""
   for folder in path.resolve().parents:
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:

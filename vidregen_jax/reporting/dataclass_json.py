@@ -1,7 +1,7 @@
-"""Dataclasses as JSON, and back: their annotations are the schema.
+"""Converts dataclasses to JSON and back; their annotations are the schema.
 
-A field holds text, a number, a Fraction (written as text, such as '30000/1001'), a dataclass, a
-named tuple, a tuple of such, or a dict of them by name; or None.
+A field may hold a string, a number, a Fraction (written as a string such as '30000/1001'), a
+dataclass, a named tuple, tuples and string-keyed dicts of these, or None.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ OMITTED_IF_NONE = types.MappingProxyType({'omitted_if_none': True})  # metadata 
 
 
 def to_json(value):
-  """A dataclass as a JSON object, with its fields in their order."""
+  """A dataclass as a JSON object, with its fields in order."""
   if dataclasses.is_dataclass(value):
     fields = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
     return {field.name: to_json(each) for field, each in fields
@@ -29,17 +29,17 @@ def to_json(value):
 
 
 def from_json(kind, value, where: str):
-  """A JSON value as a type.
+  """Converts a JSON value to a type.
 
-  Fields that the type does not have are left out, and what is absent has the type's default.
+  Unknown fields are ignored; absent ones get their default.
 
   Args:
-    kind: a dataclass, or what a field of one may be.
+    kind: a dataclass, or the type of a field.
     value: the JSON value.
-    where: what it stands for, for a message.
+    where: what the value is, for messages.
 
   Raises:
-    UserError: it is something else.
+    UserError: the value does not fit the type.
   """
   origin, inner = typing.get_origin(kind), typing.get_args(kind)
   if origin is types.UnionType:
@@ -73,7 +73,7 @@ def _fields(kind, value, where):
   for field in dataclasses.fields(kind):
     if field.name in value:
       built[field.name] = from_json(hints[field.name], value[field.name], f'{where}: {field.name}')
-    elif field.default is field.default_factory:  # both are MISSING: it has no default
+    elif field.default is field.default_factory:  # both are MISSING: it is required
       raise UserError(f'{where} lacks the field {field.name}, which is needed')
   return built
 

@@ -1,7 +1,7 @@
 """The report of an edit: what was changed, from what, by what, with whose consent.
 
-It is written beside the video as JSON, signed into it, printed and shown on the page. The names of
-its fields stand here alone: an attribute is named as its field in the JSON is.
+It is written beside the video as JSON, signed into the video, printed, and shown on the page. Only
+this module knows the names of its JSON fields: every attribute is named like its field.
 
   report = EditReport.from_json(json.loads(pathlib.Path('OUT.json').read_text()))
   report.regenerated_frames[0].start
@@ -20,28 +20,28 @@ from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials as signing
 from vidregen_jax.reporting import dataclass_json, stage_clock
 
-# What differs from run to run, and is known when the report is signed already.
+# Differs from run to run, and is only known after the report was signed.
 MEASURED = ('stages', 'seconds', 'peak_memory_mb')
 _UNSIGNED = ('sha256', 'content_credentials', *MEASURED)
 _SHOWN = 20  # stretches of frames in a line
 
 
 class TimeSpan(NamedTuple):
-  """A part of the video, in seconds on its own clock; `stop` is no longer in it."""
+  """A part of the video, in seconds on its own clock; `stop` is excluded."""
 
   start: float
   stop: float
 
 
 class FrameRange(NamedTuple):
-  """Frames by number, from 0; `stop` is no longer among them."""
+  """A range of frame numbers, from 0; `stop` is excluded."""
 
   start: int
   stop: int
 
 
 class SkippedFrames(NamedTuple):
-  """Frames of the spans that were left as they are, and why, as of `face_track.REASONS`."""
+  """A range of frames that was left as it is, and why: one of `face_track.REASONS`."""
 
   start: int
   stop: int
@@ -49,7 +49,7 @@ class SkippedFrames(NamedTuple):
 
 
 class OccludedFrames(NamedTuple):
-  """Frames in which something hides a share of the lower face, in tenths."""
+  """A range of frames in which an object hides `share` of the lower face, 0 to 1 in tenths."""
 
   start: int
   stop: int
@@ -61,7 +61,7 @@ class File:
   """A file that was read.
 
   Attributes:
-    path: as it was given, as text.
+    path: as given by the user; bytes that are not text are escaped.
     sha256: of its bytes, in hexadecimal.
   """
 
@@ -74,12 +74,12 @@ class Source:
   """The video that was edited.
 
   Attributes:
-    path: as it was given, as text.
+    path: as given by the user; bytes that are not text are escaped.
     sha256: of its bytes, in hexadecimal.
-    frames: how many it has.
+    frames: number of frames.
     size: width and height in stored pixels.
-    rate: frames a second.
-    credentials: what it says of itself; None where it says nothing.
+    rate: frames per second.
+    credentials: its own Content Credentials; None if it has none.
   """
 
   path: str
@@ -95,9 +95,9 @@ class NewSound:
   """The new sound.
 
   Attributes:
-    files: that it came from.
-    seconds_past_the_video: of it that lie past the video's end and were left out.
-    why_all_is_encoded: why the soundtrack was encoded anew from end to end; None where only packets
+    files: that it was read from.
+    seconds_past_the_video: seconds of it past the video's end, which were left out.
+    why_all_is_encoded: why the soundtrack was re-encoded from end to end; None if only some packets
       were replaced.
     notes: what was decided about it, in words.
   """
@@ -113,11 +113,11 @@ class FaceChoice:
   """Whose mouth was changed.
 
   Attributes:
-    rule: what `--face` asked for: 'largest', 'speaking', a face's number, or a place (x, y) in
-      fractions of the picture as it is shown.
-    faces: all people who were seen.
+    rule: the value of `--face`: 'largest', 'speaking', a face's number, or a place (x, y) in
+      fractions of the displayed picture.
+    faces: all people who were found.
     chosen: numbers of those who were changed.
-    notes: what was not sure, in words.
+    notes: doubts, in words.
   """
 
   rule: str | int | tuple[float, ...]
@@ -127,14 +127,14 @@ class FaceChoice:
 
 
 class Paragraph(NamedTuple):
-  """A paragraph of a fact: words, words of consent, or a sha256, as `kind` says."""
+  """A paragraph of a fact; `kind` is 'words', 'consent' or 'sha256'."""
 
   text: str
   kind: str = 'words'
 
 
 class Fact(NamedTuple):
-  """What somebody who sees the video wants to know, and to keep."""
+  """A fact for whoever watches or archives the video."""
 
   name: str
   paragraphs: list[Paragraph]
@@ -144,37 +144,37 @@ class Fact(NamedTuple):
 class EditReport:
   """What was done to a video.
 
-  The last five are known once the video is finished, signed and written: see `sidecars.seal`.
+  The last five fields are filled in when the video is finished and signed: see `sidecars.seal`.
 
   Attributes:
     source: the video that was edited.
     audio: the new sound.
-    out: path of the edited video, as text.
-    frames: how many the edited video has.
-    retimed: whether any are shown at another time than in the source.
+    out: path of the edited video.
+    frames: number of frames of the edited video.
+    retimed: whether any of them are shown at another time than in the source.
     consent: of the people who are shown.
-    spans: seconds of the edited video in which the face was to be changed.
-    regenerated_frames: those whose lower face is new.
-    encoded_frames: those that were encoded anew; all others are the source's own packets.
-    why_all_are_encoded: why that is all of them; None where it is not.
+    spans: of the edited video, in which the face was to be changed.
+    regenerated_frames: whose lower face is new.
+    encoded_frames: that were re-encoded; all others are the source's own packets.
+    why_all_are_encoded: why all frames were re-encoded; None if not all were.
     left_out: what of the source the edited video cannot hold, in words.
-    frames_without_a_face: numbers of the frames of the spans in which no face could be changed.
-    skipped: the same, with the reasons.
-    confidence: for each range of `regenerated_frames`, of each frame: from 0 to 1, how good the
-      ground was to work on.
+    frames_without_a_face: numbers of the frames in the spans in which no face could be changed.
+    skipped: the same frames, with reasons.
+    confidence: for each range of `regenerated_frames`, a value per frame from 0 to 1: how well the
+      face could be regenerated.
     face: whose mouth was changed; None in reports of earlier versions.
-    occluded: frames in which something hides a part of the lower face, and was kept.
+    occluded: frames in which an object hides part of the lower face, and was kept.
     frames_left_as_occluded: those of them that were left as they are, as the mouth is hidden.
-    references: numbers of the frames that showed the model who the person is.
-    fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    references: numbers of the frames that show the model what the person looks like.
+    fade: seconds over which, at a span's edges, generated faces turn into the real ones.
     model: sha256 of each part of the model, by its name.
-    sampler: the sampler's settings, by name; None where nothing was generated.
+    sampler: the sampler's settings, by name; None if nothing was generated.
     seed: of all noise.
-    content_credentials: who signed; None where nobody did.
+    content_credentials: who signed; None if the video is unsigned.
     sha256: of the edited video's bytes, in hexadecimal.
-    stages: what took how long, by the stage's name; stages may overlap.
-    seconds: that all of it took.
-    peak_memory_mb: the most memory that the process held, in mebibytes.
+    stages: what each stage took, by its name; stages may overlap.
+    seconds: of the whole edit, wall time.
+    peak_memory_mb: peak memory of the process, in mebibytes.
   """
 
   source: Source
@@ -206,27 +206,27 @@ class EditReport:
   peak_memory_mb: int = 0
 
   def to_json(self) -> dict:
-    """The report as JSON values, in the order in which they are written."""
+    """The report as JSON values, in the order of OUT.json."""
     return dataclass_json.to_json(self)
 
   @classmethod
   def from_json(cls, document) -> 'EditReport':
-    """Reads what `to_json` gave, also in an earlier version, which knew fewer fields.
+    """Reads the output of `to_json`, also that of earlier versions, which had fewer fields.
 
-    Fields that are not of a report are left out.
+    Unknown fields are ignored.
 
     Raises:
-      UserError: a field is missing or is not what it should be.
+      UserError: a field is missing or has the wrong type.
     """
     return dataclass_json.from_json(cls, document, 'the report')
 
   def statement(self) -> signing.Statement:
-    """What of the report is signed into the video."""
+    """The part of the report that is signed into the video."""
     document = self.to_json()
     return signing.Statement(self.spans, signed_facts(document), digest(document))
 
   def lines(self) -> Iterator[str]:
-    """What is said of the edit on a terminal, line by line."""
+    """The lines that are printed on a terminal."""
     source, sound = self.source, self.audio
     yield f'regenerated_frames: {_pairs(self.regenerated_frames)}'
     yield f'encoded_frames: {_pairs(self.encoded_frames)}'
@@ -257,14 +257,14 @@ class EditReport:
 
   @property
   def summary(self) -> str:
-    """The edit in a line."""
+    """The edit in one line."""
     count, (width, height) = len(self.regenerated_frames), self.source.size
     return (f'{_count(self.regenerated_frames)} of {self.frames} frames regenerated in {count} '
             f'{"stretch" if count == 1 else "stretches"} · {width} × {height} · '
             f'{float(self.source.rate):.5g} frames a second')
 
   def facts(self) -> Iterator[Fact]:
-    """What an editor wants to know and to keep."""
+    """The facts that the page shows."""
     consent, credentials = self.consent, self.source.credentials
     words = (Paragraph(consent.statement, 'consent') if consent.statement else Paragraph(
       f'in the file {_name(consent.file)}, which is kept apart'))
@@ -308,7 +308,7 @@ def _pairs(ranges) -> list:
 
 
 def _count(ranges) -> int:
-  """How many frames some ranges hold."""
+  """The number of frames in some ranges."""
   return sum(row.stop - row.start for row in ranges)
 
 
@@ -326,20 +326,20 @@ def _file(row) -> list[Paragraph]:
 
 
 # ------------------------------------------------------------------------------------------------
-# What is signed. These take the document, not the report: what was signed are the words that stand
-# in it, whatever a later version makes of them.
+# What is signed. These functions take the JSON document instead of the report, as the signature
+# binds the document as it was written, by whatever version.
 # ------------------------------------------------------------------------------------------------
 
 
 def is_report(document) -> bool:
-  """Whether a JSON value is the report of an edit, rather than another program's file."""
+  """Whether a JSON value is an edit's report, rather than another program's file."""
   return isinstance(document, dict) and 'regenerated_frames' in document
 
 
 def signed_facts(document) -> dict:
-  """The part of a report that is signed word by word, from its JSON.
+  """The facts of a report that are signed in plain text, from its JSON.
 
-  Only names of files are in it, no folders; and no consent that a file keeps.
+  They contain names of files, but no folders, and no consent that was given in a file.
   """
   file = lambda row: {'title': signing.title(row['path'])} | {
     key: row[key] for key in ('sha256', 'credentials') if key in row}
@@ -354,7 +354,7 @@ def signed_facts(document) -> dict:
 
 
 def digest(document) -> str:
-  """sha256 of all in a report's JSON that can be signed, however its file is laid out."""
+  """sha256 of everything in a report's JSON that is known before signing, in any layout."""
   signed = {key: value for key, value in document.items() if key not in _UNSIGNED}
   return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
 
@@ -365,15 +365,16 @@ def differences(document, facts: dict, report_sha256: str | None, video_sha256: 
 
   Args:
     document: the report.
-    facts, report_sha256: what was signed; no digest of the report was by early versions.
-    video_sha256: of the video that it lies beside.
-    signer: in whose name the video is signed.
+    facts: that were signed.
+    report_sha256: that was signed; None in early versions.
+    video_sha256: of the video beside it.
+    signer: name of the video's signer.
 
   Returns:
-    What differs, what was compared, and what nothing was signed of, in words.
+    Names of what differs, of what was compared, and of what is not covered by the signature.
 
   Raises:
-    AttributeError, KeyError, TypeError, ValueError: it is no report of this program.
+    AttributeError, KeyError, TypeError, ValueError: it is not a report of this program.
   """
   own = signed_facts(document)
   names = [name for name in own if own[name] != facts.get(name)]
@@ -393,10 +394,10 @@ def differences(document, facts: dict, report_sha256: str | None, video_sha256: 
 
 
 def signed_lines(facts: dict) -> Iterator[tuple[str, str]]:
-  """What is said of signed facts on a terminal: (name, text), the name empty where a line goes on.
+  """Lines (name, text) that print signed facts; the name is empty in a continuation.
 
   Raises:
-    AttributeError, KeyError, TypeError, ValueError: they are not of this program.
+    AttributeError, KeyError, TypeError, ValueError: the facts are not of this program.
   """
   file = lambda row: f'{row["title"]}, sha256 {row["sha256"]}'
   yield 'consent', facts['consent'].get('statement', 'in a file')
@@ -405,7 +406,7 @@ def signed_lines(facts: dict) -> Iterator[tuple[str, str]]:
   credentials = facts['source'].get('credentials')
   if credentials and credentials['state'] == 'Invalid':
     yield '', f'its own credentials were not sound: {"; ".join(credentials["problems"])}'
-  for row in facts['sound'] if isinstance(facts['sound'], list) else ():  # not where condensed
+  for row in facts['sound'] if isinstance(facts['sound'], list) else ():  # a digest if condensed
     yield 'new sound', file(row)
   for name, value in facts['model'].items():
     yield 'model', f'{name}, sha256 {value}'
@@ -416,6 +417,6 @@ def signed_lines(facts: dict) -> Iterator[tuple[str, str]]:
 
 
 def first_of(rows: list[str]) -> str:
-  """The first of some rows in a line, and how many more there are."""
+  """The first rows, joined in a line, and the number of further ones."""
   more = f' and {len(rows) - _SHOWN} more' if len(rows) > _SHOWN else ''
   return ', '.join(rows[:_SHOWN]) + more

@@ -1,6 +1,6 @@
-"""OUT.html: a page that plays source and edit in step, shows what was changed, and says how.
+"""OUT.html: a page that plays source and edit in step, and shows what was changed and how.
 
-It is one file. Its policy forbids it any connection, and any script but its own.
+It is a single file. Its content security policy forbids any connection, and any other script.
 """
 
 import base64
@@ -29,7 +29,7 @@ _SUBPIXELS = 16
 
 
 class _Stretch(NamedTuple):
-  """Regenerated frames, and the seconds at which they begin and end."""
+  """A range of regenerated frames, and the seconds at which it begins and ends."""
 
   frames: edit_report.FrameRange
   begin: float
@@ -40,10 +40,10 @@ def make(film, edited, report: edit_report.EditReport, affines) -> bytes:
   """The page, UTF-8.
 
   Args:
-    film: films.Film, the source as it is shown.
-    edited: the file that was made of it.
+    film: retimed_video.Film, the retimed source.
+    edited: path of the edited video.
     report: of the edit.
-    affines: by number of each regenerated frame, [2, 3] from crop fractions to stored pixels.
+    affines: by frame number, for each regenerated frame: [2, 3], crop fraction to stored pixel.
   """
   proxy = proxy_video.make(film, edited, report.regenerated_frames)
   style, script = (_own(name) for name in ('page.css', 'page.js'))
@@ -64,11 +64,11 @@ def _clock(seconds) -> str:
 
 
 def _printable(value):
-  """A value of the template, without what could turn or hide what stands beside it."""
+  """A template value without characters that could reorder or hide the text around it."""
   return value if isinstance(value, Markup) else terminal.printable(value)
 
 
-# Whatever the template shows is escaped, but for what this module itself calls Markup.
+# Every value in the template is escaped, except for what this module itself marks as Markup.
 _TEMPLATES = jinja2.Environment(
   loader=jinja2.PackageLoader('vidregen_jax.reporting', ''), autoescape=True,
   undefined=jinja2.StrictUndefined, finalize=_printable, keep_trailing_newline=True)
@@ -76,7 +76,7 @@ _TEMPLATES.filters['clock'] = _clock
 
 
 def outline() -> np.ndarray:
-  """The edge of what is pasted, where half of a pixel is the new one: crop fractions [n, 2]."""
+  """The outline of the pasted region, where the mask is one half: crop fractions [n, 2]."""
   size = 512
   inside = np.uint8(crop_mask.lower_face_mask(size, soft=True) > .5)
   (edge,), _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -88,7 +88,7 @@ def _own(name) -> str:
 
 
 def _hash(text) -> str:
-  """A content security policy's name of a text in the page."""
+  """The source expression of an inline text in a content security policy."""
   return 'sha256-' + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
@@ -97,7 +97,7 @@ def _packed(values, kind) -> str:
 
 
 def _data(film, proxy, report, affines) -> dict:
-  """What the script needs."""
+  """The data that the page's script reads."""
   times = film.times
   parts, first = [], 0
   for start, stop in proxy.parts:
@@ -118,7 +118,7 @@ def _data(film, proxy, report, affines) -> dict:
 
 
 def _ranges(frames) -> list:
-  """Ascending numbers as (start, stop) of those that follow on each other."""
+  """Ascending numbers as [start, stop] of consecutive ones."""
   rows = []
   for frame in frames:
     if rows and rows[-1][1] == frame:

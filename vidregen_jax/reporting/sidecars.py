@@ -1,4 +1,4 @@
-"""What lies beside a video: its report, its page, its credentials; and the flags that they need."""
+"""The files beside a video, report, page and credentials, and the flags that they need."""
 
 import dataclasses
 import os
@@ -18,21 +18,22 @@ _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
 def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport, film,
          affines, clock, began) -> EditReport:
-  """Signs a finished video, and writes what is beside it.
+  """Signs a finished video, and writes the files beside it.
 
   Args:
-    output_files: of the video and all that may lie beside it; gives them their names.
-    part: the video, before it gets its name.
+    output_files: the temporary files of the video and those beside it.
+    part: the video's temporary file.
     edit: the Edit.
-    report: of it, without what is known only now.
-    film, affines: as `page.make` takes them.
-    clock, began: what took how long, and since when.
+    report: of it, without the fields that are only known now.
+    film, affines: as for `page.make`.
+    clock: of the stages.
+    began: `time.perf_counter()` when the edit began.
 
   Returns:
     The report as it was written.
 
   Raises:
-    UserError: the disk refuses something, or the video cannot be signed.
+    UserError: a file cannot be written, or the video cannot be signed.
   """
   out, html = pathlib.Path(edit.out), None
   beside = lambda suffix, data: output_files.part(out.with_suffix(suffix)).write_bytes(data)
@@ -41,7 +42,7 @@ def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: Edi
       report = dataclasses.replace(
         report, content_credentials=content_credentials.signature(out, edit.signer))
     if edit.page:
-      # Before the signature, which is of the page too; so the video's digest comes into it later.
+      # Before signing, as the page is signed too; so the video's digest is filled in later.
       report = dataclasses.replace(report, stages=clock.report())
       with clock('page', report.frames):
         html = page.make(film, part, report, affines)
@@ -62,25 +63,25 @@ def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: Edi
 
 
 def paths(out: str | os.PathLike) -> list[pathlib.Path]:
-  """The video and all that may come to lie beside it."""
+  """The paths of the video and of all files that may be written beside it."""
   out = pathlib.Path(out)
   return [out, *map(out.with_suffix, (_JSON, _HTML, _C2PA))]
 
 
 def check_inputs(out_paths, inputs, folder) -> None:
-  """Refuses outputs that are inputs, by whatever name or link: to replace them would lose them.
+  """Checks that no output would replace an input, under whatever name or link.
 
   Args:
-    out_paths: of all that may be written.
-    inputs: paths of all that is read.
-    folder: one of which all that is in it is read.
+    out_paths: of all files that may be written.
+    inputs: paths of all files that are read.
+    folder: one of which all files are read.
 
   Raises:
-    UserError: names the output.
+    UserError: one would; it is named.
   """
   outputs_by_identity = {path: key for path in out_paths if (key := _identity(path)) is not None}
   if not outputs_by_identity:
-    return  # what is not there is no input
+    return  # what does not exist is no input
   inputs_by_identity = {_identity(path) for path in inputs}
   if os.path.isdir(folder):
     inputs_by_identity |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
@@ -90,7 +91,7 @@ def check_inputs(out_paths, inputs, folder) -> None:
 
 
 def _identity(path) -> tuple[int, int] | None:
-  """What a file is, whatever its name; None where there is none."""
+  """A file's device and inode, whatever its name; None if it does not exist."""
   try:
     status = os.stat(path)
   except (OSError, ValueError):
@@ -116,10 +117,10 @@ def add_flags(parser) -> None:
 
 
 def signer(certificate: str | None, key: str | None) -> Identity:
-  """What --certificate and --key say, found fit to sign.
+  """The identity that --certificate and --key name, checked to be able to sign.
 
   Raises:
-    UserError: one without the other, or not fit.
+    UserError: one flag is given without the other, or the certificate cannot sign.
   """
   if bool(certificate) != bool(key):
     raise UserError('--certificate and --key belong together: give both, or neither')

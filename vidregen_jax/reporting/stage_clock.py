@@ -1,4 +1,4 @@
-"""What took how long, by stage."""
+"""Measures how long each stage of an edit takes."""
 
 import array
 import contextlib
@@ -12,14 +12,13 @@ from vidregen_jax.reporting import dataclass_json
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """What one stage of an edit took.
+  """The time that one stage of an edit took.
 
   Attributes:
     seconds: in all.
-    frames: how many it worked on.
-    ms_per_frame_median: milliseconds a frame, the median over the calls; None where no call was of
-      frames. The first call of a compiled stage includes its compilation, which the median leaves
-      out.
+    frames: that it processed.
+    ms_per_frame_median: milliseconds per frame, the median over all calls, so that compilation in
+      the first call does not count; None if it processes no frames.
   """
 
   seconds: float
@@ -29,7 +28,7 @@ class Stage:
 
 
 class Clock:
-  """Seconds spent by stage; each stage's are taken by one thread. Stages of several overlap."""
+  """Collects seconds by stage. Each stage belongs to one thread; stages of several overlap."""
 
   def __init__(self):
     self._stages = {}
@@ -42,20 +41,20 @@ class Clock:
 
   @contextlib.contextmanager
   def leaving(self, stage, context):
-    """Enters a context; what it takes to leave it when its block ends well is a stage."""
+    """Enters a context, and times its exit as a stage if its block ends without an error."""
     with contextlib.ExitStack() as stack:
       yield stack.enter_context(context)
       with self(stage):
         stack.close()
 
   def add(self, stage, seconds, frames=0):
-    """Notes a call of a stage: 12 bytes, for a long video has a million."""
+    """Adds a call of a stage, in 12 bytes, as a long video has a million."""
     times, counts = self._stages.setdefault(stage, (array.array('d'), array.array('i')))
     times.append(seconds)
     counts.append(frames)
 
   def report(self) -> dict[str, Stage]:
-    """What each stage has taken so far, in the order in which they began."""
+    """What each stage has taken so far, in order of first use."""
     stages = {}
     for name, (seconds, counts) in self._stages.items():
       per_frame = [1e3 * spent / count for spent, count in zip(seconds, counts, strict=True)
