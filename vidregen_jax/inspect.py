@@ -89,10 +89,11 @@ def _compare_report(verdict, credentials, path) -> list[str]:
       document, edit, (edit.get('papers') or {}).get('report'), verdict['sha256'],
       credentials['signer'])
   except _ODD:
-    return [f'{path.name} says something else of: everything: it is of another program or version']
+    return [f'{path.name} differs from what was signed: everything: it is of another program or '
+            'version']
   verdict['compared'] += compared
   verdict['not_compared'] += not_compared
-  return [f'{path.name} says something else of: {name}' for name in names]
+  return [f'{path.name} differs from what was signed: {name}' for name in names]
 
 
 def _compare_page(verdict, credentials, path) -> list[str]:
@@ -131,7 +132,7 @@ def _lines(verdict):
   if verdict['signer']:
     yield 'signed by', f'{verdict["signer"]} ({verdict["issuer"]}), ' + (
       f'vouched for by {vouched}' if vouched else
-      'for whom nobody vouches that this computer trusts')
+      'for whom no authority vouches that this computer trusts')
   for lines in (lambda: _action_lines(verdict['actions']),
                 lambda: () if edit is None else edit_report.signed_lines(edit)):
     try:
@@ -141,7 +142,7 @@ def _lines(verdict):
   for row in verdict['ingredients']:
     yield 'made from', row['title']
     for problem in row['problems']:
-      yield '', f'whose own credentials were not sound when it was opened: {problem}'
+      yield '', f'whose own credentials were not valid when it was opened: {problem}'
   for name in ('compared', 'not_compared'):
     if verdict[name]:
       yield name.replace('_', ' '), ', '.join(verdict[name])

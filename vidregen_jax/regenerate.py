@@ -40,8 +40,8 @@ def _read(argv):
   parser.add_argument('--edits', default='', metavar='EDITS.json',
                       help='spans or patches from a file, which also names their sound')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
-                      help='by which a mouth may be made anew beyond a span, to where it is '
-                           f'quietest (default {audio_diff.MARGIN:g} for spans that are found, '
+                      help='by which regeneration may extend beyond a span, to the quietest '
+                           f'moment (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   options = parser.parse_args(argv)

@@ -110,7 +110,7 @@ def test_a_doubt_is_noted_and_the_rule_applied_anew(rule):
   selection = choose(rule, pieces, SHOTS, agree=agree)
   assert (of(selection) == 100).all()
   note = selection.choice.notes[-1]
-  assert 'from 0.80 to 1.56 s it is not sure' in note and 'face 1' in note
+  assert 'from 0.80 to 1.56 s it is uncertain' in note and 'face 1' in note
   assert selection.track.person[30] != selection.track.person[0]  # references are their own
   # Where nothing is to be changed nobody has to be guessed.
   assert not choose(1, pieces, SHOTS, spans=[(0, 15)]).choice.notes
@@ -122,7 +122,8 @@ def test_who_speaks_is_said_or_refused():
   selection = choose('speaking', [LEFT, RIGHT], agree=by(left=.3, right=.6))
   assert selection.choice.chosen == (2,)
   assert 'face 2 by 0.60, face 1 by 0.30' in selection.choice.notes[0]
-  for scores, why in ((dict(left=.53, right=.6), 'too alike'), (dict(left=.1, right=.0), 'no lips'),
+  for scores, why in ((dict(left=.53, right=.6), 'about equally'),
+                      (dict(left=.1, right=.0), 'no lips'),
                       (dict(left=np.nan, right=np.nan), 'no lips')):
     with pytest.raises(UserError, match=why):
       choose('speaking', [LEFT, RIGHT], agree=by(**scores))

@@ -153,7 +153,7 @@ def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
   assert report['retimed']
   assert report['frames'] == report['source']['frames'] + 5  # .2 s at 25 a second
   assert report['spans'] == [[0.6, 1.2]] and report['regenerated_frames'] == [[15, 30]]
-  assert 'are not shown when they were' in report['why_all_are_encoded']
+  assert 'its frames are retimed' in report['why_all_are_encoded']
   (before, times), (after, new_times) = decode(clip), decode(out)
   assert new_times[:15] == times[:15]
   assert [t - times[1] * 5 for t in new_times[30:]] == times[25:]
@@ -349,7 +349,7 @@ def test_behind_a_mask_nothing_is_made_unless_it_is_asked_for(clip, other, check
            str(checkpoint), '--consent', CONSENT, '--out', str(out), '--no_page']
   assert regenerate.main(flags) == 2
   message = capsys.readouterr().err.strip().splitlines()[-1]
-  assert 'something hides the mouth in all of the span' in message
+  assert 'something hides the mouth throughout the span' in message
   assert '--no-keep_occluders' in message
   assert [path.name for path in tmp_path.iterdir()] == ['masked.mp4']
   assert regenerate.main([*flags, '--no-keep_occluders']) == 0
@@ -756,7 +756,7 @@ def test_an_edit_list_is_not_replaced_by_the_report(clip, other, checkpoint, tmp
 
 @pytest.mark.parametrize(('source', 'reason'), [
     ('{clip}', 'all but a tenth of the soundtrack differs from that of'),
-    ('{wrong}/silent.mp4', 'has no soundtrack to compare with, and so the whole video is made')])
+    ('{wrong}/silent.mp4', 'has no soundtrack to compare with, so the whole video is regen')])
 def test_where_no_spans_are_found_that_is_said(source, reason, made_at_once, wrong, clip, other,
                                                checkpoint, tmp_path, capsys):
   assert regenerate.main([source.format(clip=clip, wrong=wrong), '--audio', str(other),

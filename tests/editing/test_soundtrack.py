@@ -77,7 +77,7 @@ def test_seven_channels_that_nobody_names_are_said(tmp_path):
   data = np.int16(tones(7, 2).T * 32_767).tobytes()
   seven = small_sounds.wav(tmp_path / 'seven.wav', channels=7, data=data)
   sound, *_, composed = edited(source, tmp_path / 'out.mp4', seven)
-  assert 'does not say where its 7 channels are' in composed.notes[0]
+  assert 'does not declare the layout of its 7 channels' in composed.notes[0]
   assert len(sound) == 8 and abs(small_sounds.pitch(sound[7, 8000:80_000]) - 900) < 4
 
 

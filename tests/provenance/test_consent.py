@@ -31,8 +31,8 @@ def test_words_are_kept_and_of_a_file_the_digest_alone(tmp_path):
   (None, 'a.txt', b'\xff\xfe\x00', 'not text in UTF-8'),
   (None, 'a.json', b'[' * 100_000, 'is not JSON'),
   ('a' * 1_000_000, None, b'', 'give it in a file'),
-  ('a\x1b[31m', None, b'', 'holds what is no text'),
-  ('caf\udce9', None, b'', 'holds what is no text'),
+  ('a\x1b[31m', None, b'', 'which is not text'),
+  ('caf\udce9', None, b'', 'which is not text'),
 ])
 def test_what_is_no_consent_is_refused(words, name, data, cause, tmp_path):
   path = name and tmp_path / name

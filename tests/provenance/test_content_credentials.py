@@ -107,7 +107,8 @@ def test_another_report_is_found(signed, capsys):
   path.write_text(json.dumps(report | {'seed': 7, 'sha256': '0' * 64}))
   assert inspect.main([str(signed)]) == 1
   output = capsys.readouterr().out
-  assert 'something else of: seed' in output and 'something else of: sha256' in output
+  assert 'differs from what was signed: seed' in output
+  assert 'differs from what was signed: sha256' in output
   path.unlink()
   assert inspect.main([str(signed), '--json']) == 0
   assert json.loads(capsys.readouterr().out)['report'] is None
@@ -215,7 +216,7 @@ def test_broken_credentials_of_a_source_are_told_by_the_edit(make, suffix, signe
     dataclasses.asdict(brought) | {'problems': list(brought.problems)})
   capsys.readouterr()
   assert inspect.main([str(out)]) == 0
-  assert f'its own credentials were not sound: {brought.problems[0]}'[:60] in (
+  assert f'its own credentials were not valid: {brought.problems[0]}'[:60] in (
     capsys.readouterr().out)
 
 
@@ -230,7 +231,7 @@ def test_a_change_to_anything_in_the_report_is_found(change, signed):
   assert inspect.verify(signed)['valid'], 'only its layout was changed'
   path.write_text(json.dumps(report | change))
   problem, *_ = inspect.verify(signed)['problems']
-  assert 'my out.json says something else of' in problem
+  assert 'my out.json differs from what was signed' in problem
 
 
 def test_what_was_measured_while_writing_is_not_signed_and_said_not_to_be(signed):
@@ -284,7 +285,7 @@ def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
   report = json.loads(path.read_text())
   report['spans'][count // 2][1] += .01
   path.write_text(json.dumps(report))
-  assert 'says something else of: spans' in inspect.verify(out)['problems'][0]
+  assert 'differs from what was signed: spans' in inspect.verify(out)['problems'][0]
 
 
 def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, capsys):

@@ -415,9 +415,9 @@ def test_the_data_is_json_whatever_is_said(files):
 
 @pytest.mark.parametrize(('credentials', 'words'), [
   (None, None),
-  (('Trusted', 'Ann <b>', ()), '<p>Sound, signed by Ann &lt;b&gt;</p>'),
+  (('Trusted', 'Ann <b>', ()), '<p>Valid, signed by Ann &lt;b&gt;</p>'),
   (('Invalid', None, ('hash \u202emismatch<', )),
-   '<p>Signed by nobody known, and not sound:</p><p>hash \\u202emismatch&lt;</p>')])
+   '<p>Signed by nobody known, and not valid:</p><p>hash \\u202emismatch&lt;</p>')])
 def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words, files):
   brought = credentials and content_credentials.SourceCredentials(*credentials)
   source = fake_report.make('a.mp4', 'b.mp4').source

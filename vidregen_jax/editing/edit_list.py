@@ -50,9 +50,9 @@ def read(path) -> EditList:
   document = _object(path, document, {'edits'}, {'audio'}, 'the file')
   audio, edits = document.get('audio', ''), document['edits']
   if not isinstance(edits, list) or not edits:
-    raise UserError(f'{path}: "edits" is no list of at least one edit')
+    raise UserError(f'{path}: "edits" is not a list of at least one edit')
   if len(edits) > _MOST_EDITS:
-    raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: make it in parts')
+    raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: split it into parts')
   if 'audio' in document:
     audio = _path(path, audio)
   spans, patches = [], []
@@ -76,7 +76,7 @@ def _object_once(pairs):
   fields = dict(pairs)
   if len(fields) < len(pairs):
     counts = collections.Counter(name for name, _ in pairs)
-    raise ValueError(f'"{_short(counts.most_common(1)[0][0])}" is there twice')
+    raise ValueError(f'"{_short(counts.most_common(1)[0][0])}" appears twice')
   return fields
 
 
@@ -98,14 +98,14 @@ def _described(value) -> str:
 def _object(path, value, needed, allowed, where):
   """`value`, checked to be an object with all `needed` fields and none but the `allowed` ones."""
   if not isinstance(value, dict):
-    raise UserError(f'{path}: {where} is no JSON object')
+    raise UserError(f'{path}: {where} is not a JSON object')
   if missing := needed - set(value):
     raise UserError(f'{path}: {where} has no "{min(missing)}"'
                     + '; or give the whole new soundtrack as "audio" beside "edits"'
                     * (missing == {'audio'}))
   if unknown := set(value) - needed - allowed:
-    raise UserError(f'{path}: {where} has a field "{_short(min(unknown))}", which means nothing '
-                    f'here; known are {", ".join(sorted(needed | allowed))}')
+    raise UserError(f'{path}: {where} has an unknown field "{_short(min(unknown))}"; known are '
+                    f'{", ".join(sorted(needed | allowed))}')
   return value
 
 
@@ -118,5 +118,5 @@ def _seconds(path, value, where):
 
 def _path(path, value):
   if not isinstance(value, str) or not value:
-    raise UserError(f'{path}: {_described(value)} is no path of a sound')
+    raise UserError(f'{path}: {_described(value)} is not the path of a sound')
   return str(path.parent / value)

@@ -171,8 +171,8 @@ def _agreement(edit, film):
   @functools.cache
   def sound():
     if not film.source.has_audio:
-      raise UserError(f'--face speaking: {edit.source} has no sound to tell it by: name the face '
-                      'by number or place')
+      raise UserError(f'--face speaking: {edit.source} has no sound to decide by: name the face by '
+                      'number or place')
     recording = recordings.Recording(edit.source)
     return active_speaker.loudness(recording, recording.rate), float(recording.start)
 
@@ -184,8 +184,8 @@ def _nothing_to_make(edit, track, in_spans) -> UserError:
   reasons = ', '.join(dict.fromkeys(
     row.reason for row in face_selection.skipped(track, in_spans)))
   if reasons == face_track.REASONS[face_track.COVERED]:
-    return UserError(f'{reasons} in all of the span of {edit.source}, as a mask does: nothing is '
-                     'made there; --no-keep_occluders makes a mouth before it')
+    return UserError(f'{reasons} throughout the span of {edit.source}, such as a mask: nothing is '
+                     'generated there; --no-keep_occluders generates a mouth in front of it')
   return UserError(f'no face was found in the span of {edit.source} ({reasons}): it needs a face, '
                    'seen from the front or half turned, at least 50 pixels wide')
 

@@ -113,8 +113,9 @@ class _Cast:
       other = max(maybe, key=lambda one: reidentify.likeness(one.descriptors, person.descriptors))
     else:
       other = self._named(maybe, np.where(self.faces.shot == shot, self.weights, 0))
-    self.notes.append(f'from {begin:.2f} to {end:.2f} s it is not sure that face {other.number} is '
-                      f'the person of face {person.number}: it was taken by the same rule')
+    self.notes.append(f'from {begin:.2f} to {end:.2f} s it is uncertain whether face '
+                      f'{other.number} is the same person as face {person.number}: it was chosen '
+                      'by the same rule')
     return other
 
   def _named(self, candidates, weights):
@@ -142,12 +143,12 @@ class _Cast:
     order = sorted(scores, key=scores.get, reverse=True)
     ranking = ', '.join(f'face {number} by {scores[number]:.2f}' for number in order)
     if not order or scores[order[0]] < _LEAST_AGREEMENT:
-      raise UserError('--face speaking: no lips move as the sound does'
+      raise UserError('--face speaking: no lips move with the sound'
                       + (f' ({ranking})' if ranking else '') + ': name the face by number or place')
     if len(order) > 1 and scores[order[0]] - scores[order[1]] < _LEAST_LEAD:
-      raise UserError(f'--face speaking: lips agree too alike with the sound ({ranking}): name the '
+      raise UserError(f'--face speaking: lips match the sound about equally ({ranking}): name the '
                       'face by number or place')
-    self.notes.append(f'speaking is face {order[0]}: lips agree with the sound in {ranking}')
+    self.notes.append(f'face {order[0]} is speaking; agreement of lips and sound: {ranking}')
     return next(person for person in candidates if person.number == order[0])
 
   def _there(self, first, stop, candidates):

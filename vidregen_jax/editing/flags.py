@@ -37,25 +37,24 @@ def parser_of(module, description):
   sidecars.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
   parser.add_argument('--overwrite', action='store_true',
-                      help='replace OUT.mp4, and what lies beside it, where they exist')
+                      help='replace OUT.mp4 and the files beside it if they exist')
   parser.add_argument('--references', default='', metavar='SECONDS',
-                      help='times at which the person is seen well, such as 0.5,3.2; default: '
-                           'sharp frames of unlike mouths and poses')
+                      help='times at which the person is clearly visible, such as 0.5,3.2; '
+                           'default: sharp frames of varied mouths and poses')
   parser.add_argument('--face', default='largest', metavar='WHICH',
-                      help='of several: largest (default); speaking: whose lips move as the old '
-                           'sound does; a number as OUT.json lists them; or a place X,Y, in '
-                           'fractions of the picture as it is shown: the face there when a span '
-                           'begins')
+                      help='of several: largest (default); speaking: whose lips move with the old '
+                           'sound; a number as listed in OUT.json; or a place X,Y in fractions of '
+                           'the displayed picture: the face there when a span begins')
   parser.add_argument('--fade', type=float, default=preparation.Edit.fade, metavar='SECONDS',
-                      help="over which, at a span's edges, made faces turn into the real ones "
+                      help="over which, at a span's edges, generated faces turn real "
                            f'(default {preparation.Edit.fade:g}; 0: at once)')
   parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
                       help='keep the pixels of what hides the face, such as a microphone or a cup; '
                            'a frame whose mouth is hidden is left as it is (default: on)')
   parser.add_argument('--reencode', action='store_true',
-                      help='encode every frame anew, also where the source could be joined')
+                      help='re-encode every frame, even if the source could be joined')
   parser.add_argument('--lossless', action='store_true',
-                      help='encode without loss: larger, and not played by every browser; FFV1 if '
+                      help='encode losslessly: larger, and not played by every browser; FFV1 if '
                            'OUT is an .mkv')
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student: few steps, one branch")

@@ -212,10 +212,10 @@ def _with_spans(edit, info):
   edit = dataclasses.replace(edit, find=False, margin=None)
   if differences is None:
     why = _why_all(info, edit.new_audio)
-    return edit, (f'{why}, and so the whole video is made anew', )
+    return edit, (f'{why}, so the whole video is regenerated', )
   if not differences:
-    raise UserError(f'{edit.new_audio} sounds as {info.path} does from end to end: there is '
-                    'nothing to regenerate; --whole does it all the same')
+    raise UserError(f'{edit.new_audio} sounds like {info.path} from end to end: there is '
+                    'nothing to regenerate; --whole does so anyway')
   where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in differences)
   edit = dataclasses.replace(edit, spans=tuple(differences))
   return edit, (f'the soundtracks differ at {where} s', )
@@ -228,16 +228,17 @@ def _why_all(info, new_audio):
   late, of = changed_spans.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
   if not late:
     return f'all but a tenth of {of}'
-  return (f'{of} everywhere, as it is the same {"later" if late > 0 else "earlier"} by '
-          f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
+  return (f'{of} everywhere, as it is the same but {abs(late):.3f} s '
+          f'{"later" if late > 0 else "earlier"} (an encoder may have done that: a wav has no such '
+          'lag)')
 
 
 def _join_plan(edit, film, stretches) -> smart_render.Plan | str:
   """The plan to join new frames with the source's packets, or the reason why there is none."""
   if edit.lossless or not edit.join:
-    return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
+    return f'--{"lossless" if edit.lossless else "reencode"} re-encodes all of it'
   if not film.is_the_source:
-    return 'its frames are not shown when they were'
+    return 'its frames are retimed'
   return smart_render.plan(film.info, edit.out, stretches)
 
 

@@ -188,8 +188,8 @@ def compose_patches(film, patches) -> Composed:
   rate, notes = own.rate, list(_guesses(own))
   for before, after in zip(patches, patches[1:], strict=False):
     if after.start < before.stop:
-      raise UserError(f'the patches {before.path} and {after.path} overlap: {after.start:g} s '
-                      f'comes before {before.stop:g} s')
+      raise UserError(f'the patches {before.path} and {after.path} overlap: the second starts '
+                      f'at {after.start:g} s, before the first ends at {before.stop:g} s')
   spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
@@ -240,17 +240,17 @@ def _spliced(film, own, start, pieces, spans, padded, notes):
   track = aac.Soundtrack(spliced, own.rate, start, _bit_rate(film.info, own.shape[0]))
   why, changed = '', tuple(spliced.changed)
   if not film.is_the_source:
-    why, changed = 'what follows a patch has moved', ()
+    why, changed = 'what follows a patch is shifted', ()
   elif padded:
-    why, changed = 'the new sound is also where the old one has not begun or has ended', ()
+    why, changed = 'the new sound extends beyond the old one', ()
   return Composed(track, track, film, spans, why, changed=changed,
                   notes=tuple(dict.fromkeys(filter(None, notes))))
 
 
 def _guesses(*recordings):
   """Notes on recordings that do not declare their channel layout."""
-  return tuple(f'{recording.path} does not say where its {recording.shape[0]} channels are: taken '
-               f'as {_layout(recording)}'
+  return tuple(f'{recording.path} does not declare the layout of its {recording.shape[0]} '
+               f'channels: taken as {_layout(recording)}'
                for recording in recordings if not recording.places_are_said)
 
 

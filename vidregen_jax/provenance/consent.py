@@ -47,7 +47,8 @@ def of(statement: str) -> Consent:
     raise UserError(f'--consent has {len(statement):,} characters, and {_LONGEST:,} are the most: '
                     'give it in a file, --consent_file, of which the digest is written')
   if odd := [c for c in statement if c not in '\n\t' and unicodedata.category(c) in ('Cc', 'Cs')]:
-    raise UserError(f'--consent holds what is no text, {odd[0]!a}: write it in words, in UTF-8')
+    raise UserError(f'--consent contains {odd[0]!a}, which is not text: write it in words, in '
+                    'UTF-8')
   return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
 
 

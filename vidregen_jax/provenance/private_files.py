@@ -24,13 +24,13 @@ def read(path, what='', most: int | None = None) -> bytes:
   path, named = pathlib.Path(path), f'{what} {path}'.strip()
   files.check_readable(path, what)
   if path.is_symlink():
-    raise UserError(f'{named}: is a link to {os.path.realpath(path)}: name that file itself')
+    raise UserError(f'{named}: is a link to {os.path.realpath(path)}: give that file itself')
   status = path.stat()
   _check_owner(status, named)
   if status.st_mode & 0o077:
     raise UserError(f'{named}: others can read it (its mode is '
-                    f'{stat.S_IMODE(status.st_mode):03o}): `chmod 600` it, and think of the key as '
-                    'known')
+                    f'{stat.S_IMODE(status.st_mode):03o}): `chmod 600` it, and consider the '
+                    'key compromised')
   _check_place(path, named)
   data = files.read_bytes(path, what, most)
   if not os.path.samestat(status, path.lstat()):
@@ -65,5 +65,5 @@ def _check_place(path, named):
   for folder in path.resolve().parents:
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-      raise UserError(f'{named}: everybody may write in {folder} and put another in its place: '
-                      'move it to a folder of yours')
+      raise UserError(f'{named}: everybody can write to {folder} and replace it: move it to a '
+                      'folder of yours')

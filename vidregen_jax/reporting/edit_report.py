@@ -236,7 +236,7 @@ class EditReport:
     for start, stop, reason in self.skipped:
       yield f'frames {start} to {stop - 1} are left as they are: {reason}'
     if source.credentials and source.credentials.state == 'Invalid':
-      yield (f'the credentials that {source.path} brought are not sound: '
+      yield (f'the credentials of {source.path} are not valid: '
              f'{"; ".join(source.credentials.problems)}; the new ones say so')
     yield from self.face.notes if self.face else ()
     if self.occluded:
@@ -272,10 +272,10 @@ class EditReport:
     yield Fact('Source', _file(self.source))
     if credentials and credentials.state == 'Invalid':
       yield Fact('Credentials of the source', [
-        Paragraph(f'Signed by {credentials.signer or "nobody known"}, and not sound:'),
+        Paragraph(f'Signed by {credentials.signer or "nobody known"}, and not valid:'),
         *map(Paragraph, credentials.problems)])
     elif credentials:
-      yield Fact('Credentials of the source', [Paragraph(f'Sound, signed by {credentials.signer}')])
+      yield Fact('Credentials of the source', [Paragraph(f'Valid, signed by {credentials.signer}')])
     yield Fact('New sound', [row for file in self.audio.files for row in _file(file)])
     yield Fact('Edited video', _file(self))
     yield Fact('Content Credentials', [Paragraph(self._signed_by())])
@@ -405,7 +405,7 @@ def signed_lines(facts: dict) -> Iterator[tuple[str, str]]:
   yield 'source', file(facts['source'])
   credentials = facts['source'].get('credentials')
   if credentials and credentials['state'] == 'Invalid':
-    yield '', f'its own credentials were not sound: {"; ".join(credentials["problems"])}'
+    yield '', f'its own credentials were not valid: {"; ".join(credentials["problems"])}'
   for row in facts['sound'] if isinstance(facts['sound'], list) else ():  # a digest if condensed
     yield 'new sound', file(row)
   for name, value in facts['model'].items():
