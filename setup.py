@@ -19,6 +19,8 @@ CORE = [
   'flax>=0.12.0',
   'huggingface_hub>=0.34',
   f'jax{JAX}',
+  'jinja2>=3.1',
+  'markupsafe>=2.1',
   'numpy>=2.0',
   'opencv-python-headless>=4.11',
   'safetensors>=0.5',

@@ -9,6 +9,7 @@ and the result is checked, as ever. With --model nothing is left out, for the me
 """
 
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import pathlib
 import tempfile
@@ -20,13 +21,14 @@ import numpy as np
 from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor, regenerator
+from vidregen_jax.editing import editor, preparation, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac, lazy, waveform
 from vidregen_jax.models import codec
 from vidregen_jax.provenance import consent
+from vidregen_jax.reporting import edit_report
 
 _CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
 _MINUTES = flags.DEFINE_list('minutes', ['1', '30'], 'How long the inputs are.')
@@ -128,14 +130,24 @@ class Turned(regenerator.Retake):
       yield start, crops, crops[:, :, ::-1]
 
 
-def edit(path, out, checkpoint, seconds, model):
-  """Carries an edit out, of all if no seconds are given; returns its report and more."""
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An edit that was carried out: its report, the size of what it wrote, and seconds of processor.
+  """
+
+  report: edit_report.EditReport
+  bytes: int
+  cpu: float
+
+
+def edit(path, out, checkpoint, seconds, model) -> Run:
+  """Carries an edit out, of all if no seconds are given."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
-                          new_audio=str(path), spans=spans, overwrite=True)
-  said = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
-                               walk=regenerator.Retake if model else Turned)
-  return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
+  asked = preparation.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
+                      new_audio=str(path), spans=spans, overwrite=True)
+  report = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
+                             walk=regenerator.Retake if model else Turned)
+  return Run(report, out.stat().st_size, Turned.cpu)
 
 
 def alone(function, *arguments):
@@ -145,17 +157,17 @@ def alone(function, *arguments):
     return pool.submit(function, *arguments).result()
 
 
-def row(minutes, said):
+def row(minutes, run):
   """What the table says of an edit."""
-  stages = said['stages']
-  taken = {name: stages[name]['seconds'] for name in (
+  report = run.report
+  taken = {name: report.stages[name].seconds for name in (
     'track faces', 'regenerate', 'write file', 'wait for decode', 'wait for encode')}
-  touched = sum(stop - start for start, stop in said['encoded_frames'])
-  copied = said['frames'] - touched
+  touched = sum(stop - start for start, stop in report.encoded_frames)
+  copied = report.frames - touched
   return {
-    'minutes': minutes, 'peak memory, MB': said['peak_memory_mb'], 'seconds': said['seconds'],
+    'minutes': minutes, 'peak memory, MB': report.peak_memory_mb, 'seconds': report.seconds,
     'frames encoded': touched,
-    'CPU ms each': round(1e3 * said['cpu'] / touched, 1),
+    'CPU ms each': round(1e3 * run.cpu / touched, 1),
     'a second': round(touched / taken['regenerate'], 1),
     'tracked too': round(touched / (taken['track faces'] + taken['regenerate']), 1),
     'frames copied': copied,
@@ -175,21 +187,22 @@ def run():
   lengths = [float(text) for text in _MINUTES.value]
   if not _WHOLE.value and min(lengths) * 60 < _SPAN_AT + _SECONDS.value:
     raise UserError(f'the span ends at {_SPAN_AT + _SECONDS.value:g} s: give longer --minutes')
-  said, rows = {}, []
+  documents, rows = {}, []
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     for minutes in lengths:
       path = alone(write_input, folder, _CLIP.value, minutes)
-      said[f'{minutes:g}'] = made = alone(
+      made = alone(
         edit, path, folder / 'out.mp4', _CHECKPOINT.value, not _WHOLE.value and _SECONDS.value,
         _MODEL.value)
+      documents[f'{minutes:g}'] = made.report.to_json() | {'bytes': made.bytes, 'cpu': made.cpu}
       rows.append(row(minutes, made))
       path.unlink()
   print(f'| {" | ".join(rows[0])} |\n{"|---" * len(rows[0])}|')
   for each in rows:
     print(f'| {" | ".join(map(str, each.values()))} |')
   if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), said)
+    files.write_json(pathlib.Path(_JSON.value), documents)
 
 
 if __name__ == '__main__':

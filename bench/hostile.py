@@ -33,6 +33,7 @@ from bench import good_files
 from vidregen_jax import cli, files
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
+from vidregen_jax.reporting import edit_report
 
 _ONLY = flags.DEFINE_list('only', [], 'Only attacks whose names contain one of these.')
 _CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
@@ -407,9 +408,10 @@ def _wrong(attack, status, last, text, before, folder):
   pictures = [name for name in new if pathlib.PurePath(name).suffix in ('.mp4', '.mkv')]
   if len(pictures) != 1 or not {'.html', '.json'} <= set(suffixes):
     return f'status 0 and {new}'
-  said = json.loads((folder / pictures[0]).with_suffix('.json').read_text())
+  report = edit_report.EditReport.from_json(
+    json.loads((folder / pictures[0]).with_suffix('.json').read_text()))
   count = sum(1 for _ in video.frames(folder / pictures[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  return '' if count == report.frames else f'{count} frames, and {report.frames} said'
 
 
 def sockets(good, tiny, folder):

@@ -33,6 +33,7 @@ from bench import good_files
 from vidregen_jax import cli, files, regenerate, translate
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
+from vidregen_jax.reporting import edit_report
 
 _RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
@@ -217,13 +218,14 @@ def _wrong(status, folder, before, printed):
   made = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
   if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
     return f'status 0 and {new}'
-  said = json.loads((folder / made[0]).with_suffix('.json').read_text())
-  used = [said['source'], *said['audio']['files']]
-  if followed := [row['path'] for row in used
-                  if pathlib.Path(row['path']).name in good_files.PLAYLISTS]:
+  report = edit_report.EditReport.from_json(
+    json.loads((folder / made[0]).with_suffix('.json').read_text()))
+  used = [report.source, *report.audio.files]
+  if followed := [file.path for file in used
+                  if pathlib.Path(file.path).name in good_files.PLAYLISTS]:
     return f'followed {followed}'
   count = sum(1 for _ in video.frames(folder / made[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  return '' if count == report.frames else f'{count} frames, and {report.frames} said'
 
 
 def _work(pipe, seed, good, folder, checkpoint):

@@ -21,7 +21,7 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
@@ -145,7 +145,7 @@ def run():
       for kind in ('codec', 'student'):
         out = folder / f'{at}_{kind}.mp4'
         editor.regenerate(
-          editor.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
+          preparation.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
                           reconstruct=kind == 'codec'), machine, show=False)
         rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
   print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '

@@ -16,7 +16,7 @@ import tqdm
 from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.evaluation import identity_metrics, lip_sync
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
@@ -54,7 +54,7 @@ def measure(machine, clip, other, folder):
   for fade in _FADES:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
     editor.regenerate(
-      editor.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
+      preparation.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
                       (span,), fade=fade), machine, show=False)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows

@@ -119,7 +119,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   def regenerate(edit, machine, show):
     heard[edit.out] = pathlib.Path(edit.new_audio).stem
     assert edit.reconstruct == edit.out.endswith('_codec.mp4')
-    return {'seconds': 1.0, 'stages': {}, 'peak_memory_mb': 1}
+    return types.SimpleNamespace(seconds=1.0, stages={}, peak_memory_mb=1)
 
   def track(path):
     name = heard.get(str(path), pathlib.Path(path).stem)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.editing import soundtrack
+from vidregen_jax.editing import changed_spans, soundtrack
 from vidregen_jax.faces import tracks
 from vidregen_jax.media import opening, smart_render, video, video_writer
 from vidregen_jax.media.audio import aac, lazy, packet_splice, waveform
@@ -228,7 +228,7 @@ def test_found_spans_are_on_that_clock(path, tmp_path):
   new = tmp_path / 'new.wav'
   lead = np.zeros((2, round(float(recording.start) * recording.rate)), np.float32)
   waveform.write_wav(new, np.concatenate([lead, samples], 1), recording.rate)
-  (start, stop), = soundtrack.differences(info, new, 0)
+  (start, stop), = changed_spans.differences(info, new, 0)
   expected = float(recording.start) + begin / recording.rate
   assert start == pytest.approx(expected, abs=.03)
   assert stop == pytest.approx(expected + .25, abs=.03)

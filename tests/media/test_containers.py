@@ -300,14 +300,14 @@ def test_without_loss_all_other_frames_are_the_sources(pix_fmt, size, go, codec,
   source = small_videos.make(tmp_path / 'source.mkv', 'ffv1', pix_fmt=pix_fmt, size=size,
                              base='1/1000')
   out = tmp_path / f'out.{go}'
-  edit(source, out, crf=0, planned='--lossless asks for all of it anew')
+  edit(source, out, crf=0, planned='--lossless re-encodes all of it')
   assert video.probe(out).codec == codec
   check(source, out, [TOUCHED])
 
 
 def test_rgb_goes_into_a_matroska_without_loss(tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', 'libx265', pix_fmt='gbrp', tags=(2, 0, 1, 13))
-  edit(source, tmp_path / 'out.mkv', crf=0, planned='--lossless asks for all of it anew')
+  edit(source, tmp_path / 'out.mkv', crf=0, planned='--lossless re-encodes all of it')
   for old, new in zip(video.frames(source), video.frames(tmp_path / 'out.mkv'), strict=True):
     expected = changed(old) if TOUCHED[0] <= old.index < TOUCHED[1] else old.image
     np.testing.assert_array_equal(new.image, expected)

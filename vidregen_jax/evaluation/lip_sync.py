@@ -21,12 +21,13 @@ import zlib
 import numpy as np
 
 from vidregen_jax import files, terminal
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.provenance import consent
+from vidregen_jax.reporting import dataclass_json
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
@@ -120,7 +121,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       stop = min(clip.seconds, source.seconds)
       spans = () if source.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = editor.Edit(
+      edit = preparation.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(source.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
       report = editor.regenerate(edit, machine, show=False)
@@ -129,8 +130,8 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       gap = track.lip_gap[inside]
       row = {'clip': clip.path.stem, 'sound': sound, 'audio': source.path.stem,
              'frames': int(inside.sum()), 'lost_faces': int((~np.isfinite(gap)).sum()),
-             'seconds': report['seconds'], 'stages': report['stages'],
-             'peak_memory_mb': report['peak_memory_mb']}
+             'seconds': report.seconds, 'stages': dataclass_json.to_json(report.stages),
+             'peak_memory_mb': report.peak_memory_mb}
       if sound == 'silence':
         row['open'] = float(np.mean(gap[np.isfinite(gap)] > OPEN))
         rest = np.r_[clip.tracked_gap[:_REST_FRAMES], clip.tracked_gap[-_REST_FRAMES:]]
