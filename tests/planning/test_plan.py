@@ -19,7 +19,7 @@ from configs import student as student_config
 from vidregen_jax import plan
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import dinov2, perceptual
+from vidregen_jax.models import dinov2, generator, perceptual
 from vidregen_jax.planning import abstract_steps, accelerators, search, tpu_topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -155,7 +155,11 @@ def test_planned_windows_are_those_that_are_cut():
     'lip_gap': np.zeros(36, np.float32)}
   record |= {'context': record['target'], 'cold': record['target'], 'stills': record['target'][:6]}
   cut = windows.cut(record, 2, shape, rng)
-  assert shapes(windows.shapes(shape, 2, 4, 3, 5)) == shapes(cut)
+  model = generator.GeneratorConfig(
+    cells=2, latent_channels=4, region=shape.region, width=16, heads=2, layers=1, mlp=2, window=3,
+    look_ahead=2, references=2, sinks=1, sink_logit=True, audio_layers=3, audio_channels=5,
+    audio_hidden=4)
+  assert shapes(windows.shapes(model, 3)) == shapes(cut)
 
 
 def test_planned_crops_are_those_that_are_read(tmp_path):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
@@ -130,10 +131,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   normal = lambda *size: rng.standard_normal(size).astype(np.float32)
   params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),
                         generator.init(shape, jax.random.key(0)))
-  clip = teacher_forcing.Clip(
-    normal(1, 2, 4, 4), np.ones((1, 2), bool), normal(1, 2, 4), np.zeros(1, np.float32),
-    normal(1, 3, 4, 4), normal(1, 3, 2, 4), normal(1, 4, 16, 1, 512), np.ones((1, 4), bool),
-    np.full((1, 4), 0.04, np.float32))
+  clip = random_conditions.clip(shape, 3, rng)
   keep = token_layout.keep_all(shape, (1, 1))
   frozen = generator_objective.Frozen(None, None, None, params)
   noisy, target, t = generator_objective._taught(
