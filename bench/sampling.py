@@ -24,7 +24,7 @@ from configs import generator as generator_config
 from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior, streams
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, streams
 
 _SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
 _STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
@@ -56,7 +56,7 @@ def make(size):
 def measure(size, steps, rounds):
   """Seconds of each part, and of a whole latent frame by number of steps."""
   models, params, state, inputs = make(size)
-  base = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
+  base = flow_matching.SamplerConfig(**generator_config.get_config(size).sampler)
 
   def whole(count, guided):
     scale = 2.0 if guided else 1.0

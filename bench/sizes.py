@@ -16,7 +16,7 @@ from configs import codec as codec_config
 from configs import generator as generator_config
 from vidregen_jax import cli
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior, streams
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, streams
 from vidregen_jax.planning import abstract_steps
 from vidregen_jax.training import codec_setup
 
@@ -123,7 +123,7 @@ def run():
         'all branches | TFLOP a second of video |\n|---|---|---|---|---|---|')
   for size in GENERATORS:
     model, packed = generator_model(size)
-    sampler = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
+    sampler = flow_matching.SamplerConfig(**generator_config.get_config(size).sampler)
     found = describe_generator(model, packed, sampler)
     second = _LATENTS_A_SECOND * (found['conditioning_flops'] + sampler.steps * found['step_flops'])
     print(f'| {size} | {model.layers} x {model.width} | {found["parameters"] / 1e6:.1f} '

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline, stablehlo
+from vidregen_jax.exports.pack import repack
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import pixels, streams
@@ -45,7 +45,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def pack(tmp_path_factory, whisper_folder):
   folder = tmp_path_factory.mktemp('pack')
   (folder / 'card.md').write_text('Data: random numbers; consent: of nobody.')
-  export.repack(tiny_system.write_student(folder, whisper_folder), folder / 'pack',
+  repack(tiny_system.write_student(folder, whisper_folder), folder / 'pack',
                 folder / 'card.md', folder / 'card.md', with_stablehlo=True)
   return folder / 'pack'
 
@@ -176,5 +176,5 @@ def test_what_is_left_to_the_backend_is_decided(pack, monkeypatch):
 def test_what_writes_artefacts_is_asked_for_when_it_is_not_there(pack, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'flatbuffers', None)
   with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[export\]'"):
-    export.repack(pack, tmp_path / 'out', pack / 'README.md', pack / 'LICENSE', None, True)
+    repack(pack, tmp_path / 'out', pack / 'README.md', pack / 'LICENSE', None, True)
   assert not (tmp_path / 'out').exists()

@@ -9,6 +9,7 @@ import random_conditions
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   codec,
+  flow_matching,
   generator,
   linear_prior,
   streams,
@@ -72,7 +73,7 @@ def run(params, sampler, inputs, start):
   return np.asarray(sampling.sample(MODELS, sampler, params, state, inputs)[1])
 
 
-EULER = sampling.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
+EULER = flow_matching.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
 
 
 def test_stream_equals_scan(params):
@@ -97,9 +98,9 @@ def test_future_inputs_leave_past_frames_bit_identical(params):
 def test_guidance_of_one_is_the_conditional_velocity(params):
   inputs, start = arrays(0, frames=2)
   # Not exactly one, so that the three branches are really computed and combined.
-  almost = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
-  plain = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
-  strong = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
+  almost = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
+  plain = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
+  strong = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
   assert np.abs(almost - plain).max() < 1e-3 < np.abs(strong - plain).max()
 
 
@@ -120,7 +121,7 @@ def test_sampling_sees_what_training_saw(params):
       guess().residual(frames.target[:, :, np.asarray(config.region)], frames.context, reference))
   keep = token_layout.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
-  one = sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
+  one = flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   key = jax.random.key(7)
   noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (1, 1, 2, 6))
                      for i in range(FRAMES)], axis=2)

@@ -19,8 +19,8 @@ from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
-from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import codec, generator, teacher_forcing, token_layout
+from vidregen_jax.inference import streaming_codec
+from vidregen_jax.models import codec, flow_matching, generator, teacher_forcing, token_layout
 from vidregen_jax.training import generator_objective, generator_setup, train_generator
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
@@ -123,7 +123,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
   info = {'latent_shape': (2, 2, 4), 'audio_layers': [3], 'audio_width': 512}
   shape = generator_setup.model_config(model, info, (2, 3))
-  teacher = sampling.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
+  teacher = flow_matching.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
   settings = student_config.get_config('tiny')
   settings.sampler.update(steps=2, noise=1.0)
   objective = generator_setup.objective(settings, shape, teacher)

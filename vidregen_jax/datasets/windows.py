@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, streams, whisper
+from vidregen_jax.models import audio_timeline, codec, streams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def listen(features, times, start, stop):
   times = np.asarray(times, np.float64)
   steps = np.diff(times, append=times[-1] + (times[-1] - times[-2]))
   span = slice(start * codec.TIME_FACTOR, stop * codec.TIME_FACTOR)
-  audio = whisper.sample_at(features, times[span], steps[span])
+  audio = audio_timeline.sample_at(features, times[span], steps[span])
   return audio, steps[span].reshape(-1, codec.TIME_FACTOR).mean(1)
 
 

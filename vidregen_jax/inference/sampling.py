@@ -7,14 +7,12 @@ so that the first generated frame continues a past that exists.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.errors import UserError
 from vidregen_jax.models import (
   codec,
   flow_matching,
@@ -23,48 +21,6 @@ from vidregen_jax.models import (
   streams,
   token_layout,
 )
-
-_MOST_STEPS = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-  """How to sample.
-
-  Attributes:
-    steps: flow steps a latent frame.
-    solver: 'euler' or 'heun'.
-    shift: flow-time shift of the step grid.
-    guidance_appearance, guidance_audio: v = v(none) + appearance (v(app) - v(none))
-      + audio (v(app, audio) - v(app)), where app is references, anchor and history. 1 and 1 is the
-      plain conditional velocity, in one branch instead of three.
-    guidance_start, guidance_stop: flow times between which audio guidance other than 1 applies.
-    noise: size of the noise that a latent frame starts from; less than 1 gives likelier samples of
-      less variety, which hides the unevenness of a small model.
-  """
-  steps: int
-  solver: str
-  shift: float
-  guidance_appearance: float
-  guidance_audio: float
-  guidance_start: float = 0.0
-  guidance_stop: float = 1.0
-  noise: float = 1.0
-
-  def __post_init__(self):
-    if not 1 <= self.steps <= _MOST_STEPS:
-      raise UserError(f'steps {self.steps} is not between 1 and {_MOST_STEPS}')
-    if self.solver not in ('euler', 'heun'):
-      raise UserError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
-    for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):
-      value = getattr(self, name)
-      if not (math.isfinite(value) and value >= 0):
-        raise UserError(f'{name} {value} is no size: give 0 or more')
-
-  @property
-  def guided(self) -> bool:
-    """Whether there are three branches, not one."""
-    return (self.guidance_appearance, self.guidance_audio) != (1.0, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,8 +227,8 @@ def warm_step(models: Models, params: Params, state: SamplerState, inputs: strea
   return _remember(models, params, state, region, inputs.frames)
 
 
-def sample_step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-                inputs: streams.Inputs):
+def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+                state: SamplerState, inputs: streams.Inputs):
   """Makes one latent frame.
 
   Returns:
@@ -283,17 +239,7 @@ def sample_step(models: Models, sampler: SamplerConfig, params: Params, state: S
   return _remember(models, params, state, region, inputs.frames)
 
 
-def guide(sampler: SamplerConfig, velocities: list, t):
-  """One velocity at flow time t out of the branches': [none, appearance, both], or [both]."""
-  if not sampler.guided:
-    return velocities[0]
-  none, appearance, both = velocities
-  inside = (t >= sampler.guidance_start) & (t <= sampler.guidance_stop)
-  scale = jnp.where(inside, sampler.guidance_audio, 1.0)
-  return none + sampler.guidance_appearance * (appearance - none) + scale * (both - appearance)
-
-
-def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState):
+def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state: SamplerState):
   """Noise to the lower face [B, M, C] of the latent frame whose inputs have been seen."""
   batch, cells = len(state.reference), len(config.region)
   slots, _ = _slots(config)
@@ -319,7 +265,7 @@ def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState)
     v = generator.velocity(config, params, memory, query,
                            jnp.broadcast_to(x, (batch, copies, *x.shape[2:])),
                            jnp.full((batch, copies, 1), t))
-    return guide(sampler, jnp.split(v, copies, 1), t)
+    return flow_matching.guide(sampler, jnp.split(v, copies, 1), t)
 
   noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),
                                             (batch, 1, 1, cells, config.latent_channels))
@@ -333,8 +279,8 @@ warm = jax.jit(warm_step, static_argnames='models', donate_argnames='state')
 
 
 @functools.partial(jax.jit, static_argnames=('models', 'sampler'), donate_argnames='state')
-def _run(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-         inputs: streams.Inputs, count):
+def _run(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+         state: SamplerState, inputs: streams.Inputs, count):
   """`count` sample steps over inputs [T, B, ...].
 
   The count is not known to the compiler. A loop of one turn, known as such, would be compiled into
@@ -352,8 +298,8 @@ def _run(models: Models, sampler: SamplerConfig, params: Params, state: SamplerS
   return jax.lax.fori_loop(0, count, turn, (state, made))
 
 
-def sample(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-           inputs: streams.Inputs):
+def sample(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+           state: SamplerState, inputs: streams.Inputs):
   """Runs `sample_step` over a span, in one program.
 
   Args:
@@ -367,8 +313,8 @@ def sample(models: Models, sampler: SamplerConfig, params: Params, state: Sample
   return _run(models, sampler, params, state, inputs, np.int32(len(inputs.frames.context)))
 
 
-def step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-         inputs: streams.Inputs):
+def step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+         state: SamplerState, inputs: streams.Inputs):
   """One `sample_step`; the same numbers, to the last bit, as in `sample`.
 
   Returns:
@@ -379,8 +325,8 @@ def step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerS
   return state, frames[0]
 
 
-def stream(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-           inputs: Iterator[streams.Inputs]) -> Iterator:
+def stream(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+           state: SamplerState, inputs: Iterator[streams.Inputs]) -> Iterator:
   """Yields (state, frames [B, 4, S, S, 3]) as each latent frame's inputs [B, ...] arrive.
 
   The state that was passed in is donated: do not use it again.

@@ -23,7 +23,7 @@ from flax import nnx
 
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers, streams, token_layout, whisper
+from vidregen_jax.models import attention, audio_timeline, kernels, layers, streams, token_layout
 
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
@@ -173,7 +173,7 @@ class _Generator(nnx.Module):
     self.sinks = nnx.Param(draws.take(config.sinks, e))
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
     self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
-    hidden = whisper.WINDOW_SAMPLES * config.audio_hidden
+    hidden = audio_timeline.WINDOW_SAMPLES * config.audio_hidden
     self.audio_tokens = layers.Linear(hidden, streams.AUDIO_TOKENS * e, draws)
     self.audio_frame = layers.Linear(hidden, e, draws, scale=0.5)
     self.duration = layers.Linear(16, e, draws)

@@ -14,7 +14,7 @@ import dataclasses
 import jax
 import numpy as np
 
-from vidregen_jax.models import whisper
+from vidregen_jax.models import audio_timeline
 
 SINK, REFERENCE, ANCHOR, CONTEXT, AUDIO, HISTORY, NOISY = range(7)
 STREAMS = ('sink', 'reference', 'anchor', 'context', 'audio', 'history', 'noisy')
@@ -175,7 +175,7 @@ def shapes(config, frames: int) -> Conditions:
   """
   sizes = {'R': config.references, 'T': frames, 'A': frames + config.look_ahead,
            'HW': config.cells**2, 'M': len(config.region), 'C': config.latent_channels,
-           'samples': whisper.WINDOW_SAMPLES, 'layers': config.audio_layers,
+           'samples': audio_timeline.WINDOW_SAMPLES, 'layers': config.audio_layers,
            'channels': config.audio_channels}
   return unflat(Conditions, {
     field.name: jax.ShapeDtypeStruct(tuple(sizes[axis] for axis in field.metadata['axes']),

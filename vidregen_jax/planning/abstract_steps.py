@@ -19,6 +19,7 @@ from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   codec,
+  flow_matching,
   generator,
   kernels,
   layers,
@@ -117,7 +118,7 @@ def _of_generator(config, mesh, backend, audio):
   model = dataclasses.replace(model, attention=attention)
   taught_by = None
   if config.teacher:
-    taught_by = sampling.SamplerConfig(**load_config(config.teacher_config).sampler)
+    taught_by = flow_matching.SamplerConfig(**load_config(config.teacher_config).sampler)
   objective = generator_setup.objective(config, model, taught_by)
   example = windows.shapes(model, config.num_frames)
   axes, init = generator.axes(model), functools.partial(generator.init, model)
@@ -206,7 +207,7 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
     _f32(channels))
   start, inputs = streams.sampler_shapes(model, 1)
   first = jax.eval_shape(functools.partial(sampling.init_state, models), params, key, start)
-  sampler = sampling.SamplerConfig(**config.sampler)
+  sampler = flow_matching.SamplerConfig(**config.sampler)
   step = functools.partial(sampling.sample_step, models, sampler)
   return _on_one(step, mesh, {'parameters': params, 'state': first, 'inputs': inputs}, 1,
                  codec.TIME_FACTOR / 25)

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   flow_matching,
   generator,
@@ -68,8 +67,8 @@ class Objective:
   """
 
   model: generator.GeneratorConfig
-  sampler: sampling.SamplerConfig
-  teacher: sampling.SamplerConfig | None
+  sampler: flow_matching.SamplerConfig
+  teacher: flow_matching.SamplerConfig | None
   copies: int
   shift: float
   mouth_weight: float
@@ -185,7 +184,7 @@ def _taught(objective, frozen, clip, shape, keep, keys):
   def guided(x, t):
     v = velocity(jnp.concatenate([x] * len(branches), 1),
                  jnp.full((batch, len(branches) * copies, frames), t))
-    return sampling.guide(teacher, jnp.split(v, len(branches), 1), t)
+    return flow_matching.guide(teacher, jnp.split(v, len(branches), 1), t)
 
   made = jax.lax.stop_gradient(
     flow_matching.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
