@@ -145,6 +145,23 @@ def test_streams_are_planned_for_one_device(module, what):
   assert made.shape[-3:] == (64, 64, 3)
 
 
+def test_the_state_before_the_first_step_is_planned():
+  config = generator_config.get_config('tiny')
+  config.model.layers = 1
+  config.batch_size = jax.device_count()
+  aim = estimate.target('here')
+  program = estimate.make_program(config, 'train', aim, (3, 512))
+  memory = estimate.init_figures(program, aim)['memory']
+  state = [program.held[kind] for kind in ('parameters', 'average', 'moments')]
+  assert memory['results'] == pytest.approx(abstract_steps.bytes_on_a_device(state), rel=0.01)
+  # The draw that the weights are cut from is whole on every device.
+  assert memory['temporaries'] > abstract_steps.bytes_on_a_device(program.held['parameters'])
+  for what, topology in (('sample', 'here'), ('train', 'h100:1')):
+    aim = estimate.target(topology)
+    with pytest.raises(UserError, match='--init is for training, on chips with a compiler'):
+      estimate.init_figures(estimate.make_program(config, what, aim, (3, 512)), aim)
+
+
 def test_planned_windows_are_those_that_are_cut():
   shape = windows.WindowShape(3, 2, 2, 4, (2, 3))
   rng = np.random.default_rng(0)

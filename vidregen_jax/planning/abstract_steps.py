@@ -70,6 +70,7 @@ class Program:
     examples: clips of a batch, or videos, that a step takes.
     seconds: of video that a step makes, of each; None in training.
     work: function to the `Work` of a step.
+    create: jitted function of a key to the state before the first step; None where nothing trains.
   """
 
   step: Callable
@@ -79,6 +80,7 @@ class Program:
   examples: int
   seconds: float | None
   work: Callable
+  create: Callable | None = None
 
 
 def load_config(name: str):
@@ -154,7 +156,8 @@ def _of_generator(config, mesh, backend, audio):
     return Work(*(config.batch_size * n for n in (needed, done, done - flops.count(does))))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
-  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work)
+  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work,
+                 train_state.creator(init, optimizer, abstract))
 
 
 def _of_codec(config, mesh, backend):
@@ -163,8 +166,8 @@ def _of_codec(config, mesh, backend):
   objective, frozen = codec_setup.make_objective(
     config, model, perceptual.shapes, teacher.shapes)
   init = functools.partial(codec_objective.init, objective)
-  abstract = train_state.abstract(init, train_state.make_codec_optimizer(config), mesh,
-                                  codec_objective.axes(objective))
+  optimizer = train_state.make_codec_optimizer(config)
+  abstract = train_state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
   example = windows.codec_shapes(config.num_frames, model.size)
   sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
   batch = _stacked(example, config.batch_size, mesh, 'crops')
@@ -185,7 +188,7 @@ def _of_codec(config, mesh, backend):
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
-                 work)
+                 work, train_state.creator(init, optimizer, abstract))
 
 
 def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:

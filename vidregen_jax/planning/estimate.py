@@ -97,11 +97,16 @@ def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
   return abstract_steps.of_sampling(config, mesh, aim.backend, audio)
 
 
-def compiled(program: abstract_steps.Program):
-  """The compiled step, or what the compiler says where a chip's memory does not hold it."""
-  with jax.set_mesh(program.mesh):
-    lowered = program.step.trace(*program.arguments).lower(
-      lowering_platforms=(program.mesh.devices.flat[0].platform,))
+def compiled(function, arguments, mesh):
+  """A jitted function, compiled; or what the compiler says where a chip's memory is too small.
+
+  Args:
+    function: jitted; arguments: its, as shapes.
+    mesh: of the devices that it is for.
+  """
+  with jax.set_mesh(mesh):
+    lowered = function.trace(*arguments).lower(
+      lowering_platforms=(mesh.devices.flat[0].platform,))
     try:
       return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -117,10 +122,12 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   talking to other chips by itself, and `expected` the time by the compiler's own count of cycles.
   """
   began = time.monotonic()
-  made = compiled(program) if aim.devices is not None else None
+  made = None
+  if aim.devices is not None:
+    made = compiled(program.step, program.arguments, program.mesh)
   found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
            'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
-  found['memory'] = _memory(program, made, aim)
+  found['memory'] = _memory(program.held, made, aim)
   found['flops'] = dataclasses.asdict(program.work())
   text = made.as_text() if hasattr(made, 'as_text') else None
   module = hlo.parse(text) if text else None
@@ -141,9 +148,29 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   return found
 
 
-def _memory(program, made, aim):
-  """Bytes on a chip, by what they are for."""
-  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in program.held.items()}
+def init_figures(program: abstract_steps.Program, aim: Target) -> dict:
+  """What making the state before the first step takes: memory as of `figures`, and compiling.
+
+  Raises:
+    UserError: nothing is trained, or there is no compiler.
+  """
+  if program.create is None or aim.devices is None:
+    raise UserError('--init is for training, on chips with a compiler')
+  began = time.monotonic()
+  made = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh)
+  seconds = round(time.monotonic() - began, 1)
+  return {'memory': _memory({}, made, aim), 'compile_seconds': seconds}
+
+
+def _memory(arguments, made, aim):
+  """Bytes on a chip, by what they are for.
+
+  Args:
+    arguments: {kind: tree of shapes with shardings} of the program's arguments.
+    made: of `compiled`, or None.
+    aim: Target.
+  """
+  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in arguments.items()}
   memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
             'code': None, 'total': None, 'of': aim.memory, 'fits': None}
   if hasattr(made, 'memory_analysis'):
