@@ -21,14 +21,14 @@ STREAMS = ('sink', 'reference', 'anchor', 'context', 'audio', 'history', 'noisy'
 AUDIO_TOKENS = 4  # a latent frame's audio
 
 # The tokens of a clip, in order: at which frames a stream has some ('1': once; 'R': each still;
-# 'end': once, after the clip; 'T' and 'A': each latent frame), and which of a frame ('HW' and 'M':
-# its cells; else numbered tokens without a place in the picture).
+# 'end': once, after the clip; 'T' and 'A': each latent frame), and which a frame has ('HW' and 'M':
+# its cells; else so many without a place in the picture, 'sinks' by the config).
 TOKENS = {
   SINK: ('1', 'sinks'),
   REFERENCE: ('R', 'HW'),
   ANCHOR: ('end', 'M'),
   CONTEXT: ('T', 'HW'),
-  AUDIO: ('A', 'audio'),
+  AUDIO: ('A', AUDIO_TOKENS),
   HISTORY: ('T', 'M'),
 }
 # Streams that stand at every query's own time, so that they never grow distant.

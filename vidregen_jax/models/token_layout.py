@@ -68,9 +68,9 @@ _PLACED = [streams.NOISY] + [stream for stream, (_, cells) in streams.TOKENS.ite
 
 def _lay(config, frames: dict) -> Tokens:
   """The tokens of those streams whose frames are given, as {one of 'R', 'T', ...: int [F]}."""
-  of_frame = {'sinks': np.arange(config.sinks), 'HW': np.arange(config.cells**2),
-              'M': np.asarray(config.region), 'audio': np.arange(streams.AUDIO_TOKENS)}
-  parts = [(stream, frames[when], of_frame[cells])
+  known = {'HW': np.arange(config.cells**2), 'M': np.asarray(config.region),
+           'sinks': np.arange(config.sinks)}
+  parts = [(stream, frames[when], known[cells] if cells in known else np.arange(cells))
            for stream, (when, cells) in streams.TOKENS.items() if when in frames]
   stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
   frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
