@@ -65,10 +65,10 @@ def describe(found, config) -> str:
     small = [row['bytes'] for row in found['collectives'] if row['bytes'] <= 1e5]
     lines.append(f'  and {len(small)} kinds of less than .1 MB, {sum(small) / 1e6:.2f} MB')
   if 'init' in found:
-    made = found['init']['memory']
-    lines += ['', f'the state before the first step: {gb(made["results"])} of a chip, '
-              f'{gb(made["temporaries"])} more to make it, together {gb(made["total"])} of '
-              f'{gb(made["of"])}; compiled in {found["init"]["compile_seconds"]:.0f} s']
+    created = found['init']['memory']
+    lines += ['', f'the state before the first step: {gb(created["results"])} of a chip, '
+              f'{gb(created["temporaries"])} more to make it, together {gb(created["total"])} of '
+              f'{gb(created["of"])}; compiled in {found["init"]["compile_seconds"]:.0f} s']
   if seconds['step']:
     parts = ', '.join(f'{part} {seconds[part] * 1e3:.2f}' for part in (
       'compute', 'memory', 'network') if seconds[part] is not None)

@@ -51,13 +51,14 @@ def cut(record, start, shape, rng):
   if total < shape.frames:
     raise UserError(f'clip {record["clip_id"]} has {total} latent frames, but num_frames is '
                     f'{shape.frames}: use --config.num_frames={total} or less')
-  stop, heard = start + shape.frames, shape.frames + shape.look_ahead
+  stop, audio_frames = start + shape.frames, shape.frames + shape.look_ahead
   flat = record['target'].shape[1] * record['target'].shape[2]
   channels = record['target'].shape[3]
 
   # Audio beyond the clip's last frame is not known to belong to it: hidden, and zero.
-  audio, durations = listen(record['audio'], record['times'], start, min(start + heard, total))
-  missing = heard - len(audio)
+  audio, durations = listen(record['audio'], record['times'], start,
+                            min(start + audio_frames, total))
+  missing = audio_frames - len(audio)
   audio = np.pad(audio, [(0, missing)] + [(0, 0)] * 3)
   durations = np.pad(durations, (0, missing), mode='edge')
 
@@ -72,7 +73,7 @@ def cut(record, start, shape, rng):
     'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
     'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
     'audio': audio,
-    'audio_valid': np.arange(heard) < heard - missing,
+    'audio_valid': np.arange(audio_frames) < audio_frames - missing,
     'durations': durations,
     'references': references.reshape(shape.references, flat, channels),
     'reference_valid': valid,

@@ -22,29 +22,29 @@ class Rehearsal:
 
   Attributes:
     models: sampling.Models.
-    shown: the windows (`windows.cut`), stacked.
+    batch: the windows (`windows.cut`), stacked.
     truth: uint8 [B, 4T, S, S, 3], the true latents decoded.
     gaps: {'own': lip gaps [B, 4T], 'new': those of the clips whose sound is heard instead}.
   """
 
-  def __init__(self, exported_codec, models, statistics, reader, shown, seed):
+  def __init__(self, exported_codec, models, statistics, reader, batch, seed):
     """Args:
       exported_codec: model_folder.Export of the codec.
       models: sampling.Models.
       statistics: (linear_prior.Expectation, audio mean, audio std) as of `pipeline.statistics`.
       reader: lip_gap_probe.Reader.
-      shown: windows, stacked, as of `show_windows`.
+      batch: windows, stacked, as of `show_windows`.
       seed: of the noise.
     """
     self.models, self._codec, self._seed = models, exported_codec, seed
     self._guess, self._mean, self._std = statistics
     self._encoder, self._reader = streaming_codec.Encoder.of(exported_codec), reader
-    self.shown = shown
-    swapped = {name: np.roll(shown[name], 1, 0) for name in
+    self.batch = batch
+    swapped = {name: np.roll(batch[name], 1, 0) for name in
                ('audio', 'audio_valid', 'durations', 'lip_gap')}
-    self._heard = {'own': shown, 'new': shown | swapped}
-    self.gaps = {sound: windows['lip_gap'] for sound, windows in self._heard.items()}
-    target, cells = np.float32(shown['target']), models.generator.cells
+    self._batches = {'own': batch, 'new': batch | swapped}
+    self.gaps = {sound: each['lip_gap'] for sound, each in self._batches.items()}
+    target, cells = np.float32(batch['target']), models.generator.cells
     self.truth = streaming_codec.Decoder.of(exported_codec)(
       target.reshape(*target.shape[:2], cells, cells, -1))
 
@@ -60,7 +60,7 @@ class Rehearsal:
     """
     params = sampling.Params(self._codec.params, params, self._guess,
                              self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
-    return params, *begin(self.models, params, self._heard[sound], self._mean, self._std,
+    return params, *begin(self.models, params, self._batches[sound], self._mean, self._std,
                           self._seed)
 
   def make(self, sampler, params, sound):
@@ -70,9 +70,9 @@ class Rehearsal:
 
   def lips(self, frames):
     """The lip gaps [B, 4T] that are read in frames of the windows."""
-    shown = self.shown
-    read = self._encoder.stream(frames).reshape(shown['target'].shape)
-    return self._reader(read, shown['context'], shown['references'], shown['reference_valid'])
+    batch = self.batch
+    read = self._encoder.stream(frames).reshape(batch['target'].shape)
+    return self._reader(read, batch['context'], batch['references'], batch['reference_valid'])
 
   def __call__(self, sampler, params):
     """Makes the windows with both sounds.
@@ -126,10 +126,10 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
   return sampling.init_state(models, params, jax.random.key(seed), start), inputs
 
 
-def to_frames(made):
+def to_frames(decoded):
   """The sampler's [T, B, 4, S, S, 3] as uint8 [B, 4T, S, S, 3]."""
-  made = np.moveaxis(np.asarray(made), 0, 1)
-  return pixels.to_uint8(made.reshape(len(made), -1, *made.shape[3:]))
+  decoded = np.moveaxis(np.asarray(decoded), 0, 1)
+  return pixels.to_uint8(decoded.reshape(len(decoded), -1, *decoded.shape[3:]))
 
 
 def sheet(truth, own, swapped):

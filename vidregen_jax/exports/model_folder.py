@@ -20,7 +20,7 @@ from vidregen_jax.errors import UserError
 
 _FORMAT = 1
 _PARAMS = 'params/'
-_MOST_SAID = 1_000_000  # bytes of config.json
+_MOST_CONFIG = 1_000_000  # bytes of config.json
 _LONGEST_NAME = 300
 _TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
 _HEADER = documents.record({
@@ -155,8 +155,8 @@ def load_export(folder, kind):
       f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
       'training leaves in its workdir'
     )
-  said = files.read_bytes(about, most=_MOST_SAID)
-  header = documents.parse(said, str(about))
+  config = files.read_bytes(about, most=_MOST_CONFIG)
+  header = documents.parse(config, str(about))
   if not isinstance(header, dict) or header.get('format') != _FORMAT:
     raise UserError(f'{about} is not of format {_FORMAT}: export the model again')
   header = _HEADER(header, str(about))
@@ -166,7 +166,7 @@ def load_export(folder, kind):
     raise UserError(f'{path} is missing: export the model again')
   data = files.read_bytes(path)
   return Export(kind, _tuples(header['config']), *split(tensors(data, path)),
-                hashlib.sha256(data).hexdigest(), hashlib.sha256(said).hexdigest())
+                hashlib.sha256(data).hexdigest(), hashlib.sha256(config).hexdigest())
 
 
 def tensors(data: bytes, path) -> dict:

@@ -98,7 +98,7 @@ def load_codec(folder) -> Codec:
     UserError: there is none, or something in it is damaged or is not of the rest.
   """
   path, export = _read(folder, 'codec')
-  model = _made(codec.CodecConfig, export.config, f'{path}: config')
+  model = _build(codec.CodecConfig, export.config, f'{path}: config')
   _check_arrays(folder, export, functools.partial(codec.init, model),
                 dict.fromkeys(('latent_mean', 'latent_std'), (model.latent_channels,)))
   _check_positive(folder, export, 'latent_std')
@@ -108,23 +108,23 @@ def load_codec(folder) -> Codec:
 def load_generator(folder) -> Generator:
   """Reads an exported generator; raises as `load_codec`."""
   path, export = _read(folder, 'generator')
-  said = export.config
-  model = _made(generator.GeneratorConfig, said['model'], f'{path}: config.model')
-  sampler = _made(flow_matching.SamplerConfig, said['sampler'], f'{path}: config.sampler')
+  config = export.config
+  model = _build(generator.GeneratorConfig, config['model'], f'{path}: config.model')
+  sampler = _build(flow_matching.SamplerConfig, config['sampler'], f'{path}: config.sampler')
   if model.region[-1] >= model.cells**2:
     raise UserError(f'{path}: config.model.region has cell {model.region[-1]}, but {model.cells} '
                     f'cells a side are {model.cells**2}')
-  if len(said['listening']['audio_layers']) != model.audio_layers:
+  if len(config['listening']['audio_layers']) != model.audio_layers:
     raise UserError(f'{path}: config.listening.audio_layers are '
-                    f'{len(said["listening"]["audio_layers"])}, but config.model.audio_layers is '
+                    f'{len(config["listening"]["audio_layers"])}, but config.model.audio_layers is '
                     f'{model.audio_layers}')
   guess = linear_prior.shapes(model.region, model.cells, model.latent_channels)
   if not export.arrays.get('expected_kernel', np.ones(1)).size:
     guess = linear_prior.none(model.region)
   expected = {f'expected_{name}': tuple(value.shape) for name, value in vars(guess).items()}
-  heard = (model.audio_layers, model.audio_channels)
+  states = (model.audio_layers, model.audio_channels)
   _check_arrays(folder, export, functools.partial(generator.init, model),
-                expected | {'audio_mean': heard, 'audio_std': heard})
+                expected | {'audio_mean': states, 'audio_std': states})
   for name in ('audio_std', 'expected_scale'):
     _check_positive(folder, export, name)
   if export.arrays['expected_region'].tolist() != list(model.region):
@@ -136,7 +136,7 @@ def load_generator(folder) -> Generator:
 def load_student(folder, teacher: Generator) -> Generator:
   """Reads the student of a generator; raises as `load_codec`."""
   path, export = _read(folder, 'student')
-  sampler = _made(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
+  sampler = _build(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
   _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
   return Generator(teacher.model, sampler, export)
 
@@ -144,13 +144,13 @@ def load_student(folder, teacher: Generator) -> Generator:
 def _read(folder, kind):
   """The path of config.json, and the export whose config is of its kind."""
   path, export = pathlib.Path(folder) / 'config.json', model_folder.load_export(folder, kind)
-  said = _CONFIGS[kind](export.config, f'{path}: config')
-  return path, dataclasses.replace(export, config=said)
+  config = _CONFIGS[kind](export.config, f'{path}: config')
+  return path, dataclasses.replace(export, config=config)
 
 
-def _made(kind, said, where):
+def _build(kind, fields, where):
   try:
-    return kind(**said)
+    return kind(**fields)
   except UserError as error:
     raise UserError(f'{where}: {error}') from error
 

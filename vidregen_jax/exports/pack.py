@@ -43,28 +43,28 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
                     '--out')
   if with_stablehlo:
     stablehlo.check()
-  made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
-  encoder = pipeline.find_encoder(source, made.config)
+  generator, codec = _half(source, 'generator'), _half(source / 'codec', 'codec')
+  encoder = pipeline.find_encoder(source, generator.config)
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
-  taught = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
+  student = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
   with model_folder.whole_folder(folder) as part:
-    digest = model_folder.export(part / 'codec', 'codec', packed.config, packed.params,
-                                 **packed.arrays)
+    digest = model_folder.export(part / 'codec', 'codec', codec.config, codec.params,
+                                 **codec.arrays)
     where = audio_encoder or pipeline.AUDIO_ENCODER
     if not audio_encoder:
       pipeline.copy_encoder(encoder, part / where)
-    config = made.config | {'codec': digest} | pipeline.listening_to(part, where)
-    digest = model_folder.fill(part, 'generator', config, made.params, **made.arrays)
-    if taught:
-      model_folder.export(part / 'student', 'student', taught.config | {'teacher': digest},
-                          taught.params)
+    config = generator.config | {'codec': digest} | pipeline.listening_to(part, where)
+    digest = model_folder.fill(part, 'generator', config, generator.params, **generator.arrays)
+    if student:
+      model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
+                          student.params)
     shutil.copyfile(card, part / 'README.md')
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
-                  for export in (made, taught) if export]
+                  for export in (generator, student) if export]
       stablehlo.write(part, pipeline.load(part), *samplers)
     checksums.write(part, *([where] if audio_encoder else []))
 
@@ -88,7 +88,7 @@ def _check_papers(card, licence):
 
 def _half(folder, kind):
   """An export whose floats are float16."""
-  made = model_folder.load_export(folder, kind)
+  export = model_folder.load_export(folder, kind)
 
   def half(tree):
     flat = model_folder.flatten(tree)
@@ -98,4 +98,5 @@ def _half(folder, kind):
     return model_folder.unflatten({name: x.astype(np.float16) if x.dtype == np.float32 else x
                                    for name, x in flat.items()})
 
-  return model_folder.Export(kind, made.config, half(made.params), half(made.arrays), made.digest)
+  return model_folder.Export(kind, export.config, half(export.params), half(export.arrays),
+                             export.digest)

@@ -137,8 +137,8 @@ def load(folder, student: bool = False) -> System:
   """
   folder = pathlib.Path(folder)
   teacher, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
-  made, models = teacher.export, sampling.Models(packed.model, teacher.model)
-  if made.config['codec'] != packed.export.digest:
+  exported, models = teacher.export, sampling.Models(packed.model, teacher.model)
+  if exported.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
                     'with: export the generator again')
   for name in ('cells', 'latent_channels'):
@@ -147,14 +147,14 @@ def load(folder, student: bool = False) -> System:
                       f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
                       f'{getattr(models.codec, name)}: export the generator again')
   sampled = _load_student(folder, teacher) if student else teacher
-  read = [('.', made), ('codec', packed.export)] + [('student', sampled.export)] * student
+  read = [('.', exported), ('codec', packed.export)] + [('student', sampled.export)] * student
   checksums.check_known(folder, {
     os.path.normpath(f'{where}/{name}'): digest for where, export in read
     for name, digest in ((f'{export.kind}.safetensors', export.digest),
                          ('config.json', export.config_digest))})
-  audio_config, audio_params = _load_encoder(folder, made.config, models.generator)
-  listening = made.config['listening']
-  guess, audio_mean, audio_std = statistics(made)
+  audio_config, audio_params = _load_encoder(folder, exported.config, models.generator)
+  listening = exported.config['listening']
+  guess, audio_mean, audio_std = statistics(exported)
 
   def hear(samples):
     for states in whisper.stream(
@@ -182,18 +182,18 @@ def find_encoder(folder, config) -> pathlib.Path:
   Raises:
     UserError: there is none, it lies elsewhere and no digests say which it is, or it is another.
   """
-  folder, said, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
+  folder, where, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
     'audio_encoder_files')
-  found, about = folder / said, f'{folder}/config.json: config.audio_encoder'
-  if os.path.isabs(said) or not os.path.isdir(found):
-    raise UserError(f'{about} is {said!r}, and there is no such folder as seen from {folder}: get '
+  found, about = folder / where, f'{folder}/config.json: config.audio_encoder'
+  if os.path.isabs(where) or not os.path.isdir(found):
+    raise UserError(f'{about} is {where!r}, and there is no such folder as seen from {folder}: get '
                     'the whole folder again; nothing is looked for elsewhere')
   paths = _audio_files(found)
   if pins is None:
     home = folder.resolve()
     for path in (found, *paths):
       if not path.resolve().is_relative_to(home):
-        raise UserError(f'{about} is {said!r}, but {path} lies outside of {folder}, and no '
+        raise UserError(f'{about} is {where!r}, but {path} lies outside of {folder}, and no '
                         'audio_encoder_files say which it is: export the system again')
     return found
   if missing := sorted(set(pins) - {path.name for path in paths}):

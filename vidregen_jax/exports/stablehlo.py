@@ -87,8 +87,8 @@ def lower(machine, sampler, student_sampler=None):
     both = pixels.to_float(jnp.concatenate([crops, masked]))
     params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)
-    made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
-    return cache, {'target': made[0], 'context': made[1]}
+    latents = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
+    return cache, {'target': latents[0], 'context': latents[1]}
 
   def decode(given, cache, latents):
     """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""

@@ -288,14 +288,14 @@ def _run(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
   same loop's body, and agree to the last bit.
   """
   def turn(i, carried):
-    state, made = carried
+    state, video = carried
     arriving = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), inputs)
     state, frames = sample_step(models, sampler, params, state, arriving)
-    return state, jax.lax.dynamic_update_index_in_dim(made, frames, i, 0)
+    return state, jax.lax.dynamic_update_index_in_dim(video, frames, i, 0)
 
   (total, batch), side = inputs.frames.context.shape[:2], models.codec.size
-  made = jnp.zeros((total, batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
-  return jax.lax.fori_loop(0, count, turn, (state, made))
+  video = jnp.zeros((total, batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
+  return jax.lax.fori_loop(0, count, turn, (state, video))
 
 
 def sample(models: Models, sampler: flow_matching.SamplerConfig, params: Params,

@@ -87,8 +87,8 @@ class Encoder(_Side):
     frames = np.pad(frames, [(0, 0), (0, -length % step)] + 3 * [(0, 0)], mode='edge')
     cache, chunks = self.start(len(frames)), []
     for start in range(0, frames.shape[1], step):
-      made, cache = self.advance(frames[:, start : start + step], cache)
-      chunks.append(made)
+      latents, cache = self.advance(frames[:, start : start + step], cache)
+      chunks.append(latents)
     return np.concatenate(chunks, axis=1)[:, : -(-length // codec.TIME_FACTOR)]
 
   def alone(self, groups):
@@ -96,9 +96,9 @@ class Encoder(_Side):
     self._check(groups, 'N4SS3')
     total = len(groups)
     groups = np.pad(groups, [(0, -total % _GROUPS)] + 4 * [(0, 0)], mode='edge')
-    made = [self.advance(groups[start : start + _GROUPS], self.start(_GROUPS))[0]
+    latents = [self.advance(groups[start : start + _GROUPS], self.start(_GROUPS))[0]
             for start in range(0, len(groups), _GROUPS)]
-    return np.concatenate(made)[:total, 0]
+    return np.concatenate(latents)[:total, 0]
 
   def stills(self, images):
     """Encode stills, uint8 [N, S, S, 3] -> [N, H, W, C]: each is one frame four times."""
@@ -138,8 +138,8 @@ class Decoder(_Side):
     Returns:
       float32 [B, 4T, S, S, 3], about in [-1, 1], not clipped, and the cache.
     """
-    made, cache = _decode(self.model, self._params, z * self._std + self._mean, cache)
-    return np.asarray(made), cache
+    frames, cache = _decode(self.model, self._params, z * self._std + self._mean, cache)
+    return np.asarray(frames), cache
 
   def __call__(self, z, frames=None):
     """Decode whole clips to pictures: as `stream`, but uint8."""
@@ -169,8 +169,8 @@ class Decoder(_Side):
       raise ValueError(f'{frames} frames are asked of {z.shape[1]} latent frames, which hold '
                        f'{held}: ask for 1 to {held}')
     padded = np.pad(z, [(0, 0), (0, -z.shape[1] % _STEP)] + 3 * [(0, 0)], mode='edge')
-    made, cache = [], self.start(len(z))
+    parts, cache = [], self.start(len(z))
     for start in range(0, padded.shape[1], _STEP):
       part, cache = self.advance(padded[:, start : start + _STEP], cache)
-      made.append(part)
-    return np.concatenate(made, axis=1)[:, :frames]
+      parts.append(part)
+    return np.concatenate(parts, axis=1)[:, :frames]

@@ -90,7 +90,7 @@ def rotate_space(x, rows, columns):
 
 
 @jax.named_scope('attend')
-def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=None):
+def attend(implementation, q, q_timed, static, timed, rule, visible, sink, own=None):
   """One softmax over static keys, timed keys and, for noisy tokens, those of their own frame.
 
   Args:
@@ -99,7 +99,7 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
     q_timed: the same with their time rotated in, for timed keys.
     static, timed: keys and values that all copies see, [B, N, L, D] each.
     rule: NumPy bool [T, static + timed], what the tokens of a frame see in any clip.
-    shown: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
+    visible: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
       tokens. A token from which all is hidden gets zeros if there is a sink, else any mean of
       values.
     sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
@@ -109,15 +109,15 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
     [B, K, N, T, M, D].
   """
   if implementation != 'xla':
-    return kernels.fused(implementation, q, q_timed, static, timed, rule, shown, sink, own)
-  weights = weigh(q, q_timed, static[0], timed[0], rule, shown, sink, own and own[0])
+    return kernels.fused(implementation, q, q_timed, static, timed, rule, visible, sink, own)
+  weights = weigh(q, q_timed, static[0], timed[0], rule, visible, sink, own and own[0])
   out = _by_frame(_gather(weights[0], static[1]) + _gather(weights[1], timed[1]), q.shape)
   if own is not None:
     out += _gather(_by_frame(weights[2], q.shape), own[1])
   return out
 
 
-def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None) -> list:
+def weigh(q, q_timed, static_keys, timed_keys, rule, visible, sink, own_keys=None) -> list:
   """The weights of `attend` by XLA: of static, timed and own keys, [B, N, K*T*M, L], float32."""
   batch, copies, heads, frames, cells, _ = q.shape
 
@@ -125,7 +125,7 @@ def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None)
     return jnp.moveaxis(x, 2, 1).reshape(batch, heads, copies * frames * cells, -1)
 
   # Every token of a frame sees the same.
-  seen = (jnp.asarray(rule) & shown[:, :, None])[:, :, :, None]
+  seen = (jnp.asarray(rule) & visible[:, :, None])[:, :, :, None]
   seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
   seen = seen.reshape(batch, 1, copies * frames * cells, -1)
   split = static_keys.shape[2]

@@ -30,7 +30,7 @@ _BLOCKS = ((384, 256), (512, 256), (384, 384), (384, 512), (512, 512))
 _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 
-def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
+def fused(kernel, q, q_timed, static, timed, rule, visible, sink, own):
   """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
   batch, copies, heads, frames, cells, size = q.shape
 
@@ -45,11 +45,11 @@ def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
     keys.append(own_keys)
     values.append(own_values)
     moving = np.pad(moving, (0, frames * cells))
-    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
+    visible = jnp.pad(visible, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
   run = sharding.attention(functools.partial(_KERNELS[kernel], rule, moving))
   flat = [x.reshape(batch, copies, heads, frames * cells, size) for x in (q, q_timed)]
-  out = run(*flat, keys, values, shown, sink)
+  out = run(*flat, keys, values, visible, sink)
   return out.reshape(q.shape)
 
 
@@ -163,7 +163,7 @@ def splash_flops(rules, useful):
 # [B, K, N, Q, D].
 
 
-def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False):
+def _splash(rule, moving, q, q_timed, keys, values, visible, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
@@ -172,7 +172,7 @@ def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False
   q, q_timed, k, v = (_join(parts, block) for parts, block in (
     ([q], block_q), ([q_timed], block_q), (keys, block_k), (values, block_k)))
   fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
+  hidden = jnp.where(jnp.pad(visible, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
   q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), [hidden], _LANES)
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
@@ -184,16 +184,16 @@ def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False
   return jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)[..., :queries, :]
 
 
-def _cudnn(rule, moving, q, q_timed, keys, values, shown, sink):
+def _cudnn(rule, moving, q, q_timed, keys, values, visible, sink):
   """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
   queries, size, one = q.shape[3], q.shape[-1], int(sink is not None)
   # The sink is one more key, without a value.
   rule = np.pad(rule, [(0, 0), (0, one)], constant_values=True)
-  shown = jnp.pad(shown, [(0, 0), (0, 0), (0, one)], constant_values=True)
+  visible = jnp.pad(visible, [(0, 0), (0, 0), (0, one)], constant_values=True)
   k, v = (_join(parts, _TILE, one) for parts in (keys, values))
   q, q_timed = (_join([x], _TILE) for x in (q, q_timed))
   fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
+  hidden = jnp.where(jnp.pad(visible, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
   channels = [hidden[:, :, None]]
   if sink is not None:
     channels.append(jnp.zeros((len(sink), k.shape[3])).at[:, len(moving)].set(sink))

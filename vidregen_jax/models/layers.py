@@ -124,11 +124,11 @@ class Linear(nnx.Module):
     the product itself.
     """
     kernels = jnp.split(whole(self.kernel, x.dtype), count, axis=-1)
-    made = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
+    outputs = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
     if self.bias is None:
-      return made
+      return outputs
     biases = jnp.split(self.bias[...].astype(x.dtype), count)
-    return [y + bias for y, bias in zip(made, biases, strict=True)]
+    return [y + bias for y, bias in zip(outputs, biases, strict=True)]
 
 
 class CellLinear(nnx.Module):

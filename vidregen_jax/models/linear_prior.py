@@ -48,8 +48,8 @@ class Expectation:
     middle = context.ndim - reference.ndim
     reference = reference.reshape(len(reference), *[1] * middle, *reference.shape[1:])
     x = (context - reference).reshape(*context.shape[:-2], -1)
-    made = (x @ self.kernel + self.bias).reshape(*x.shape[:-1], len(self.scale), -1)
-    return made + reference[..., self.region, :]
+    expected = (x @ self.kernel + self.bias).reshape(*x.shape[:-1], len(self.scale), -1)
+    return expected + reference[..., self.region, :]
 
   def residual(self, face, context, reference):
     """What is left of lower faces [B, ..., M, C] that the guess does not say, of unit size."""
@@ -74,8 +74,8 @@ def shapes(region, cells, channels) -> Expectation:
     cells: latent cells a side; channels: of a cell.
   """
   f32 = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)
-  made = len(region) * channels
-  return Expectation(f32(cells**2 * channels, made), f32(made), f32(len(region)),
+  size = len(region) * channels
+  return Expectation(f32(cells**2 * channels, size), f32(size), f32(len(region)),
                      jax.ShapeDtypeStruct((len(region),), np.int32))
 
 

@@ -16,7 +16,7 @@ from vidregen_jax import documents, errors, files
 
 FILES = ('config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors')
 _TYPES = ('F16', 'F32', 'F64', 'I32', 'I64')
-_MOST_SAID = 32_000_000  # bytes of an index; that of the largest models has some hundred thousand
+_MOST_JSON = 32_000_000  # bytes of an index; that of the largest models has some hundred thousand
 _SHARD = re.compile(r'[\w-][\w.-]*\.safetensors')
 _HUB_ID = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
 
@@ -61,7 +61,7 @@ def read_json(path, kind):
     raise errors.UserError(
       f'{path} does not exist; a {kind} folder holds config.json and model.safetensors'
     )
-  return documents.read(path, most=_MOST_SAID)
+  return documents.read(path, most=_MOST_JSON)
 
 
 def read_fields(fields, path, checks):

@@ -68,9 +68,9 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
   fixed, ahead = clip.conditions.fixed, clip.conditions.ahead
   batch, frames = clip.history.shape[:2]
   tokens = token_layout.clip_tokens(config, frames)
-  heard, vectors = generator.embed_ahead(config, params, ahead)
+  audio, vectors = generator.embed_ahead(config, params, ahead)
   embedded = (generator.embed_fixed(config, params, fixed, clip.anchor)
-              | generator.embed_frames(config, params, clip.conditions.frames) | heard
+              | generator.embed_frames(config, params, clip.conditions.frames) | audio
               | generator.embed_history(config, params, clip.history))
   frame_of = np.where(tokens.of_frames, tokens.frame, frames + config.look_ahead)
   new = generator.sequence(embedded, tokens, ahead.durations, frame_of)

@@ -230,8 +230,8 @@ def of_codec_stream(config, mesh, backend) -> Program:
 
   def step(params, caches, frames):
     (mean, _), encoder = codec.encode(model, params, frames, caches['encoder'])
-    made, decoder = codec.decode(model, params, mean, caches['decoder'])
-    return {'encoder': encoder, 'decoder': decoder}, made
+    decoded, decoder = codec.decode(model, params, mean, caches['decoder'])
+    return {'encoder': encoder, 'decoder': decoder}, decoded
 
   return _on_one(step, mesh, {'parameters': params, 'state': caches, 'inputs': frames}, 1,
                  codec.TIME_FACTOR * _CHUNK / 25)

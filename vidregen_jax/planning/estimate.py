@@ -122,14 +122,14 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   talking to other chips by itself, and `expected` the time by the compiler's own count of cycles.
   """
   began = time.monotonic()
-  made = None
+  executable = None
   if aim.devices is not None:
-    made = compiled(program.step, program.arguments, program.mesh)
+    executable = compiled(program.step, program.arguments, program.mesh)
   found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
            'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
-  found['memory'] = _memory(program.held, made, aim)
+  found['memory'] = _memory(program.held, executable, aim)
   found['flops'] = dataclasses.asdict(program.work())
-  text = made.as_text() if hasattr(made, 'as_text') else None
+  text = executable.as_text() if hasattr(executable, 'as_text') else None
   module = hlo.parse(text) if text else None
   kernels = [x.shape for x in jax.tree.leaves(program.held['parameters']) if len(x.shape) > 1]
   found['collectives'] = _collectives(module, kernels) if module else None
@@ -157,31 +157,32 @@ def init_figures(program: abstract_steps.Program, aim: Target) -> dict:
   if program.create is None or aim.devices is None:
     raise UserError('--init is for training, on chips with a compiler')
   began = time.monotonic()
-  made = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh)
+  executable = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh)
   seconds = round(time.monotonic() - began, 1)
-  return {'memory': _memory({}, made, aim), 'compile_seconds': seconds}
+  return {'memory': _memory({}, executable, aim), 'compile_seconds': seconds}
 
 
-def _memory(arguments, made, aim):
+def _memory(arguments, executable, aim):
   """Bytes on a chip, by what they are for.
 
   Args:
     arguments: {kind: tree of shapes with shardings} of the program's arguments.
-    made: of `compiled`, or None.
+    executable: of `compiled`, or None.
     aim: Target.
   """
   held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in arguments.items()}
   memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
             'code': None, 'total': None, 'of': aim.memory, 'fits': None}
-  if hasattr(made, 'memory_analysis'):
-    told = made.memory_analysis()
-    memory |= {'arguments': told.argument_size_in_bytes, 'temporaries': told.temp_size_in_bytes,
-               'results': told.output_size_in_bytes - told.alias_size_in_bytes,
-               'code': told.generated_code_size_in_bytes}
+  if hasattr(executable, 'memory_analysis'):
+    analysis = executable.memory_analysis()
+    memory |= {'arguments': analysis.argument_size_in_bytes,
+               'temporaries': analysis.temp_size_in_bytes,
+               'results': analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+               'code': analysis.generated_code_size_in_bytes}
     memory['total'] = sum(memory[part] for part in ('arguments', 'temporaries', 'results', 'code'))
-  elif made is not None:
+  elif executable is not None:
     # 'Used 20.1G of 15.75G hbm': what it needs, were there room.
-    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', made)
+    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', executable)
     memory['total'] = used and float(used[1]) * 2**{'K': 10, 'M': 20, 'G': 30}[used[2]]
     memory['fits'] = False
   least = memory['total'] or memory['arguments']

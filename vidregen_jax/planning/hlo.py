@@ -123,8 +123,8 @@ def collectives(module: Module) -> list[Collective]:
         continue
       scattered = kind == 'all-reduce' and '=%all-reduce-scatter' in outer.rest
       channel = re.search(r'channel_id=(\d+)', at.rest)
-      made = outer.type if scattered else at.type  # of a sum, each device keeps a part
-      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(made)]
+      type_ = outer.type if scattered else at.type  # of a sum, each device keeps a part
+      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(type_)]
       # The start of an asynchronous one holds its operands too; its result is the last or largest.
       type_ = ', '.join(arrays) if at.opcode == kind else max(arrays, key=size)
       function, backward = _asked(module, at if 'op_name=' in at.rest else outer)
@@ -182,9 +182,9 @@ def cycles(module: Module) -> int:
 
   It says nothing of kernels, and of what runs beside other work; those count nothing here.
   """
-  return sum(runs * int(told[1]) for name, runs in module.runs.items()
+  return sum(runs * int(match[1]) for name, runs in module.runs.items()
              for at in module.computations[name]
-             if (told := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
+             if (match := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -306,9 +306,9 @@ def _moved(module, computation, at):
   if at.opcode in _STILL:
     return 0
   if at.opcode in ('copy-start', 'slice-start'):  # results: what is made, what it is made from
-    made = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'slice-start']
+    result = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'slice-start']
     source = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'copy-start']
-    return size(made, False) + (size(made) if size(source, False) else 0)
+    return size(result, False) + (size(result) if size(source, False) else 0)
   types = _types(module, computation)
   operands = [types.get(name, '') for name in at.operands]
   inner = at.called('calls') if at.opcode == 'fusion' else []

@@ -85,17 +85,18 @@ def best(config, count, figures, make, memory, say):
     if found and least(choice) >= found[1] * (1 - 1e-6):
       break
     compiled[choice.remat] += 1
-    told = figures(choice.set(config))
-    if not told['memory']['fits']:
+    result = figures(choice.set(config))
+    if not result['memory']['fits']:
       failed.append(choice)
       say(f'{choice}: does not fit')
       continue
     # In the units of `least`: operations a clip that the step's time would have been enough for.
-    seconds = told['seconds']
+    seconds = result['seconds']
     spent = (seconds['expected'] or seconds['step']) / seconds['compute'] * least(choice)
-    say(f'{choice}: MFU at most {told["mfu"]:.1%}, {told["memory"]["total"] / 1e9:.1f} GB a chip, '
-        f'{seconds["binds"]} binds'
-        + (f"; by the compiler's cycles {told['mfu_expected']:.1%}" if seconds['expected'] else ''))
+    say(f'{choice}: MFU at most {result["mfu"]:.1%}, {result["memory"]["total"] / 1e9:.1f} GB a '
+        f'chip, {seconds["binds"]} binds'
+        + (f"; by the compiler's cycles {result['mfu_expected']:.1%}"
+           if seconds['expected'] else ''))
     if found is None or spent < found[1]:
       found = choice, spent
   if found is None:

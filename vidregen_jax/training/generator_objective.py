@@ -186,11 +186,11 @@ def _taught(objective, frozen, clip, shape, keep, keys):
                  jnp.full((batch, len(branches) * copies, frames), t))
     return flow_matching.guide(teacher, jnp.split(v, len(branches), 1), t)
 
-  made = jax.lax.stop_gradient(
+  faces = jax.lax.stop_gradient(
     flow_matching.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
   grid = flow_matching.times(student.steps, student.shift)[:-1]
   t = grid[jax.random.randint(keys[3], (batch, copies, frames), 0, student.steps)]
-  return flow_matching.interpolate(made, noise, t), flow_matching.velocity_target(made, noise), t
+  return flow_matching.interpolate(faces, noise, t), flow_matching.velocity_target(faces, noise), t
 
 
 def draw_keep(objective: Objective, key, shape) -> token_layout.Keep:

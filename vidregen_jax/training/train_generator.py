@@ -110,7 +110,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   rehearse = latent_validation.Rehearsal(
     exported_codec, sampling.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
     latent_validation.show_windows(validation, shape, config.eval_clips), config.seed)
-  first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
+  first_shown = {name: x[:config.batch_size] for name, x in rehearse.batch.items()}
 
   def look(params):
     """What is measured on validation clips, and pictures of some; process 0 alone looks."""
