@@ -1,6 +1,6 @@
 """Exported models: a folder with config.json and <kind>.safetensors, enough to run the model.
 
-Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
+`regenerate` and `evaluate` read these, without Orbax or Grain.
 """
 
 import contextlib
@@ -36,9 +36,9 @@ class Export:
     kind: 'codec', 'generator' or 'student'.
     config: what was given to `export`, with tuples for lists.
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
-    arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
+    arrays: dict of further NumPy arrays, such as a codec's latent_mean and latent_std.
     digest: sha256 of the weights file: which model this is.
-    config_digest: sha256 of config.json; '' of what was not read from a file.
+    config_digest: sha256 of config.json; '' if the export was not read from files.
   """
 
   kind: str
@@ -85,9 +85,10 @@ def split(flat):
 
 @contextlib.contextmanager
 def whole_folder(folder):
-  """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
+  """A new folder to fill, which replaces `folder` when the `with` block ends without an error.
 
-  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
+  Otherwise the old folder stays. Yields the path to fill, which lies beside `folder`: relative
+  paths that begin with `..` are the same from there.
   """
   folder = pathlib.Path(folder)
   folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +109,7 @@ def whole_folder(folder):
 
 
 def export(folder, kind, config, params, **arrays):
-  """Write a model to a folder; it appears whole or not at all, in place of what was there.
+  """Writes a model to a folder, whole or not at all; it replaces an older one.
 
   Args:
     folder: path of the folder to make.
@@ -125,7 +126,7 @@ def export(folder, kind, config, params, **arrays):
 
 
 def fill(folder, kind, config, params, **arrays):
-  """`export` into a folder that is there already, beside what is in it."""
+  """`export` into an existing folder, beside its other files."""
   flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
   data = safetensors.numpy.save(flat)
   header = {'format': _FORMAT, 'kind': kind, 'config': config}
@@ -135,7 +136,7 @@ def fill(folder, kind, config, params, **arrays):
 
 
 def copy(folder, target, kind):
-  """Copies a model that `export` wrote into a new folder; nothing else that lies beside it."""
+  """Copies a model that `export` wrote into a new folder, without any other files."""
   target.mkdir()
   for name in ('config.json', f'{kind}.safetensors'):
     files.check_readable(folder / name)
@@ -143,10 +144,11 @@ def copy(folder, target, kind):
 
 
 def load_export(folder, kind):
-  """Read a model that `export` wrote; what its config says is `described`'s to check.
+  """Reads a model that `export` wrote; `model_loader` checks its config.
 
   Raises:
-    UserError: no such folder, a model of another kind, damaged files, or a number that is none.
+    UserError: no such folder, a model of another kind, damaged files, or numbers that are not
+      finite.
   """
   folder = pathlib.Path(folder)
   about, path = folder / 'config.json', folder / f'{kind}.safetensors'
@@ -173,7 +175,7 @@ def tensors(data: bytes, path) -> dict:
   """The arrays in the bytes of a safetensors file, by name; float16 becomes float32.
 
   Raises:
-    UserError: it is damaged, or an array is of another type or not finite; names `path`.
+    UserError: it is damaged, or an array has another type or is not finite; names `path`.
   """
   again = 'export the model again'
   try:
@@ -199,7 +201,7 @@ def tensors(data: bytes, path) -> dict:
 
 
 def check_shapes(stored, expected, source, way_out):
-  """Refuse weights that belong to a model of another shape.
+  """Refuses weights that belong to a model of another shape.
 
   Args:
     stored, expected: nested dicts of anything with a shape.

@@ -1,4 +1,4 @@
-"""A trained system in half precision, in one folder, with a card and licences: to give away."""
+"""Packs a trained system for distribution: half precision, one folder, a card and licences."""
 
 import os
 import pathlib
@@ -13,30 +13,30 @@ from vidregen_jax.models import flow_matching
 
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
          pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
-_MOST_PAPER = 16_000_000  # bytes
+_MOST_PAPER = 16_000_000  # bytes of a card or a licence
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False):
-  """Writes a system in half precision; whole or not at all, over what was there.
+  """Writes a system in half precision, whole or not at all; it replaces an older pack.
 
   Args:
     source: folder of an exported system.
     folder: where to.
-    card: path of its README.md, which speaks of data and consent.
-    licence: path of its LICENSE.
-    audio_encoder: folder of the encoder as seen from `folder`, or None for a copy.
+    card: path of the text for its README.md, which must cover data and consent.
+    licence: path of the text for its LICENSE.
+    audio_encoder: folder of the encoder relative to `folder`, or None to copy it.
     with_stablehlo: whether to add `stablehlo`.
 
   Raises:
-    UserError: something is missing or does not fit into half precision, or `folder` holds more
-      than an earlier pack.
+    UserError: something is missing or out of the range of half precision, or `folder` holds files
+      that are not of an earlier pack.
   """
   source, folder = pathlib.Path(source), pathlib.Path(folder)
   if os.path.exists(folder) and (
       not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
-  pipeline.load(source)  # what does not run is not given away
+  pipeline.load(source)  # refuses a system that would not run
   _check_papers(card, licence)
   if audio_encoder and not os.path.isdir((folder / audio_encoder).resolve()):
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
@@ -87,7 +87,7 @@ def _check_papers(card, licence):
 
 
 def _half(folder, kind):
-  """An export whose floats are float16."""
+  """An export with its floats converted to float16."""
   export = model_folder.load_export(folder, kind)
 
   def half(tree):

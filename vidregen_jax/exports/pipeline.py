@@ -3,9 +3,9 @@
   config.json, generator.safetensors    the generator, with its sampler and what it listens to
   codec/                                as the codec's own training exported it
   audio_encoder/                        the Whisper encoder, with its licence; config.json may name
-                                        another folder, as seen from this one, of whose files it
-                                        then knows the digests
-  student/                              where there is one: a generator of few steps and one branch
+                                        another folder, relative to this one, and then holds the
+                                        digests of its files
+  student/                              if there is one: a generator for few steps and one branch
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 @dataclasses.dataclass(frozen=True)
 class System:
-  """What a folder holds, ready to run.
+  """The contents of a folder, ready to run.
 
   Attributes:
     models: shapes of codec and generator.
@@ -36,7 +36,7 @@ class System:
     sampler: the settings that the generator was exported with.
     listen: function from samples float32 [n], mono 16 kHz, to standardised Whisper states
       [n / 320, layers, channels].
-    hear: the same for sound of any length, [1, n] or what is sliced like it; yields the states in
+    hear: the same for sound of any length, [1, n] or anything sliced like it; yields the states in
       order, some at a time.
     digests: sha256 of the weights, by part.
   """
@@ -50,7 +50,7 @@ class System:
 
 
 def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays):
-  """Writes a system's folder; it appears whole or not at all, in place of what was there.
+  """Writes a system's folder, whole or not at all; it replaces an older one.
 
   Args:
     folder: where to.
@@ -70,7 +70,7 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
 
 
 def copy_encoder(source, target):
-  """Copies what makes an audio encoder, and its licence, into a new folder."""
+  """Copies an audio encoder's files and its licence into a new folder."""
   target.mkdir()
   for pattern in _AUDIO_FILES:
     for path in source.glob(pattern):
@@ -79,23 +79,23 @@ def copy_encoder(source, target):
 
 
 def listening_to(folder, where) -> dict:
-  """What a generator's config says of its audio encoder.
+  """The fields of a generator's config that describe its audio encoder.
 
   Args:
     folder: of the system.
-    where: the encoder's folder, as seen from it.
+    where: the encoder's folder, relative to it.
   """
   digests = {path.name: files.digest(path) for path in _audio_files(pathlib.Path(folder) / where)}
   return {'audio_encoder': where, 'audio_encoder_files': digests}
 
 
 def _audio_files(folder):
-  """The files that an encoder is read from."""
+  """The files that an encoder is loaded from."""
   return sorted(path for pattern in pretrained.FILES for path in folder.glob(pattern))
 
 
 def export_student(folder, teacher_folder, config, params):
-  """Writes a teacher's system with a student in it; whole or not at all, over what was there.
+  """Writes a teacher's system with a student in it, whole or not at all; it replaces an older one.
 
   Args:
     folder: where to.
@@ -115,13 +115,13 @@ def export_student(folder, teacher_folder, config, params):
 
 
 def expected(arrays):
-  """The linear_prior.Expectation among a generator's further arrays."""
+  """The linear_prior.Expectation in a generator's arrays."""
   fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
   return linear_prior.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
 
 
 def statistics(export: model_folder.Export):
-  """What a generator's export knows of data: (linear_prior.Expectation, audio mean, audio std)."""
+  """A generator's data statistics: (linear_prior.Expectation, audio mean, audio std)."""
   return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
 
@@ -173,14 +173,14 @@ def load(folder, student: bool = False) -> System:
 
 
 def find_encoder(folder, config) -> pathlib.Path:
-  """The folder of a system's audio encoder; nothing but the system's own folder and what it pins.
+  """The folder of a system's audio encoder: in the system's folder, or pinned by its digests.
 
   Args:
     folder: of the system.
     config: its generator's.
 
   Raises:
-    UserError: there is none, it lies elsewhere and no digests say which it is, or it is another.
+    UserError: there is none, it is elsewhere and not pinned by digests, or its digests differ.
   """
   folder, where, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
     'audio_encoder_files')

@@ -1,4 +1,4 @@
-"""Makes lower faces with the model in this folder, by JAX alone: pip install jax flatbuffers
+"""Generates lower faces with the model in this folder and JAX alone: pip install jax flatbuffers
 
   python run_stablehlo.py IN.npz OUT.npy [student]
 
@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def read(path):
-  """Arrays of a safetensors file: 8 bytes say how long the JSON is that says where they lie."""
+  """Arrays of a safetensors file: 8 bytes with the length of a JSON header, which locates them."""
   data, kinds = (HERE / path).read_bytes(), {'F16': '<f2', 'F32': '<f4', 'I32': '<i4', 'I64': '<i8'}
   base = 8 + int.from_bytes(data[:8], 'little')
   arrays = {}
@@ -31,7 +31,7 @@ def read(path):
 
 
 def load(name):
-  """A function, and zeros for its arguments."""
+  """An exported function, and zeros for its arguments."""
   exported = jax.export.deserialize(bytearray((HERE / 'stablehlo' / f'{name}.bin').read_bytes()))
   zeros = [np.zeros(x.shape, x.dtype) for x in exported.in_avals]
   return jax.jit(exported.call), jax.tree.unflatten(exported.in_tree, zeros)[0]

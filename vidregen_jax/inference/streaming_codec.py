@@ -1,4 +1,4 @@
-"""Frames to normalised latents and back with an exported codec: clips, lone groups, or a stream."""
+"""Encodes frames to normalised latents and back: whole clips, single groups, or a stream."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 from vidregen_jax.models import codec, pixels
 
 _CHUNK = 8  # latent frames encoded at once; any number gives the same latents
-_GROUPS = 16  # lone latent frames encoded at once
+_GROUPS = 16  # single latent frames encoded at once
 _STEP = 4  # latent frames decoded at once; any number gives the same frames
 
 
@@ -24,12 +24,12 @@ def _decode(model, params, latents, cache):
 
 
 class _Side:
-  """A codec with what its latents are normalised with.
+  """A codec and the statistics that its latents are normalised with.
 
   Args:
     model: CodecConfig.
     params: the codec's parameters.
-    mean, std: [C], what latents are normalised with.
+    mean, std: [C], of its latents.
   """
 
   def __init__(self, model, params, mean, std):
@@ -73,7 +73,7 @@ class Encoder(_Side):
 
     Args:
       frames: uint8 [B, F, S, S, 3], F at least 1. Where F is no multiple of 4, the last latent
-        frame is of the frames that are left and the last one repeated; `Decoder` crops it off.
+        frame holds the remaining frames and repeats of the last; `Decoder` crops those off.
 
     Returns:
       float32 [B, ceil(F / 4), H, W, C], normalised.
@@ -101,12 +101,12 @@ class Encoder(_Side):
     return np.concatenate(latents)[:total, 0]
 
   def stills(self, images):
-    """Encode stills, uint8 [N, S, S, 3] -> [N, H, W, C]: each is one frame four times."""
+    """Encode stills, uint8 [N, S, S, 3] -> [N, H, W, C], each as one frame repeated 4 times."""
     self._check(images, 'NSS3')
     return self.alone(np.repeat(images[:, None], codec.TIME_FACTOR, axis=1))
 
   def _check(self, frames, axes):
-    """Refuse all but uint8 of the shape that `axes` spells: 'BFSS3' has B and F of at least 1."""
+    """Refuse all but uint8 arrays with these axes; letters other than S stand for any size >= 1."""
     size = self.model.size
     known = {'S': size, '3': 3, '4': codec.TIME_FACTOR}
     if frames.ndim != len(axes) or any(
@@ -150,8 +150,8 @@ class Decoder(_Side):
 
     Args:
       z: [B, T, H, W, C], normalised, T at least 1.
-      frames: how many frames the clips have; default all of the 4T that the latents hold. Fewer
-        undo what `Encoder.stream` appended.
+      frames: how many frames the clips have, to crop what `Encoder.stream` appended; default: all
+        4T.
 
     Returns:
       float32 [B, frames, S, S, 3], about in [-1, 1], not clipped.

@@ -16,8 +16,8 @@ import numpy as np
 
 from vidregen_jax.models import kernels, layers
 
-# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
-# step by step on anything, to test it with. They differ by rounding alone.
+# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for any device; 'splash_interpreted' runs
+# splash in an interpreter on any device, for tests. Results differ only by rounding.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
 
 
@@ -30,7 +30,8 @@ def _rotate(x, spans, angles):
     angles: [..., half] for each of them, broadcast to x.
   """
   turns = [tuple(f(each).astype(x.dtype) for f in (jnp.cos, jnp.sin)) for each in angles]
-  # The same numbers: a CPU is quick to cut and to join, and a TPU to multiply matrices.
+  # Two ways to the same numbers: a CPU slices and concatenates quickly, a TPU multiplies matrices
+  # quickly.
   return jax.lax.platform_dependent(
     x, turns, cpu=functools.partial(_rotate_parts, spans),
     default=functools.partial(_rotate_whole, spans))
@@ -46,7 +47,7 @@ def _rotate_parts(spans, x, turns):
 
 
 def _rotate_whole(spans, x, turns):
-  """x cos + (x turned by a right angle) sin, over all channels at once."""
+  """x cos + (x rotated by 90 degrees) sin, over all channels at once."""
   size, end = x.shape[-1], 0
   turn, cosines, sines = np.zeros((size, size), np.float32), [], []
   still = lambda count: jnp.ones((*turns[0][0].shape[:-1], count), x.dtype)
@@ -100,7 +101,7 @@ def attend(implementation, q, q_timed, static, timed, rule, visible, sink, own=N
     static, timed: keys and values that all copies see, [B, N, L, D] each.
     rule: NumPy bool [T, static + timed], what the tokens of a frame see in any clip.
     visible: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
-      tokens. A token from which all is hidden gets zeros if there is a sink, else any mean of
+      tokens. A token that sees no key gets zeros if there is a sink, else an arbitrary mean of
       values.
     sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
     own: None, or keys and values [B, K, N, T, M, D] that tokens of the same copy and frame see.
