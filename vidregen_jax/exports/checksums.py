@@ -82,7 +82,7 @@ def read(folder):
     raise UserError(f'{path} is damaged ({error}): get the whole folder again') from error
   for name in listed:
     if os.path.isabs(name) or '\0' in name:
-      raise UserError(f'{path} is damaged ({name!r} is no path as seen from its folder): get the '
+      raise UserError(f'{path} is damaged ({name!r} is not a relative path): get the '
                       'whole folder again')
   return listed
 

@@ -85,11 +85,12 @@ class Objective:
 
   def __post_init__(self):
     if not 0 <= self.voice_drop < 1:
-      raise UserError(f'config.voice_drop {self.voice_drop} is no share of channels: give 0 to 1')
+      raise UserError(f'config.voice_drop {self.voice_drop} is not a share of channels: give 0 to '
+                      'less than 1')
     for name in ('history', 'reference', 'each_reference', 'anchor', 'audio', 'all'):
       value = getattr(self, f'drop_{name}')
       if not 0 <= value <= 1:
-        raise UserError(f'config.drop_{name} {value} is no probability: give 0 to 1')
+        raise UserError(f'config.drop_{name} {value} is not a probability: give 0 to 1')
     if self.teacher and self.teacher.noise != self.sampler.noise:
       raise UserError(f'config.sampler.noise {self.sampler.noise} is not the teacher\'s '
                       f'{self.teacher.noise}: a student starts from the same noise')
