@@ -122,8 +122,8 @@ def read_tensors(folder, kind, rename):
 def _shard(value, where):
   """Checks for the name of a file in the same folder."""
   if not isinstance(value, str) or not _SHARD.fullmatch(value):
-    raise errors.UserError(f'{where} is not the name of a safetensors file in the same folder; copy '
-                           'the model again')
+    raise errors.UserError(
+      f'{where} is not the name of a safetensors file in the same folder; copy the model again')
   return value
 
 
