@@ -258,7 +258,7 @@ def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state:
   past = generator.Past(keys, token_layout.fixed_tokens(config) + slots,
                         jnp.concatenate([state.fixed_valid, state.window_valid], 1))
   # Times are relative to the current frame. In training, anchors are always ahead: at least 1.
-  memory = generator.memory(config, past, jnp.maximum(state.anchor_time - state.index, 1), keep)
+  memory = generator.as_memory(config, past, jnp.maximum(state.anchor_time - state.index, 1), keep)
   vectors = jnp.where(audio[:, None, None], state.vectors[:, None, :1], 0)
   query = generator.Query(np.zeros(1, int), state.durations[:, :1], vectors)
   copies = len(audio)

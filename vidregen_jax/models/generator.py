@@ -464,7 +464,7 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
-def memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
+def as_memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
   """Prepares all conditioning, once for all flow steps.
 
   Args:

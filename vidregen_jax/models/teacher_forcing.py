@@ -75,8 +75,8 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
   frame_of = np.where(tokens.of_frames, tokens.frame, frames + config.look_ahead)
   new = generator.sequence(embedded, tokens, ahead.durations, frame_of)
   keys = generator.condition(config, params, new, generator.no_past(config, batch))
-  memory = generator.memory(config, generator.Past(keys, tokens, new.valid), fixed.anchor_time,
-                            keep)
+  past = generator.Past(keys, tokens, new.valid)
+  memory = generator.as_memory(config, past, fixed.anchor_time, keep)
   vectors = jnp.where(keep.audio[..., None, None], vectors[:, None, :frames], 0)
   query = generator.Query(np.arange(frames), ahead.durations[:, :frames], vectors)
 
