@@ -1,5 +1,6 @@
 """What is given away runs, is half as large, says what it is, and shows what was changed."""
 
+import re
 import shutil
 
 import jax
@@ -10,6 +11,7 @@ import tiny_system
 from vidregen_jax import evaluate, export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline
+from vidregen_jax.exports.pack import repack
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +39,7 @@ def weight(folder):
 
 def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folder, card, licence):
   (tmp_path / 'near').symlink_to(whisper_folder)
-  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  repack(student, tmp_path / 'pack', card, licence, '../near')
   assert (tmp_path / 'pack' / 'README.md').read_text() == card.read_text()
   assert (tmp_path / 'pack' / 'LICENSE').read_text() == 'For tests.'
   assert not (tmp_path / 'pack' / 'audio_encoder').exists()
@@ -52,7 +54,7 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
       np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-7)  # 11 bits
   samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
   np.testing.assert_array_equal(whole.listen(samples), packed.listen(samples))
-  export.repack(student, tmp_path / 'whole', card, licence)  # with its own copy
+  repack(student, tmp_path / 'whole', card, licence)  # with its own copy
   assert (tmp_path / 'whole' / 'audio_encoder' / 'LICENSE').read_text() == (
     whisper_folder / 'LICENSE').read_text()
   np.testing.assert_array_equal(whole.listen(samples), pipeline.load(tmp_path / 'whole').listen(
@@ -66,7 +68,7 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
 
   def refused(cause, source=student, card=card, licence=licence, encoder=None):
     with pytest.raises(UserError, match=cause):
-      export.repack(source, out, card, licence, encoder)
+      repack(source, out, card, licence, encoder)
 
   refused('--card .*no such file: say there what the model is', card=tmp_path / 'none.md')
   refused('--licence .*none: no such file', licence=tmp_path / 'none')
@@ -91,7 +93,7 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
 
 @pytest.fixture
 def pack(student, tmp_path, card, licence):
-  export.repack(student, tmp_path / 'pack', card, licence)
+  repack(student, tmp_path / 'pack', card, licence)
   return tmp_path / 'pack'
 
 
@@ -128,7 +130,7 @@ def test_weights_that_were_changed_are_not_run(pack):
 def test_a_manifest_names_an_encoder_that_lies_elsewhere(student, tmp_path, whisper_folder, card,
                                                          licence):
   shutil.copytree(whisper_folder, tmp_path / 'near')
-  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  repack(student, tmp_path / 'pack', card, licence, '../near')
   checksums.check(tmp_path / 'pack')
   (tmp_path / 'near' / 'config.json').write_text('{}')
   with pytest.raises(UserError, match=r'\.\./near/config.json is not the file'):
@@ -172,3 +174,21 @@ def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
   evaluate.evaluate(evaluate.make_parser().parse_args([
     'listening', f'--checkpoint={pack}', f'--pack={pack_folder}', '--clips=1']))
   assert '"clips": 1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+  (['--checkpont=a'], r'unrecognized arguments: --checkpont=a: `.* --help` says how'),
+  (['--out'], r'argument --out: expected one argument: .*'),
+  (['--checkpoint', 'a', '--out=b'], r'give --checkpoint, --card, --licence and --out; or .*'),
+  (['--verify', 'gone'], r'gone has no manifest.json: it was not packed by vidregen_jax.export'),
+])
+def test_a_mistake_in_the_flags_is_one_line_and_status_2(words, message, capsys):
+  assert export.main(words) == 2
+  assert re.fullmatch(f'error: {message}\n', capsys.readouterr().err)
+
+
+def test_flags_are_spelled_with_or_without_an_equals_sign(whisper_folder, capsys):
+  folder = str(whisper_folder.parent / 'talkers')
+  for words in (['--verify', folder], [f'--verify={folder}']):
+    assert export.main(words) == 0
+    assert capsys.readouterr().out == f'all 11 files of {folder} are as they were packed\n'

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, generator, kernels, teacher_forcing, token_layout
@@ -196,11 +197,10 @@ def test_the_generator_trains_alike_on_a_kernel():
   def normal(*shape):
     return rng.standard_normal(shape).astype(np.float32)
   frames = 5
-  clip = teacher_forcing.Clip(
-      normal(1, 2, 4, 6), np.array([[True, False]]), normal(1, 2, 6), np.full(1, 2, np.float32),
-      normal(1, frames, 4, 6), normal(1, frames, 2, 6), normal(1, frames + 1, 16, 2, 12),
-      np.ones((1, frames + 1), bool), np.full((1, frames + 1), 0.04, np.float32))
-  clip.audio_valid[0, -1] = False
+  clip = random_conditions.clip(CONFIG, frames, rng)
+  clip.conditions.fixed.anchor_time[:] = frames + 2
+  clip.conditions.fixed.reference_valid[0, 1] = False
+  clip.conditions.ahead.audio_valid[0, -1] = False
   streams = dict(anchor=[True, False], audio=[True, False], history=[False, True])
   keep = token_layout.Keep(np.ones((1, 2, 2), bool),
                            **{n: np.array([x]) for n, x in streams.items()})

@@ -1,27 +1,26 @@
-"""Windows of cached latents for the generator: what a clip gives in training and in evaluation.
+"""Windows cut from cached latents: the examples of the generator's training and evaluation.
 
-`regenerate` builds the same arrays from a video; the two must mean the same thing.
+`editing/regenerator` builds the same arrays from a video; the two must mean the same thing.
 """
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, whisper
+from vidregen_jax.models import audio_timeline, codec, streams
 
 
 @dataclasses.dataclass(frozen=True)
 class WindowShape:
-  """What a window holds.
+  """The sizes of a window, and the distance of its references.
 
   Attributes:
     frames: latent frames T.
-    look_ahead: latent frames of audio beyond them.
-    references: stills R.
-    reference_distance: least distance, in video frames, between a reference and the window.
+    look_ahead: latent frames of audio after them.
+    references: number of stills R.
+    reference_distance: smallest distance in video frames between a reference and the window.
     region: flat cells of the lower face.
   """
 
@@ -33,21 +32,17 @@ class WindowShape:
 
 
 def cut(record, start, shape, rng):
-  """Cut a window out of a record of `encode_latents`.
+  """Cuts a window out of a record of `encode_latents`.
 
   Args:
     record: dict as `encode_latents` describes it, T' latent frames.
-    start: its first latent frame.
+    start: the window's first latent frame.
     shape: WindowShape.
-    rng: numpy Generator; chooses references and the anchor.
+    rng: numpy Generator, which chooses references and the anchor.
 
   Returns:
-    Dict of arrays, all of fixed shape:
-      target, context [T, H*W, C], audio [T + look_ahead, 16, layers, channels] (not standardised),
-      audio_valid [T + look_ahead], durations [T + look_ahead], references [R, H*W, C],
-      reference_valid [R], anchor [M, C], anchor_context [H*W, C], anchor_valid [],
-      anchor_distance [] (0 right after),
-      mouth_box [T, 4], lip_gap [4T].
+    Dict of arrays, all of fixed shape: those of `streams.Conditions` by name, audio not
+    standardised; and, for losses and scores, mouth_box [T, 4] and lip_gap [4T].
 
   Raises:
     UserError: the clip is shorter than a window.
@@ -56,67 +51,57 @@ def cut(record, start, shape, rng):
   if total < shape.frames:
     raise UserError(f'clip {record["clip_id"]} has {total} latent frames, but num_frames is '
                     f'{shape.frames}: use --config.num_frames={total} or less')
-  stop, heard = start + shape.frames, shape.frames + shape.look_ahead
+  stop, audio_frames = start + shape.frames, shape.frames + shape.look_ahead
   flat = record['target'].shape[1] * record['target'].shape[2]
   channels = record['target'].shape[3]
 
-  # Audio beyond the clip's last frame is not known to belong to it: hidden, and zero.
-  audio, durations = listen(record['audio'], record['times'], start, min(start + heard, total))
-  missing = heard - len(audio)
+  # Audio after the clip's last frame may not belong to it: it is zero and marked invalid.
+  audio, durations = listen(record['audio'], record['times'], start,
+                            min(start + audio_frames, total))
+  missing = audio_frames - len(audio)
   audio = np.pad(audio, [(0, missing)] + [(0, 0)] * 3)
   durations = np.pad(durations, (0, missing), mode='edge')
 
   references, valid = choose_references(record, start * factor, stop * factor, shape, rng)
-  # Half of the windows end where real footage goes on at once, half some way before it.
+  # In half of the windows real footage follows at once, in the others some way after the end.
   room = total - stop
   distance = 0 if rng.random() < 0.5 else int(rng.integers(shape.frames + 1))
   anchored = distance < room
   at = stop + distance if anchored else 0
   anchor = np.asarray(record['cold'][at]).reshape(flat, channels)
-  return {
+  return streams.stored({
     'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
     'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
-    'audio': audio.astype(np.float16),
-    'audio_valid': np.arange(heard) < heard - missing,
-    'durations': durations.astype(np.float32),
+    'audio': audio,
+    'audio_valid': np.arange(audio_frames) < audio_frames - missing,
+    'durations': durations,
     'references': references.reshape(shape.references, flat, channels),
     'reference_valid': valid,
     'anchor': anchor[list(shape.region)],
     'anchor_context': np.asarray(record['context'][at]).reshape(flat, channels),
-    'anchor_valid': np.bool_(anchored),
-    'anchor_distance': np.float32(distance),
+    'anchor_valid': anchored,
+    'anchor_time': shape.frames + distance,
+  }) | {
     'mouth_box': record['mouth_box'][start:stop],
     'lip_gap': record['lip_gap'][start * factor:stop * factor],
   }
 
 
-def shapes(shape, cells, channels, audio_layers, audio_channels):
-  """What `cut` returns, as shapes and types: what a step is planned with where there are no data.
+def shapes(model, frames):
+  """What `cut` returns, as shapes and types, to plan a step without data.
 
   Args:
-    shape: WindowShape.
-    cells: latent cells a side; channels: of a cell.
-    audio_layers, audio_channels: of Whisper states.
+    model: generator.GeneratorConfig.
+    frames: latent frames T.
   """
-  heard, flat, region = shape.frames + shape.look_ahead, cells**2, len(shape.region)
-  f16, f32, flag = (functools.partial(_shape, dtype) for dtype in (np.float16, np.float32, bool))
-  return {
-    'target': f16(shape.frames, flat, channels), 'context': f16(shape.frames, flat, channels),
-    'audio': f16(heard, whisper.WINDOW_SAMPLES, audio_layers, audio_channels),
-    'audio_valid': flag(heard),
-    'durations': f32(heard), 'references': f16(shape.references, flat, channels),
-    'reference_valid': flag(shape.references), 'anchor': f16(region, channels),
-    'anchor_context': f16(flat, channels), 'anchor_valid': flag(), 'anchor_distance': f32(),
-    'mouth_box': f32(shape.frames, 4), 'lip_gap': f32(shape.frames * codec.TIME_FACTOR),
+  return streams.flat(streams.shapes(model, frames)) | {
+    'mouth_box': jax.ShapeDtypeStruct((frames, 4), np.float32),
+    'lip_gap': jax.ShapeDtypeStruct((frames * codec.TIME_FACTOR,), np.float32),
   }
 
 
-def _shape(dtype, *shape):
-  return jax.ShapeDtypeStruct(shape, dtype)
-
-
 def draw(clips, shape, count):
-  """Yields `count` random windows of each clip, the same at every call."""
+  """Yields `count` random windows of each clip, the same ones at every call."""
   rng = np.random.default_rng(0)
   for i in range(len(clips)):
     record = clips[i]
@@ -139,12 +124,12 @@ def listen(features, times, start, stop):
   times = np.asarray(times, np.float64)
   steps = np.diff(times, append=times[-1] + (times[-1] - times[-2]))
   span = slice(start * codec.TIME_FACTOR, stop * codec.TIME_FACTOR)
-  audio = whisper.sample_at(features, times[span], steps[span])
+  audio = audio_timeline.sample_at(features, times[span], steps[span])
   return audio, steps[span].reshape(-1, codec.TIME_FACTOR).mean(1)
 
 
 def choose_references(record, start, stop, shape, rng):
-  """Random stills that are not near the frames [start, stop); none rather than near ones."""
+  """Random stills far enough from the frames [start, stop); fewer if there are not enough."""
   at = record['still_frames']
   far = np.flatnonzero((at < start - shape.reference_distance)
                        | (at >= stop + shape.reference_distance))

@@ -24,10 +24,11 @@ from vidregen_jax.editing.preparation import Edit, Prepared
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import face_track, in_video
-from vidregen_jax.inference import sampling, streaming_codec
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import prefetch, smart_render
 from vidregen_jax.media.audio import lazy as recordings
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.models import flow_matching
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
 
 _AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
@@ -104,7 +105,7 @@ class _Session:
   """
 
   ready: Prepared
-  sampler: sampling.SamplerConfig | None
+  sampler: flow_matching.SamplerConfig | None
   choice: edit_report.FaceChoice
   track: face_track.Track
   in_spans: np.ndarray

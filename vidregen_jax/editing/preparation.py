@@ -16,11 +16,11 @@ import numpy as np
 from vidregen_jax import outputs
 from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
 from vidregen_jax.errors import UserError
-from vidregen_jax.inference import sampling
 from vidregen_jax.media import containers, smart_render, video, video_writer
 from vidregen_jax.media.audio import packet_splice
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.models import flow_matching
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import preview_sheet, sidecars
@@ -177,10 +177,10 @@ def _check_settings(edit):
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
-  sampler(edit, sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+  sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
 
 
-def sampler(edit: Edit, usual: sampling.SamplerConfig) -> sampling.SamplerConfig:
+def sampler(edit: Edit, usual: flow_matching.SamplerConfig) -> flow_matching.SamplerConfig:
   """The checkpoint's sampler settings with the edit's overrides.
 
   Raises:

@@ -12,7 +12,7 @@ from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.media.audio import lazy
-from vidregen_jax.models import codec, pixels, whisper
+from vidregen_jax.models import audio_timeline, codec, pixels, streams
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -189,24 +189,26 @@ class Retake:
       crops = in_video.crops(self._film, after, self._track, self._size)
       both = np.stack([crops, crop_mask.hide_lower_face(crops)])
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
-    state = sampling.init_state(
-      models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
-      np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
-      anchor[1], np.array([run.anchor is not None]), first_features[None],
-      audio_valid[None, :look_ahead], durations[None, :look_ahead])
-    return state, (features, audio_valid, durations, total)
+    fixed = streams.Fixed(
+      references=references, reference_valid=np.arange(shape.references)[None] < len(stills),
+      anchor=anchor[0][:, list(shape.region)], anchor_context=anchor[1],
+      anchor_valid=np.array([run.anchor is not None]), anchor_time=np.float32([total]))
+    ahead = streams.Ahead(first_features[None], audio_valid[None, :look_ahead],
+                          durations[None, :look_ahead])
+    key = jax.random.fold_in(jax.random.key(self._edit.seed), run.start)
+    state = sampling.init_state(models, params, key, streams.Start(fixed, ahead))
+    return state, (features, audio_valid, durations)
 
   def _inputs(self, run, start, latents, audio_stream):
-    features, audio_valid, durations, total = audio_stream
+    features, audio_valid, durations = audio_stream
     i = (start - run.warm) // codec.TIME_FACTOR
     ahead = i + self._machine.models.generator.look_ahead
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
     latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
-    return sampling.Inputs(
-      context=latents[1], outside=latents[0], duration=durations[i][None], audio=audio[None],
-      audio_valid=audio_valid[ahead][None], audio_duration=durations[ahead][None],
-      anchor_distance=np.float32(max(total - i, 1))[None])
+    return streams.Inputs(
+      streams.Frames(target=latents[0], context=latents[1]),
+      streams.Ahead(audio[None], audio_valid[ahead][None], durations[ahead][None]))
 
   def _clocked(self, start, stop):
     """Times and durations of frames, extrapolated past the video's end at the last frame's pace."""
@@ -268,7 +270,7 @@ def _audio_features(track, times, durations, hear):
   end = times[-1] + durations[-1] + _MARGIN
   first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
   sound = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from whisper.sample_stream(hear(sound), sound.shape[1], np.asarray(times) - begin,
+  yield from audio_timeline.sample_stream(hear(sound), sound.shape[1], np.asarray(times) - begin,
                                    durations)
 
 

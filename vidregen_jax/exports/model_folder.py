@@ -1,6 +1,6 @@
 """Exported models: a folder with config.json and <kind>.safetensors, enough to run the model.
 
-Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
+`regenerate` and `evaluate` read these, without Orbax or Grain.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from vidregen_jax.faces import crop_geometry
 
 _FORMAT = 1
 _PARAMS = 'params/'
-_MOST_SAID = 1_000_000  # bytes of config.json
+_MOST_CONFIG = 1_000_000  # bytes of config.json
 _LONGEST_NAME = 300
 _TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
 _HEADER = documents.record({
@@ -38,9 +38,9 @@ class Export:
     kind: 'codec', 'generator' or 'student'.
     config: what was given to `export`, with tuples for lists.
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
-    arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
+    arrays: dict of further NumPy arrays, such as a codec's latent_mean and latent_std.
     digest: sha256 of the weights file: which model this is.
-    config_digest: sha256 of config.json; '' of what was not read from a file.
+    config_digest: sha256 of config.json; '' if the export was not read from files.
   """
 
   kind: str
@@ -87,9 +87,10 @@ def split(flat):
 
 @contextlib.contextmanager
 def whole_folder(folder):
-  """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
+  """A new folder to fill, which replaces `folder` when the `with` block ends without an error.
 
-  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
+  Otherwise the old folder stays. Yields the path to fill, which lies beside `folder`: relative
+  paths that begin with `..` are the same from there.
   """
   folder = pathlib.Path(folder)
   folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def whole_folder(folder):
 
 
 def export(folder, kind, config, params, **arrays):
-  """Write a model to a folder; it appears whole or not at all, in place of what was there.
+  """Writes a model to a folder, whole or not at all; it replaces an older one.
 
   Args:
     folder: path of the folder to make.
@@ -127,7 +128,7 @@ def export(folder, kind, config, params, **arrays):
 
 
 def fill(folder, kind, config, params, **arrays):
-  """`export` into a folder that is there already, beside what is in it."""
+  """`export` into an existing folder, beside its other files."""
   flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
   data = safetensors.numpy.save(flat)
   header = {'format': _FORMAT, 'kind': kind, 'crop': crop_geometry.MASKED_CROP, 'config': config}
@@ -137,7 +138,7 @@ def fill(folder, kind, config, params, **arrays):
 
 
 def copy(folder, target, kind):
-  """Copies a model that `export` wrote into a new folder; nothing else that lies beside it."""
+  """Copies a model that `export` wrote into a new folder, without any other files."""
   target.mkdir()
   for name in ('config.json', f'{kind}.safetensors'):
     files.check_readable(folder / name)
@@ -145,10 +146,11 @@ def copy(folder, target, kind):
 
 
 def load_export(folder, kind):
-  """Read a model that `export` wrote; what its config says is `described`'s to check.
+  """Reads a model that `export` wrote; `model_loader` checks its config.
 
   Raises:
-    UserError: no such folder, a model of another kind, damaged files, or a number that is none.
+    UserError: no such folder, a model of another kind, damaged files, or numbers that are not
+      finite.
   """
   folder = pathlib.Path(folder)
   about, path = folder / 'config.json', folder / f'{kind}.safetensors'
@@ -157,8 +159,8 @@ def load_export(folder, kind):
       f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
       'training leaves in its workdir'
     )
-  said = files.read_bytes(about, most=_MOST_SAID)
-  header = documents.parse(said, str(about))
+  config = files.read_bytes(about, most=_MOST_CONFIG)
+  header = documents.parse(config, str(about))
   if not isinstance(header, dict) or header.get('format') != _FORMAT:
     raise UserError(f'{about} is not of format {_FORMAT}: export the model again')
   header = _HEADER(header, str(about))
@@ -170,14 +172,14 @@ def load_export(folder, kind):
     raise UserError(f'{path} is missing: export the model again')
   data = files.read_bytes(path)
   return Export(kind, _tuples(header['config']), *split(tensors(data, path)),
-                hashlib.sha256(data).hexdigest(), hashlib.sha256(said).hexdigest())
+                hashlib.sha256(data).hexdigest(), hashlib.sha256(config).hexdigest())
 
 
 def tensors(data: bytes, path) -> dict:
   """The arrays in the bytes of a safetensors file, by name; float16 becomes float32.
 
   Raises:
-    UserError: it is damaged, or an array is of another type or not finite; names `path`.
+    UserError: it is damaged, or an array has another type or is not finite; names `path`.
   """
   again = 'export the model again'
   try:
@@ -203,7 +205,7 @@ def tensors(data: bytes, path) -> dict:
 
 
 def check_shapes(stored, expected, source, way_out):
-  """Refuse weights that belong to a model of another shape.
+  """Refuses weights that belong to a model of another shape.
 
   Args:
     stored, expected: nested dicts of anything with a shape.

@@ -1,19 +1,20 @@
-"""A system's functions as StableHLO, which run wherever JAX does and without this package.
+"""Exports a system's functions as StableHLO, which runs with JAX alone, without this package.
 
-  stablehlo/encode.bin       the next 4 crops to normalised latents, as they are and masked
+  stablehlo/encode.bin       the next 4 crops to normalised latents, of the crops and of masked ones
   stablehlo/decode.bin       the next normalised latents to 4 crops
   stablehlo/begin.bin        the sampler's state before the first latent frame
-  stablehlo/warm_step.bin    the state after a latent frame that is real
-  stablehlo/sample_step.bin  the state after one that is made, and its 4 crops
-  stablehlo/student_step.bin the same with the student, where there is one
+  stablehlo/warm_step.bin    the state after a real latent frame
+  stablehlo/sample_step.bin  the state after a generated one, and its 4 crops
+  stablehlo/student_step.bin the same with the student, if there is one
   run_stablehlo.py           how to use them
 
-One artefact runs on CPUs, GPUs and TPUs, for one video at a time. So what is otherwise left to the
-backend is decided here: convolutions by XLA, float32 in the codec, attention by XLA.
+Every artefact runs on CPUs, GPUs and TPUs, for one video at a time. Choices that otherwise depend
+on the backend are therefore fixed here: convolutions by XLA, float32 in the codec, attention by
+XLA.
 
-Weights are arguments, by the names in the safetensors files: constants would lie in five artefacts,
-and be folded by every compiler. Arguments and results are flat dicts of arrays, since `jax.export`
-knows no other trees.
+Weights are arguments, named as in the safetensors files: as constants they would be stored in five
+artefacts, and folded by every compiler. Arguments and results are flat dicts of arrays, since
+`jax.export` does not serialise the package's own classes.
 """
 
 import contextlib
@@ -31,15 +32,15 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, pixels
+from vidregen_jax.models import codec, pixels, streams
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 FOLDER, SCRIPT = 'stablehlo', 'run_stablehlo.py'
-_KEY = 'threefry2x32'  # the same noise whatever JAX's default is, which may change
+_KEY = 'threefry2x32'  # fixed, so that the noise does not depend on JAX's default
 
 
 def check():
-  """Raises UserError where `jax.export` lacks what it writes with."""
+  """Raises UserError if the package that `jax.export` serialises with is missing."""
   if importlib.util.find_spec('flatbuffers') is None:
     raise UserError("StableHLO is written with flatbuffers, which is not installed: "
                     "pip install 'vidregen_jax[export]'")
@@ -52,7 +53,7 @@ def write(folder, machine, sampler, student_sampler=None):
     folder: of the system.
     machine: pipeline.System.
     sampler: SamplerConfig of the generator.
-    student_sampler: that of the student; None where there is none.
+    student_sampler: that of the student; None if there is none.
   """
   out = pathlib.Path(folder) / FOLDER
   out.mkdir()
@@ -70,8 +71,6 @@ def lower(machine, sampler, student_sampler=None):
   shape = models.generator
   of = lambda *dims, dtype=jnp.float32: jax.ShapeDtypeStruct((1, *dims), dtype)
   cells = (shape.cells**2, shape.latent_channels)
-  region = (len(shape.region), shape.latent_channels)
-  heard = (16, shape.audio_layers, shape.audio_channels)
   crops = of(codec.TIME_FACTOR, *[models.codec.size] * 2, 3, dtype=jnp.uint8)
   params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), machine.params)
   weigh = {
@@ -80,26 +79,17 @@ def lower(machine, sampler, student_sampler=None):
     'generator': model_folder.join(params.generator, {
       f'expected_{name}': x for name, x in vars(params.expectation).items()}),
   }
-  start = {
-    'references': of(shape.references, *cells), 'reference_valid': of(shape.references, dtype=bool),
-    'anchor': of(*region), 'anchor_context': of(*cells), 'anchor_valid': of(dtype=bool),
-    'audio': of(shape.look_ahead, *heard), 'audio_valid': of(shape.look_ahead, dtype=bool),
-    'audio_durations': of(shape.look_ahead),
-  }
-  inputs = {
-    'context': of(*cells), 'outside': of(*cells), 'duration': of(), 'audio': of(*heard),
-    'audio_valid': of(dtype=bool), 'audio_duration': of(), 'anchor_distance': of(),
-  }
+  start, inputs = map(streams.flat, streams.sampler_shapes(shape, 1))
   hidden = crop_mask.lower_face_mask(models.codec.size, soft=False) > 0
 
   def encode(given, cache, crops):
-    """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""
+    """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C], plain and masked."""
     masked = jnp.where(hidden[:, :, None], np.uint8(crop_mask.HIDDEN), crops)
     both = pixels.to_float(jnp.concatenate([crops, masked]))
     params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)
-    made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
-    return cache, {'outside': made[0], 'context': made[1]}
+    latents = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
+    return cache, {'target': latents[0], 'context': latents[1]}
 
   def decode(given, cache, latents):
     """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""
@@ -109,20 +99,23 @@ def lower(machine, sampler, student_sampler=None):
                                  z.reshape(1, 1, shape.cells, shape.cells, -1), cache)
     return cache, frames
 
-  def begin(given, seed, start):
-    key = jax.random.key(seed, impl=_KEY)
-    return flat(sampling.init_state(models, _params(given), key, **start))
+  def begun(given, seed, start):
+    return sampling.init_state(models, _params(given), jax.random.key(seed, impl=_KEY),
+                               streams.unflat(streams.Start, start))
 
-  state = jax.eval_shape(begin, weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
-  whole = jax.eval_shape(lambda given, start: sampling.init_state(
-    models, _params(given), jax.random.key(0, impl=_KEY), **start), weigh, start)
+  def begin(given, seed, start):
+    return flat(begun(given, seed, start))
+
+  first = (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
+  state, whole = jax.eval_shape(begin, *first), jax.eval_shape(begun, *first)
   treedef = jax.tree.structure(whole)
 
   def step(function, *how):
     def run(given, state, inputs):
       before = treedef.unflatten([state[name] for name in _names(whole)])
       before = dataclasses.replace(before, key=jax.random.wrap_key_data(before.key, impl=_KEY))
-      after, frames = function(models, *how, _params(given), before, sampling.Inputs(**inputs))
+      after, frames = function(models, *how, _params(given), before,
+                               streams.unflat(streams.Inputs, inputs))
       return flat(after), frames
     return run, (weigh, state, inputs)
 
@@ -131,7 +124,7 @@ def lower(machine, sampler, student_sampler=None):
   functions = {
     'encode': (encode, (weigh['codec'], encoder, crops)),
     'decode': (decode, (weigh['codec'], decoder, of(*cells))),
-    'begin': (begin, (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)),
+    'begin': (begin, first),
     'warm_step': step(sampling.warm_step),
     'sample_step': step(sampling.sample_step, sampler),
   }
@@ -144,7 +137,7 @@ def lower(machine, sampler, student_sampler=None):
 
 @contextlib.contextmanager
 def _without_paths():
-  """Programs name the lines that they come from; folders of this machine are nobody's business."""
+  """Keeps this machine's folders out of the source locations that programs contain."""
   settings = {'jax_hlo_source_file_canonicalization_regex': '.*/',
               'jax_include_full_tracebacks_in_locations': False}
   before = {name: jax.config.values[name] for name in settings}
@@ -158,19 +151,19 @@ def _without_paths():
 
 
 def _params(given):
-  """sample.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
+  """sampling.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
   (decoder, known), (maker, guess) = (model_folder.split(given[part]) for part in given)
   return sampling.Params(decoder, maker, pipeline.expected(guess), known['latent_mean'],
                          known['latent_std'])
 
 
 def _names(tree):
-  """Names of a tree's leaves, '/'-joined paths, in their order."""
+  """Names of a tree's leaves, as '/'-joined paths, in order."""
   paths, _ = jax.tree_util.tree_flatten_with_path(tree)
   return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths]
 
 
 def flat(state):
-  """A SamplerState as a flat dict; its key as numbers."""
+  """A SamplerState as a flat dict of arrays; the random key becomes its data."""
   state = dataclasses.replace(state, key=jax.random.key_data(state.key))
   return dict(zip(_names(state), jax.tree.leaves(state), strict=True))

@@ -16,8 +16,8 @@ import numpy as np
 
 from vidregen_jax.models import kernels, layers
 
-# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
-# step by step on anything, to test it with. They differ by rounding alone.
+# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for any device; 'splash_interpreted' runs
+# splash in an interpreter on any device, for tests. Results differ only by rounding.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
 
 
@@ -30,7 +30,8 @@ def _rotate(x, spans, angles):
     angles: [..., half] for each of them, broadcast to x.
   """
   turns = [tuple(f(each).astype(x.dtype) for f in (jnp.cos, jnp.sin)) for each in angles]
-  # The same numbers: a CPU is quick to cut and to join, and a TPU to multiply matrices.
+  # Two ways to the same numbers: a CPU slices and concatenates quickly, a TPU multiplies matrices
+  # quickly.
   return jax.lax.platform_dependent(
     x, turns, cpu=functools.partial(_rotate_parts, spans),
     default=functools.partial(_rotate_whole, spans))
@@ -46,7 +47,7 @@ def _rotate_parts(spans, x, turns):
 
 
 def _rotate_whole(spans, x, turns):
-  """x cos + (x turned by a right angle) sin, over all channels at once."""
+  """x cos + (x rotated by 90 degrees) sin, over all channels at once."""
   size, end = x.shape[-1], 0
   turn, cosines, sines = np.zeros((size, size), np.float32), [], []
   still = lambda count: jnp.ones((*turns[0][0].shape[:-1], count), x.dtype)
@@ -90,7 +91,7 @@ def rotate_space(x, rows, columns):
 
 
 @jax.named_scope('attend')
-def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=None):
+def attend(implementation, q, q_timed, static, timed, rule, visible, sink, own=None):
   """One softmax over static keys, timed keys and, for noisy tokens, those of their own frame.
 
   Args:
@@ -99,8 +100,8 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
     q_timed: the same with their time rotated in, for timed keys.
     static, timed: keys and values that all copies see, [B, N, L, D] each.
     rule: NumPy bool [T, static + timed], what the tokens of a frame see in any clip.
-    shown: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
-      tokens. A token from which all is hidden gets zeros if there is a sink, else any mean of
+    visible: bool [B, K, static + timed], false for a key that is hidden from all of a copy's
+      tokens. A token that sees no key gets zeros if there is a sink, else an arbitrary mean of
       values.
     sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
     own: None, or keys and values [B, K, N, T, M, D] that tokens of the same copy and frame see.
@@ -109,15 +110,15 @@ def attend(implementation, q, q_timed, static, timed, rule, shown, sink, own=Non
     [B, K, N, T, M, D].
   """
   if implementation != 'xla':
-    return kernels.fused(implementation, q, q_timed, static, timed, rule, shown, sink, own)
-  weights = weigh(q, q_timed, static[0], timed[0], rule, shown, sink, own and own[0])
+    return kernels.fused(implementation, q, q_timed, static, timed, rule, visible, sink, own)
+  weights = weigh(q, q_timed, static[0], timed[0], rule, visible, sink, own and own[0])
   out = _by_frame(_gather(weights[0], static[1]) + _gather(weights[1], timed[1]), q.shape)
   if own is not None:
     out += _gather(_by_frame(weights[2], q.shape), own[1])
   return out
 
 
-def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None) -> list:
+def weigh(q, q_timed, static_keys, timed_keys, rule, visible, sink, own_keys=None) -> list:
   """The weights of `attend` by XLA: of static, timed and own keys, [B, N, K*T*M, L], float32."""
   batch, copies, heads, frames, cells, _ = q.shape
 
@@ -125,7 +126,7 @@ def weigh(q, q_timed, static_keys, timed_keys, rule, shown, sink, own_keys=None)
     return jnp.moveaxis(x, 2, 1).reshape(batch, heads, copies * frames * cells, -1)
 
   # Every token of a frame sees the same.
-  seen = (jnp.asarray(rule) & shown[:, :, None])[:, :, :, None]
+  seen = (jnp.asarray(rule) & visible[:, :, None])[:, :, :, None]
   seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
   seen = seen.reshape(batch, 1, copies * frames * cells, -1)
   split = static_keys.shape[2]

@@ -1,8 +1,9 @@
 """The generator: a standard transformer over one stream of tokens, trained by flow matching.
 
-The streams are sinks, references, an anchor, context, audio, history and noisy tokens; `masks`
-says who sees whom. Two functions do all the work, and training and sampling both use just these:
+The streams are sinks, references, an anchor, context, audio, history and noisy tokens; `streams`
+says who sees whom and what they are made from. Training and sampling both use just these functions:
 
+- `embed_fixed`, `embed_frames`, `embed_ahead` and `embed_history` turn conditions into tokens.
 - `condition` turns conditioning tokens into keys and values. Training calls it once with a whole
   clip; sampling calls it with each new latent frame and what is cached of the past.
 - `velocity` runs noisy tokens over those keys. Several noise draws (training) or guidance branches
@@ -22,20 +23,21 @@ from flax import nnx
 
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers, masks, token_layout
+from vidregen_jax.models import attention, audio_timeline, kernels, layers, streams, token_layout
 
-AUDIO_SAMPLES = 16  # Whisper features that they are made from
-_SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
+# With a fused kernel, which keeps its weights to itself, attention shares are measured on every
+# 16th noisy token.
+_SHARE_EVERY = 16
 
 
-# What a layer keeps of its forward pass for the backward one; the rest is worked out again.
+# What a layer saves in its forward pass for the backward pass; the rest is recomputed.
 _REMAT = {
-  'none': None,  # all of it
-  # Products with weights, and what a kernel attended to.
+  'none': None,  # everything is saved
+  # Products with weights, and the output of the attention kernel.
   'dots': jax.checkpoint_policies.save_only_these_names(kernels.SAVED, layers.PRODUCT),
-  # The latter alone: of a layer's work, the dearest to repeat.
+  # The latter alone: it is the most expensive part of a layer to recompute.
   'kernels': jax.checkpoint_policies.save_only_these_names(kernels.SAVED),
-  'full': jax.checkpoint_policies.nothing_saveable,  # what it was given
+  'full': jax.checkpoint_policies.nothing_saveable,  # only the layer's input
 }
 
 
@@ -44,26 +46,26 @@ class GeneratorConfig:
   """Shape of the generator.
 
   Attributes:
-    cells: latent cells a side of the crop.
+    cells: latent cells along each side of the crop.
     latent_channels: channels C of a cell.
     region: flat indices of the cells that are regenerated, length M.
     width: E; heads: N, head size D = E / N, a multiple of 8; layers; mlp: hidden width / E.
-    window: latent frames that a token sees, its own included.
-    look_ahead: later latent frames whose audio a noisy token sees.
-    references: stills R.
-    sinks: learned tokens that are always visible.
-    sink_logit: also a learned logit per head that takes attention and gives nothing.
-    audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
-    audio_hidden: channels that a feature is first reduced to.
-    audio_modulates: whether a frame's audio modulates its noisy tokens too (False: a variant for
-      proof, in which audio is heard through attention alone).
+    window: latent frames that a token sees, including its own.
+    look_ahead: number of later latent frames whose audio a noisy token sees.
+    references: number of stills R.
+    sinks: number of learned tokens that are always visible.
+    sink_logit: whether each head also has a learned logit that takes attention and has no value.
+    audio_layers, audio_channels: number of Whisper layers in an audio feature, and their width.
+    audio_hidden: channels that a feature is first projected to.
+    audio_modulates: whether a frame's audio also modulates its noisy tokens (False: for
+      experiments in which audio acts through attention alone).
     aligned: latent channels mean something else in each cell (a codec with cell maps), so each cell
       has its own projections into and out of the stream.
-    unroll: whether each layer is compiled by itself: a sixth faster on a CPU; on accelerators one
-      program for all compiles faster and needs less memory.
+    unroll: whether the loop over layers is unrolled: a sixth faster on a CPU; on accelerators a
+      loop compiles faster and needs less memory.
     dtype: of activations; parameters, norms and softmax stay float32.
     attention: one of `attention.IMPLEMENTATIONS`.
-    remat: one of _REMAT, for training: less memory for more work.
+    remat: one of _REMAT, what training saves for the backward pass: less memory, more work.
   """
   cells: int
   latent_channels: int
@@ -97,22 +99,17 @@ class GeneratorConfig:
       raise UserError(f'generator width {self.width} over {self.heads} heads gives a head of '
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
 
-  @property
-  def statics(self) -> int:
-    """Tokens that come first and stand at every query's own time: sinks and references."""
-    return self.sinks + self.references * self.cells**2
-
 
 # ------------------------------------------------------------------------------------------ modules
 
 
 def _heads_first(x):
-  """Where heads stand among the axes of what is made of [B, L, E] or of [B, K, T, M, E]."""
+  """The axis of heads in what is projected from [B, L, E] or [B, K, T, M, E]."""
   return 1 if x.ndim == 3 else 2
 
 
 def _spread(x):
-  """What flows between layers, [B, L, E] or [B, K, T, M, E], split by clip and by token."""
+  """Activations between layers, [B, L, E] or [B, K, T, M, E], sharded by clip and by token."""
   between = ('tokens',) if x.ndim == 3 else (None, 'tokens', None)
   return sharding.constrain(x, 'batch', *between, None)
 
@@ -141,7 +138,8 @@ class Layer(nnx.Module):
   def project(self, x, scale, shift):
     """[B, L, E] or [B, K, T, M, E] -> queries, keys, values [B, N, L, D] or [B, K, N, T, M, D].
 
-    Heads come first, as kernels take them: so a TPU's products write them, and nothing is turned.
+    Heads come first, as kernels expect them, so that a TPU's products write this layout and nothing
+    is transposed.
     """
     h = self.norm_attention(x) * (1 + scale) + shift
     at = _heads_first(x)
@@ -152,7 +150,7 @@ class Layer(nnx.Module):
                                *(None,) * (part.ndim - at - 1)) for part in parts]
 
   def finish(self, x, attended, scale, shift):
-    """x [..., E] and what was attended to, heads first as of `project`, -> [..., E]."""
+    """x [..., E] and the output of attention, heads first as from `project`, -> [..., E]."""
     attended = jnp.moveaxis(attended, _heads_first(x), -2).reshape(x.shape)
     x = x + _spread(self.out(_spread(attended)))
     gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
@@ -173,14 +171,14 @@ class _Generator(nnx.Module):
     region = len(config.region)
     self.embed_frame = cells_linear(config.cells**2, c, e)  # references, context: whole frames
     self.embed_region = cells_linear(region, c, e)  # anchor, history, noisy: lower faces
-    self.stream = nnx.Param(0.5 * draws.take(len(masks.STREAMS), e))
+    self.stream = nnx.Param(0.5 * draws.take(len(streams.STREAMS), e))
     self.cell = nnx.Param(0.5 * draws.take(config.cells**2, e))
     self.sinks = nnx.Param(draws.take(config.sinks, e))
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
     self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
-    self.audio_tokens = layers.Linear(
-        AUDIO_SAMPLES * config.audio_hidden, token_layout.AUDIO_TOKENS * e, draws)
-    self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, draws, scale=0.5)
+    hidden = audio_timeline.WINDOW_SAMPLES * config.audio_hidden
+    self.audio_tokens = layers.Linear(hidden, streams.AUDIO_TOKENS * e, draws)
+    self.audio_frame = layers.Linear(hidden, e, draws, scale=0.5)
     self.duration = layers.Linear(16, e, draws)
     self.time_in = layers.Linear(64, e, draws)
     self.time_out = layers.Linear(e, e, draws)
@@ -191,10 +189,10 @@ class _Generator(nnx.Module):
 
 
 def _remembering(config: GeneratorConfig, layer):
-  """A scan's body that keeps for its backward pass what `config.remat` says."""
+  """A scan's body that saves for its backward pass what `config.remat` says."""
   if config.remat == 'none':
     return layer
-  # Unless unrolled, a scan keeps forward and backward pass apart by itself.
+  # Unless it is unrolled, a scan by itself keeps XLA from merging what the two passes share.
   return jax.checkpoint(layer, policy=_REMAT[config.remat], prevent_cse=config.unroll)
 
 
@@ -216,26 +214,77 @@ def axes(config: GeneratorConfig) -> dict:
 # --------------------------------------------------------------------------------------- embeddings
 
 
-def embed_audio(config: GeneratorConfig, params: dict, features):
-  """Whisper features of latent frames to tokens and to a modulation vector.
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+  """The tokens of a stream.
+
+  Attributes:
+    x: [B, F, n, E], n tokens of each of F stills or latent frames.
+    valid: bool [B, F], false where there is no such frame or it is unknown.
+  """
+  x: jax.Array
+  valid: jax.Array
+
+
+def _all_valid(x):
+  return Embedded(x, jnp.ones(x.shape[:2], bool))
+
+
+def embed_fixed(config: GeneratorConfig, params: dict, fixed: streams.Fixed, anchor) -> dict:
+  """Sinks, references and the anchor as {stream: Embedded}.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    features: [B, T, 16, layers, channels], standardised.
+    fixed: of a clip.
+    anchor: [B, M, C] the anchor's residual, see `linear_prior`.
+  """
+  model = _definition(config).bind(params)
+  batch = len(fixed.references)
+  references = model.embed_frame(fixed.references.astype(config.dtype))
+  sinks = jnp.broadcast_to(model.sinks[...].astype(references.dtype),
+                           (batch, 1, config.sinks, config.width))
+  return {
+    streams.SINK: _all_valid(sinks),
+    streams.REFERENCE: Embedded(references, fixed.reference_valid),
+    streams.ANCHOR: Embedded(model.embed_region(anchor[:, None].astype(config.dtype)),
+                             fixed.anchor_valid[:, None]),
+  }
+
+
+def embed_frames(config: GeneratorConfig, params: dict, frames: streams.Frames) -> dict:
+  """What arrives with latent frames [B, T, ...], as {stream: Embedded}."""
+  model = _definition(config).bind(params)
+  return {streams.CONTEXT: _all_valid(model.embed_frame(frames.context.astype(config.dtype)))}
+
+
+def embed_history(config: GeneratorConfig, params: dict, residuals) -> dict:
+  """Lower faces [B, T, M, C], as residuals of `linear_prior`, as {stream: Embedded}."""
+  model = _definition(config).bind(params)
+  return {streams.HISTORY: _all_valid(model.embed_region(residuals.astype(config.dtype)))}
+
+
+def embed_ahead(config: GeneratorConfig, params: dict, ahead: streams.Ahead):
+  """What arrives before its latent frame.
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    ahead: [B, T, ...] of T latent frames, its audio standardised.
 
   Returns:
-    tokens [B, T, 4, E] and modulation [B, T, E].
+    {stream: Embedded}, and the vectors [B, T, E] that modulate the frames' noisy tokens.
   """
   model = _definition(config).bind(params)
   weights = jax.nn.softmax(model.audio_layer[...]).astype(config.dtype)
-  h = jnp.einsum('BTALC,L->BTAC', features.astype(config.dtype), weights)
-  # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
+  h = jnp.einsum('BTALC,L->BTAC', ahead.audio.astype(config.dtype), weights)
+  # Averaging uncorrelated layers shrinks their variance; the factor compensates for that.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h).reshape(*h.shape[:2], token_layout.AUDIO_TOKENS, config.width)
-  vector = model.audio_frame(h)
-  return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], streams.AUDIO_TOKENS, config.width)
+  vectors = model.audio_frame(h)
+  return ({streams.AUDIO: Embedded(tokens, ahead.audio_valid)},
+          vectors if config.audio_modulates else jnp.zeros_like(vectors))
 
 
 def _duration(model, config: GeneratorConfig, seconds):
@@ -253,38 +302,16 @@ def _flow_time(model, config: GeneratorConfig, t):
 
 
 def _tag(model, config: GeneratorConfig, x, tokens: token_layout.Tokens):
-  """Adds stream and cell embeddings; sinks and audio have no cell."""
-  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
+  """Adds stream and cell embeddings; the latter to tokens with a place in the picture."""
+  placed = tokens.placed
   cell = jnp.where(placed[:, None], model.cell[...][jnp.where(placed, tokens.cell, 0)], 0.0)
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
 def _rotate_cells(config: GeneratorConfig, x, tokens: token_layout.Tokens):
-  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
-  rows = jnp.where(placed, tokens.cell // config.cells, 0)
-  columns = jnp.where(placed, tokens.cell % config.cells, 0)
+  rows = jnp.where(tokens.placed, tokens.cell // config.cells, 0)
+  columns = jnp.where(tokens.placed, tokens.cell % config.cells, 0)
   return attention.rotate_space(x, rows, columns)
-
-
-def embed_statics(config: GeneratorConfig, params: dict, references):
-  """Sinks and references [B, R, H*W, C] to tokens [B, statics, E]."""
-  model = _definition(config).bind(params)
-  batch = references.shape[0]
-  x = model.embed_frame(references.astype(config.dtype)).reshape(batch, -1, config.width)
-  sinks = jnp.broadcast_to(model.sinks[...].astype(x.dtype), (batch, config.sinks, config.width))
-  return jnp.concatenate([sinks, x], axis=1)
-
-
-def embed_frames(config: GeneratorConfig, params: dict, context):
-  """Whole latent frames [B, T, H*W, C] to tokens [B, T * H*W, E]."""
-  model = _definition(config).bind(params)
-  return model.embed_frame(context.astype(config.dtype)).reshape(len(context), -1, config.width)
-
-
-def embed_regions(config: GeneratorConfig, params: dict, region):
-  """Lower-face latents [B, T, M, C] to tokens [B, T * M, E]."""
-  model = _definition(config).bind(params)
-  return model.embed_region(region.astype(config.dtype)).reshape(len(region), -1, config.width)
 
 
 # ------------------------------------------------------------------------- keys of the conditioning
@@ -308,43 +335,112 @@ class Keys:
 
 
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
-  """Keys of `statics` and `timed` tokens, all zero."""
+  """All-zero keys for `statics` static and `timed` timed tokens."""
   def zeros(tokens):
     return jnp.zeros((config.layers, batch, config.heads, tokens, config.width // config.heads),
                      config.dtype)
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+  """New conditioning tokens, as `condition` takes them.
+
+  Attributes:
+    x: [B, L, E], static tokens first.
+    valid: bool [B, L], false for tokens that no other token of the clip may see.
+    tokens: what they are, [L].
+    durations: [B, T] seconds a frame, of the latent frames that they belong to.
+    frame_of: NumPy int [L], index of each token's latent frame; T for a token that has none.
+  """
+  x: jax.Array
+  valid: jax.Array
+  tokens: token_layout.Tokens
+  durations: jax.Array
+  frame_of: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Past:
+  """Conditioning tokens whose keys have been computed.
+
+  Attributes:
+    keys: theirs.
+    tokens: what they are, [P], static tokens first; their times are on the scale of the new ones'.
+    valid: bool [B, P], false for keys that no token of the clip may see.
+  """
+  keys: Keys
+  tokens: token_layout.Tokens
+  valid: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """All conditioning, as noisy tokens attend to it.
+
+  Attributes:
+    keys: of all tokens; in the timed ones, time is rotated in.
+    tokens: what they are, [L], static tokens first.
+    visible: bool [B, K, L], false for keys that are hidden from a copy.
+  """
+  keys: Keys
+  tokens: token_layout.Tokens
+  visible: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """The latent frames whose noisy tokens attend.
+
+  Attributes:
+    frames: NumPy int [T], on the scale of the memory's tokens.
+    durations: [B, T] seconds a frame.
+    vectors: [B, K, T, E] of `embed_ahead`, zero where audio is hidden.
+  """
+  frames: np.ndarray
+  durations: jax.Array
+  vectors: jax.Array
+
+
+def sequence(embedded: dict, tokens: token_layout.Tokens, durations, frame_of) -> Sequence:
+  """Concatenates embedded streams {stream: Embedded}; the other arguments are `Sequence`'s."""
+  parts = [embedded[stream] for stream in streams.TOKENS if stream in embedded]
+  x = [part.x.reshape(len(part.x), -1, part.x.shape[-1]) for part in parts]
+  valid = [jnp.repeat(part.valid, part.x.shape[2], axis=1) for part in parts]
+  return Sequence(jnp.concatenate(x, 1), jnp.concatenate(valid, 1), tokens, durations, frame_of)
+
+
+def no_past(config: GeneratorConfig, batch: int) -> Past:
+  """An empty past."""
+  none = token_layout.select(token_layout.fixed_tokens(config), slice(0))
+  return Past(no_keys(config, batch), none, jnp.zeros((batch, 0), bool))
+
+
 @jax.named_scope('condition')
-def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tokens, durations,
-              frame_of, past: Keys, past_times, rule, shown, statics: int):
+def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) -> Keys:
   """Runs new conditioning tokens through the layers, over themselves and the past.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    x: [B, L, E] from the embed functions; the first `statics` are sinks and references.
-    tokens: what the new tokens are, [L].
-    durations: [B, A] seconds a frame, of the latent frames that the tokens belong to.
-    frame_of: [L] which of these each token belongs to; A for one that belongs to none.
-    past: keys already computed.
-    past_times: [P] times of the past's timed keys, on the same scale as `tokens.time`.
-    rule: NumPy bool [L, past statics + statics + P + (L - statics)], what each token sees of
-      these, in that order.
-    shown: bool [B, the same], false for keys that no token of a clip sees.
-    statics: how many of the new tokens are static.
+    new: the tokens.
+    past: earlier tokens, which the new ones see too.
 
   Returns:
     The new tokens' own keys (not the past's).
   """
   model = _definition(config).bind(params)
-  x = _tag(model, config, x, tokens)
-  # Tokens of a frame share its modulation: it is worked out once a frame, not once a token.
-  vector = _duration(model, config, durations)
+  tokens, statics, past_statics = new.tokens, new.tokens.statics, past.tokens.statics
+  timed = past.tokens.timed + tokens.timed
+  rule = token_layout.visible(config, tokens, past.tokens.static + tokens.static + timed)
+  visible = jnp.concatenate([past.valid[:, :past_statics], new.valid[:, :statics],
+                             past.valid[:, past_statics:], new.valid[:, statics:]], 1)
+  x = _tag(model, config, new.x, tokens)
+  # Tokens of a frame share its modulation, so it is computed once per frame, not per token.
+  vector = _duration(model, config, new.durations)
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
-  # As a product: of rows that are taken by index, gradients would be summed one after the other.
-  belongs = jax.nn.one_hot(frame_of, vector.shape[1])
-  times = jnp.concatenate([jnp.asarray(past_times, jnp.float32), tokens.time[statics:]])
+  # A product, not indexing: the gradient of indexing would add rows one after the other.
+  belongs = jax.nn.one_hot(new.frame_of, vector.shape[1])
 
   def layer(x, weights_and_past):
     weights, past = weights_and_past
@@ -352,59 +448,68 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tok
       layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
     q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    new = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
-    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, new)
+    own = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
+    keys = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own)
     q, q_timed = (x[:, None, :, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
     out = attention.attend(
-        config.attention, q, q_timed, (seen.static_keys, seen.static_values),
-        (attention.rotate_time(seen.timed_keys, times), seen.timed_values), rule, shown[:, None],
-        weights.sink_logit())
-    return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), new
+        config.attention, q, q_timed, (keys.static_keys, keys.static_values),
+        (attention.rotate_time(keys.timed_keys, timed.time), keys.timed_values), rule,
+        visible[:, None], weights.sink_logit())
+    return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), own
 
-  return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
+  return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past.keys),
                       unroll=config.unroll)[1]
-
-
-def rotate_keys(keys: Keys, times) -> Keys:
-  """Rotates the timed keys' times [B, L] in, once for all flow steps that read them."""
-  return dataclasses.replace(
-    keys, timed_keys=attention.rotate_time(keys.timed_keys, times[:, None]))
 
 
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
+def as_memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
+  """Prepares all conditioning, once for all flow steps.
+
+  Args:
+    config: the generator's shape.
+    past: the conditioning.
+    anchor_time: [B] the anchor's time, on the scale of the tokens'.
+    keep: the streams that each copy sees, [B, K] or [K].
+  """
+  timed = past.tokens.timed
+  times = jnp.where(timed.stream == streams.ANCHOR, anchor_time[:, None], timed.time)
+  keys = dataclasses.replace(
+    past.keys, timed_keys=attention.rotate_time(past.keys.timed_keys, times[:, None]))
+  visible = token_layout.kept(config, keep, past.tokens) & past.valid[:, None]
+  return Memory(keys, past.tokens, visible)
+
+
 @jax.named_scope('velocity')
-def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
-             audio, query_times, rule, shown, streams=None):
+def velocity(config: GeneratorConfig, params: dict, memory: Memory, query: Query, noisy, flow_time,
+             shares: bool = False):
   """The velocity of noisy lower faces, over conditioning keys.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    keys: `rotate_keys` of all conditioning.
-    noisy: [B, K, T, M, C] latents at flow time t; K copies see the same keys.
+    memory: the conditioning, which K copies see in common.
+    query: the latent frames.
+    noisy: [B, K, T, M, C] latents at flow time t.
     flow_time: [B, K, T].
-    durations: [B, T] seconds a frame.
-    audio: [B, K, T, E] modulation from `embed_audio`, zero where audio is hidden.
-    query_times: [T] positions in latent frames.
-    rule: NumPy bool [T, statics + timed], what each frame sees.
-    shown: bool [B, K, statics + timed], false for keys that are hidden from a copy.
-    streams: int [statics + timed], the keys' streams, to be told who is attended to.
+    shares: whether to measure how attention is shared out between streams.
 
   Returns:
-    [B, K, T, M, C] float32; with `streams` also the share of attention that each of
-    `masks.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
+    [B, K, T, M, C] float32; with `shares` also the share of attention that each of
+    `streams.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
   """
   model = _definition(config).bind(params)
-  batch, copies, frames, cells, _ = noisy.shape
+  frames, cells = noisy.shape[2:4]
   region = np.asarray(config.region)
   tokens = token_layout.Tokens(
-      np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+      np.full(cells, streams.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+  asking = token_layout.noisy_tokens(query.frames)
+  rule = token_layout.visible(config, asking, memory.tokens)
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
-            + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
-  times = jnp.broadcast_to(jnp.asarray(query_times, jnp.float32)[:, None], (frames, cells))
+            + _duration(model, config, query.durations)[:, None] + query.vectors)[:, :, :, None]
+  times = jnp.broadcast_to(asking.time[:, None], (frames, cells))
   every = 1 if config.attention == 'xla' else _SHARE_EVERY
 
   def layer(x, weights_and_keys):
@@ -415,28 +520,28 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
     q_timed = attention.rotate_time(q, times)
     out = attention.attend(
         config.attention, q, q_timed, (keys.static_keys, keys.static_values),
-        (keys.timed_keys, keys.timed_values), rule, shown, weights.sink_logit(), (k, v))
+        (keys.timed_keys, keys.timed_values), rule, memory.visible, weights.sink_logit(), (k, v))
     share = None
-    if streams is not None:
+    if shares:
       to = attention.weigh(q[..., ::every, :], q_timed[..., ::every, :], keys.static_keys,
-                           keys.timed_keys, rule, shown, weights.sink_logit(), k)
+                           keys.timed_keys, rule, memory.visible, weights.sink_logit(), k)
       share = _attention_share(jnp.concatenate(to, -1),
-                               np.concatenate([streams, np.full(cells, masks.NOISY)]))
+                               np.concatenate([memory.tokens.stream, tokens.stream]))
     return weights.finish(x, out, scale2, shift2), share
 
-  x, shares = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, keys),
-                           unroll=config.unroll)
+  x, share = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, memory.keys),
+                          unroll=config.unroll)
   scale, shift = jnp.split(model.modulation_out(jax.nn.silu(vector)), 2, axis=-1)
   v = model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
-  return v if streams is None else (v, shares)
+  return (v, share) if shares else v
 
 
-def _attention_share(weights, streams):
+def _attention_share(weights, key_streams):
   """The mean weight of each stream's keys, [7].
 
   Args:
     weights: [B, N, Q, L].
-    streams: int [L].
+    key_streams: int [L].
   """
-  share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(streams, len(masks.STREAMS))
-  return share.at[masks.SINK].add(1 - share.sum())  # what is missing went to the learned logit
+  share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(key_streams, len(streams.STREAMS))
+  return share.at[streams.SINK].add(1 - share.sum())  # the rest went to the learned logit

@@ -1,14 +1,14 @@
-"""Attention in one kernel that never writes its weights to memory, forward or backward.
+"""Attention in one fused kernel that never writes its weights to memory, forward or backward.
 
-Such a kernel knows one query for all keys, and one mask for all clips. What else the generator asks
-for goes into more channels of the head, where the dot product adds it:
+Such a kernel takes one query for all keys, and one mask for all clips. Everything else that the
+generator needs is put into further channels of the head, where the dot product adds it up:
 
 - static keys meet the query as it is, timed keys meet it rotated. Only the first half of the
   channels is rotated, so queries hold that half twice, and keys have zeros in one of the two;
 - a key that is hidden from one clip holds a large negative number where queries hold a one;
-- the learned logit, for a kernel that takes none, is one more key without a value.
+- the learned logit, for a kernel without such an argument, is one more key whose value is zero.
 
-So all gradients are the kernel's own, and a head of 128 channels becomes one of 193 or 194.
+All gradients are then the kernel's own, and a head of 128 channels becomes one of 193 or 194.
 """
 
 import functools
@@ -21,17 +21,17 @@ import numpy as np
 from vidregen_jax.distributed import sharding
 from vidregen_jax.models import layers
 
-SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
+SAVED = 'attended'  # name of what splash's gradients need, for `jax.checkpoint` to save
 _HIDDEN = -1e9  # its exponential is 0
-_LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
-# Tokens of the blocks that splash works on, or skips: queries by keys. Fewer queries, and reading
-# keys takes longer than multiplying them.
+_LANES = 128  # lanes of a TPU: splash takes multiples of this, in channels and in tokens
+# Sizes of the blocks that splash computes or skips, in tokens: queries by keys. With fewer queries,
+# reading keys would take longer than multiplying them.
 _BLOCKS = ((384, 256), (512, 256), (384, 384), (384, 512), (512, 512))
-_TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
+_TILE = 64  # tokens in a cuDNN tile; it takes even numbers only
 
 
-def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
-  """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
+def fused(kernel, q, q_timed, static, timed, rule, visible, sink, own):
+  """`attention.attend` by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
   batch, copies, heads, frames, cells, size = q.shape
 
   def spread(x):  # [B, N, L, D] to [B, K, N, L, D]
@@ -45,16 +45,16 @@ def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
     keys.append(own_keys)
     values.append(own_values)
     moving = np.pad(moving, (0, frames * cells))
-    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
+    visible = jnp.pad(visible, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
   run = sharding.attention(functools.partial(_KERNELS[kernel], rule, moving))
   flat = [x.reshape(batch, copies, heads, frames * cells, size) for x in (q, q_timed)]
-  out = run(*flat, keys, values, shown, sink)
+  out = run(*flat, keys, values, visible, sink)
   return out.reshape(q.shape)
 
 
 def of_tokens(rule, cells, own):
-  """A rule of frames [T, L] as one of their tokens [T M, L], or [T M, L + T M] with own keys."""
+  """Expands a rule of frames [T, L] to their tokens: [T M, L], or [T M, L + T M] with own keys."""
   spread = np.repeat(rule, cells, 0)
   if not own:
     return spread
@@ -66,7 +66,7 @@ def _widen(q, q_timed, k, moving, channels, multiple):
 
   Args:
     q, q_timed, k: [B, K, N, L, D].
-    moving: NumPy bool [L], which keys meet the query with its time rotated in.
+    moving: NumPy bool [L], which keys are timed: they meet the query with its time rotated in.
     channels: float32 arrays, broadcast to [B, K, N, L] of the keys, that are added to the logits.
     multiple: the number of channels of the results is a multiple of this.
 
@@ -84,10 +84,10 @@ def _widen(q, q_timed, k, moving, channels, multiple):
   moved = functools.partial(layers.moved, '...D,DE->...E')
   ones = np.zeros(wide, np.float32)
   ones[used - len(channels):used] = 1
-  # Scaled in float32: the scale itself would be rounded too far.
+  # Scaled in float32: in bfloat16 the scale itself would be rounded too much.
   wide_q = (moved(q, still) + moved(q_timed, timed)).astype(jnp.float32)
   wide_q = (wide_q * size**-0.5 + ones).astype(q.dtype)
-  meets = np.ones((len(moving), wide), bool)  # a key holds zeros where it meets the other query
+  meets = np.ones((len(moving), wide), bool)  # keys are zero in the other query's channels
   meets[moving, :half], meets[~moving, half:size] = False, False
   wide_k = jnp.where(meets, moved(k, still + timed), 0)
   for i, added in enumerate(channels):
@@ -97,7 +97,7 @@ def _widen(q, q_timed, k, moving, channels, multiple):
 
 
 def _join(parts, multiple, more=0):
-  """Arrays [..., L, D] as one, with at least `more` tokens of zeros after, to a multiple."""
+  """Concatenates arrays [..., L, D], and at least `more` tokens of zeros up to a multiple."""
   count = sum(x.shape[-2] for x in parts) + more
   fill = more + -count % multiple
   return jnp.concatenate([*parts, jnp.zeros_like(parts[0], shape=(
@@ -105,14 +105,14 @@ def _join(parts, multiple, more=0):
 
 
 def _pad_rule(rule, queries, keys):
-  """No query sees the keys that were added; the added queries see a key, or they would be NaN."""
+  """Pads a rule: no query sees an added key, and an added query sees one key, lest it be NaN."""
   padded = np.pad(rule, [(0, queries - rule.shape[0]), (0, keys - rule.shape[1])])
   padded[rule.shape[0]:, 0] = True
   return padded
 
 
 def blocks(rule):
-  """Sides (queries, keys) of splash's blocks, of which those that see a key hold fewest pairs."""
+  """The block size (queries, keys) with which splash computes the fewest pairs."""
   def fitting(pair):
     return tuple(min(side, -(-size // _LANES) * _LANES)
                  for side, size in zip(pair, rule.shape, strict=True))
@@ -120,7 +120,7 @@ def blocks(rule):
 
 
 def worked_on(rule, block_q, block_k):
-  """Pairs of a query and a key in blocks that are not skipped."""
+  """Number of query-key pairs in the blocks that are not skipped."""
   padded = _pad_rule(rule, *(-(-size // block) * block for size, block in zip(
     rule.shape, (block_q, block_k), strict=True)))
   seen = padded.reshape(len(padded) // block_q, block_q, -1, block_k).any((1, 3))
@@ -128,12 +128,13 @@ def worked_on(rule, block_q, block_k):
 
 
 def splash_flops(rules, useful):
-  """How `flops.count` counts splash.
+  """How `flops.count` counts splash's operations.
 
   Args:
-    rules: NumPy bool arrays [Q, L] of all calls, told apart by their sizes.
-    useful: whether to count what attention is, pairs that see each other at the head's own size,
-      twice that for gradients; or what splash does: whole blocks, wide heads, weights anew.
+    rules: NumPy bool arrays [Q, L] of all calls, which differ in size.
+    useful: whether to count only what attention requires (pairs that see each other, at the head's
+      own size, and twice that for gradients), or all that splash does: whole blocks, widened heads,
+      recomputed weights.
 
   Returns:
     Function of (name, operands) to operations.
@@ -151,7 +152,7 @@ def splash_flops(rules, useful):
       products = 2 * size
     elif '_fwd' in name:
       products = wide + size
-    else:  # both make the weights and their gradients again
+    else:  # both backward kernels recompute the weights and their gradients
       products = 2 * wide + size if '_dq' in name else 2 * wide + 2 * size
     return 2 * math.prod(q.shape[:-2]) * pairs[q.shape[-2], k.shape[-2]] * products
 
@@ -163,16 +164,16 @@ def splash_flops(rules, useful):
 # [B, K, N, Q, D].
 
 
-def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False):
-  """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
-  # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
+def _splash(rule, moving, q, q_timed, keys, values, visible, sink, interpret=False):
+  """The TPU kernel in jax.experimental, which skips blocks in which no query sees a key."""
+  # Imported where it is used: the import is slow, and sampling does not need it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
   heads, queries = q.shape[2:4]
   block_q, block_k = blocks(rule)
   q, q_timed, k, v = (_join(parts, block) for parts, block in (
     ([q], block_q), ([q_timed], block_q), (keys, block_k), (values, block_k)))
   fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
+  hidden = jnp.where(jnp.pad(visible, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
   q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), [hidden], _LANES)
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
@@ -184,16 +185,16 @@ def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False
   return jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)[..., :queries, :]
 
 
-def _cudnn(rule, moving, q, q_timed, keys, values, shown, sink):
-  """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
+def _cudnn(rule, moving, q, q_timed, keys, values, visible, sink):
+  """cuDNN's flash attention. Its mask is a bias, so it skips nothing."""
   queries, size, one = q.shape[3], q.shape[-1], int(sink is not None)
   # The sink is one more key, without a value.
   rule = np.pad(rule, [(0, 0), (0, one)], constant_values=True)
-  shown = jnp.pad(shown, [(0, 0), (0, 0), (0, one)], constant_values=True)
+  visible = jnp.pad(visible, [(0, 0), (0, 0), (0, one)], constant_values=True)
   k, v = (_join(parts, _TILE, one) for parts in (keys, values))
   q, q_timed = (_join([x], _TILE) for x in (q, q_timed))
   fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
+  hidden = jnp.where(jnp.pad(visible, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
   channels = [hidden[:, :, None]]
   if sink is not None:
     channels.append(jnp.zeros((len(sink), k.shape[3])).at[:, len(moving)].set(sink))

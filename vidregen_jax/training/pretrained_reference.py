@@ -13,7 +13,7 @@ import numpy as np
 
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import dinov2, pretrained, whisper
+from vidregen_jax.models import dinov2, log_mel, pretrained, whisper
 
 _EXTRACTOR_FIELDS = {
   'feature_size': documents.whole(1, 1024), 'sampling_rate': documents.whole(1000, 192_000),
@@ -49,7 +49,7 @@ def check_whisper(folder: pathlib.Path, config: whisper.WhisperConfig) -> None:
   samples = np.random.default_rng(0).normal(0, .1, extractor.sampling_rate).astype(np.float32)
   theirs = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors='np')
   theirs = theirs.input_features[0]
-  ours = whisper.log_mel(samples, config.mel_bins, window_seconds=config.longest_window)
+  ours = log_mel.log_mel(samples, config.mel_bins, window_seconds=config.longest_window)
   if theirs.shape != ours.shape or np.abs(theirs - ours).max() > _MEL_TOLERANCE:
     raise UserError(f'{path} describes another spectrogram than the one that Whisper was trained '
                     'on, which is what is computed here: give a Whisper whose extractor is the '

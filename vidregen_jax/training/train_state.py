@@ -112,8 +112,13 @@ def shardings(abstract):
 
 def create(init_params, optimizer, abstract, seed):
   """A fresh state as `abstract` describes it, each array created on its own devices."""
+  return creator(init_params, optimizer, abstract)(jax.random.key(seed))
+
+
+def creator(init_params, optimizer, abstract):
+  """The jitted function of a key that `create` runs."""
   first = functools.partial(_first, init_params, optimizer)
-  return jax.jit(first, out_shardings=shardings(abstract))(jax.random.key(seed))
+  return jax.jit(first, out_shardings=shardings(abstract))
 
 
 def with_parts(train_state, new):
