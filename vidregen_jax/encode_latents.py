@@ -224,7 +224,7 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with what it links to.
   with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs, outputs.put_new)
+    files.write_json(path, inputs, replace=False)
   found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
   if found != inputs:
     name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
@@ -239,25 +239,15 @@ def shard_writer(path):
   """Give a function that writes records; the file appears whole or not at all.
 
   Raises:
-    UserError: another run took the same shard meanwhile.
+    UserError: another run makes the same shard.
   """
-  for stale in path.parent.glob(f'{path.name}.part.*'):
-    stale.unlink(missing_ok=True)  # of a run that was killed
-  part = files.beside(path)
-  # One record a group: they are read one by one, in any order.
-  writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
-  try:
-    yield lambda record: writer.write(input_pipeline.encode_record(record))
-    writer.close()
+  with outputs.Outputs([path], replace=True) as shard:
+    # One record a group: they are read one by one, in any order.
+    writer = array_record_module.ArrayRecordWriter(str(shard.part(path)), 'group_size:1')
     try:
-      part.rename(path)
-    except FileNotFoundError as error:
-      raise UserError(f'{path}: another run makes the same shard: run each --host once at a time, '
-                      'with the same other flags') from error
-  finally:
-    if writer.is_open():
+      yield lambda record: writer.write(input_pipeline.encode_record(record))
+    finally:
       writer.close()
-    part.unlink(missing_ok=True)
 
 
 def check_shard(shard):

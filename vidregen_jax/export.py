@@ -18,7 +18,7 @@ import shutil
 import numpy as np
 from absl import flags
 
-from vidregen_jax import cli, files, terminal
+from vidregen_jax import cli, files, outputs, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 from vidregen_jax.inference import sampling
@@ -74,7 +74,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
   taught = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     digest = model_folder.export(part / 'codec', 'codec', packed.config, packed.params,
                                  **packed.arrays)
     where = audio_encoder or pipeline.AUDIO_ENCODER

@@ -1,11 +1,10 @@
-"""Files in and out: what may be read, digests, and files that appear whole or not at all."""
+"""Regular files: checked before they are read, their digests, and JSON."""
 
 import hashlib
 import json
 import os
 import pathlib
 import stat
-import uuid
 
 from vidregen_jax import outputs
 from vidregen_jax.errors import UserError
@@ -77,33 +76,23 @@ def as_json(value):
   return (json.dumps(value, indent=2) + '\n').encode()
 
 
-def write_json(path, value, put=os.replace):
+def write_json(path, value, replace=True):
   """Writes a JSON file that appears whole or not at all.
 
   Args:
     path: pathlib.Path.
     value: JSON value.
-    put: os.replace, or outputs.put_new where an earlier file must stay.
+    replace: whether to replace a file that is there.
 
   Raises:
-    FileExistsError: outputs.put_new found a file there.
+    FileExistsError: `replace` is False and a file is there.
     UserError: it cannot be written.
   """
-  with outputs.Room(path.parent) as room:
-    part = room / 'part.json'
-    try:
+  try:
+    with outputs.whole_file(path, replace) as part:
       part.write_bytes(as_json(value))
-      put(part, path)
-    except FileExistsError:
-      raise
-    except OSError as error:
-      raise UserError(f'{path}: cannot be written ({error.strerror}): give another place'
-                      ) from error
-
-
-def beside(path):
-  """A new name beside a path, for what is renamed to it when it is whole.
-
-  It is random: in containers on two hosts, numbers of processes are often equal.
-  """
-  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')
+  except FileExistsError:
+    raise
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written ({error.strerror}): give another place'
+                    ) from error
