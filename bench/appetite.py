@@ -15,11 +15,11 @@ import json
 import os
 import pathlib
 import resource
+import sys
 import tempfile
 import time
 
 import numpy as np
-from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
@@ -29,13 +29,6 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 from vidregen_jax.planning import abstract_steps, accelerators
 
-_SIZE = flags.DEFINE_string('size', 'large', 'Of configs/generator.py.')
-_PLAN = flags.DEFINE_string('plan', None, 'JSON of `vidregen_jax.plan`, to compare with.')
-_CLIPS = flags.DEFINE_integer('clips', 48, 'Clips in the dataset that is made.', lower_bound=1)
-_SECONDS = flags.DEFINE_float('seconds', 6.0, 'Length of a clip.', lower_bound=2)
-_BATCH = flags.DEFINE_integer('batch', 32, 'Windows of a batch.', lower_bound=1)
-_BATCHES = flags.DEFINE_integer('batches', 40, 'How many are timed.', lower_bound=1)
-_WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes, tried in turn.')
 _AUDIO = (3, 512)  # Whisper states that are kept, and their channels
 
 
@@ -107,23 +100,42 @@ def _processor_time():
     resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.appetite', description=__doc__)
+  flags.add_argument('--size', default='large',
+                     help='of configs/generator.py (default %(default)s)')
+  flags.add_argument('--plan', help='JSON of `vidregen_jax.plan`, to compare with')
+  flags.add_argument('--clips', type=cli.whole(1), default=48,
+                     help='clips in the dataset that is made (default %(default)s)')
+  flags.add_argument('--seconds', type=cli.number(2), default=6.0,
+                     help='length of a clip (default %(default)s)')
+  flags.add_argument('--batch', type=cli.whole(1), default=32,
+                     help='windows of a batch (default %(default)s)')
+  flags.add_argument('--batches', type=cli.whole(1), default=40,
+                     help='how many are timed (default %(default)s)')
+  flags.add_argument('--workers', type=cli.several(cli.whole(0)), default=[0, 2],
+                     help='numbers of worker processes, tried in turn (default 0,2)')
+  return flags
+
+
+def run(flags):
   """Prints a table, and what the plan needs."""
-  config = generator_config.get_config(_SIZE.value)
+  config = generator_config.get_config(flags.size)
   model, _ = abstract_steps.generator_models(config, _AUDIO)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
-  planned = read_plan(pathlib.Path(_PLAN.value)) if _PLAN.value else None
+  planned = read_plan(pathlib.Path(flags.plan)) if flags.plan else None
   best = 0.0
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    make_records(folder, model, _CLIPS.value, _SECONDS.value)
-    size = (folder / 'train').stat().st_size / _CLIPS.value
-    print(f'{_SIZE.value}: records of {size / 1e6:.1f} MB, windows of {shape.frames} latent '
+    make_records(folder, model, flags.clips, flags.seconds)
+    size = (folder / 'train').stat().st_size / flags.clips
+    print(f'{flags.size}: records of {size / 1e6:.1f} MB, windows of {shape.frames} latent '
           f'frames, {os.cpu_count()} cores\n')
     print('| workers | windows a second | a second of one core |\n|---|---|---|')
-    for workers in map(int, _WORKERS.value):
-      clock, core = rate(folder, shape, _BATCH.value, _BATCHES.value, workers)
+    for workers in flags.workers:
+      clock, core = rate(folder, shape, flags.batch, flags.batches, workers)
       best = max(best, core)
       print(f'| {workers} | {clock:.1f} | {core:.1f} |', flush=True)
   if planned:
@@ -135,4 +147,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -6,6 +6,8 @@ The compiler counts cycles, and says nowhere how long one lasts. A large product
 compiled for each chip (`pip install libtpu`; no TPU), and taken to run at the maker's peak.
 """
 
+import sys
+
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +17,7 @@ from vidregen_jax.planning import accelerators, hlo, tpu_topologies
 _SIDES = 8192, 8192, 4096
 
 
-def run():
+def run(_):
   """Prints a line for each chip."""
   rows, inner, columns = _SIDES
   for name, topology in (('v5e', 'v5e:2x2'), ('v5p', 'v5p:2x2x1'), ('v6e', 'v6e:2x2')):
@@ -29,4 +31,5 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  parser = cli.Parser(prog='python -m bench.cycles', description=__doc__)
+  sys.exit(cli.command(parser, run, 'nothing was written'))

@@ -11,13 +11,13 @@ and the result is checked, as ever. With --model nothing is left out, for the me
 import concurrent.futures
 import multiprocessing
 import pathlib
+import sys
 import tempfile
 import time
 
 import av
 import cv2
 import numpy as np
-from absl import flags
 
 from vidregen_jax import cli, files
 from vidregen_jax.editing import editor, regenerator
@@ -27,14 +27,6 @@ from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac, lazy, waveform
 from vidregen_jax.models import codec
 from vidregen_jax.provenance import consent
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
-_MINUTES = flags.DEFINE_list('minutes', ['1', '30'], 'How long the inputs are.')
-_SECONDS = flags.DEFINE_float('seconds', 4.0, 'How long the span is.', lower_bound=0.1)
-_WHOLE = flags.DEFINE_bool('whole', False, 'Edit all of each input instead of a span.')
-_MODEL = flags.DEFINE_bool('model', False, 'Run the networks too.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'Whose face is shown.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SIZE, _SIDE = (1920, 1080), 600  # of the picture, and of the clip in it: a face of some 400 pixels
 _RATE, _AUDIO_RATE = 25, 48_000
@@ -164,33 +156,47 @@ def row(minutes, said):
       f"{taken['wait for decode']:.1f}, {taken['wait for encode']:.1f}"}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.editing', description=__doc__)
+  flags.add_argument('--checkpoint', required=True, help='folder of the exported system')
+  flags.add_argument('--minutes', type=cli.several(float), default=[1, 30],
+                     help='how long the inputs are (default 1,30)')
+  flags.add_argument('--seconds', type=cli.number(0.1), default=4.0,
+                     help='how long the span is (default %(default)s)')
+  flags.add_argument('--whole', action='store_true',
+                     help='edit all of each input instead of a span')
+  flags.add_argument('--model', action='store_true', help='run the networks too')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='whose face is shown (default %(default)s)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
-    UserError: no checkpoint, or inputs too short for the span.
+    UserError: inputs too short for the span.
   """
-  if not _CHECKPOINT.value:
-    raise UserError('--checkpoint is missing: it names the folder of the exported system')
-  lengths = [float(text) for text in _MINUTES.value]
-  if not _WHOLE.value and min(lengths) * 60 < _SPAN_AT + _SECONDS.value:
-    raise UserError(f'the span ends at {_SPAN_AT + _SECONDS.value:g} s: give longer --minutes')
+  if not flags.whole and min(flags.minutes) * 60 < _SPAN_AT + flags.seconds:
+    raise UserError(f'the span ends at {_SPAN_AT + flags.seconds:g} s: give longer --minutes')
   said, rows = {}, []
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    for minutes in lengths:
-      path = alone(write_input, folder, _CLIP.value, minutes)
+    for minutes in flags.minutes:
+      path = alone(write_input, folder, flags.clip, minutes)
       said[f'{minutes:g}'] = made = alone(
-        edit, path, folder / 'out.mp4', _CHECKPOINT.value, not _WHOLE.value and _SECONDS.value,
-        _MODEL.value)
+        edit, path, folder / 'out.mp4', flags.checkpoint, not flags.whole and flags.seconds,
+        flags.model)
       rows.append(row(minutes, made))
       path.unlink()
   print(f'| {" | ".join(rows[0])} |\n{"|---" * len(rows[0])}|')
   for each in rows:
     print(f'| {" | ".join(map(str, each.values()))} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), said)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), said)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

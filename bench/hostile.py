@@ -27,17 +27,11 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from absl import flags
 
 from bench import good_files
 from vidregen_jax import cli, files
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
-
-_ONLY = flags.DEFINE_list('only', [], 'Only attacks whose names contain one of these.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
-_STRACE = flags.DEFINE_bool('strace', False, 'Also count the sockets of a plain edit.')
-_JSON = flags.DEFINE_string('json', 'out/hostile.json', 'File of what was found.')
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SECONDS = 240.0  # within which an attack must end: an edit compiles for some, on busy cores too
@@ -424,7 +418,20 @@ def sockets(good, tiny, folder):
   return [line for line in log.read_text().splitlines() if 'exited' not in line]
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.hostile', description=__doc__)
+  flags.add_argument('--only', type=cli.several(str), default=[],
+                     help='only attacks whose names contain one of these')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='what files show (default %(default)s)')
+  flags.add_argument('--strace', action='store_true', help='also count the sockets of a plain edit')
+  flags.add_argument('--json', default='out/hostile.json',
+                     help='file of what was found (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
@@ -437,23 +444,23 @@ def run():
   with tempfile.TemporaryDirectory() as base:
     base = pathlib.Path(base)
     (good := base / 'good').mkdir()
-    good_files.make(_CLIP.value, good)
+    good_files.make(flags.clip, good)
     samples, rate, _ = waveform.read(good / 'plain.mp4')
     waveform.write_wav(good / 'new.wav', samples[:, ::-1], rate)
     tiny = tiny_system.write(base, ROOT / 'checkpoints' / 'whisper-base')
     chosen = [attack for attack in ATTACKS
-              if not _ONLY.value or any(word in attack.name for word in _ONLY.value)]
+              if not flags.only or any(word in attack.name for word in flags.only)]
     for attack in chosen:
       wrong, status, last, seconds = attempt(attack, good, tiny, base / 'run')
       shutil.rmtree(base / 'run')
       rows[attack.name] = {'wrong': wrong, 'status': status, 'line': last, 'seconds': seconds}
       print(f'{"WRONG: " + wrong if wrong else "ok"}; {attack.name}: {status}, {seconds:.1f} s: '
             f'{last[:160]}', flush=True)
-    if _STRACE.value:
+    if flags.strace:
       seen = sockets(good, tiny, base / 'run')
       rows['sockets'] = {'wrong': seen}
       print(f'strace saw {len(seen)} calls of the network', *seen[:10], sep='\n  ')
-  path = pathlib.Path(_JSON.value)
+  path = pathlib.Path(flags.json)
   path.parent.mkdir(parents=True, exist_ok=True)
   files.write_json(path, rows)
   faults = [name for name, row in rows.items() if row['wrong']]
@@ -461,4 +468,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'what was found until now is printed')
+  sys.exit(cli.command(parser(), run, 'what was found until now is printed'))

@@ -20,14 +20,10 @@ import time
 import zlib
 
 import numpy as np
-from absl import flags
 
 from vidregen_jax import cli
 from vidregen_jax.datasets import batches
 from vidregen_jax.exports import model_folder
-
-_KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
-_SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
 
 _STEPS, _EVERY = 120, 5  # steps of a run, and between checkpoints
 _SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
@@ -79,7 +75,7 @@ def kills(count, seed):
     seen['runs'] = 1
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
-      drawn = _drawn(workdir)
+      drawn, left = _drawn(workdir), _exports(workdir)
       wanted = drawn + rng.randint(1, 6 * _EVERY)
       process = begin(workdir)
       if rng.random() < _EARLY:
@@ -97,7 +93,7 @@ def kills(count, seed):
         differences.append(f'{workdir.name}: a damaged checkpoint: {said}')
       if status == -signal.SIGKILL:
         seen['kills'] += 1
-        seen[f'killed {_moment(workdir, process.pid, drawn)}'] += 1
+        seen[f'killed {_moment(workdir, drawn, left)}'] += 1
       elif status == 0:
         differences += _compare(workdir, alone)
         seen['runs'] += 1
@@ -113,16 +109,21 @@ def kills(count, seed):
     'differences': differences}
 
 
-def _moment(workdir, pid, before):
-  """In the midst of what a process was killed; so many batches were drawn before it."""
+def _moment(workdir, before, left):
+  """In the midst of what a process was killed; `before` batches and `left` were there already."""
   drawn = _lines(workdir / 'batches.jsonl')[before:]
   if not drawn:
     return 'before its first batch'
   if list(workdir.glob('checkpoints/*tmp*')):
     return 'while saving'
-  if list(workdir.glob(f'export.part.{pid}*')):
+  if _exports(workdir) - left:
     return 'while exporting'
   return 'in the statistics of the export' if drawn[-1]['seed'] else 'between batches'
+
+
+def _exports(workdir):
+  """The exports in the making, also of processes that were killed."""
+  return set(workdir.glob('.vidregen-*.new'))
 
 
 def _compare(workdir, alone):
@@ -158,13 +159,22 @@ def _lines(path):
           for line in path.read_text().splitlines()]
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.kills', description=__doc__)
+  flags.add_argument('--kills', type=int, default=200, help='how often (default %(default)s)')
+  flags.add_argument('--moments', type=int, default=0,
+                     help='seed of the moments (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Prints what was seen; status 1 if something differed."""
-  found = kills(_KILLS.value, _SEED.value)
+  found = kills(flags.kills, flags.moments)
   print(json.dumps(found, indent=2))
   if found['differences']:
     sys.exit(1)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was kept')
+  sys.exit(cli.command(parser(), run, 'nothing was kept'))

@@ -10,21 +10,17 @@ from the truth than the median of the first minute.
 
 import dataclasses
 import pathlib
+import sys
 import time
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import rehearsals, timing
 from vidregen_jax import cli, files
 from vidregen_jax.evaluation import identity_metrics, latent_validation
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec
-
-_MINUTES = flags.DEFINE_float('minutes', 10.0, 'Length of the take.', lower_bound=0.1)
-_ROUND = flags.DEFINE_integer('round', 16, 'Latent frames of a round.', lower_bound=2)
-_OUT = flags.DEFINE_string('out', None, 'JSON file for all figures.')
 
 _RATE = 25
 _BROKEN = 3.0  # dB
@@ -45,18 +41,30 @@ def play(rehearse, sampler, params, rounds, sinks):
     yield latent_validation.to_frames(made), timing.memory()
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.long', description=__doc__)
+  rehearsals.add_flags(flags)
+  flags.add_argument('--minutes', type=cli.number(0.1), default=10.0,
+                     help='length of the take (default %(default)s)')
+  flags.add_argument('--round', type=cli.whole(2), default=16,
+                     help='latent frames of a round (default %(default)s)')
+  flags.add_argument('--out', help='JSON file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the tables.
 
   Raises:
     UserError: something is missing.
   """
-  length = _ROUND.value
-  opened = rehearsals.open_test(length)
+  length = flags.round
+  opened = rehearsals.open_test(flags, length)
   rehearse, params, sampler = opened.rehearse(), opened.params, opened.sampler
   takes = len(rehearse.truth)
   seconds = length * codec.TIME_FACTOR / _RATE
-  rounds = round(_MINUTES.value * 60 / seconds)
+  rounds = round(flags.minutes * 60 / seconds)
   face = identity_metrics.lower_face(rehearse.truth.shape[2])
   said = {}
   for sinks in (True, False):
@@ -84,9 +92,9 @@ def run():
            for i, key in enumerate(('delta_e', 'sharpness', 'memory'), 1)}})
       print('| {minute} | {psnr:.2f} | {broken:.4f} | {delta_e:.2f} | {sharpness:.3f} '
             '| {memory:.0f} |'.format(**said[name][-1]))
-  if _OUT.value:
-    files.write_json(pathlib.Path(_OUT.value), said)
+  if flags.out:
+    files.write_json(pathlib.Path(flags.out), said)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -21,26 +21,18 @@ import pathlib
 import re
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import traceback
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import good_files
 from vidregen_jax import cli, files, regenerate, translate
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
-
-_RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
-_FIRST = flags.DEFINE_integer('first', 0, 'The first run, to go on where another call ended.')
-_ONLY = flags.DEFINE_list('only', [], 'Do these runs alone and show what they printed.')
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
-_JSON = flags.DEFINE_string('json', 'out/mutations.json', 'File of what was found.')
 
 _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
@@ -278,24 +270,43 @@ class _Worker:
       self._end()
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.mutations', description=__doc__)
+  flags.add_argument('--runs', type=cli.whole(1), default=10_000,
+                     help='how many (default %(default)s)')
+  flags.add_argument('--seed', type=int, default=0, help='of all of them (default %(default)s)')
+  flags.add_argument('--first', type=int, default=0,
+                     help='the first run, to go on where another call ended (default %(default)s)')
+  flags.add_argument('--only', type=cli.several(int), default=[],
+                     help='do these runs alone and show what they printed')
+  flags.add_argument('--checkpoint', default='checkpoints/talkers',
+                     help='an exported system (default %(default)s)')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='what files show (default %(default)s)')
+  flags.add_argument('--json', default='out/mutations.json',
+                     help='file of what was found (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
     UserError: the results cannot be written.
   """
-  path = pathlib.Path(_JSON.value)
+  path = pathlib.Path(flags.json)
   path.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     good = folder / 'good'
     good.mkdir()
-    good_files.make(_CLIP.value, good)
-    checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
-    worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
+    good_files.make(flags.clip, good)
+    checkpoint = str(pathlib.Path(flags.checkpoint).resolve())
+    worker = _Worker(flags.seed, good, folder / 'run', checkpoint)
     contents = {each.name: each.read_bytes() for each in good.iterdir()}
     found, slowest, ends = {}, 0.0, {}
-    runs = list(map(int, _ONLY.value)) or range(_FIRST.value, _RUNS.value)
+    runs = flags.only or range(flags.first, flags.runs)
     for number in tqdm.tqdm(runs, unit='run'):
       wrong, printed, seconds = worker(number)
       if (folder / 'run').exists():
@@ -304,8 +315,8 @@ def run():
       last = (printed.strip().splitlines() or ['nothing'])[-1]
       end = 'wrong' if wrong else last.split(':')[0] if last.startswith('error') else 'made'
       ends[end] = ends.get(end, 0) + 1
-      asked = case(_SEED.value, number, contents, checkpoint)
-      if _ONLY.value:
+      asked = case(flags.seed, number, contents, checkpoint)
+      if flags.only:
         print(f'{number}: {wrong or "as it should be"}\n{asked.program} {asked.argv}\nbroken: '
               f'{", ".join(sorted(asked.faults)) or "none"}\n{printed}')
       if wrong:
@@ -318,4 +329,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'what was found until now is written')
+  sys.exit(cli.command(parser(), run, 'what was found until now is written'))

@@ -9,21 +9,16 @@ is the hardest there is. A matte on a clean frame would leave an old mouth.
 """
 
 import pathlib
+import sys
 
 import cv2
 import numpy as np
 import tqdm
-from absl import flags
 
 from vidregen_jax import cli
 from vidregen_jax.compositing import occlusion
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
-
-_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
-_CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips at most.', lower_bound=1)
-_VIDEOS = flags.DEFINE_list('videos', [], 'Videos to look at instead.')
-_STRIDE = flags.DEFINE_integer('stride', 3, 'Every so many frames are looked at.', lower_bound=1)
 
 _SIZE = 96
 _WITHIN = 0.3, 0.7
@@ -47,7 +42,7 @@ def draw(crop, thing):
   return np.where(where[..., None] > 0, np.uint8(colour), crop), where > 0
 
 
-def count(path):
+def count(path, stride):
   """By what is before the face: whether a matte is seen (clean), or the share of a thing kept."""
   track = tracks.track_file(path)
   crops = [landmarks.crop(frame.image, track.affine[frame.index], _SIZE)
@@ -56,7 +51,7 @@ def count(path):
   rest = crops[:start] + crops[stop:]
   known = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
   look = occlusion.Occluders(known)
-  inside = crops[start:stop:_STRIDE.value]
+  inside = crops[start:stop:stride]
   seen = {'clean': [look(crop).any() for crop in inside]}
   for thing in ('microphone', 'cup', 'hand'):
     seen[thing] = []
@@ -68,12 +63,26 @@ def count(path):
   return seen
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.occluders', description=__doc__)
+  flags.add_argument('--pack', default='data/talkers/pack',
+                     help='folder of the rendered talkers (default %(default)s)')
+  flags.add_argument('--clips', type=cli.whole(1), default=8,
+                     help='how many clips at most (default %(default)s)')
+  flags.add_argument('--videos', type=cli.several(str), default=[],
+                     help='videos to look at instead')
+  flags.add_argument('--stride', type=cli.whole(1), default=3,
+                     help='every so many frames are looked at (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Prints the table."""
-  paths = _VIDEOS.value or sorted((pathlib.Path(_PACK.value) / 'test').glob('*.mp4'))
+  paths = flags.videos or sorted((pathlib.Path(flags.pack) / 'test').glob('*.mp4'))
   rows = {}
-  for path in tqdm.tqdm(paths if _VIDEOS.value else paths[:_CLIPS.value], unit='clip'):
-    for name, found in count(path).items():
+  for path in tqdm.tqdm(paths if flags.videos else paths[:flags.clips], unit='clip'):
+    for name, found in count(path, flags.stride).items():
       rows.setdefault(name, []).extend(found)
   print('| before the face | frames | seen in | share of it that is kept |')
   print('|---|---|---|---|')
@@ -84,4 +93,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -12,12 +12,12 @@ branch again. Times are medians, taken in turn.
 import dataclasses
 import functools
 import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
@@ -25,11 +25,6 @@ from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, generator, linear_prior
-
-_SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
-_STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
-_ROUNDS = flags.DEFINE_integer('rounds', 15, 'How often each is timed.', lower_bound=1)
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SECONDS = codec.TIME_FACTOR / 25
 
@@ -82,30 +77,43 @@ def measure(size, steps, rounds):
     'decode': lambda: jax.block_until_ready(decode(params.codec, z, state.decoder_cache)[0]),
   }
   for guided in (True, False):
-    for count in sorted({int(count) for count in steps}):
+    for count in sorted(set(steps)):
       runs[count, guided] = whole(count, guided)
   begin = time.perf_counter()
-  runs[min(int(count) for count in steps), False]()
+  runs[min(steps), False]()
   first = time.perf_counter() - begin
   found = {name: median for name, (_, median) in timing.interleaved(runs, rounds).items()}
   found['conditioning'] = found['warm'] - found['decode']
   for guided in (True, False):
-    counts = sorted(int(count) for count in steps)
+    counts = sorted(set(steps))
     slope, _ = np.polyfit(counts, [found[count, guided] for count in counts], 1)
     found['step', guided] = slope
   found['first'] = first
   return found
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.sampling', description=__doc__)
+  flags.add_argument('--sizes', type=cli.several(str), default=['tiny', 'talkers'],
+                     help='sizes of configs/generator.py (default tiny,talkers)')
+  flags.add_argument('--steps', type=cli.several(cli.whole(1)), default=[20, 8, 4, 2, 1],
+                     help='numbers of flow steps (default 20,8,4,2,1)')
+  flags.add_argument('--rounds', type=cli.whole(1), default=15,
+                     help='how often each is timed (default %(default)s)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the tables.
 
   Raises:
     UserError: no such size.
   """
   said = {}
-  for size in _SIZES.value:
-    found = measure(size, _STEPS.value, _ROUNDS.value)
+  for size in flags.sizes:
+    found = measure(size, flags.steps, flags.rounds)
     ms = {'conditioning': found['conditioning'], 'decode': found['decode'],
           'flow step, three branches': found['step', True],
           'flow step, one branch': found['step', False], 'first call, compiling': found['first']}
@@ -113,7 +121,7 @@ def run():
     print('| steps | branches | ms a latent frame | times real time | times real time, keys anew |'
           '\n|---|---|---|---|---|')
     rows = []
-    for steps in sorted({int(count) for count in _STEPS.value}, reverse=True):
+    for steps in sorted(set(flags.steps), reverse=True):
       for guided, branches in ((True, 3), (False, 1)):
         took = found[steps, guided]
         anew = took + (steps * branches - 1) * found['conditioning']
@@ -121,9 +129,9 @@ def run():
         print(f'| {steps} | {branches} | {1000 * took:.1f} | {_SECONDS / took:.2f} '
               f'| {_SECONDS / anew:.2f} |')
     said[size] = {'parts': ms, 'rows': rows}
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), said)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), said)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

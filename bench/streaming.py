@@ -8,29 +8,19 @@ they must equal those of the second round to the last bit. Memory is the process
 """
 
 import pathlib
+import sys
 import time
 
 import jax
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import timing
 from vidregen_jax import cli, files
 from vidregen_jax.datasets import input_pipeline
-from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported codec.')
-_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops.')
-_MINUTES = flags.DEFINE_float('minutes', 60.0, 'How long the stream is.', lower_bound=0.1)
-_CHUNKS = flags.DEFINE_list('chunks', ['1', '2', '4', '8', '16'], 'Latent frames a call, to time.')
-flags.register_validator(
-  'chunks', lambda chunks: all(chunk.isdecimal() and int(chunk) for chunk in chunks),
-  'give whole numbers of 1 or more, such as 1,4,16')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _RATE = 25  # frames a second of the bundled clips
 _CHUNK = 4  # latent frames a call of the long stream
@@ -95,31 +85,41 @@ def stream(encoder, decoder, frames, minutes):
           'memory_mb': used, 'largest_change': largest}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.streaming', description=__doc__)
+  flags.add_argument('--checkpoint', required=True, help='folder of the exported codec')
+  flags.add_argument('--dataset', required=True, help='folder of the dataset of crops')
+  flags.add_argument('--minutes', type=cli.number(0.1), default=60.0,
+                     help='how long the stream is (default %(default)s)')
+  flags.add_argument('--chunks', type=cli.several(cli.whole(1)), default=[1, 2, 4, 8, 16],
+                     help='latent frames a call, to time (default 1,2,4,8,16)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
     UserError: no codec or no dataset.
   """
-  for flag in (_CHECKPOINT, _DATASET):
-    if flag.value is None:
-      raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  export = model_folder.load_export(_CHECKPOINT.value, 'codec')
-  clip = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])[0]
+  export = model_folder.load_export(flags.checkpoint, 'codec')
+  clip = input_pipeline.talker_clips(flags.dataset, 'test', export.config['size'])[0]
   encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   frames = loop(clip, _CHUNK * codec.TIME_FACTOR)
   found = {'backend': jax.default_backend(), 'size': export.config['size'],
-           'ms_a_frame': speeds(encoder, decoder, frames, [int(x) for x in _CHUNKS.value])}
+           'ms_a_frame': speeds(encoder, decoder, frames, flags.chunks)}
   print('| latent frames a call | encode, ms a frame | decode, ms a frame |\n|---|---|---|')
   for chunk, (encode, decode) in found['ms_a_frame'].items():
     print(f'| {chunk} | {encode} | {decode} |')
-  found |= stream(encoder, decoder, frames, _MINUTES.value)
+  found |= stream(encoder, decoder, frames, flags.minutes)
   print(f'{found["frames"]} frames in {found["seconds"]} s; frames that come round again differ by '
         f'{found["largest_change"]}\nresident memory in MB by minute of video: '
         f'{found["memory_mb"]}')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), found)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), found)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

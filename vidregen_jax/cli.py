@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import errno
 import functools
+import math
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -97,6 +98,36 @@ class Parser(argparse.ArgumentParser):
       if [] in values:  # what Python 3.11 makes of --name=--
         self.error(f'argument --{name}: expected one argument')
     return given
+
+
+def whole(least: int):
+  """An argparse type: a whole number of `least` or more."""
+  return _from(int, least, f'a whole number of {least} or more')
+
+
+def number(least: float):
+  """An argparse type: a number of `least` or more."""
+  return _from(float, least, f'a number of {least:g} or more')
+
+
+def _from(kind, least, wanted):
+  def convert(text):
+    try:
+      value = kind(text)
+    except ValueError:
+      value = math.nan
+    if not least <= value < math.inf:
+      raise argparse.ArgumentTypeError(f'{wanted} is needed, not {text!r}')
+    return value
+  return convert
+
+
+def several(kind):
+  """An argparse type: a list of values of another type, separated by commas; '' is an empty one."""
+  def convert(text):
+    return [kind(part.strip()) for part in text.split(',')] if text else []
+  convert.__name__ = 'list'  # argparse names it where a value is wrong
+  return convert
 
 
 def command(parser: Parser, work, interrupted, argv=None) -> int:
