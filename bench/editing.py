@@ -23,7 +23,7 @@ from vidregen_jax import cli, files
 from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import video, video_writer
+from vidregen_jax.media import muxer, video, video_writer
 from vidregen_jax.media.audio import aac, lazy, waveform
 from vidregen_jax.models import codec
 from vidregen_jax.provenance import consent
@@ -62,7 +62,7 @@ class _RoundSound(lazy.Sound):
     return np.take(self._samples, np.arange(first, last), axis=1, mode='wrap')
 
 
-class _Rounds(video_writer.File):
+class _Rounds(muxer.Muxer):
   """A video round and round, its packets copied."""
 
   def __init__(self, path, source, rounds, audio):

@@ -141,6 +141,7 @@ def command(parser: Parser, work, interrupted, argv=None) -> int:
   """
   def checked():
     given = parser.parse_args(argv)
+    flags.FLAGS.mark_as_parsed()  # Grain's own, which its worker processes read
     check_room()
     work(given)
 

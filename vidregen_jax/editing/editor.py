@@ -30,7 +30,15 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import in_video, tracks
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.media import containers, prefetch, smart_render, video, video_writer
+from vidregen_jax.media import (
+  containers,
+  muxer,
+  prefetch,
+  smart_render,
+  smart_render_plan,
+  video,
+  video_writer,
+)
 from vidregen_jax.media.audio import lazy as recordings
 from vidregen_jax.media.audio import packet_splice
 from vidregen_jax.media.timeline import retimed_video as films
@@ -117,7 +125,7 @@ class Prepared:
     edit: what is asked for; spans that were to be found are.
     made: the files to be, which get their names when the block of `prepared` ends well.
     sound: what is heard, on which film.
-    planned: smart_render.Plan around the spans, or why every frame is encoded.
+    planned: smart_render_plan.Plan around the spans, or why every frame is encoded.
     brought: what the source's own credentials say, as `content_credentials.of_source`.
     notes: lines for the user.
   """
@@ -125,7 +133,7 @@ class Prepared:
   edit: Edit
   made: outputs.Outputs
   sound: soundtrack.Composed
-  planned: smart_render.Plan | str
+  planned: smart_render_plan.Plan | str
   brought: dict | None
   notes: tuple[str, ...] = ()
 
@@ -231,16 +239,16 @@ def _why_all(info, new_audio):
           f'{abs(late):.3f} s (an encoder may have done that: a wav has no such lag)')
 
 
-def _planned(edit, film, touched) -> smart_render.Plan | str:
+def _planned(edit, film, touched) -> smart_render_plan.Plan | str:
   """How the source can be joined; or why it cannot."""
   if edit.lossless or not edit.join:
     return f'--{"lossless" if edit.lossless else "reencode"} asks for all of it anew'
   if not film.is_the_source:
     return 'its frames are not shown when they were'
-  return smart_render.plan(film.info, edit.out, touched)
+  return smart_render_plan.plan(film.info, edit.out, touched)
 
 
-def _writer(edit, sound, planned, part) -> video_writer.File:
+def _writer(edit, sound, planned, part) -> muxer.Muxer:
   """What writes the video, by a plan or the reason why there is none."""
   kept = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
               preset=_PRESET, part=part)

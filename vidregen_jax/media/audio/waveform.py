@@ -208,7 +208,7 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   """Reads a file's first soundtrack, at its own rate and with all its channels.
 
   Where packets are missing, silence keeps the rest in its place. All of it is held in memory: for
-  sound of any length there is `lazy.Recording`.
+  sound of any length there is `sound_file.Recording`.
 
   Returns:
     float32 [channels, n] in [-1, 1]; samples per second; seconds, from where the file starts, of
