@@ -39,13 +39,13 @@ def read_plan(path):
     UserError: there is no such file, or nothing of clips a second in it.
   """
   try:
-    planned = json.loads(path.read_text())
+    plan = json.loads(path.read_text())
   except (OSError, ValueError) as error:
     raise UserError(f'{path}: no plan can be read ({error}): make one with `python -m '
                     'vidregen_jax.plan ... --json=FILE`') from error
-  if not isinstance(planned, dict) or not planned.get('examples_a_second'):
+  if not isinstance(plan, dict) or not plan.get('examples_a_second'):
     raise UserError(f'{path} says nothing of clips a second: plan a training on known chips')
-  return planned
+  return plan
 
 
 def make_records(folder, model, clips, seconds):
@@ -125,7 +125,7 @@ def run(flags):
   model, _ = abstract_steps.generator_models(config, _AUDIO)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
-  planned = read_plan(pathlib.Path(flags.plan)) if flags.plan else None
+  plan = read_plan(pathlib.Path(flags.plan)) if flags.plan else None
   best = 0.0
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
@@ -138,11 +138,11 @@ def run(flags):
       clock, core = rate(folder, shape, flags.batch, flags.batches, workers)
       best = max(best, core)
       print(f'| {workers} | {clock:.1f} | {core:.1f} |', flush=True)
-  if planned:
-    name, _ = accelerators.read(planned['topology'])
-    hosts = planned['chips'] / accelerators.CHIPS[name].host
-    needed = planned['examples_a_second'] / hosts
-    print(f'\n{planned["topology"]}: {planned["examples_a_second"]:.1f} clips a second at most, '
+  if plan:
+    name, _ = accelerators.read(plan['topology'])
+    hosts = plan['chips'] / accelerators.CHIPS[name].host
+    needed = plan['examples_a_second'] / hosts
+    print(f'\n{plan["topology"]}: {plan["examples_a_second"]:.1f} clips a second at most, '
           f'{needed:.1f} of each of {hosts:.0f} hosts: {needed / best:.1f} cores like these')
 
 

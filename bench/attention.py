@@ -34,15 +34,15 @@ def example(model, batch, frames, rng):
   def normal(*shape):
     return rng.standard_normal(shape, np.float32)
   channels, every, region = model.latent_channels, model.cells**2, len(model.region)
-  heard = frames + model.look_ahead
+  ahead = frames + model.look_ahead
   clip = teacher_forcing.Clip(
     references=normal(batch, model.references, every, channels),
     reference_valid=np.ones((batch, model.references), bool),
     anchor=normal(batch, region, channels), anchor_distance=np.zeros(batch, np.float32),
     context=normal(batch, frames, every, channels), history=normal(batch, frames, region, channels),
-    audio=normal(batch, heard, generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels),
-    audio_valid=np.ones((batch, heard), bool),
-    durations=np.full((batch, heard), 0.04, np.float32))
+    audio=normal(batch, ahead, generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels),
+    audio_valid=np.ones((batch, ahead), bool),
+    durations=np.full((batch, ahead), 0.04, np.float32))
   drop = lambda *shape: rng.random(shape) < 0.7
   keep = token_layout.Keep(drop(batch, 1, model.references), *(drop(batch, 1) for _ in range(3)))
   return clip, normal(batch, 1, frames, region, channels), np.full((batch, 1, frames), 0.5,
@@ -72,14 +72,15 @@ def compare(model, names, batch, frames, rounds):
   seconds = timing.interleaved(
     {which: lambda step=step: jax.block_until_ready(step(*given)) for which, step in steps.items()},
     rounds)
-  found = {name: {part: seconds[name, part] for part in ('forward', 'gradients')} for name in names}
+  figures = {name: {part: seconds[name, part] for part in ('forward', 'gradients')}
+             for name in names}
   for part, error in (('forward', 'velocity_error'), ('gradients', 'gradient_error')):
-    made = {name: jax.device_get(steps[name, part](*given)) for name in names}
+    results = {name: jax.device_get(steps[name, part](*given)) for name in names}
     for name in names:
-      pairs = zip(jax.tree.leaves(made[name]), jax.tree.leaves(made[names[0]]), strict=True)
-      found[name][error] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs
+      pairs = zip(jax.tree.leaves(results[name]), jax.tree.leaves(results[names[0]]), strict=True)
+      figures[name][error] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs
                                if np.abs(b).max() > 0)
-  return found
+  return figures
 
 
 def compiled(model, name, topology, batch, frames):

@@ -98,8 +98,8 @@ def ours(size):
   def decode():
     cache = codec.init_decoder_cache(config, 1)
     for mean in means:
-      made, cache = decode_chunk(params, mean, cache)
-    jax.block_until_ready(made)
+      decoded_frames, cache = decode_chunk(params, mean, cache)
+    jax.block_until_ready(decoded_frames)
 
   count = {part: sum(x.size for x in jax.tree.leaves(params[part])) for part in params}
   return Subject(
@@ -123,16 +123,16 @@ def other(key):
 
   @torch.inference_mode()
   def encode():
-    made = model.encode(pixels)
-    return made.latent if key == 'dc_ae' else made.latent_dist.mode()
+    encoding = model.encode(pixels)
+    return encoding.latent if key == 'dc_ae' else encoding.latent_dist.mode()
 
   latents = encode()
 
   @torch.inference_mode()
   def decode():
-    made = model.decode(latents).sample
-    if made.shape != pixels.shape:
-      raise ValueError(f'{name} decoded {tuple(made.shape)} from {tuple(pixels.shape)}')
+    decoded_frames = model.decode(latents).sample
+    if decoded_frames.shape != pixels.shape:
+      raise ValueError(f'{name} decoded {tuple(decoded_frames.shape)} from {tuple(pixels.shape)}')
 
   def count(*prefixes):
     return sum(x.numel() for n, x in model.named_parameters() if n.startswith(prefixes))

@@ -65,12 +65,13 @@ def steps(shape, batch, frames, dtype):
 
 def timed(shape, batch, frames, dtype, rounds):
   """{(way, direction): median seconds} of one shape on what JAX runs on."""
-  functions, given = steps(shape, batch, frames, dtype)
+  functions, inputs = steps(shape, batch, frames, dtype)
   arrays = [jax.random.normal(jax.random.key(i), x.shape).astype(x.dtype)
-            for i, x in enumerate(given)]
-  made = {which: jax.jit(function) for which, function in functions.items()}
+            for i, x in enumerate(inputs)]
+  compiled = {which: jax.jit(function) for which, function in functions.items()}
   found = timing.interleaved(
-    {which: lambda step=step: jax.block_until_ready(step(*arrays)) for which, step in made.items()},
+    {which: lambda step=step: jax.block_until_ready(step(*arrays))
+     for which, step in compiled.items()},
     rounds)
   return {which: seconds[1] for which, seconds in found.items()}
 
@@ -81,9 +82,10 @@ def expected(shape, batch, frames, dtype, topology):
   place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
   given = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place) for x in given]
   a_second = accelerators.CHIPS[accelerators.read(topology)[0]].cycles
-  made = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
-          for which, function in functions.items()}
-  return {which: hlo.cycles(hlo.parse(step.as_text())) / a_second for which, step in made.items()}
+  programs = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
+              for which, function in functions.items()}
+  return {which: hlo.cycles(hlo.parse(program.as_text())) / a_second
+          for which, program in programs.items()}
 
 
 def parser():

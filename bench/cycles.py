@@ -24,8 +24,8 @@ def run(_):
     place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
     given = [jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
              for shape in ((rows, inner), (inner, columns))]
-    made = jax.jit(jnp.matmul).trace(*given).lower(lowering_platforms=('tpu',)).compile()
-    count = hlo.cycles(hlo.parse(made.as_text()))
+    program = jax.jit(jnp.matmul).trace(*given).lower(lowering_platforms=('tpu',)).compile()
+    count = hlo.cycles(hlo.parse(program.as_text()))
     seconds = 2 * rows * inner * columns / accelerators.CHIPS[name].flops
     print(f'{name}: {count:,} cycles in {seconds * 1e3:.3f} ms: {count / seconds / 1e9:.2f} a ns')
 

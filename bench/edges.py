@@ -57,20 +57,20 @@ def run(flags):
     UserError: something is missing.
   """
   opened = rehearsals.open_test(flags, flags.frames, more=1)
-  shown, real = cut_spans(opened, flags.clips)
+  cuts, real = cut_spans(opened, flags.clips)
   span, after = real[:, :-codec.TIME_FACTOR], real[:, -codec.TIME_FACTOR:]
   face = identity_metrics.lower_face(real.shape[2])
   jump = lambda before, after: identity_metrics.difference(after[:, :1], before[:, -1:], face)[:, 0]
   rows = {'inside real footage': identity_metrics.jumps(real, face).ravel(),
           'real footage, at the same place': jump(span, after)}
   for anchored in (True, False):
-    rehearse = opened.rehearse(shown | {'anchor_valid': shown['anchor_valid'] & anchored})
+    rehearse = opened.rehearse(cuts | {'anchor_valid': cuts['anchor_valid'] & anchored})
     for sound in ('own', 'new'):
-      made = rehearse.make(opened.sampler, opened.params, sound)
-      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(made, after)
+      frames = rehearse.make(opened.sampler, opened.params, sound)
+      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(frames, after)
       if sound == 'own' and anchored:
         rows['own sound, not a jump: from the same real frames'] = identity_metrics.difference(
-          made, span, face).ravel()
+          frames, span, face).ravel()
   print('| edge | median | mean | 95th percentile |\n|---|---|---|---|')
   for name, x in rows.items():
     print(f'| {name} | {np.median(x):.2f} | {x.mean():.2f} | {np.percentile(x, 95):.2f} |')

@@ -123,11 +123,11 @@ class Turned(regenerator.Retake):
 def edit(path, out, checkpoint, seconds, model):
   """Carries an edit out, of all if no seconds are given; returns its report and more."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
-                          new_audio=str(path), spans=spans, overwrite=True)
-  said = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
-                               walk=regenerator.Retake if model else Turned)
-  return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
+  request = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
+                        new_audio=str(path), spans=spans, overwrite=True)
+  report = editor.regenerate(request, pipeline.load(checkpoint), show=False,
+                             walk=regenerator.Retake if model else Turned)
+  return report | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
 
 
 def alone(function, *arguments):
@@ -137,23 +137,23 @@ def alone(function, *arguments):
     return pool.submit(function, *arguments).result()
 
 
-def row(minutes, said):
+def row(minutes, report):
   """What the table says of an edit."""
-  stages = said['stages']
-  taken = {name: stages[name]['seconds'] for name in (
+  stages = report['stages']
+  seconds = {name: stages[name]['seconds'] for name in (
     'track faces', 'regenerate', 'write file', 'wait for decode', 'wait for encode')}
-  touched = sum(stop - start for start, stop in said['encoded_frames'])
-  copied = said['frames'] - touched
+  touched = sum(stop - start for start, stop in report['encoded_frames'])
+  copied = report['frames'] - touched
   return {
-    'minutes': minutes, 'peak memory, MB': said['peak_memory_mb'], 'seconds': said['seconds'],
+    'minutes': minutes, 'peak memory, MB': report['peak_memory_mb'], 'seconds': report['seconds'],
     'frames encoded': touched,
-    'CPU ms each': round(1e3 * said['cpu'] / touched, 1),
-    'a second': round(touched / taken['regenerate'], 1),
-    'tracked too': round(touched / (taken['track faces'] + taken['regenerate']), 1),
+    'CPU ms each': round(1e3 * report['cpu'] / touched, 1),
+    'a second': round(touched / seconds['regenerate'], 1),
+    'tracked too': round(touched / (seconds['track faces'] + seconds['regenerate']), 1),
     'frames copied': copied,
-    'copied a second': round(copied / taken['write file']),
+    'copied a second': round(copied / seconds['write file']),
     'waiting for decode, encode, s':
-      f"{taken['wait for decode']:.1f}, {taken['wait for encode']:.1f}"}
+      f"{seconds['wait for decode']:.1f}, {seconds['wait for encode']:.1f}"}
 
 
 def parser():
@@ -181,21 +181,21 @@ def run(flags):
   """
   if not flags.whole and min(flags.minutes) * 60 < _SPAN_AT + flags.seconds:
     raise UserError(f'the span ends at {_SPAN_AT + flags.seconds:g} s: give longer --minutes')
-  said, rows = {}, []
+  reports, rows = {}, []
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     for minutes in flags.minutes:
       path = alone(write_input, folder, flags.clip, minutes)
-      said[f'{minutes:g}'] = made = alone(
+      reports[f'{minutes:g}'] = report = alone(
         edit, path, folder / 'out.mp4', flags.checkpoint, not flags.whole and flags.seconds,
         flags.model)
-      rows.append(row(minutes, made))
+      rows.append(row(minutes, report))
       path.unlink()
   print(f'| {" | ".join(rows[0])} |\n{"|---" * len(rows[0])}|')
   for each in rows:
     print(f'| {" | ".join(map(str, each.values()))} |')
   if flags.json:
-    files.write_json(pathlib.Path(flags.json), said)
+    files.write_json(pathlib.Path(flags.json), reports)
 
 
 if __name__ == '__main__':

@@ -151,9 +151,9 @@ def _spans(count):
 def _key(folder):
   """A certificate and its key in files of their own, fit to sign."""
   from vidregen_jax.provenance import certificates
-  made = certificates.local()
-  (folder / 'chain.pem').write_bytes(made.chain)
-  (folder / 'key.pem').write_bytes(made.key)
+  identity = certificates.local()
+  (folder / 'chain.pem').write_bytes(identity.chain)
+  (folder / 'key.pem').write_bytes(identity.key)
   (folder / 'key.pem').chmod(0o600)
 
 
@@ -179,25 +179,25 @@ def _key_in_an_open_folder(folder):
 def _renamed(change):
   """A checkpoint whose config.json was changed."""
   def checkpoint(folder, tiny):
-    made = folder / 'checkpoint'
-    shutil.copytree(tiny, made)
-    path = made / 'config.json'
+    copy = folder / 'checkpoint'
+    shutil.copytree(tiny, copy)
+    path = copy / 'config.json'
     path.write_text(change(path.read_text()))
-    return made
+    return copy
   return checkpoint
 
 
 def _at_a_hub(text):
-  said = json.loads(text)
-  said['config']['audio_encoder'] = 'openai/whisper-tiny'
-  return json.dumps(said)
+  config = json.loads(text)
+  config['config']['audio_encoder'] = 'openai/whisper-tiny'
+  return json.dumps(config)
 
 
 def _without_encoder(folder, tiny):
-  made = folder / 'checkpoint'
-  shutil.copytree(tiny, made)
-  shutil.rmtree(made / 'audio_encoder')
-  return made
+  copy = folder / 'checkpoint'
+  shutil.copytree(tiny, copy)
+  shutil.rmtree(copy / 'audio_encoder')
+  return copy
 
 
 # --------------------------------------------------------------------------------------------------
@@ -342,11 +342,11 @@ def attempt(attack, good, tiny, folder):
   before = _contents(folder)
   argv = [sys.executable, '-m', 'vidregen_jax.regenerate', *attack.argv, *attack.consent,
           '--checkpoint', str(checkpoint), '--steps', '1']
-  made = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')
+  environment = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')
   streams = [subprocess.PIPE if stream is None else stream() for stream in attack.streams]
   began = time.monotonic()
   process = subprocess.Popen(
-    [os.fsencode(word) for word in argv], cwd=folder, env=made, stdout=streams[0],
+    [os.fsencode(word) for word in argv], cwd=folder, env=environment, stdout=streams[0],
     stderr=streams[1], stdin=subprocess.DEVNULL)
   if attack.memory:
     resource.prlimit(process.pid, resource.RLIMIT_AS, (attack.memory,) * 2)
@@ -401,9 +401,9 @@ def _wrong(attack, status, last, text, before, folder):
   pictures = [name for name in new if pathlib.PurePath(name).suffix in ('.mp4', '.mkv')]
   if len(pictures) != 1 or not {'.html', '.json'} <= set(suffixes):
     return f'status 0 and {new}'
-  said = json.loads((folder / pictures[0]).with_suffix('.json').read_text())
+  report = json.loads((folder / pictures[0]).with_suffix('.json').read_text())
   count = sum(1 for _ in video.frames(folder / pictures[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  return '' if count == report['frames'] else f'{count} frames, and {report["frames"]} said'
 
 
 def sockets(good, tiny, folder):

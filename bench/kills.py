@@ -76,21 +76,21 @@ def kills(count, seed):
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
       drawn, left = _drawn(workdir), _exports(workdir)
-      wanted = drawn + rng.randint(1, 6 * _EVERY)
+      target = drawn + rng.randint(1, 6 * _EVERY)
       process = begin(workdir)
       if rng.random() < _EARLY:
         time.sleep(rng.uniform(0, starts))
       else:
-        while process.status() is None and _drawn(workdir) < wanted:
+        while process.status() is None and _drawn(workdir) < target:
           time.sleep(0.01)
         time.sleep(rng.uniform(0, _LATE))
       if (status := process.status()) is None:
         process.kill(signal.SIGKILL)
         status = process.wait()
-      said = process.said()
-      seen['began at a checkpoint'] += 'resuming from' in said
-      if 'damaged' in said or list(workdir.glob('checkpoints/damaged*')):
-        differences.append(f'{workdir.name}: a damaged checkpoint: {said}')
+      output = process.said()
+      seen['began at a checkpoint'] += 'resuming from' in output
+      if 'damaged' in output or list(workdir.glob('checkpoints/damaged*')):
+        differences.append(f'{workdir.name}: a damaged checkpoint: {output}')
       if status == -signal.SIGKILL:
         seen['kills'] += 1
         seen[f'killed {_moment(workdir, drawn, left)}'] += 1
@@ -98,7 +98,7 @@ def kills(count, seed):
         differences += _compare(workdir, alone)
         seen['runs'] += 1
       else:
-        differences.append(f'{workdir.name}: ended with status {status}: {said}')
+        differences.append(f'{workdir.name}: ended with status {status}: {output}')
         break
       print(f'{dict(seen)}, {len(differences)} differences', file=sys.stderr)
     for workdir in folder.glob('run_*'):

@@ -37,8 +37,8 @@ def play(rehearse, sampler, params, rounds, sinks):
     hidden = state.fixed_valid.at[:, :rehearse.models.generator.sinks].set(False)
     state = dataclasses.replace(state, fixed_valid=hidden)
   for _ in range(rounds):
-    state, made = sampling.sample(rehearse.models, sampler, params, state, inputs)
-    yield latent_validation.to_frames(made), timing.memory()
+    state, latents = sampling.sample(rehearse.models, sampler, params, state, inputs)
+    yield latent_validation.to_frames(latents), timing.memory()
 
 
 def parser():
@@ -66,7 +66,7 @@ def run(flags):
   seconds = length * codec.TIME_FACTOR / _RATE
   rounds = round(flags.minutes * 60 / seconds)
   face = identity_metrics.lower_face(rehearse.truth.shape[2])
-  said = {}
+  figures = {}
   for sinks in (True, False):
     rows, begin = [], time.perf_counter()
     for frames, memory in tqdm.tqdm(play(rehearse, sampler, params, rounds, sinks), total=rounds):
@@ -78,22 +78,22 @@ def run(flags):
     minute = lambda i: int((i + 0.5) * seconds / 60)
     first = np.median(np.stack([row[0] for i, row in enumerate(rows) if minute(i) == 0]))
     name = 'with sinks' if sinks else 'without sinks'
-    said[name] = []
+    figures[name] = []
     print(f'\n{name}: {took:.0f} s for {rounds * seconds / 60:.1f} minutes of {takes} takes\n'
           '| minute | lower face, dB | broken frames | delta E at the rim | sharpness | MB |\n'
           '|---|---|---|---|---|---|')
     for which in range(minute(rounds - 1) + 1):
       of = [row for i, row in enumerate(rows) if minute(i) == which]
       near = np.stack([row[0] for row in of])
-      said[name].append({
+      figures[name].append({
         'minute': which + 1, 'psnr': float(np.mean(near)),
         'broken': float(np.mean(near < first - _BROKEN)),
         **{key: float(np.mean([row[i] for row in of]))
            for i, key in enumerate(('delta_e', 'sharpness', 'memory'), 1)}})
       print('| {minute} | {psnr:.2f} | {broken:.4f} | {delta_e:.2f} | {sharpness:.3f} '
-            '| {memory:.0f} |'.format(**said[name][-1]))
+            '| {memory:.0f} |'.format(**figures[name][-1]))
   if flags.out:
-    files.write_json(pathlib.Path(flags.out), said)
+    files.write_json(pathlib.Path(flags.out), figures)
 
 
 if __name__ == '__main__':

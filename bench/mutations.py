@@ -109,14 +109,14 @@ def case(seed, run, contents, checkpoint):
   if rng.random() < 0.03:
     playlist = str(rng.choice(list(good_files.PLAYLISTS)))
     source, sound = [str(name) for name in rng.permutation([playlist, sound])]
-  program, asked = {
+  program, arguments = {
     0: ('regenerate', ['--audio', sound, '--span', '0.4-0.8']),
     1: ('regenerate', ['--audio', sound]),
     2: ('regenerate', ['--patch', f'0.4-0.7={sound}']),
     3: ('regenerate', ['--edits', 'edits.json']),
     4: ('translate', ['--audio', sound, '--fit', 'hold']),
   }[int(rng.integers(5))]
-  argv = [source, *asked, '--consent', 'nobody real', '--checkpoint', checkpoint,
+  argv = [source, *arguments, '--consent', 'nobody real', '--checkpoint', checkpoint,
           '--steps', '1', '--out', f'made{suffix}']
   faults = {}
   if rng.random() < 0.7:
@@ -154,11 +154,11 @@ def _wild(argv, rng):
 # --------------------------------------------------------------------------------------------------
 
 
-def judge(asked, good, folder):
+def judge(trial, good, folder):
   """Runs a case in a folder of its own; returns (what is wrong, '' for nothing; what it printed).
 
   Args:
-    asked: Case.
+    trial: Case.
     good: folder of the good files.
     folder: pathlib.Path, which is made, and removed again.
   """
@@ -169,15 +169,15 @@ def judge(asked, good, folder):
     (folder / name).parent.mkdir(exist_ok=True)
     shutil.copy(good / 'plain.mp4', folder / name)
   try:
-    for name, data in asked.faults.items():
+    for name, data in trial.faults.items():
       (folder / name).write_bytes(data)
     before = _digests(folder)
     printed = io.StringIO()
-    main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
+    main = {'regenerate': regenerate.main, 'translate': translate.main}[trial.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
         contextlib.redirect_stdout(printed):
       try:
-        status = main(list(asked.argv))
+        status = main(list(trial.argv))
       except SystemExit as stop:  # --help
         status = ('help', stop.code)
       except BaseException:  # noqa: BLE001 - whatever it is, it is the finding
@@ -206,16 +206,16 @@ def _wrong(status, folder, before, printed):
     return f'left {new}' if new else ''
   if status != 0:
     return f'status {status}'
-  made = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
-  if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
+  videos = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
+  if len(videos) != 1 or pathlib.Path(videos[0]).stem + '.json' not in new:
     return f'status 0 and {new}'
-  said = json.loads((folder / made[0]).with_suffix('.json').read_text())
-  used = [said['source'], *said['audio']['files']]
+  report = json.loads((folder / videos[0]).with_suffix('.json').read_text())
+  used = [report['source'], *report['audio']['files']]
   if followed := [row['path'] for row in used
                   if pathlib.Path(row['path']).name in good_files.PLAYLISTS]:
     return f'followed {followed}'
-  count = sum(1 for _ in video.frames(folder / made[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  count = sum(1 for _ in video.frames(folder / videos[0]))
+  return '' if count == report['frames'] else f'{count} frames, and {report["frames"]} said'
 
 
 def _work(pipe, seed, good, folder, checkpoint):
@@ -315,13 +315,13 @@ def run(flags):
       last = (printed.strip().splitlines() or ['nothing'])[-1]
       end = 'wrong' if wrong else last.split(':')[0] if last.startswith('error') else 'made'
       ends[end] = ends.get(end, 0) + 1
-      asked = case(flags.seed, number, contents, checkpoint)
+      trial = case(flags.seed, number, contents, checkpoint)
       if flags.only:
-        print(f'{number}: {wrong or "as it should be"}\n{asked.program} {asked.argv}\nbroken: '
-              f'{", ".join(sorted(asked.faults)) or "none"}\n{printed}')
+        print(f'{number}: {wrong or "as it should be"}\n{trial.program} {trial.argv}\nbroken: '
+              f'{", ".join(sorted(trial.faults)) or "none"}\n{printed}')
       if wrong:
-        found[number] = {'wrong': wrong, 'program': asked.program, 'argv': asked.argv,
-                         'broken': sorted(asked.faults), 'printed': printed[-3000:]}
+        found[number] = {'wrong': wrong, 'program': trial.program, 'argv': trial.argv,
+                         'broken': sorted(trial.faults), 'printed': printed[-3000:]}
         tqdm.tqdm.write(json.dumps({number: wrong}))
         files.write_json(path, found)
     worker.stop()

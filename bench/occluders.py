@@ -49,17 +49,17 @@ def count(path, stride):
            for frame in video.frames(path) if track.valid[frame.index]]
   start, stop = (round(share * len(crops)) for share in _WITHIN)
   rest = crops[:start] + crops[stop:]
-  known = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
-  look = occlusion.Occluders(known)
+  references = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
+  occluders = occlusion.Occluders(references)
   inside = crops[start:stop:stride]
-  seen = {'clean': [look(crop).any() for crop in inside]}
+  seen = {'clean': [occluders(crop).any() for crop in inside]}
   for thing in ('microphone', 'cup', 'hand'):
     seen[thing] = []
     for crop in inside:
-      look.restart()
+      occluders.restart()
       drawn, where = draw(crop, thing)
       where &= np.arange(_SIZE)[:, None] < .9 * _SIZE  # below the chin nothing is pasted
-      seen[thing].append((look(drawn)[where] == 1).mean())
+      seen[thing].append((occluders(drawn)[where] == 1).mean())
   return seen
 
 

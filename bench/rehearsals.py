@@ -40,11 +40,11 @@ class Opened:
   shape: windows.WindowShape
   clips: int
 
-  def rehearse(self, shown=None) -> latent_validation.Rehearsal:
+  def rehearse(self, cuts=None) -> latent_validation.Rehearsal:
     """A rehearsal of windows; default: the middles of the clips."""
-    if shown is None:
-      shown = latent_validation.show_windows(self.test, self.shape, self.clips)
-    return latent_validation.Rehearsal(self.codec, self.models, self.statistics, self.reader, shown,
+    if cuts is None:
+      cuts = latent_validation.show_windows(self.test, self.shape, self.clips)
+    return latent_validation.Rehearsal(self.codec, self.models, self.statistics, self.reader, cuts,
                                        0)
 
 
@@ -76,14 +76,14 @@ def open_test(flags, frames, more=0) -> Opened:
   """
   machine = pipeline.load(flags.checkpoint, flags.student)
   folder = pathlib.Path(flags.checkpoint)
-  made = model_folder.load_export(folder, 'generator')
+  export = model_folder.load_export(folder, 'generator')
   packed = model_folder.load_export(folder / 'codec', 'codec')
   if input_pipeline.latent_info(flags.dataset, _HELP)['codec'] != packed.digest:
     raise UserError(f'{flags.dataset} was encoded by another codec than that of {folder}: {_HELP}')
   config = machine.models.generator
   shape = windows.WindowShape(frames, config.look_ahead, config.references,
                               flags.reference_distance, config.region)
-  statistics = pipeline.statistics(made)
+  statistics = pipeline.statistics(export)
   train, test = (input_pipeline.latent_clips(flags.dataset, split, _HELP)
                  for split in ('train', flags.split))
   long_enough = lambda clips, length: [clip for clip in clips if len(clip['target']) >= length]

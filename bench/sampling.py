@@ -111,7 +111,7 @@ def run(flags):
   Raises:
     UserError: no such size.
   """
-  said = {}
+  figures = {}
   for size in flags.sizes:
     found = measure(size, flags.steps, flags.rounds)
     ms = {'conditioning': found['conditioning'], 'decode': found['decode'],
@@ -128,9 +128,9 @@ def run(flags):
         rows.append({'steps': steps, 'branches': branches, 'seconds': took, 'keys_anew': anew})
         print(f'| {steps} | {branches} | {1000 * took:.1f} | {_SECONDS / took:.2f} '
               f'| {_SECONDS / anew:.2f} |')
-    said[size] = {'parts': ms, 'rows': rows}
+    figures[size] = {'parts': ms, 'rows': rows}
   if flags.json:
-    files.write_json(pathlib.Path(flags.json), said)
+    files.write_json(pathlib.Path(flags.json), figures)
 
 
 if __name__ == '__main__':

@@ -43,15 +43,15 @@ def speeds(encoder, decoder, frames, chunks):
              for start in range(0, _TIMED * codec.TIME_FACTOR, step)]
     cache = encoder.start(1)
     z, cache = encoder.advance(parts[0], cache)
-    begin, made = time.perf_counter(), []
+    begin, latents = time.perf_counter(), []
     for part in parts:
       z, cache = encoder.advance(part, cache)
-      made.append(z)
+      latents.append(z)
     encode = time.perf_counter() - begin
     cache = decoder.start(1)
-    _, cache = decoder.advance(made[0], cache)
+    _, cache = decoder.advance(latents[0], cache)
     begin = time.perf_counter()
-    for z in made:
+    for z in latents:
       _, cache = decoder.advance(z, cache)
     seconds = np.array([encode, time.perf_counter() - begin])
     found[chunk] = (1000 * seconds / (len(parts) * step)).round(2).tolist()
@@ -74,11 +74,11 @@ def stream(encoder, decoder, frames, minutes):
   for call in tqdm.trange(calls, unit='chunk', desc='streaming'):
     at = call % round_of
     z, into = encoder.advance(frames[at * step:(at + 1) * step][None], into)
-    made, out = decoder.advance(z, out)
+    decoded, out = decoder.advance(z, out)
     if round_of <= call < 2 * round_of:
-      second[at] = made
+      second[at] = decoded
     elif call >= 2 * round_of:
-      largest = max(largest, float(np.abs(made - second[at]).max()))
+      largest = max(largest, float(np.abs(decoded - second[at]).max()))
     if call % max(calls // _REPORTS, 1) == 0 or call == calls - 1:
       used[f'{call * step / _RATE / 60:.1f}'] = round(timing.memory(), 1)
   return {'frames': calls * step, 'seconds': round(time.perf_counter() - begin, 1),

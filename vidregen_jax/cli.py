@@ -49,9 +49,9 @@ def _guarded(work, interrupted):
     # Nor does another signal change the status while Python ends, which takes a while.
     atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
-    told = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
+    cause = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
     left = interrupted() if callable(interrupted) else interrupted
-    terminal.tell(f'{told}: {left}', before='\n')
+    terminal.tell(f'{cause}: {left}', before='\n')
     return status
 
 

@@ -64,12 +64,12 @@ def _too_deep(where):
 
 
 def _once(pairs):
-  said = dict(pairs)
-  if len(said) < len(pairs):
+  fields = dict(pairs)
+  if len(fields) < len(pairs):
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f'{short(twice)} is said twice')
-  return said
+  return fields
 
 
 def _finite(text):

@@ -37,7 +37,7 @@ class _Ear:
 
   def __init__(self):
     self.process, self.holds, self.waiting, self.over = os.getpid(), 0, [], False
-    self.told = sys.unraisablehook
+    self.hook = sys.unraisablehook
     self.raised = queue.SimpleQueue()  # the one that a handler may put to, whatever it interrupts
 
   def __call__(self, number, frame):
@@ -62,7 +62,7 @@ class _Ear:
   def drop(self, what):
     """`sys.unraisablehook`: a signal that is dropped comes again, and is no fault to be told."""
     if not isinstance(what.exc_value, Ended):
-      self.told(what)
+      self.hook(what)
 
   def remind(self, thread):
     """Repeats a signal: Python drops what is raised in some places, such as JAX's part of `gc`."""
@@ -97,7 +97,7 @@ def heard() -> Iterator[None]:
       yield
     finally:
       ear.over = True
-      sys.unraisablehook = ear.told
+      sys.unraisablehook = ear.hook
       ear.raised.put(None)
       reminder.join()
 

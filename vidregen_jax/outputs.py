@@ -172,7 +172,7 @@ def check(paths: Iterable[pathlib.Path], replace: bool) -> None:
     if not os.path.isdir(path.parent):
       raise UserError(f'{path.parent}: no such folder; make it first')
     try:
-      found = os.lstat(path)
+      status = os.lstat(path)
     except FileNotFoundError:
       continue
     except (OSError, ValueError) as error:  # a name with a zero in it is a ValueError
@@ -180,7 +180,7 @@ def check(paths: Iterable[pathlib.Path], replace: bool) -> None:
                       'another name') from error
     if not replace:
       raise UserError(f'the result would replace {path}: give another name, or --overwrite')
-    is_file = stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode)
+    is_file = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
     if path.is_dir() or not is_file:
       raise UserError(f'the result would replace {path}, which is '
                       f'{"a folder" if path.is_dir() else "no file"}: give another name')
@@ -197,7 +197,7 @@ def _writable(folder) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(path) -> Iterator[None]:
+def disk_errors(path) -> Iterator[None]:
   """Turns the disk's refusal to write a file into a `UserError`, as `refused` words it."""
   try:
     yield

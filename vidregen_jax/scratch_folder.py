@@ -61,9 +61,9 @@ class ScratchFolder:
   def __exit__(self, *_) -> None:
     self._remove()
 
-  def _refuse_twice(self, taken):
+  def _refuse_twice(self, busy):
     for name in self._names:
-      if os.fsencode(name) in taken:
+      if os.fsencode(name) in busy:
         raise UserError(f'{self._parent / name}: is being made by another run at this moment: wait '
                         'for its end, or give another name')
 
@@ -146,7 +146,7 @@ def _locked(folder) -> Iterator[None]:
 
 def _sweep(folder) -> set[bytes]:
   """Removes abandoned scratch folders; returns the names that running processes are making."""
-  taken, names = set(), []
+  busy, names = set(), []
   with contextlib.suppress(PermissionError):  # one may write to a folder and not read it
     names = os.listdir(folder)
   for name in names:
@@ -164,7 +164,7 @@ def _sweep(folder) -> set[bytes]:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-      taken |= set(os.read(lock, 2**16).split(b'\0'))
+      busy |= set(os.read(lock, 2**16).split(b'\0'))
     except OSError:
       pass  # no locks on this disk, so nothing is known
     else:
@@ -172,7 +172,7 @@ def _sweep(folder) -> set[bytes]:
         _clear(scratch)
     finally:
       os.close(lock)
-  return taken
+  return busy
 
 
 def _is_mine(scratch) -> bool:

@@ -162,7 +162,7 @@ class Progress:
 
   def __init__(self, total: int, unit: str, what: str = '', show: bool = True):
     self._total, self._unit, self._what = total, unit, what
-    self._done, self._told, self._show = 0, 0, show
+    self._done, self._reported, self._show = 0, 0, show
     self._bar = None
     if show and live():
       self._bar = tqdm.tqdm(total=total, unit=unit, desc=what or None, file=_Refusing())
@@ -174,7 +174,7 @@ class Progress:
   def __exit__(self, kind, error, trace) -> None:
     if self._bar is not None:
       self._bar.close()
-    elif self._show and self._done > self._told:
+    elif self._show and self._done > self._reported:
       self._tell(time.monotonic())
 
   def update(self, count: int = 1) -> None:
@@ -183,7 +183,7 @@ class Progress:
     if self._bar is not None:
       self._bar.update(count)
     elif self._show:
-      now, share = time.monotonic(), 10 * (self._done - self._told) / max(self._total, 1)
+      now, share = time.monotonic(), 10 * (self._done - self._reported) / max(self._total, 1)
       waited = now - self._spoke
       if waited > _LATE or (share >= 1 and waited > _SOON):
         self._tell(now)
@@ -195,7 +195,7 @@ class Progress:
       self._bar.set_description(what, refresh=False)
 
   def _tell(self, now):
-    self._told, self._spoke = self._done, now
+    self._reported, self._spoke = self._done, now
     spent = now - self._began
     left = spent / self._done * (self._total - self._done)
     tell(f'{self._what}: {self._done} of {self._total} {self._unit}s in {spent:.0f} s'
@@ -205,7 +205,7 @@ class Progress:
 def progress(items: Iterable, unit: str, what: str = '') -> Iterator:
   """Yields the items of a list and shows how far it is."""
   items = list(items)
-  with Progress(len(items), unit, what) as shown:
+  with Progress(len(items), unit, what) as bar:
     for item in items:
       yield item
-      shown.update()
+      bar.update()

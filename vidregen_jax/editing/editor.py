@@ -315,7 +315,7 @@ def make(ready: Prepared, machine: pipeline.System, show=True, walk=regenerator.
   paster = compositor.Paster(models.codec.size, track, edit.seed, known)
   take = walk(edit, machine, sampler, film, track, sound.track, encoder, shown, clock)
   if edit.preview:
-    with outputs.told(edit.preview):
+    with outputs.disk_errors(edit.preview):
       return {'stretches': preview_sheet.write(ready.made.part(edit.preview), take, paster, runs,
                                                track,
                                                edit.fade)}

@@ -171,15 +171,15 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
 def lost(pix_fmt: str, coder: Coder) -> list[str]:
   """What pixels are not any more when they are encoded, in words."""
   before, after = Pixels.of(pix_fmt), Pixels.of(coder.pix_fmt)
-  told = []
+  losses = []
   if before.alpha and not after.alpha:
-    told.append('transparency')
+    losses.append('transparency')
   if av.VideoFormat(pix_fmt).has_palette:
-    told.append('the palette, and transparency where it has any')
+    losses.append('the palette, and transparency where it has any')
   if before.family == 'rgb' and after.family == 'yuv':
-    told.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
+    losses.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
                 f'{after.bits} bits)')
-  return told
+  return losses
 
 
 def _ways(pix_fmt, pixels, container, lossless):
@@ -239,7 +239,7 @@ def _static_hdr(info, encoder):
   """Options that say what display a video was mastered on, and how light it is."""
   if not says_hdr(encoder):
     return {}
-  said = []
+  parts = []
   if info.mastering:
     # CIE 1931 is counted in 1/50000, light in 1/10000 candela a square metre; SVT-AV1 counts in 1.
     units = (1, 1) if encoder == 'libsvtav1' else (50_000, 10_000)
@@ -247,8 +247,8 @@ def _static_hdr(info, encoder):
     low, high = (f'{float(x * units[1]):.10g}' for x in info.mastering[8:])
     red, green, blue, white = (f'({",".join(at[i:i + 2])})' for i in range(0, 8, 2))
     name = 'master-display' if encoder == 'libx265' else 'mastering-display'
-    said.append(f'{name}=G{green}B{blue}R{red}WP{white}L({high},{low})')
+    parts.append(f'{name}=G{green}B{blue}R{red}WP{white}L({high},{low})')
   if info.light_level:
     name = {'libx264': 'cll', 'libx265': 'max-cll', 'libsvtav1': 'content-light'}[encoder]
-    said.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
-  return {_HDR[encoder]: ':'.join(said)} if said else {}
+    parts.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
+  return {_HDR[encoder]: ':'.join(parts)} if parts else {}

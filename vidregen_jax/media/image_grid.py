@@ -6,10 +6,10 @@ import numpy as np
 PIXELS = 192  # least side of one picture on a sheet
 
 
-def compare(source, made):
+def compare(source, result):
   """[source, made, 4 x error], of two uint8 pictures [H, W, 3]."""
-  error = np.abs(source.astype(np.int16) - made)
-  return [source, made, np.minimum(4 * error, 255).astype(np.uint8)]
+  error = np.abs(source.astype(np.int16) - result)
+  return [source, result, np.minimum(4 * error, 255).astype(np.uint8)]
 
 
 def enlarge(picture, least=PIXELS):

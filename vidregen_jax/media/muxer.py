@@ -81,7 +81,7 @@ class Muxer:
     """Looks at the finished file before it gets its name."""
 
   @contextlib.contextmanager
-  def _told(self) -> Iterator[None]:
+  def _disk_errors(self) -> Iterator[None]:
     """What the disk refuses is told by cause, not by where in the code it came up."""
     try:
       yield
@@ -91,10 +91,10 @@ class Muxer:
   def __enter__(self) -> 'Muxer':
     with contextlib.ExitStack() as opened:
       if self._part is None:
-        made = opened.enter_context(outputs.Outputs([self.path], replace=True))
-        self._part = made.part(self.path)
+        results = opened.enter_context(outputs.Outputs([self.path], replace=True))
+        self._part = results.part(self.path)
       opened.callback(self._close)
-      with self._told():
+      with self._disk_errors():
         self._open()
       self._ending = opened.pop_all()
     return self
@@ -107,7 +107,7 @@ class Muxer:
     """
     try:
       with self:
-        with self._told(), encoders.scheduled_as_before():
+        with self._disk_errors(), encoders.scheduled_as_before():
           self._container.start_encoding()
         raise _Rehearsed
     except _Rehearsed:
@@ -116,18 +116,18 @@ class Muxer:
       self._part.unlink(missing_ok=True)
 
   def _open(self) -> None:
-    rates, sounding, kept = [], None, None
+    rates, sound, source = [], None, None
     if isinstance(self._audio, aac.Soundtrack):
       rates = [aac.rate_of(self._audio, self._kind.sound)]
     elif self._audio is not None:
       patched = isinstance(self._audio, packet_splice.Patched)
-      sounding = self._opened(self._audio.path if patched else self._audio)
-      rates = [stream.rate for stream in sounding.streams.audio]
+      sound = self._opened(self._audio.path if patched else self._audio)
+      rates = [stream.rate for stream in sound.streams.audio]
     if self._keep is not None:
-      kept = self._opened(self._keep)
-      rates += [stream.rate for stream in kept.streams.audio[1:]]
-    metadata = {} if kept is None else {
-      key: value for key, value in kept.metadata.items() if key not in _OWN_METADATA}
+      source = self._opened(self._keep)
+      rates += [stream.rate for stream in source.streams.audio[1:]]
+    metadata = {} if source is None else {
+      key: value for key, value in source.metadata.items() if key not in _OWN_METADATA}
     options = {}
     if self._kind.muxer == 'mp4':
       # Keys with a dot are QuickTime's own and need another box.
@@ -143,15 +143,15 @@ class Muxer:
     if self._kind.step and self._time_base % self._kind.step:
       self.left_out.append('frame times finer than a millisecond')
     self._add_pictures()
-    if kept is not None:
-      told = video.video_stream(kept, self._keep).metadata
-      self._stream.metadata.update({k: v for k, v in told.items() if k not in _OWN_METADATA})
-      if told.get('alpha_mode') == '1' and 'transparency' not in self.left_out:
+    if source is not None:
+      tags = video.video_stream(source, self._keep).metadata
+      self._stream.metadata.update({k: v for k, v in tags.items() if k not in _OWN_METADATA})
+      if tags.get('alpha_mode') == '1' and 'transparency' not in self.left_out:
         self.left_out.append('transparency')
-    self._beside = [self._sound_packets(sounding)]
-    if kept is not None:
-      self._container.set_chapters(self._chapters(kept))
-      self._beside += [self._kept_packets(kept), self._covers()]
+    self._beside = [self._sound_packets(sound)]
+    if source is not None:
+      self._container.set_chapters(self._chapters(source))
+      self._beside += [self._kept_packets(source), self._covers()]
     self._waiting = [next(packets, None) for packets in self._beside]
 
   def _opened(self, path) -> av.container.InputContainer:
@@ -185,7 +185,7 @@ class Muxer:
       streams[stream.index] = copy
     if patched:
       exact = not self._kind.step
-      return self._heard(source, self._audio.packets(source, *streams.values(), exact))
+      return self._audible(source, self._audio.packets(source, *streams.values(), exact))
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
@@ -251,7 +251,7 @@ class Muxer:
     if not streams:
       return
     packets = source.demux([source.streams[index] for index in streams])
-    for packet in self._heard(source, packets):
+    for packet in self._audible(source, packets):
       if packet.dts is not None:
         packet.stream = streams[packet.stream_index]
         yield packet
@@ -272,7 +272,7 @@ class Muxer:
     return [row | {key: max(row[key] + round(later / Fraction(row['time_base'])), 0)
                    for key in ('start', 'end')} for row in source.chapters()]
 
-  def _heard(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
+  def _audible(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
     """`_moved`, without what then lies before 0 and would push all tracks later, pictures too."""
     # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
     listed = 'mp4' in source.format.name.split(',')
@@ -288,7 +288,7 @@ class Muxer:
     if kind is not None:
       self._ending.__exit__(kind, error, trace)
       return
-    with self._ending, self._told():
+    with self._ending, self._disk_errors():
       self._finish_pictures()
       self._mux_beside(math.inf)
       self._container.close()

@@ -31,7 +31,7 @@ class Joined(muxer.Muxer):
   Args:
     path: Where to write.
     info: of the source.
-    planned: from `smart_render_plan.plan`.
+    plan: from `smart_render_plan.plan`.
     audio, keep, part: As for `muxer.Muxer`.
     crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, and
       decoders (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
@@ -39,14 +39,14 @@ class Joined(muxer.Muxer):
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo,
-               planned: smart_render_plan.Plan, *, audio=None, keep=None, part=None,
+               plan: smart_render_plan.Plan, *, audio=None, keep=None, part=None,
                crf: float = smart_render_plan.CRF, preset: str = smart_render_plan.PRESET):
     # An mp4 would show nothing up to a late start, which is what an edit list makes of it.
     begins = Fraction(0) if containers.of(path).muxer == 'mp4' else info.origin
     super().__init__(path, info.time_base, audio, keep, part, begins)
     self._earlier = int((info.origin - begins) / info.time_base)
-    self.info, self.regions = info, planned.regions
-    self._packets, self._coding = planned.packets, planned.coding
+    self.info, self.regions = info, plan.regions
+    self._packets, self._coding = plan.packets, plan.coding
     self._crf, self._preset = crf, preset
     end = len(self._packets.pts) - self._packets.surplus
     order = np.argsort(self._packets.pts)[self._packets.hidden:end]
@@ -74,8 +74,8 @@ class Joined(muxer.Muxer):
     context.framerate = self.info.rate  # of which Matroska makes the last frame's length
     if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
       # hvc1 promises that all parameter sets are in the header, as they are here.
-      said = stream.codec_context.codec_tag
-      context.codec_tag = said if said in _ENTRIES else _ENTRIES[0]
+      tag = stream.codec_context.codec_tag
+      context.codec_tag = tag if tag in _ENTRIES else _ENTRIES[0]
     if self.info.sample_aspect_ratio:
       context.sample_aspect_ratio = self._stream.sample_aspect_ratio = self.info.sample_aspect_ratio
     if self.regions:
@@ -97,7 +97,7 @@ class Joined(muxer.Muxer):
       raise ValueError(f'frame {frame.index} at {frame.pts} is not frame {self._next}, '
                        'which was to come next')
     start, stop = self.regions[self._region]
-    with self._told():
+    with self._disk_errors():
       if frame.index == start:
         self._copy_until(self._times[start])
         self._encoder, self._made = self._new_encoder(), start
@@ -121,11 +121,11 @@ class Joined(muxer.Muxer):
       pts = self._times[self._made]
       while pts not in self._kept:
         self._read()
-      made = av.Packet(self._coding.made(bytes(packet), self._kept.pop(pts), self._made == start))
-      made.pts, made.duration, made.time_base = pts, self._lengths[pts], self._base
-      made.is_keyframe = packet.is_keyframe
+      new = av.Packet(self._coding.made(bytes(packet), self._kept.pop(pts), self._made == start))
+      new.pts, new.duration, new.time_base = pts, self._lengths[pts], self._base
+      new.is_keyframe = packet.is_keyframe
       self._made += 1
-      self._mux(made)
+      self._mux(new)
 
   def _read(self) -> bool:
     """Takes one more packet of the source; False at its end."""

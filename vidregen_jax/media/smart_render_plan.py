@@ -121,15 +121,15 @@ def read(path: str | os.PathLike, coding) -> Packets:
   pts, dts, duration, entry, discard = (np.array(column) for column in zip(*rows, strict=True))
   if len(np.unique(pts)) < len(pts):
     raise ValueError('two of its packets have the same time')
-  shown = np.flatnonzero(~discard[np.argsort(pts)])
-  if not len(shown) or (np.diff(shown) > 1).any():
+  visible = np.flatnonzero(~discard[np.argsort(pts)])
+  if not len(visible) or (np.diff(visible) > 1).any():
     raise ValueError('its edit list leaves frames out between others')
   if (np.diff(dts) <= 0).any() or (dts > pts).any():
     # Matroska has no decoding times; these are the latest that are early enough.
     ascending = np.sort(pts)
     dts = ascending - (ascending - pts).max()
-  return Packets(pts, dts, duration, entry.astype(bool), int(shown[0]),
-                 len(pts) - 1 - int(shown[-1]))
+  return Packets(pts, dts, duration, entry.astype(bool), int(visible[0]),
+                 len(pts) - 1 - int(visible[-1]))
 
 
 @dataclasses.dataclass(frozen=True)

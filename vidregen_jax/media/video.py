@@ -155,9 +155,9 @@ class Frame:
     source = self.source
     way = {} if source.format.is_rgb else dict(
       src_colorspace=self.matrix, dst_colorspace=self.matrix, interpolation=flags, threads=1)
-    made = source.reformat(format='rgb24', **way, **size)
-    plane = made.planes[0]  # not copied: of a large picture that takes as long as making it
-    return np.ndarray((made.height, made.width, 3), np.uint8, plane,
+    picture = source.reformat(format='rgb24', **way, **size)
+    plane = picture.planes[0]  # not copied: of a large picture that takes as long as making it
+    return np.ndarray((picture.height, picture.width, 3), np.uint8, plane,
                       strides=(plane.line_size, 3, 1))
 
 

@@ -135,7 +135,7 @@ class Writer(muxer.Muxer):
     # The decoder's picture types would otherwise force the encoder's.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
-    with self._told(), encoders.scheduled_as_before() if opens else contextlib.nullcontext():
+    with self._disk_errors(), encoders.scheduled_as_before() if opens else contextlib.nullcontext():
       self._mux_video(self._stream.encode(frame))
 
   def _mux_video(self, packets: Iterable[av.Packet]) -> None:

@@ -31,7 +31,7 @@ def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, a
   """
   out, html = pathlib.Path(edit.out), None
   beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
-  with outputs.told(out):
+  with outputs.disk_errors(out):
     said['content_credentials'] = content_credentials.about(out,
                                                             edit.signer) if edit.signer else None
     if edit.page:

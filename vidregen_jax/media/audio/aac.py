@@ -59,15 +59,15 @@ def places_of(sound: Soundtrack) -> tuple[str, ...]:
 
 def lost(sound: Soundtrack, encoder: str) -> list[str]:
   """What an encoder cannot hold of a soundtrack, in words."""
-  said, own = [], places_of(sound)
+  losses, own = [], places_of(sound)
   layout, theirs = channels.written(own, encoder)
   if len(theirs) < len(own):
-    said.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
+    losses.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
                 f'{layout})')
   rate = rate_of(sound, encoder)
   if rate < sound.rate:
-    said.append(f'sound above {rate // 2} Hz')
-  return said
+    losses.append(f'sound above {rate // 2} Hz')
+  return losses
 
 
 def rate_of(sound: Soundtrack, encoder: str) -> int:

@@ -68,11 +68,11 @@ def written(channels: tuple[str, ...], encoder: str) -> tuple[str, tuple[str, ..
   known = {_plain(place) for place in channels if _is_known(place)}
   known = {{'FLC': 'FL', 'FRC': 'FR'}.get(place, place) for place in known}
   parted = known - {'BC'} | {'BL', 'BR'} if 'BC' in known else known
-  for wanted in (known, parted):
-    if not wanted & {'BL', 'BR'}:
-      wanted = {{'SL': 'BL', 'SR': 'BR'}.get(place, place) for place in wanted}
+  for target in (known, parted):
+    if not target & {'BL', 'BR'}:
+      target = {{'SL': 'BL', 'SR': 'BR'}.get(place, place) for place in target}
     for name, theirs in _WRITTEN[encoder].items():
-      if wanted <= {*theirs}:
+      if target <= {*theirs}:
         return name, theirs
   raise AssertionError(f'no layout for {channels}')
 
@@ -83,15 +83,15 @@ def matrix(source: tuple[str, ...], target: tuple[str, ...]) -> np.ndarray:
   Left and right give a single channel their mean, which in turn is as loud in both of them; so do
   channels of which nothing is known. Bass is left out where there is no place for it.
   """
-  made = np.zeros((len(target), len(source)), np.float32)
+  gains = np.zeros((len(target), len(source)), np.float32)
   if source == target:
     return np.eye(len(source), dtype=np.float32)
   if not are_known(source + target) or len(source) == 1 or (len(source), len(target)) == (2, 1):
-    heard = ('FC',) if 'FC' in target else ('FL', 'FR')
+    speakers = ('FC',) if 'FC' in target else ('FL', 'FR')
     # Of a field (ambisonics) the first is what comes from everywhere.
     share = np.eye(1, len(source))[0] if source[0] == _FIELD else 1 / len(source)
-    made[[place in heard for place in target] if are_known(target) else slice(None)] = share
-    return made
+    gains[[place in speakers for place in target] if are_known(target) else slice(None)] = share
+    return gains
   for column, place in enumerate(source):
     place = place if place in target else _plain(place)
     ways = [{place: 1.0}, *_INSTEAD.get(place, ())]
@@ -99,8 +99,8 @@ def matrix(source: tuple[str, ...], target: tuple[str, ...]) -> np.ndarray:
     for other, gain in way.items():
       # Whoever moves in with somebody is quieter.
       crowded = place not in target and place in _AROUND and other in source
-      made[target.index(other), column] = min(gain, _LESS) if crowded else gain
-  return made
+      gains[target.index(other), column] = min(gain, _LESS) if crowded else gain
+  return gains
 
 
 def are_known(channels: tuple[str, ...]) -> bool:
@@ -110,12 +110,12 @@ def are_known(channels: tuple[str, ...]) -> bool:
 
 def mix(matrix: np.ndarray, samples: np.ndarray) -> np.ndarray:
   """Samples, float32 [source, n], mixed; the same bits however they are cut, unlike a product's."""
-  made = np.zeros((len(matrix), samples.shape[1]), np.float32)
-  for row, gains in zip(made, matrix, strict=True):
+  mixture = np.zeros((len(matrix), samples.shape[1]), np.float32)
+  for row, gains in zip(mixture, matrix, strict=True):
     for gain, channel in zip(gains, samples, strict=True):
       if gain:
         row += np.float32(gain) * channel
-  return made
+  return mixture
 
 
 def _plain(place):
@@ -141,6 +141,6 @@ def voice(source: tuple[str, ...]) -> np.ndarray:
 
 
 def _mean(source):
-  heard = np.array([name not in BASS for name in source], np.float32)
-  heard = heard if heard.any() else np.ones_like(heard)
-  return heard[None] / heard.sum()
+  weights = np.array([name not in BASS for name in source], np.float32)
+  weights = weights if weights.any() else np.ones_like(weights)
+  return weights[None] / weights.sum()

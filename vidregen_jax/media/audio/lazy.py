@@ -81,9 +81,9 @@ class Blocks(Sound):
     with self._lock:
       if number not in self._kept:
         begin = number * self._size
-        made = self._make(begin, min(begin + self._size, self.shape[1]))
-        made.flags.writeable = False
-        self._kept[number] = made
+        block = self._make(begin, min(begin + self._size, self.shape[1]))
+        block.flags.writeable = False
+        self._kept[number] = block
         if len(self._kept) > _KEPT:
           self._kept.popitem(last=False)
       self._kept.move_to_end(number)
@@ -110,14 +110,14 @@ class Cut(Sound):
     count = self._sound.shape[1]
     first, last = first + self._first, last + self._first
     a, b = (min(max(x, 0), count) for x in (first, last))
-    made = self._sound[:, a:b]
-    made = np.pad(made, [(0, 0), (min(max(-first, 0), last - first), 0)])
-    missing = [(0, 0), (0, last - first - made.shape[1])]
+    samples = self._sound[:, a:b]
+    samples = np.pad(samples, [(0, 0), (min(max(-first, 0), last - first), 0)])
+    missing = [(0, 0), (0, last - first - samples.shape[1])]
     if not self._hold or not count:
-      return np.pad(made, missing)
-    if not made.shape[1]:
-      made, missing = self._sound[:, count - 1:], [(0, 0), (0, last - first - 1)]
-    return np.pad(made, missing, mode='edge')
+      return np.pad(samples, missing)
+    if not samples.shape[1]:
+      samples, missing = self._sound[:, count - 1:], [(0, 0), (0, last - first - 1)]
+    return np.pad(samples, missing, mode='edge')
 
 
 class Mixed(Sound):
@@ -175,8 +175,8 @@ class Resampled(Blocks):
     reach = -(-10 * max(up, down) // up) + 1
     skipped = max(first // up - -(-reach // down), 0)
     begin, end = skipped * down, -(-last * down // up) + reach
-    made = waveform.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
-    return made[:, first - skipped * up:last - skipped * up]
+    samples = waveform.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
+    return samples[:, first - skipped * up:last - skipped * up]
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:
@@ -243,11 +243,11 @@ class _Faded(Sound):
                   (patch.shape[1] - fade, old[:, old.shape[1] - fade:], weight)] if fade else []
 
   def _read(self, first, last):
-    made = self._patch[:, first:last]
+    samples = self._patch[:, first:last]
     for at, old, weight in self._ends:
       a, b = max(first, at), min(last, at + len(weight))
       if a < b:
-        made = made.copy()
-        part = made[:, a - first:b - first]
+        samples = samples.copy()
+        part = samples[:, a - first:b - first]
         part += weight[a - at:b - at] * (old[:, a - at:b - at] - part)
-    return made
+    return samples

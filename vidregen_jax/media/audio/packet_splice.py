@@ -82,8 +82,8 @@ class Patched:
         new = av.Packet(self.replaced[packet.pts])
         new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
         new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
-        for said in packet.iter_sidedata():  # of samples at both ends that are not heard
-          new.set_sidedata(said)
+        for trimming in packet.iter_sidedata():  # of samples at both ends that are not heard
+          new.set_sidedata(trimming)
         packet = new
       if exact and packet.time_base >= _COARSE:
         packet.pts, packet.dts, packet.duration = at, at, self.length - _unheard(packet)[1]
@@ -133,15 +133,15 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
     old = _packets(path, {pts[place]: place for place in around})
     if codec == 'opus' and not all(map(opus.is_celt, old.values())):
       return 'it is coded as speech there'
-    made = _encode(sound, coding, layout, around[0], around[-1] + length, bit_rate, head)
-    if isinstance(made, str):
-      return made
-    seams = (_seam(sound, coding, head, old, made, range(begin, around[0] - 1, -length)),
-             _seam(sound, coding, head, made, old, range(end, around[-1] + length + 1, length)))
+    new = _encode(sound, coding, layout, around[0], around[-1] + length, bit_rate, head)
+    if isinstance(new, str):
+      return new
+    seams = (_seam(sound, coding, head, old, new, range(begin, around[0] - 1, -length)),
+             _seam(sound, coding, head, new, old, range(end, around[-1] + length + 1, length)))
     for seam, meant in zip(seams, (begin, end), strict=True):
       if seam is None:
         return f'a seam would be heard at {meant / sound.rate:.2f} s'
-    replaced |= {pts[place]: made[place] for place in range(*seams, length)}
+    replaced |= {pts[place]: new[place] for place in range(*seams, length)}
   return Patched(os.fspath(path), codec, replaced, int(at[0]), length, sound.rate)
 
 

@@ -54,31 +54,31 @@ class Recording(lazy.Blocks):
     begin = max(int(np.searchsorted(self._at, first, 'right')) - 1, 0)
     begin = max(int(np.searchsorted(self._at, self._at[begin] - _RUN_UP * self.rate)) - 1, 0)
     if self._sought and begin:
-      made, seen = self._collect(self._from(begin), first, last)
-      if made is not None and seen:
-        return made
+      block, last_piece = self._collect(self._from(begin), first, last)
+      if block is not None and last_piece:
+        return block
     if self._coming is None or self._next > first:
       self._coming, self._over = self._from_start(), []
-    made, self._over = self._collect(itertools.chain(self._over, self._coming), first, last)
+    block, self._over = self._collect(itertools.chain(self._over, self._coming), first, last)
     self._next = last
-    return made
+    return block
 
   def _collect(self, placed, first, last):
     """Samples from placed pieces, silence between them, and the last piece, which may reach beyond.
 
     None instead of the samples if a piece is not where it should be.
     """
-    made, over = np.zeros((self.shape[0], last - first), np.float32), []
+    block, over = np.zeros((self.shape[0], last - first), np.float32), []
     for at, samples in placed:
       if at is None:
         return None, []
       a, b = max(at, first), min(at + samples.shape[1], last)
       if a < b:
-        made[:, a - first:b - first] = samples[:, a - at:b - at]
+        block[:, a - first:b - first] = samples[:, a - at:b - at]
       over = [(at, samples)]
       if at + samples.shape[1] >= last:
         break
-    return made, over
+    return block, over
 
   def _from(self, packet):
     """Yields (place, samples) from a packet on, by the packets' times.

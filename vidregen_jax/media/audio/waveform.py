@@ -243,8 +243,8 @@ def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
     float32 [ceil(n * 16000 / rate)].
   """
   samples = np.atleast_2d(samples)
-  heard = channels.mix(channels.voice(channels.usual(len(samples))), samples)
-  return resample(heard[0], rate, MODEL_RATE)
+  voice = channels.mix(channels.voice(channels.usual(len(samples))), samples)
+  return resample(voice[0], rate, MODEL_RATE)
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:

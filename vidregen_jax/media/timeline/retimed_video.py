@@ -34,10 +34,11 @@ class Film:
   @property
   def info(self) -> video.VideoInfo:
     """The VideoInfo of what is shown."""
-    shown, base = self.timeline, self.source.time_base
+    timeline, base = self.timeline, self.source.time_base
     return dataclasses.replace(
-        self.source, frame_count=len(shown), start_time=self.source.seconds(int(shown.pts[0])),
-        duration=(shown.end - int(shown.pts[0])) * base, stamps=shown.pts)
+        self.source, frame_count=len(timeline),
+        start_time=self.source.seconds(int(timeline.pts[0])),
+        duration=(timeline.end - int(timeline.pts[0])) * base, stamps=timeline.pts)
 
   @property
   def is_the_source(self) -> bool:
@@ -50,10 +51,10 @@ class Film:
 
   def frames(self, first: int = 0) -> Iterator[video.Frame]:
     """Yields the frames from `first` on, numbered and timed as they are shown."""
-    shown = self.timeline
-    ends = np.r_[shown.pts[1:], shown.end]
-    for index, frame in enumerate(self._decoded(shown.source[first:].tolist()), start=first):
-      pts = int(shown.pts[index])
+    timeline = self.timeline
+    ends = np.r_[timeline.pts[1:], timeline.end]
+    for index, frame in enumerate(self._decoded(timeline.source[first:].tolist()), start=first):
+      pts = int(timeline.pts[index])
       if frame.pts == pts:
         yield dataclasses.replace(frame, index=index)
       else:

@@ -81,10 +81,10 @@ def retime(timeline: Timeline, start: int, stop: int, length: int) -> Timeline:
   ratio = min((times[-1] - times[0]) / old[-1], 3.0)  # steeper cubics turn back
   middles = ((times[:-1] + times[1:]) / 2 - times[0]) / (times[-1] - times[0])
   at = old[-1] * _hermite(middles, ratio)
-  shown = np.clip(np.searchsorted(old, at, side='right') - 1, 0, stop - start - 1)
+  frames = np.clip(np.searchsorted(old, at, side='right') - 1, 0, stop - start - 1)
   moved = int(times[-1]) - int(edges[stop])
   return Timeline(
-      np.r_[timeline.source[:start], timeline.source[start:stop][shown], timeline.source[stop:]],
+      np.r_[timeline.source[:start], timeline.source[start:stop][frames], timeline.source[stop:]],
       np.r_[timeline.pts[:start], times[:-1], timeline.pts[stop:] + moved],
       timeline.end + moved)
 
