@@ -178,7 +178,7 @@ def lost(pix_fmt: str, coder: Coder) -> list[str]:
     losses.append('the palette, and transparency where it has any')
   if before.family == 'rgb' and after.family == 'yuv':
     losses.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
-                f'{after.bits} bits)')
+                  f'{after.bits} bits)')
   return losses
 
 

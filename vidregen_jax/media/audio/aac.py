@@ -63,7 +63,7 @@ def lost(sound: Soundtrack, encoder: str) -> list[str]:
   layout, theirs = channels.written(own, encoder)
   if len(theirs) < len(own):
     losses.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
-                f'{layout})')
+                  f'{layout})')
   rate = rate_of(sound, encoder)
   if rate < sound.rate:
     losses.append(f'sound above {rate // 2} Hz')
