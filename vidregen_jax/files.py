@@ -9,20 +9,20 @@ import stat
 from vidregen_jax import outputs
 from vidregen_jax.errors import UserError
 
-# What is no file of bytes: reading it may never begin, or never end.
+# Not regular files: reading them may block for ever, or never end.
 _KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe', stat.S_IFSOCK: 'a socket',
           stat.S_IFCHR: 'a device', stat.S_IFBLK: 'a device'}
 
 
 def check_readable(path, what='') -> None:
-  """Refuses what is not there or no regular file, before anybody opens it.
+  """Refuses an input that does not exist or is not a regular file, before it is opened.
 
   Args:
-    path: of an input.
-    what: how messages call it, before the path: a flag, say; '' for the path alone.
+    path: of the input.
+    what: its name in messages, before the path: a flag, say; '' for the path alone.
 
   Raises:
-    UserError: nothing is there, or a folder, a pipe, a socket or a device.
+    UserError: it does not exist, or is a folder, a pipe, a socket or a device.
   """
   named = f'{what} {path}'.strip()
   try:
@@ -43,7 +43,7 @@ def read_bytes(path, what='', most: int | None = None) -> bytes:
 
   Args:
     path, what: as in `check_readable`.
-    most: bytes that it may have at most; None for any number.
+    most: maximum size in bytes; None for any.
 
   Raises:
     UserError: as `check_readable`, it is larger, or it cannot be read.
@@ -59,10 +59,10 @@ def read_bytes(path, what='', most: int | None = None) -> bytes:
 
 
 def digest(path) -> str:
-  """sha256 of a file.
+  """SHA-256 of a file, in hexadecimal.
 
   Raises:
-    UserError: it cannot be read (any more).
+    UserError: it cannot be read.
   """
   try:
     with open(path, 'rb') as file:
@@ -72,7 +72,7 @@ def digest(path) -> str:
 
 
 def as_json(value):
-  """Bytes of a JSON value, as people can read it."""
+  """A JSON value as indented text, in bytes."""
   return (json.dumps(value, indent=2) + '\n').encode()
 
 

@@ -1,7 +1,7 @@
-"""Containers in the making: a sound, and what is kept of another file, beside pictures.
+"""Containers being written: video from a subclass, a soundtrack, and what is kept of a source.
 
-A file appears whole or not at all. What is kept is copied packet by packet, with its times: further
-soundtracks, subtitles, chapters, covers, attachments and metadata.
+The file appears whole or not at all. Further soundtracks, subtitles, chapters, covers, attachments
+and metadata of the source are copied packet by packet, with their times.
 """
 
 import contextlib
@@ -22,18 +22,18 @@ Sound = str | os.PathLike | aac.Soundtrack | packet_splice.Patched | None
 
 _MAX_TIMESCALE = 2**31 - 1
 _RUN_UP = 'the run-up of the sound before its start'
-# Of pictures on covers: how such a file is called, and its type.
+# By codec of a cover picture: the suffix of such a file, and its media type.
 _PICTURES = {'mjpeg': ('jpg', 'image/jpeg'), 'png': ('png', 'image/png')}
-# What a muxer says of itself, and of no other file, and of transparency, which is not written.
+# Metadata of the muxer that wrote the source, and of transparency, which is not written here.
 _OWN_METADATA = ('encoder', 'major_brand', 'minor_version', 'compatible_brands', 'alpha_mode')
 
 
 class _Rehearsed(Exception):
-  """Leaves a file without finishing it."""
+  """Leaves a rehearsal without finishing the file."""
 
 
 class Muxer:
-  """A file in the making, with its sound; a subclass adds the pictures.
+  """A file being written, with its sound; a subclass adds the pictures.
 
   The file is made in a hidden folder beside `path` and renamed when the `with` block ends well; on
   any exception, KeyboardInterrupt too, it is removed and an earlier file at `path` is left as it
@@ -41,18 +41,18 @@ class Muxer:
 
   Args:
     path: Where to write; of the kinds in `containers`.
-    time_base: Seconds per unit of the pictures' times.
+    time_base: Seconds per unit of the frame times.
     audio: A file whose sound (with `keep`, its first track) is copied packet by packet, a
       `aac.Soundtrack` to be encoded (as Opus in WebM, else as AAC), or a `packet_splice.Patched`.
     keep: A file whose further soundtracks (all but the first), subtitles, chapters, title, cover
       and other metadata are kept.
-    part: Where to make it, if the caller gives it its name; None for a file that appears by itself,
-      in place of an earlier one.
-    begins: Seconds on the new file's clock at which all files that it is made of start.
+    part: Where to write it, if the caller publishes it; None to have it appear at `path`, in place
+      of an earlier file.
+    begins: Seconds on the new file's clock at which its source files start.
 
   Attributes:
     left_out: After opening: what of `keep` the output cannot hold, in words; at the end, also what
-      was said beside pictures that were encoded anew.
+      was attached to pictures that were encoded anew.
   """
 
   def __init__(self, path: str | os.PathLike, time_base: Fraction,
@@ -70,19 +70,19 @@ class Muxer:
     self._sources: list[av.container.InputContainer] = []
 
   def _add_pictures(self) -> None:
-    """Adds the stream of pictures to `self._container`, as `self._stream`."""
+    """Adds the video stream to `self._container`, as `self._stream`."""
     raise NotImplementedError
 
   def _finish_pictures(self) -> None:
-    """Muxes what is left of them."""
+    """Muxes the remaining pictures."""
     raise NotImplementedError
 
   def _check(self, path: pathlib.Path) -> None:
-    """Looks at the finished file before it gets its name."""
+    """Checks the finished file before it gets its name."""
 
   @contextlib.contextmanager
   def _disk_errors(self) -> Iterator[None]:
-    """What the disk refuses is told by cause, not by where in the code it came up."""
+    """Turns errors of the disk and of FFmpeg into a `UserError` with the cause."""
     try:
       yield
     except (av.error.FFmpegError, OSError) as error:
@@ -100,10 +100,10 @@ class Muxer:
     return self
 
   def rehearse(self) -> None:
-    """Opens the file, which needs a `part`, writes its header and removes it.
+    """Writes the header of a file, which needs a `part`, and removes it again.
 
     Raises:
-      UserError: what it cannot hold, which else were told when all the work is done.
+      UserError: the file cannot hold something; without this, that is found only after the work.
     """
     try:
       with self:
@@ -130,7 +130,7 @@ class Muxer:
       key: value for key, value in source.metadata.items() if key not in _OWN_METADATA}
     options = {}
     if self._kind.muxer == 'mp4':
-      # Keys with a dot are QuickTime's own and need another box.
+      # Keys with a dot are QuickTime's, which go into another box.
       flags = '+faststart' + '+use_metadata_tags' * any('.' in key for key in metadata)
       # The tracks' start times are stored in the movie's time scale, a millisecond by default:
       # one that every track's own scale divides keeps a late first frame exactly where it is.
@@ -159,7 +159,7 @@ class Muxer:
     return self._sources[-1]
 
   def _mux_beside(self, until: Fraction | float) -> None:
-    """Muxes the other tracks up to a time, so that none waits in memory for the other."""
+    """Muxes the other tracks up to a time, so that no track waits in memory for another."""
     for i, packets in enumerate(self._beside):
       while (packet := self._waiting[i]) is not None:
         if packet.dts is not None and packet.dts * packet.time_base > until:
@@ -189,7 +189,7 @@ class Muxer:
     return self._copied(source, streams)
 
   def _copy_of(self, stream):
-    """A stream to copy another's packets into; None where this kind of file has none for them."""
+    """A stream to copy another's packets into; None if this kind of file cannot hold them."""
     if stream.codec_context is None:
       return None
     try:
@@ -213,14 +213,14 @@ class Muxer:
       else:
         streams[stream.index] = copy
     for stream in source.streams.data:
-      chapters = stream.discard == av.stream.Discard.all  # they are read already
+      chapters = stream.discard == av.stream.Discard.all  # they are read already elsewhere
       made_again = self._kind.muxer == 'mp4' and 'timecode' in stream.metadata
       if not chapters and not made_again:
         self.left_out.append(f'data track {stream.index}')
     return self._copied(source, streams)
 
   def _covers(self) -> Iterator[av.Packet]:
-    """The pictures on the cover of the file that is kept, and what is attached to it."""
+    """Packets of the kept file's cover pictures; attachments are added on the way."""
     source, attaches = self._opened(self._keep), self._kind.muxer == 'matroska'
     for stream in source.streams.attachments:
       if attaches:
@@ -257,7 +257,7 @@ class Muxer:
         yield packet
 
   def _moved(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """Packets of a file at their times in this one."""
+    """Packets of a source with their times in this file."""
     later = self._begins - opening.origin(source)
     for packet in packets:
       if later and packet.dts is not None:
@@ -267,14 +267,14 @@ class Muxer:
       yield packet
 
   def _chapters(self, source) -> list[dict]:
-    """A file's chapters, likewise."""
+    """A source's chapters, with their times in this file."""
     later = self._begins - opening.origin(source)
     return [row | {key: max(row[key] + round(later / Fraction(row['time_base'])), 0)
                    for key in ('start', 'end')} for row in source.chapters()]
 
   def _audible(self, source, packets: Iterable[av.Packet]) -> Iterator[av.Packet]:
-    """`_moved`, without what then lies before 0 and would push all tracks later, pictures too."""
-    # How much is run-up is known of Opus, and in Matroska; in mp4 an edit list hides it.
+    """`_moved`, without packets before time 0, which would delay all tracks, pictures too."""
+    # Opus and Matroska say how much of the sound is priming; in mp4 an edit list hides it.
     listed = 'mp4' in source.format.name.split(',')
     for packet in self._moved(source, packets):
       early = packet.pts is not None and packet.pts < 0 and not self._kind.hides

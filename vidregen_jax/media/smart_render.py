@@ -1,9 +1,9 @@
-"""A video in which only what was asked for is encoded anew: every other packet is the source's.
+"""A video in which only the changed frames are encoded anew; all other packets are the source's.
 
 An edit of two words must not cost the rest of a take its sharpness. What is not encoded again is
-copied, byte for byte, and decodes to the same bits. New packets are made with the source's profile,
-pixel format and colours and take over the old ones' times; what captions and dynamic range the old
-ones carried goes with them. What is encoded is up to `smart_render_plan`.
+copied byte for byte, and decodes to the same bits. New packets have the source's profile, pixel
+format and colours, and take over the times, captions and dynamic HDR metadata of those that they
+replace. `smart_render_plan` says which frames are encoded.
 """
 
 import collections
@@ -17,31 +17,31 @@ from vidregen_jax import errors
 from vidregen_jax.media import containers, muxer, planes, smart_render_plan, video
 
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
-_CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
-_COARSE = 8  # blocks a side whose means are kept of each new picture, 64 bytes in all
+_CHECKED = 3  # frames at each seam that are decoded for a check, and must equal the source's
+_COARSE = 8  # blocks a side whose means are kept of each new picture, for that check: 64 bytes
 _TOLERANCE = 8  # by which such a mean may differ, of 255
 
 
 class Joined(muxer.Muxer):
   """Writes a source again, with the frames of a plan's regions encoded anew.
 
-  Every frame of every region must be given, in order, to `copy` or `replace`; no other may. Times
-  stay what they were; but an mp4 starts at 0, whatever the source's clock.
+  All frames of the regions, and no others, must be given in order to `copy` or `replace`. Times
+  stay the same, except that an mp4 starts at 0, whatever the source's clock.
 
   Args:
     path: Where to write.
     info: of the source.
     plan: from `smart_render_plan.plan`.
     audio, keep, part: As for `muxer.Muxer`.
-    crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, and
-      decoders (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
+    crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, to which
+      decoders (FFmpeg's of H.264, for one) cannot change in the middle of a stream.
     preset: As for `video_writer.Writer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo,
                plan: smart_render_plan.Plan, *, audio=None, keep=None, part=None,
                crf: float = smart_render_plan.CRF, preset: str = smart_render_plan.PRESET):
-    # An mp4 would show nothing up to a late start, which is what an edit list makes of it.
+    # For a late start, an edit list would make an mp4 show nothing up to it.
     begins = Fraction(0) if containers.of(path).muxer == 'mp4' else info.origin
     super().__init__(path, info.time_base, audio, keep, part, begins)
     self._earlier = int((info.origin - begins) / info.time_base)
@@ -52,14 +52,14 @@ class Joined(muxer.Muxer):
     order = np.argsort(self._packets.pts)[self._packets.hidden:end]
     self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
     self._lengths = dict(zip(self._times, lengths, strict=True))
-    # With the first shown frame made anew, nothing needs what is hidden before it.
+    # If the first visible frame is encoded anew, no frame depends on the hidden ones before it.
     self._bares = bool(self.regions) and self.regions[0][0] == 0
     self._written = self._packets.hidden if self._bares else 0
     self._made_times = {self._times[i] for start, stop in self.regions for i in range(start, stop)}
     self._region, self._resumes = 0, False
     self._encoder, self._made = None, 0
-    self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, and not yet copied
-    self._kept: dict[int, list[bytes]] = {}  # by pts, of old packets that were left out
+    self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, not copied yet
+    self._kept: dict[int, list[bytes]] = {}  # by pts: what to keep of packets that are replaced
     self._coarse = np.zeros((len(self._times), _COARSE, _COARSE), np.uint8)
     self._next = self.regions[0][0] if self.regions else len(self._times)
 
@@ -71,7 +71,7 @@ class Joined(muxer.Muxer):
     self._stream = self._container.add_stream_from_template(stream, opaque=True)
     self._stream.disposition = stream.disposition
     context = self._stream.codec_context
-    context.framerate = self.info.rate  # of which Matroska makes the last frame's length
+    context.framerate = self.info.rate  # from which Matroska derives the last frame's duration
     if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
       # hvc1 promises that all parameter sets are in the header, as they are here.
       tag = stream.codec_context.codec_tag
@@ -89,7 +89,7 @@ class Joined(muxer.Muxer):
     self._add(frame, planes.as_format(frame, self.info, self.info.pix_fmt))
 
   def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
-    """Adds a frame of a region with another picture, as of `video_writer.Writer`."""
+    """Adds a frame of a region with another picture, as in `video_writer.Writer`."""
     self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt, at))
 
   def _add(self, frame: video.Frame, picture: av.VideoFrame) -> None:
@@ -141,7 +141,7 @@ class Joined(muxer.Muxer):
     return True
 
   def _copy_until(self, pts: int | None) -> None:
-    """Copies old packets up to the place of one that is left out, or all, each as it is read."""
+    """Copies old packets up to the one at `pts`, which is replaced, or all if it is None."""
     self._copy_read()
     while pts not in self._kept and self._read():
       self._copy_read()
@@ -170,7 +170,7 @@ class Joined(muxer.Muxer):
     self._copy_until(None)
 
   def _check(self, path) -> None:
-    """Decodes the regions and what lies at their seams: a decoder may stumble over them."""
+    """Decodes the regions and the frames at their seams, where a decoder may fail."""
     count, step = len(self._times), containers.of(path).step
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
@@ -196,7 +196,7 @@ class Joined(muxer.Muxer):
 
 
 def _coarse(picture):
-  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture is too small for so many."""
+  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture has fewer blocks."""
   means = np.zeros((_COARSE, _COARSE), np.uint8)
   found = planes.coarse(picture, _COARSE)
   means[:found.shape[0], :found.shape[1]] = np.clip(np.rint(found), 0, 255)

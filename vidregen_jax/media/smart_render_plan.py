@@ -1,4 +1,4 @@
-"""What of a video must be encoded anew so that some frames can change, and the rest be copied.
+"""Which frames of a video must be encoded anew so that some can change and the rest be copied.
 
 Frames are encoded from the first one that changes - or the last place before it at which every
 earlier packet is an earlier picture - up to the next key frame at which a decoder can begin. That
@@ -7,17 +7,16 @@ encoded, and the reason is given.
 
 How new packets can stand among old ones differs by codec. A `Coding` of `bitstreams` knows, and has
 
-  encoder        FFmpeg's name of what makes new pictures, one packet each, in the order they are
-  options        shown, if it is given these options
-  entry(data)    whether a decoder can begin at a packet, and needs nothing from before to show it
-                 and what is shown later
+  encoder        FFmpeg's name of an encoder which with these options makes one packet a picture, in
+  options        the order in which they are shown
+  entry(data)    whether a decoder can begin at a packet, and show it and all that is shown later
   head(made)     the output's header, given the encoder's
-  kept(data)     what of an old packet must go with its picture
+  kept(data)     the parts of an old packet that must stay with its picture
   made(data, kept, first)
-                 a new packet for the file, with what was kept; is it a region's first?
-  resumed(data)  the first old packet after new ones
+                 a new packet for the file, with what was kept; `first` if it begins a region
+  resumed(data)  the first old packet after new ones, adapted
 
-Any of them raises ValueError with the reason why a stream cannot be joined.
+Each raises ValueError with the reason if a stream cannot be joined.
 """
 
 import dataclasses
@@ -32,19 +31,19 @@ from vidregen_jax.media import containers, encoders, opening, video
 from vidregen_jax.media.bitstreams import av1, h264, hevc, vp9
 
 CODINGS = {'h264': h264.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
-SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
+SOURCES = ('mp4', 'matroska')  # FFmpeg's names; in other containers streams have no separate header
 CRF, PRESET = 12, 'medium'
 
 
 @dataclasses.dataclass(frozen=True)
 class Packets:
-  """A source's packets in the order they are decoded; all arrays are [P].
+  """A source's packets in decoding order; all arrays are [P].
 
   Attributes:
     pts, dts, duration: in units of the stream's time base.
-    entry: whether a decoder can begin here; what is decoded later and shown earlier is then lost.
-    hidden, surplus: how many of the earliest and of the latest are never shown, as an edit list
-      begins after them or ends before them.
+    entry: whether a decoder can begin here; pictures decoded later but shown earlier are then lost.
+    hidden, surplus: how many of the earliest and of the latest pictures are never shown, because
+      an edit list begins after them or ends before them.
   """
 
   pts: np.ndarray
@@ -56,7 +55,7 @@ class Packets:
 
   @property
   def rank(self) -> np.ndarray:
-    """Of each, how many are shown earlier."""
+    """Position of each packet in presentation order."""
     return np.argsort(np.argsort(self.pts))
 
   def regions(self, touched) -> list[tuple[int, int]]:
@@ -134,14 +133,14 @@ def read(path: str | os.PathLike, coding) -> Packets:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How a source can be joined: its packets, its coding, and what must be encoded anew."""
+  """How a source can be joined: its packets, its coding, and the regions to encode anew."""
 
   packets: Packets
   coding: object
   regions: list[tuple[int, int]]
 
   def around(self, out: str | os.PathLike, touched) -> 'Plan | str':
-    """The same for other frames, as `plan` gives it; reads no file."""
+    """The plan for other frames, without reading the file again; as `plan` returns it."""
     regions = self.packets.regions(touched)
     hides = containers.of(out).hides
     if self.packets.hidden and not hides and not (regions and regions[0][0] == 0):
@@ -150,15 +149,16 @@ class Plan:
 
 
 def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
-  """What is to be encoded so that the frames in `touched` can change; or why it is everything.
+  """Plans which frames to encode so that those in `touched` can change.
 
   Args:
     info: of the source.
-    out: where the joined file shall be.
+    out: path of the joined file.
     touched: (start, stop) of frames, ascending.
 
   Returns:
-    A Plan, or a reason, which reads on after "the source cannot be joined: ".
+    A Plan; or the reason why all frames must be encoded, to be read after "the source cannot be
+    joined: ".
 
   Raises:
     UserError: no such kind of file can be written.
@@ -196,7 +196,7 @@ def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
 
 
 def open_encoder(coding, info, crf, preset) -> av.CodecContext:
-  """What makes a region's pictures, opened."""
+  """An opened encoder for a region's pictures."""
   encoder = av.CodecContext.create(coding.encoder, 'w')
   encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
   encoder.time_base, encoder.framerate = info.time_base, info.rate

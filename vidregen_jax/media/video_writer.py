@@ -1,10 +1,10 @@
-"""Videos encoded anew, with the times, colours, turn and sound of their source.
+"""Videos encoded anew, with the times, colours, rotation and sound of their source.
 
   info = video.probe('in.mp4')
   with video_writer.Writer('out.mp4', info, audio='in.mp4') as writer:
     for frame in video.frames('in.mp4'):
       if frame.time < 2:
-        writer.copy(frame)                          # the decoded planes, without a way through RGB
+        writer.copy(frame)                          # the decoded planes, not converted to RGB
       else:
         writer.write(edit(frame.image), frame.pts, frame.duration)
 """
@@ -24,7 +24,7 @@ from vidregen_jax import errors
 from vidregen_jax.media import encoders, muxer, planes, video
 from vidregen_jax.media.audio import aac
 
-# What is said beside a picture and lost with its packet, but for captions where H.264 is written.
+# Side data of pictures, which is lost with their packets, except captions where H.264 is written.
 _BESIDE = {
   SideDataType.A53_CC: 'captions in the pictures (CEA-608, CEA-708)',
   SideDataType.DOVI_RPU_BUFFER: 'Dolby Vision',
@@ -41,14 +41,14 @@ class Writer(muxer.Muxer):
 
   Times are counted from where the source starts, its `origin`, which becomes 0.
 
-  Depth and chroma are the source's, or finer where the codec has no such. `encoders.choose` says
-  what is encoded how.
+  Bit depth and chroma are the source's, or the next finer ones that the codec has: see
+  `encoders.choose`.
 
   Args:
     path: Where to write; of the kinds in `containers`.
     info: What to keep: size, time base, average rate, colour tags, rotation, pixel shape.
-    crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; other
-      encoders get what is about the same.
+    crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; it is
+      translated for other encoders.
     preset: x264's preset: speed against file size.
     audio, keep, part: As for `muxer.Muxer`.
   """
@@ -105,13 +105,13 @@ class Writer(muxer.Muxer):
     self._encode(planes.from_image(image, self.info, self._coder.pix_fmt), pts, duration)
 
   def copy(self, frame: video.Frame) -> None:
-    """Adds a frame as it was decoded: its planes go to the encoder without a way through RGB."""
+    """Adds a frame as it was decoded; its planes are not converted to RGB."""
     self._encode_as(frame, planes.as_format(frame, self.info, self._coder.pix_fmt))
 
   def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
-    """Adds a frame with another picture, or part of one whose left and top are `at`.
+    """Adds a frame with another picture, or with another part, whose left and top are `at`.
 
-    What is the same in both keeps its very planes.
+    Where the pictures agree, the planes stay the same to the last bit.
     """
     self._encode_as(frame, planes.with_image(frame, image, self.info, self._coder.pix_fmt, at))
 
@@ -132,7 +132,7 @@ class Writer(muxer.Muxer):
     opens, self._last_pts = self._last_pts is None, pts
     if duration:
       self._durations[pts] = duration
-    # The decoder's picture types would otherwise force the encoder's.
+    # Otherwise the encoder would have to use the decoder's picture types.
     frame.pict_type = 0
     frame.pts, frame.time_base = pts, self.info.time_base
     with self._disk_errors(), encoders.scheduled_as_before() if opens else contextlib.nullcontext():

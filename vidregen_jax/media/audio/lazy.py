@@ -1,12 +1,12 @@
-"""Sound of any length, read in pieces: a file's, cut, resampled, or with patches spliced in.
+"""Sound of any length, read in pieces: cut, mixed, resampled, or with patches spliced in.
 
-A `Sound` is sliced like an array, and only around what is asked for is anything decoded:
+A `Sound` is sliced like an array, and only what a slice needs is computed, or decoded from a file:
 
-  sound = Recording('in.mp4')
+  sound = sound_file.Recording('in.mp4')
   sound.shape                     # (channels, samples)
   sound[:, 48_000:96_000]         # float32 [channels, 48000]
 
-What comes back does not depend on what was asked for before, nor on which thread asks.
+The result does not depend on earlier slices, nor on the thread.
 """
 
 import collections
@@ -18,8 +18,8 @@ import numpy as np
 from vidregen_jax import errors
 from vidregen_jax.media.audio import channels, waveform
 
-BLOCK = 2**18  # samples that are made at once, fewer of more than two channels: 5 s
-_KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
+BLOCK = 2**18  # samples that are computed at once, fewer of more than two channels: 5 s
+_KEPT = 8  # blocks kept to be read again: the model and the writer are at most so far apart
 
 
 class Sound:
@@ -27,7 +27,7 @@ class Sound:
 
   Attributes:
     rate: samples per second.
-    places: of its channels, as `channels.places` gives them.
+    places: positions of its channels, as in `channels.places`.
     shape: (channels, samples).
   """
 
@@ -61,7 +61,7 @@ class Samples(Sound):
 
 
 class Blocks(Sound):
-  """Sound that is made a block at a time, of which the last few are kept."""
+  """Sound that is computed block by block; the last few blocks are kept."""
 
   def __init__(self, rate, places, count):
     super().__init__(rate, places, count)
@@ -97,9 +97,9 @@ class Cut(Sound):
   """A sound from one sample to another.
 
   Args:
-    sound: what is cut.
-    first, last: samples of it; before its first and after its last it is silent.
-    hold: instead of silence after its last sample, that one again.
+    sound: the sound to cut.
+    first, last: samples of it; before its first and after its last sample there is silence.
+    hold: whether to repeat its last sample instead of silence.
   """
 
   def __init__(self, sound: Sound, first: int, last: int, hold: bool = False):
@@ -124,9 +124,9 @@ class Mixed(Sound):
   """A sound with other channels.
 
   Args:
-    sound: what is mixed.
-    places: of the result.
-    matrix: what each channel gives to each of the result, [result, sound].
+    sound: the sound to mix.
+    places: positions of the result's channels.
+    matrix: gains, [result, sound].
   """
 
   def __init__(self, sound: Sound, places: tuple[str, ...], matrix: np.ndarray):
@@ -138,14 +138,14 @@ class Mixed(Sound):
 
 
 def with_places(sound: Sound, places: tuple[str, ...]) -> Sound:
-  """A sound as it is heard from other channels."""
+  """A sound mixed to channels at other positions."""
   if sound.places == places:
     return sound
   return Mixed(sound, places, channels.matrix(sound.places, places))
 
 
 def voice(sound: Sound) -> Sound:
-  """What is said in a sound, in a single channel: see `channels.voice`."""
+  """The speech in a sound, as one channel: see `channels.voice`."""
   return sound if sound.shape[0] == 1 else Mixed(sound, ('FC',), channels.voice(sound.places))
 
 
@@ -161,7 +161,7 @@ class Sum(Sound):
 
 
 class Resampled(Blocks):
-  """What `waveform.resample` makes of the whole, in pieces."""
+  """A sound at another rate; the samples are those of `waveform.resample` for the whole."""
 
   def __init__(self, sound: Sound, rate: int):
     self._sound, self._ratio = sound, Fraction(rate, sound.rate)
@@ -184,7 +184,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 
 def mono_16k(sound: Sound) -> Sound:
-  """What the model hears, [1, n], as `waveform.mono_16k`."""
+  """The model's input, [1, n], as in `waveform.mono_16k`."""
   return at_rate(voice(sound), waveform.MODEL_RATE)
 
 
@@ -192,16 +192,16 @@ class Spliced(Sound):
   """A sound with patches in the place of spans, as `waveform.splice` makes it of each in turn.
 
   Args:
-    sound: what is patched.
-    patches: (begin, end, Sound) of each, in samples of `sound`, ascending and apart; brought to its
-      rate and channels. A patch of another length moves what comes after.
-    crossfade: as of `waveform.splice`.
+    sound: the sound to patch.
+    patches: (begin, end, Sound) each, in samples of `sound`, ascending and disjoint; they are
+      converted to its rate and channels. A patch of another length moves what comes after.
+    crossfade: as in `waveform.splice`.
 
   Attributes:
     changed: (first, last) samples of the result in which each patch is heard.
 
   Raises:
-    UserError: a span that does not lie in the sound.
+    UserError: a span is not inside the sound, or overlaps another.
   """
 
   def __init__(self, sound: Sound, patches, crossfade: float = waveform.CROSSFADE):

@@ -1,4 +1,4 @@
-"""A file's soundtrack, decoded in pieces, only around what is asked for."""
+"""Soundtracks of files, decoded in pieces, only where they are read."""
 
 import functools
 import itertools
@@ -10,24 +10,24 @@ import numpy as np
 from vidregen_jax import errors
 from vidregen_jax.media.audio import channels, lazy, waveform
 
-# A decoder that begins in the middle needs what came before: an overlapping window, a reservoir of
-# bits, a filter's past. Opus asks for .08 s, an MP3 frame looks back .24 s at most.
+# Seconds that are decoded before the wanted samples, as decoders carry state: overlapping windows,
+# a bit reservoir, filters. Opus needs .08 s, an MP3 frame looks back .24 s at most.
 _RUN_UP = 0.5
-# Files in which a packet is found by its time, to the packet. In others it is guessed, and so they
+# Containers in which seeking by time finds the exact packet. In others FFmpeg guesses, and so they
 # are decoded from the start.
 _SOUGHT = {'mp4', 'matroska', 'wav'}
 
 
 class Recording(lazy.Blocks):
-  """A file's first soundtrack: what `waveform.read` gives, in pieces.
+  """A file's first soundtrack: the samples of `waveform.read`, in pieces.
 
-  Held are 16 bytes a packet and a minute of samples. Where packets follow each other on a clock of
-  samples, as they do in mp4 and wav, opening it decodes nothing but the first.
+  It holds 16 bytes a packet and a minute of samples. Where times are counted in samples and packets
+  follow each other, as in mp4 and wav, opening decodes only the first packet.
 
   Attributes:
     path: the file.
     start: seconds, from where the file starts, of the first sample.
-    places_are_said: whether the file itself says where its channels are, or need not.
+    places_are_said: whether the file gives the positions of its channels, or has at most two.
 
   Raises:
     UserError: as `waveform.read`.
@@ -47,7 +47,7 @@ class Recording(lazy.Blocks):
                                      or _by_decoding(self.path, _state(path)))
     rises = bool((np.diff(self._pts) > 0).all())
     self._sought = bool(names & _SOUGHT) and rises
-    self._coming, self._over, self._next = None, [], 0  # where all is decoded from the start
+    self._coming, self._over, self._next = None, [], 0  # for decoding from the start
     super().__init__(first.rate, first.places, count)
 
   def _make(self, first, last):
@@ -64,9 +64,9 @@ class Recording(lazy.Blocks):
     return block
 
   def _collect(self, placed, first, last):
-    """Samples from placed pieces, silence between them, and the last piece, which may reach beyond.
+    """Samples of placed pieces, with silence between, and the last piece, which may reach beyond.
 
-    None instead of the samples if a piece is not where it should be.
+    None instead of the samples if the place of a piece is unknown.
     """
     block, over = np.zeros((self.shape[0], last - first), np.float32), []
     for at, samples in placed:
@@ -83,7 +83,7 @@ class Recording(lazy.Blocks):
   def _from(self, packet):
     """Yields (place, samples) from a packet on, by the packets' times.
 
-    The place is None where those do not tell, or the file was entered too late.
+    The place is None if it is unknown, or the file was entered too late.
     """
     container, stream = waveform.open_sound(self.path)
     with container:
@@ -105,11 +105,11 @@ class Recording(lazy.Blocks):
 
 
 def _by_packets(path, first):
-  """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
+  """(pts, places, count of samples) from packets alone; None if decoding might differ."""
   container, stream = waveform.open_sound(path)
   with container:
     context = stream.codec_context
-    # How much of an MP3's last packet is sound, only its decoder says.
+    # Only the decoder knows how much of an MP3's last packet is sound.
     if stream.time_base != Fraction(1, first.rate) or context.name.startswith('mp3'):
       return None
     rows = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
@@ -123,7 +123,7 @@ def _by_packets(path, first):
   if even and (lengths != duration[0]).any():
     if (abs(lengths - duration[0]) > 1).any():
       return None
-    # Of packets of one length, some claim another: their times were rounded.
+    # All packets have one length, but some claim another: their times were rounded.
     at = waveform.in_line(pts, int(np.median(duration)), first.rate)
   end = int(at[-1] + duration[-1])
   keep = pts + duration > first.pts
@@ -132,14 +132,14 @@ def _by_packets(path, first):
 
 
 def _state(path):
-  """What changes when a file does."""
+  """A key of the file's content: it changes with the file."""
   status = os.stat(path)
   return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 @functools.lru_cache(maxsize=8)  # an edit opens each of its files several times
 def _by_decoding(path, state):
-  """The same, by decoding everything; `state` is that of the file."""
+  """The same, by decoding everything; `state` is a key of the cache."""
   rows, end = [], 0
   container, stream = waveform.open_sound(path)
   with container:
