@@ -41,7 +41,7 @@ class _Ear:
     self.raised = queue.SimpleQueue()  # safe to put to in a handler
 
   def __call__(self, number, frame):
-    if os.getpid() != self.process:  # a fork, which inherited the handler and has nothing to clean up
+    if os.getpid() != self.process:  # a fork, with nothing to clean up
       signal.signal(number, signal.SIG_DFL)
       signal.raise_signal(number)
     # The cleanup after the first signal must not be interrupted by the next.
