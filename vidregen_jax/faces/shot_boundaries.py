@@ -4,9 +4,9 @@ A cut differs from motion in that the frames on either side of it are calm, from
 camera in that no shift undoes it, and from a flash in that the old picture does not come back. A
 cross-fade is a picture that is, again and again, the mean of one before and one after.
 
-Not PySceneDetect 0.7.2: of 137 boundaries this finds 126, in .13 s of processor time a minute of
-video; its best detector finds 79 in .65 s, no cross-fade among them, and takes every flash for a cut
-(`bench/shot_boundaries.py`).
+PySceneDetect 0.7.2 is not used: of 137 boundaries this finds 126, in .13 s of processor time a
+minute of video; its best detector 79 in .65 s, no cross-fade among them, and it takes every flash
+for a cut (`bench/shot_boundaries.py`).
 """
 
 import collections
