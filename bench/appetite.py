@@ -1,13 +1,13 @@
-"""Whether Grain keeps a pod fed: windows of cached latents a second, against what its step takes.
+"""Does Grain keep up with a pod? Windows of cached latents per second, against a planned step.
 
   python -m vidregen_jax.plan --config=configs/generator.py:large-v5e-16 --topology=v5e:4x4 \
     --json=out/plan.json
   python -m bench.appetite --plan=out/plan.json
 
-Records have the shapes of a real dataset's and random numbers in them; they are made in a temporary
-folder and lie in memory once read, so that what is timed is reading, unpacking, cutting and
-batching, and no disk. Processor time is counted beside the clock's: on a busy machine it alone says
-what a core can do.
+Records have the shapes of a real dataset and random content; they are written to a temporary folder
+and cached in memory once read, so that reading, unpacking, cutting and batching are timed, and not
+the disk. Processor time is measured besides wall time: on a busy machine only it shows what a core
+can do.
 """
 
 import functools
@@ -104,16 +104,16 @@ def parser():
   """Reads the program's flags."""
   flags = cli.Parser(prog='python -m bench.appetite', description=__doc__)
   flags.add_argument('--size', default='large',
-                     help='of configs/generator.py (default %(default)s)')
+                     help='size of configs/generator.py (default %(default)s)')
   flags.add_argument('--plan', help='JSON of `vidregen_jax.plan`, to compare with')
   flags.add_argument('--clips', type=cli.whole(1), default=48,
-                     help='clips in the dataset that is made (default %(default)s)')
+                     help='clips in the generated dataset (default %(default)s)')
   flags.add_argument('--seconds', type=cli.number(2), default=6.0,
                      help='length of a clip (default %(default)s)')
   flags.add_argument('--batch', type=cli.whole(1), default=32,
-                     help='windows of a batch (default %(default)s)')
+                     help='windows per batch (default %(default)s)')
   flags.add_argument('--batches', type=cli.whole(1), default=40,
-                     help='how many are timed (default %(default)s)')
+                     help='batches to time (default %(default)s)')
   flags.add_argument('--workers', type=cli.several(cli.whole(0)), default=[0, 2],
                      help='numbers of worker processes, tried in turn (default 0,2)')
   return flags

@@ -3,12 +3,12 @@
   python -m bench.attention --size=base --implementations=xla,splash
   python -m bench.attention --size=large --implementations=xla,splash --compile_for=v5e:2x2
 
-The first trains nothing: it times one pass over a clip, forward and with all gradients, on whatever
-JAX runs on, and says how far velocities and gradients are from the first implementation's, as a
-share of its largest value. Random weights; streams are dropped as in training.
+The first command times one pass over a clip, forward and with all gradients, on whatever JAX runs
+on, and prints how far velocities and gradients are from those of the first implementation, relative
+to their largest value. Weights are random; streams are dropped as in training.
 
-The second runs nothing: the real TPU compiler (`pip install libtpu`) makes the program of the same
-pass, one clip a chip, and says what memory it takes of each. It needs no TPU.
+The second runs nothing: the real TPU compiler (`pip install libtpu`) compiles the same pass, one
+clip a chip, and reports the memory of each chip. It needs no TPU.
 """
 
 import dataclasses
@@ -114,15 +114,15 @@ def parser():
   """Reads the program's flags."""
   flags = cli.Parser(prog='python -m bench.attention', description=__doc__)
   flags.add_argument('--size', choices=sizes.GENERATORS, default='base',
-                     help='of configs/generator.py (default %(default)s)')
+                     help='size of configs/generator.py (default %(default)s)')
   flags.add_argument('--implementations', type=cli.several(str), default=['xla'],
-                     help='of attention, compared in turn (default xla)')
+                     help='of attention, to compare (default xla)')
   flags.add_argument('--layers', type=cli.whole(0), default=2,
-                     help='of the generator; 0 for all (default %(default)s)')
+                     help='layers of the generator; 0 for all (default %(default)s)')
   flags.add_argument('--frames', type=cli.whole(0), default=0,
                      help='latent frames; 0 as in training (default %(default)s)')
   flags.add_argument('--batch', type=cli.whole(1), default=1,
-                     help='clips, a chip (default %(default)s)')
+                     help='clips per chip (default %(default)s)')
   flags.add_argument('--rounds', type=cli.whole(1), default=5,
                      help='how often each is timed (default %(default)s)')
   flags.add_argument('--compile_for', help='TPU topology, such as v5e:2x2')

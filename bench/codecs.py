@@ -1,4 +1,4 @@
-"""How long codecs take a frame: ours, and four of diffusers, at 256x256 on CPU.
+"""Time per frame of codecs: ours, and four of diffusers, at 256x256 on CPU.
 
   python -m bench.codecs
 
@@ -175,7 +175,7 @@ def parser():
   flags.add_argument('--size', default='256',
                      help='size of ours, as in configs/codec.py (default %(default)s)')
   flags.add_argument('--only', type=cli.several(str),
-                     help='of diffusers, these alone: ltx, wan, dc_ae, sd; default: all')
+                     help='only these of diffusers: ltx, wan, dc_ae, sd; default: all')
   flags.add_argument('--json', help='file for all figures')
   return flags
 

@@ -1,13 +1,13 @@
-"""Copy collapse, looked for: does a generator without dropout stop listening?
+"""Copy collapse: does a generator without dropout stop following the sound?
 
   python -m bench.collapse --codec=out/codec/export --dataset=out/latents/64 --steps=300
 
 Trains the tiny generator again and again with one thing changed at a time, all for equally many
-steps and on the same windows, and looks at how well lips follow another clip's sound in windows of
+steps and on the same windows, and measures how well lips follow another clip's sound in windows of
 the validation split. `short` windows have 4 latent frames, `long` ones 12; near references are
 taken from any frame but the window's own; `wide` is the size `talkers`; with `tokens alone` audio
-does not modulate the frame it belongs to; a `uniform loss` does not weigh the mouth. Results go to
-out/collapse/collapse.json after each, and what is there is not done again.
+does not modulate its frame; a `uniform loss` does not weight the mouth. Results are written to
+out/collapse/collapse.json after each variant, and variants that are there are not repeated.
 """
 
 import functools
@@ -89,7 +89,7 @@ def parser():
   flags.add_argument('--out', default='out/collapse',
                      help='folder for the trainings and the table (default %(default)s)')
   flags.add_argument('--steps', type=cli.whole(2), default=300,
-                     help='steps a variant (default %(default)s)')
+                     help='steps per variant (default %(default)s)')
   flags.add_argument('--only', type=cli.several(str), help='variants to run; default all')
   return flags
 

@@ -4,9 +4,9 @@
   python -m bench.convolutions --sizes=512 --frames=16 --dtype=bfloat16 --compile_for=v5e:2x2
 
 The shapes are those of residual blocks in `configs/codec.py`; the two ways give the same numbers
-(tests/models/test_codec.py), so that `config.model.conv` is a choice of speed alone. The second
-command runs nothing: the real TPU compiler (`pip install libtpu`) says how many cycles it expects
-each to take. It needs no TPU.
+(tests/models/test_codec.py), so that `config.model.conv` only affects speed. The second command
+runs nothing: the real TPU compiler (`pip install libtpu`) reports how many cycles it expects of
+each. It needs no TPU.
 """
 
 import functools
@@ -96,9 +96,9 @@ def parser():
   flags.add_argument('--batch', type=cli.whole(1), default=1,
                      help='videos side by side (default %(default)s)')
   flags.add_argument('--frames', type=cli.whole(1), default=4,
-                     help='frames a call, beside the cache (default %(default)s)')
+                     help='frames per call, besides the cache (default %(default)s)')
   flags.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32',
-                     help='of activations (default %(default)s)')
+                     help='dtype of activations (default %(default)s)')
   flags.add_argument('--rounds', type=cli.whole(1), default=5,
                      help='how often each is timed (default %(default)s)')
   flags.add_argument('--compile_for', help='TPU topology, such as v5e:2x2')

@@ -1,9 +1,9 @@
-"""How many cycles a second the TPU compiler takes a chip to have: `Chip.cycles` of chips.py.
+"""Clock rates that the TPU compiler assumes: `Chip.cycles` of planning/accelerators.py.
 
   python -m bench.cycles
 
-The compiler counts cycles, and says nowhere how long one lasts. A large product of matrices is
-compiled for each chip (`pip install libtpu`; no TPU), and taken to run at the maker's peak.
+The compiler counts cycles, but does not say how long one lasts. A large matrix product is compiled
+for each chip (`pip install libtpu`; no TPU), and assumed to run at the maker's peak.
 """
 
 import sys

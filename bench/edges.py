@@ -2,10 +2,11 @@
 
   python -m bench.edges --checkpoint=out/generator/export --dataset=out/latents/64
 
-Windows from the middle of the test split's clips are made with their own sound, so that what comes
-after them is known. The jump is the mean absolute change of the lower face's pixels from the last
-made frame to the first real one after it, both decoded; beside it the same inside real footage. The
-spans are made with another clip's sound too, where the mouth has to come back from elsewhere.
+Windows from the middle of the test split's clips are generated with their own sound, so that the
+next frames are known. The jump is the mean absolute change of the lower face's pixels from the last
+generated frame to the first real one after it, both decoded; for comparison, the same inside real
+footage. The spans are also generated with another clip's sound, after which the mouth must return
+from another position.
 """
 
 import pathlib
@@ -45,7 +46,7 @@ def parser():
   flags = cli.Parser(prog='python -m bench.edges', description=__doc__)
   rehearsals.add_flags(flags)
   flags.add_argument('--frames', type=cli.whole(2), default=8,
-                     help='latent frames of a span (default %(default)s)')
+                     help='latent frames per span (default %(default)s)')
   flags.add_argument('--json', help='file for all figures')
   return flags
 

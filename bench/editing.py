@@ -2,10 +2,10 @@
 
   python -m bench.editing --checkpoint=checkpoints/talkers --minutes=1,30
 
-The input is made here: a clip of the embedded dataset on a still background, forwards and
-backwards and round again, H.264 with AAC. Each edit runs in a process of its own. What is left out
-is what the networks do: faces are tracked, cropped, turned, pasted and encoded, packets are joined,
-and the result is checked, as ever. With --model nothing is left out, for the memory that takes.
+The input is generated: a clip of the bundled dataset on a still background, looped forwards and
+backwards, as H.264 with AAC. Each edit runs in a process of its own. Only the networks are left
+out: faces are tracked, cropped, mirrored, pasted and encoded, packets are joined, and the result is
+checked, as usual. With --model nothing is left out, to measure the memory.
 """
 
 import concurrent.futures
@@ -52,7 +52,7 @@ def write_round(path, clip):
 
 
 class _RoundSound(lazy.Sound):
-  """A sound round and round."""
+  """A sound that is repeated."""
 
   def __init__(self, samples, count):
     super().__init__(_AUDIO_RATE, len(samples), count)
@@ -63,7 +63,7 @@ class _RoundSound(lazy.Sound):
 
 
 class _Rounds(muxer.Muxer):
-  """A video round and round, its packets copied."""
+  """A video that is repeated by copying its packets."""
 
   def __init__(self, path, source, rounds, audio):
     self._info, self._rounds = video.probe(source), rounds
@@ -87,7 +87,7 @@ class _Rounds(muxer.Muxer):
 
 
 def write_input(folder, clip, minutes):
-  """Returns the path of an input of so many minutes."""
+  """Writes an input of so many minutes and returns its path."""
   once = folder / 'once.mp4'
   if not once.exists():
     write_round(once, clip)
@@ -103,8 +103,7 @@ def write_input(folder, clip, minutes):
 
 
 class Turned(regenerator.Retake):
-  """A walk on which faces are turned left to right instead of made, and the processor's time taken.
-  """
+  """An edit in which faces are mirrored instead of generated, and processor time is measured."""
 
   cpu = 0.0
 
@@ -121,7 +120,7 @@ class Turned(regenerator.Retake):
 
 
 def edit(path, out, checkpoint, seconds, model):
-  """Carries an edit out, of all if no seconds are given; returns its report and more."""
+  """Runs an edit, of the whole video if `seconds` is 0; returns its report and more."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
   request = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
                         new_audio=str(path), spans=spans, overwrite=True)
@@ -138,7 +137,7 @@ def alone(function, *arguments):
 
 
 def row(minutes, report):
-  """What the table says of an edit."""
+  """A row of the table."""
   stages = report['stages']
   seconds = {name: stages[name]['seconds'] for name in (
     'track faces', 'regenerate', 'write file', 'wait for decode', 'wait for encode')}
@@ -161,14 +160,14 @@ def parser():
   flags = cli.Parser(prog='python -m bench.editing', description=__doc__)
   flags.add_argument('--checkpoint', required=True, help='folder of the exported system')
   flags.add_argument('--minutes', type=cli.several(float), default=[1, 30],
-                     help='how long the inputs are (default 1,30)')
+                     help='lengths of the inputs (default 1,30)')
   flags.add_argument('--seconds', type=cli.number(0.1), default=4.0,
-                     help='how long the span is (default %(default)s)')
+                     help='length of the span (default %(default)s)')
   flags.add_argument('--whole', action='store_true',
                      help='edit all of each input instead of a span')
   flags.add_argument('--model', action='store_true', help='run the networks too')
   flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
-                     help='whose face is shown (default %(default)s)')
+                     help='clip whose face is shown (default %(default)s)')
   flags.add_argument('--json', help='file for all figures')
   return flags
 

@@ -1,4 +1,4 @@
-"""Good files of all kinds, made from a clip: what `mutations` breaks and `hostile` surrounds."""
+"""Valid files of all kinds, made from a clip, for `mutations` and `hostile`."""
 
 import itertools
 import json

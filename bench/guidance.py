@@ -1,11 +1,11 @@
-"""The two guidance scales against each other: how well lips follow, and how like the person is.
+"""The two guidance scales: how well lips follow, and how well likeness is kept.
 
   python -m bench.guidance --checkpoint=out/generator/export --dataset=out/latents/64
 
-Windows from the middle of the test split's clips are made with their own and with another clip's
-sound. Lips are read from latents; likeness is that of lower faces to the true ones, decoded from
-true latents. `encode_latents --splits=train,test` makes the dataset: the lip reader is fitted to
-the training split. Each row of the table is one setting; more than one --steps adds rows.
+Windows from the middle of the test split's clips are generated with their own and with another
+clip's sound. Lips are read from latents; likeness compares lower faces with the true ones, decoded
+from true latents. `encode_latents --splits=train,test` makes the dataset: the lip reader is fitted
+to the training split. Each row of the table is one setting.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ def parser():
   flags.add_argument('--noise', type=cli.several(float),
                      help="sizes of the first noise; default the checkpoint's")
   flags.add_argument('--frames', type=cli.whole(2), default=8,
-                     help='latent frames of a window (default %(default)s)')
+                     help='latent frames per window (default %(default)s)')
   flags.add_argument('--sheet', help='PNG: truth, and the first clips in every setting')
   flags.add_argument('--json', help='file for all figures')
   return flags

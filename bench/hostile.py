@@ -1,13 +1,13 @@
-"""Files and surroundings that are against an edit, one by one: what each ends in, and what is left.
+"""Hostile files and environments, one by one: how each edit ends, and what it leaves.
 
   python -m bench.hostile
   python -m bench.hostile --only=stderr
 
 Each attack is an edit in a process and a folder of its own, with the tests' tiny random system. It
 must end in time, with one of the statuses that are right for it: 0 with a whole video, report and
-page; 2 with one line that begins with `error: ` and names what it must; 128 + n after signal n.
-Where there is no video nothing may be left, and no input may change. `--strace` also shows what a
-plain edit asks of the network (Linux, with strace installed).
+page; 2 with one line that begins with `error: ` and contains the expected words; 128 + n after
+signal n. Without a video nothing may be left, and no input may change. `--strace` also counts the
+network calls of a plain edit (Linux, with strace installed).
 """
 
 import contextlib
@@ -40,7 +40,7 @@ _CONSENT = ('--consent', 'nobody is shown')
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-  """An edit and what is against it.
+  """An edit in a hostile environment.
 
   Attributes:
     name: what.
@@ -424,10 +424,10 @@ def parser():
   flags.add_argument('--only', type=cli.several(str), default=[],
                      help='only attacks whose names contain one of these')
   flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
-                     help='what files show (default %(default)s)')
+                     help='clip that the files are made of (default %(default)s)')
   flags.add_argument('--strace', action='store_true', help='also count the sockets of a plain edit')
   flags.add_argument('--json', default='out/hostile.json',
-                     help='file of what was found (default %(default)s)')
+                     help='file of the results (default %(default)s)')
   return flags
 
 

@@ -4,9 +4,9 @@
 
 A tiny codec is trained (the tests': two matrices and made-up clips; all else is the real program),
 killed by SIGKILL at a random moment of its start, its steps, its checkpoints or its export, and
-started again; what has come to its end begins anew, until there were so many kills. A run that is
-left alone is what all are compared with: every batch that was ever drawn, every loss that was ever
-logged and every export must be that run's, to the last bit, and no checkpoint may be damaged.
+restarted; after a run has finished another begins, until the number of kills is reached. All are
+compared with an undisturbed run: every batch drawn, every loss logged and every export must be the
+same to the last bit, and no checkpoint may be damaged.
 """
 
 import collections
@@ -32,7 +32,7 @@ _LATE = 0.5  # seconds at most between the batch that is waited for and the kill
 
 
 def note_batches(workdir):
-  """Has a training process write down what it is about to train on: a line a batch."""
+  """Makes a training process log the batches that it draws, a line each."""
   draw = batches.Batches.__next__
 
   def noting(self):
@@ -110,7 +110,7 @@ def kills(count, seed):
 
 
 def _moment(workdir, before, left):
-  """In the midst of what a process was killed; `before` batches and `left` were there already."""
+  """What a process was doing when killed; `before` batches and exports `left` are older."""
   drawn = _lines(workdir / 'batches.jsonl')[before:]
   if not drawn:
     return 'before its first batch'
@@ -122,7 +122,7 @@ def _moment(workdir, before, left):
 
 
 def _exports(workdir):
-  """The exports in the making, also of processes that were killed."""
+  """Unfinished exports, also of processes that were killed."""
   return set(workdir.glob('.vidregen-*.new'))
 
 
@@ -162,7 +162,7 @@ def _lines(path):
 def parser():
   """Reads the program's flags."""
   flags = cli.Parser(prog='python -m bench.kills', description=__doc__)
-  flags.add_argument('--kills', type=int, default=200, help='how often (default %(default)s)')
+  flags.add_argument('--kills', type=int, default=200, help='number of kills (default %(default)s)')
   flags.add_argument('--moments', type=int, default=0,
                      help='seed of the moments (default %(default)s)')
   return flags

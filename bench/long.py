@@ -2,10 +2,10 @@
 
   python -m bench.long --checkpoint=out/generator/export --dataset=out/latents/64 --clips=4
 
-A few test clips are played round and round with their own sound, all of them made anew, each
-latent frame from the one before: 3,750 in ten minutes. Every round must look like the first. The
-same again without the sinks' keys. A frame is called broken where its lower face is 3 dB further
-from the truth than the median of the first minute.
+A few test clips are looped with their own sound and generated throughout, each latent frame from
+the one before: 3,750 in ten minutes. Every loop must look like the first. Then the same without the
+sinks' keys. A frame is called broken if the PSNR of its lower face is 3 dB below the median of the
+first minute.
 """
 
 import dataclasses

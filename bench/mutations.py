@@ -3,11 +3,11 @@
   python -m bench.mutations --runs=10000
 
 Each run takes good arguments and good files (those of `good_files`, made from a bundled clip),
-breaks one or more of them, and calls `regenerate` or `translate` in a process of its own kind,
-which is started again when it dies. A run is good if it ends in time with status 0 and a whole
-video and report, or with status 2, one line that begins with `error: `, and nothing left behind;
-and if no input has changed. A playlist never ends in a video. Run i of a seed is always the
-same: `--only=i,j` does those alone and shows what they printed.
+breaks one or more of them, and calls `regenerate` or `translate` in a worker process, which is
+restarted when it dies. A run is good if it ends in time with status 0 and a whole video and report,
+or with status 2, one line that begins with `error: `, and nothing left behind; and if no input has
+changed. A playlist never ends in a video. Run i of a seed is always the same: `--only=i,j` repeats
+those alone and shows their output.
 """
 
 import contextlib
@@ -274,18 +274,18 @@ def parser():
   """Reads the program's flags."""
   flags = cli.Parser(prog='python -m bench.mutations', description=__doc__)
   flags.add_argument('--runs', type=cli.whole(1), default=10_000,
-                     help='how many (default %(default)s)')
-  flags.add_argument('--seed', type=int, default=0, help='of all of them (default %(default)s)')
+                     help='number of runs (default %(default)s)')
+  flags.add_argument('--seed', type=int, default=0, help='seed of all runs (default %(default)s)')
   flags.add_argument('--first', type=int, default=0,
-                     help='the first run, to go on where another call ended (default %(default)s)')
+                     help='first run, to continue an earlier call (default %(default)s)')
   flags.add_argument('--only', type=cli.several(int), default=[],
-                     help='do these runs alone and show what they printed')
+                     help='do only these runs and show their output')
   flags.add_argument('--checkpoint', default='checkpoints/talkers',
                      help='an exported system (default %(default)s)')
   flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
-                     help='what files show (default %(default)s)')
+                     help='clip that the files are made of (default %(default)s)')
   flags.add_argument('--json', default='out/mutations.json',
-                     help='file of what was found (default %(default)s)')
+                     help='file of the results (default %(default)s)')
   return flags
 
 

@@ -1,11 +1,11 @@
-"""Are things before a face told from the face: clean frames, and frames with a thing drawn in.
+"""Detection of objects in front of a face: clean frames, and frames with an object drawn in.
 
   python -m bench.occluders --clips=8
   python -m bench.occluders --videos=FILE,FILE
 
-As in an edit, the middle of each clip is looked at and the rest says how the face varies. The
-things are a black microphone, a cup and a `hand`: fingers of the person's own median colour, which
-is the hardest there is. A matte on a clean frame would leave an old mouth.
+As in an edit, the middle of each clip is examined, and the rest shows how the face varies. The
+objects are a black microphone, a cup and a `hand`: fingers of the person's own median colour, which
+are hardest to detect. A false matte on a clean frame would keep the old mouth.
 """
 
 import pathlib
@@ -71,9 +71,9 @@ def parser():
   flags.add_argument('--clips', type=cli.whole(1), default=8,
                      help='how many clips at most (default %(default)s)')
   flags.add_argument('--videos', type=cli.several(str), default=[],
-                     help='videos to look at instead')
+                     help='videos to use instead')
   flags.add_argument('--stride', type=cli.whole(1), default=3,
-                     help='every so many frames are looked at (default %(default)s)')
+                     help='only every n-th frame is examined (default %(default)s)')
   return flags
 
 

@@ -1,4 +1,4 @@
-"""An exported system and latents of clips it never saw, opened for a bench that generates."""
+"""An exported system and latents of unseen clips, for benchmarks that generate."""
 
 import dataclasses
 import pathlib
@@ -56,11 +56,11 @@ def add_flags(parser) -> None:
   parser.add_argument('--student', action='store_true',
                       help="sample with the checkpoint's student")
   parser.add_argument('--split', default='test',
-                      help='whose clips; settings are chosen on validation (default %(default)s)')
+                      help='split; choose settings on validation (default %(default)s)')
   parser.add_argument('--clips', type=cli.whole(2), default=32,
                       help='how many clips at most (default %(default)s)')
   parser.add_argument('--reference_distance', type=int, default=4,
-                      help='of references, video frames (default %(default)s)')
+                      help='of references from the window, video frames (default %(default)s)')
 
 
 def open_test(flags, frames, more=0) -> Opened:

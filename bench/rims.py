@@ -1,4 +1,4 @@
-"""Does a pasted mouth show: colour along its rim, and grain inside it against outside.
+"""Is a pasted mouth visible? Colour along its rim, and grain inside it against outside.
 
   python -m bench.rims --checkpoint=checkpoints/talkers --clips=2
   python -m bench.rims --video=FILE --audio=FILE --span=2-4
@@ -6,10 +6,10 @@
 Test clips are enlarged and given film grain, the middle of each is edited, and the written frames
 are compared with the source's. `codec` pastes the codec's frames of the true face, with no model.
 
-The colour is the CIE 1976 difference of edit and source along the mask's soft edge, with fine
-detail blurred away. Grain is the robust deviation (1.48 times the median of what differs from a
-blur) in the skin of the lower face, lips left out, over that of the upper face; of the edit and of
-the source, which need not have as much in both. Their quotient is 1 where nothing shows.
+Colour is the CIE 1976 difference of edit and source along the mask's soft edge, with fine detail
+blurred away. Grain is the robust deviation (1.48 times the median absolute difference from a blur)
+in the skin of the lower face, without lips, over that of the upper face; for the edit and for the
+source, in which the two may differ. Their quotient is 1 if nothing is visible.
 """
 
 import pathlib
@@ -133,7 +133,7 @@ def parser():
   flags.add_argument('--grains', type=cli.several(float), default=[0, 3],
                      help='grain of the clips, grey levels (default 0,3)')
   flags.add_argument('--scale', type=cli.number(1), default=2.5,
-                     help='by how much the clips are enlarged (default %(default)s)')
+                     help='factor by which the clips are enlarged (default %(default)s)')
   flags.add_argument('--video', help='a video to edit instead, as it is')
   flags.add_argument('--audio', help='its new soundtrack')
   flags.add_argument('--span', help='its span, START-END')

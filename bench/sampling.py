@@ -1,12 +1,12 @@
-"""How long a latent frame takes to sample, by part, and how much faster than real time that is.
+"""Time to sample a latent frame, by part, and relative to real time.
 
   python -m bench.sampling --sizes=talkers
 
-Random weights, which cost the same. Conditioning is what every latent frame's context, audio and
-history keys take; `flow step` is one step of all branches; `decode` the codec's 4 frames. Real time
-is 25 frames a second; encoding the crops (twice: with the lower face, and without) is not in it.
-`keys anew` is what it would take without keys that are kept: the conditioning of every step and
-branch again. Times are medians, taken in turn.
+Weights are random, which costs the same. Conditioning computes the context, audio and history keys
+of a latent frame; `flow step` is one step of all branches; `decode` is the codec's 4 frames. Real
+time is 25 frames a second; encoding the crops (with the lower face and without) is not included.
+`keys anew` is the time without cached keys: conditioning repeated for every step and branch. Times
+are interleaved medians.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
   python -m bench.seams --checkpoint=checkpoints/talkers
 
 Test clips are edited between 40 and 65 % of their length with another clip's sound, once for each
-way for faces to come and go there. The jump is the mean absolute change of the lower face's pixels,
-in the canonical crop, between the two frames at an edge; beside it the same in the source.
+length of the cross-fade. The jump is the mean absolute change of the lower face's pixels, in the
+canonical crop, between the two frames at an edge; for comparison, the same in the source.
 """
 
 import functools

@@ -2,9 +2,9 @@
 
   python -m bench.streaming --checkpoint=out/codec/export --dataset=out/talkers/64 --minutes=60
 
-A clip of the test split is played in a loop that is a whole number of chunks. A codec of finite
-memory that computes the same at every chunk gives the same frames every time round: after an hour
-they must equal those of the second round to the last bit. Memory is the process's own.
+A clip of the test split is looped, cut to a whole number of chunks. A codec of finite memory that
+computes the same for every chunk gives the same frames in every loop: after an hour they must equal
+those of the second loop to the last bit. Memory is that of the process.
 """
 
 import pathlib
@@ -91,9 +91,9 @@ def parser():
   flags.add_argument('--checkpoint', required=True, help='folder of the exported codec')
   flags.add_argument('--dataset', required=True, help='folder of the dataset of crops')
   flags.add_argument('--minutes', type=cli.number(0.1), default=60.0,
-                     help='how long the stream is (default %(default)s)')
+                     help='length of the stream (default %(default)s)')
   flags.add_argument('--chunks', type=cli.several(cli.whole(1)), default=[1, 2, 4, 8, 16],
-                     help='latent frames a call, to time (default 1,2,4,8,16)')
+                     help='latent frames per call, to time (default 1,2,4,8,16)')
   flags.add_argument('--json', help='file for all figures')
   return flags
 

@@ -3,9 +3,9 @@
   python -m bench.variants --perceptual=VGG16_FOLDER --steps=400
 
 Trains the tiny codec with every loss, then with one thing changed at a time, and measures each on
-the test split. Results go to out/variants/variants.json after each, and what is there is not done
-again. Processor minutes are those of both training and compiling, all cores together; on a busy
-machine they grow, which is why steps are what is equal.
+the test split. Results are written to out/variants/variants.json after each variant, and variants
+that are there are not repeated. Processor minutes include training and compilation on all cores; on
+a busy machine they grow, which is why the number of steps is fixed instead.
 """
 
 import functools
@@ -83,7 +83,7 @@ def parser():
   flags.add_argument('--out', default='out/variants',
                      help='folder for the trainings and the table (default %(default)s)')
   flags.add_argument('--steps', type=cli.whole(2), default=400,
-                     help='steps a variant (default %(default)s)')
+                     help='steps per variant (default %(default)s)')
   flags.add_argument('--clips', type=cli.whole(1), default=16,
                      help='test clips to measure (default %(default)s)')
   flags.add_argument('--only', type=cli.several(str), help='variants to run; default all')
