@@ -174,7 +174,7 @@ def parser():
                      help='how often each is timed (default %(default)s)')
   flags.add_argument('--size', default='256',
                      help='size of ours, as in configs/codec.py (default %(default)s)')
-  flags.add_argument('--only', type=cli.several(str),
+  flags.add_argument('--only', type=cli.several(str), default=list(_OTHERS),
                      help='only these of diffusers: ltx, wan, dc_ae, sd; default: all')
   flags.add_argument('--json', help='file for all figures')
   return flags
@@ -186,11 +186,10 @@ def run(flags):
   Raises:
     UserError: no such size or codec, or the bench extra is not installed.
   """
-  keys = list(_OTHERS) if flags.only is None else flags.only
-  if unknown := [key for key in keys if key not in _OTHERS]:
+  if unknown := [key for key in flags.only if key not in _OTHERS]:
     raise UserError(f'--only: there is no {unknown[0]!r}: choose from {", ".join(_OTHERS)}')
   cores = len(os.sched_getaffinity(0))
-  others = [other(key) for key in keys]
+  others = [other(key) for key in flags.only]
   rows = measure([ours(flags.size), *others], flags.rounds)
   print(f'{cores} cores, JAX on {jax.default_backend()}, {flags.rounds} rounds in turn; '
         'milliseconds a frame')

@@ -24,7 +24,7 @@ from vidregen_jax.editing import editor, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import muxer, video, video_writer
-from vidregen_jax.media.audio import aac, lazy, waveform
+from vidregen_jax.media.audio import aac, channels, lazy, waveform
 from vidregen_jax.models import codec
 from vidregen_jax.provenance import consent
 
@@ -55,7 +55,7 @@ class _RoundSound(lazy.Sound):
   """A sound that is repeated."""
 
   def __init__(self, samples, count):
-    super().__init__(_AUDIO_RATE, len(samples), count)
+    super().__init__(_AUDIO_RATE, channels.usual(len(samples)), count)
     self._samples = samples
 
   def _read(self, first, last):
