@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from vidregen_jax import terminal
+from vidregen_jax import files, terminal
 
 OUT = pathlib.Path('out')
 PACK = pathlib.Path('data/talkers/pack')
@@ -91,7 +91,7 @@ def edit(checkpoint):
       lip_gap_probe.correlation(new.tracked_gap, new.lip_gap),
   }
   report = json.loads((OUT / 'edited.json').read_text()) | {'lip_gap_correlation': correlations}
-  (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+  files.write_json(OUT / 'report.json', report)
   terminal.say_text('\nlip gap in the edited video, correlation over its frames:')
   for name, value in correlations.items():
     terminal.say(f'  {value:6.3f}  {name}')

@@ -54,13 +54,13 @@ def make_parser() -> cli.Parser:
   parser.add_argument('--out', required=True, metavar='DIR', help='where the latents go')
   parser.add_argument('--audio_encoder', default='checkpoints/whisper-base', metavar='WHISPER',
                       help='folder or hub id of a Whisper model (default %(default)s)')
-  parser.add_argument('--layers', type=cli.names, metavar='N,N,...',
+  parser.add_argument('--layers', type=cli.several(str), metavar='N,N,...',
                       help='Whisper states to keep, 0 the first; default: all')
   parser.add_argument('--window_seconds', type=float, default=10.0, metavar='SECONDS',
                       help='length of the audio windows (default %(default)g)')
   parser.add_argument('--margin_seconds', type=float, default=1.0, metavar='SECONDS',
                       help='what is thrown away at their inner ends (default %(default)g)')
-  parser.add_argument('--splits', type=cli.names, default=('train', 'validation', 'test'),
+  parser.add_argument('--splits', type=cli.several(str), default=('train', 'validation', 'test'),
                       metavar='NAME,...', help='which to encode (default: train,validation,test)')
   parser.add_argument('--flip', action='store_true', default=True,
                       help='also write the mirror image of every clip (default)')

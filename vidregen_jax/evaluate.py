@@ -34,7 +34,7 @@ def make_parser() -> cli.Parser:
   listening = parser.add_argument_group('listening')
   listening.add_argument('--pack', default='data/talkers/pack', metavar='DIR',
                          help='rendered clips (default %(default)s)')
-  listening.add_argument('--sounds', type=cli.names, default=('new',), metavar='SOUND,...',
+  listening.add_argument('--sounds', type=cli.several(str), default=('new',), metavar='SOUND,...',
                          help=f'what is heard, of {", ".join(lip_sync.SOUNDS)} (default new)')
   listening.add_argument('--student', action='store_true',
                          help="sample with the checkpoint's student")

@@ -17,7 +17,6 @@ import concurrent.futures
 import dataclasses
 import json
 import multiprocessing
-import os
 import pathlib
 import signal
 import sys
@@ -29,7 +28,7 @@ import numpy as np
 import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
-from vidregen_jax import errors
+from vidregen_jax import errors, outputs
 from vidregen_jax.faces import crop_geometry, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac
@@ -274,9 +273,8 @@ def write_index(out: pathlib.Path, seed: int, size: int, indices: dict[str, list
       ))  # fmt: skip
   index = dict(size=size, seed=seed, crop=crop_geometry.CROP, clips=clips)
   path = out / truth.INDEX
-  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-  part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + '\n')
-  os.replace(part, path)
+  with outputs.whole_file(path) as part:
+    part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + '\n')
   return index
 
 

@@ -12,7 +12,7 @@ from vidregen_jax import inspect
 from vidregen_jax.editing import editor, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import opening, video
-from vidregen_jax.media.audio import lazy
+from vidregen_jax.media.audio import sound_file
 from vidregen_jax.provenance import certificates
 from vidregen_jax.provenance import consent as consents
 
@@ -65,7 +65,7 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   assert min(np.array(change)[inside]) > max(np.array(change)[~inside])
 
   # In the span it is the new sound that is heard, at its own time, and around it the old.
-  old, made, word = (lazy.Recording(path) for path in (source, out, new))
+  old, made, word = (sound_file.Recording(path) for path in (source, out, new))
   level = lambda x: float(np.sqrt(np.mean(np.square(x))))
   heard = lambda x, a, b: x[:, round((a - float(x.start)) * x.rate):][:, :round((b - a) * x.rate)]
   assert old.rate == made.rate == word.rate

@@ -11,7 +11,7 @@ from small_videos import COUNT, HALF, QUARTER
 
 from vidregen_jax import errors
 from vidregen_jax.evaluation import image_metrics
-from vidregen_jax.media import planes, smart_render, video, video_writer
+from vidregen_jax.media import planes, smart_render, smart_render_plan, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.bitstreams import av1, h264, hevc, nal, vp9
 
@@ -82,7 +82,7 @@ def changed(frame):
 def edit(source, out, touched=(TOUCHED,), crf=12, audio=None, planned=None):
   """Inverts a corner of the touched frames; returns the regions, and what was left out."""
   info = video.probe(source)
-  planned = planned or smart_render.plan(info, out, touched)
+  planned = planned or smart_render_plan.plan(info, out, touched)
   kept = dict(audio=audio, keep=source, crf=crf)
   if isinstance(planned, str):
     writer, regions = video_writer.Writer(out, info, **kept), [(0, info.frame_count)]
@@ -170,7 +170,7 @@ def test_an_edit_list_that_trims_the_start_stays(encoder, touched, turned, tmp_p
   old, new = (small_videos.packets(path) for path in (source, tmp_path / 'out.mp4'))
   hidden = [sum(pts < 0 for pts, _ in packets) for packets in (old, new)]
   assert hidden == [5, 0 if regions[0][0] == 0 else 5]
-  assert 'edit list hides' in smart_render.plan(video.probe(source), 'out.mkv', [(20, 22)])
+  assert 'edit list hides' in smart_render_plan.plan(video.probe(source), 'out.mkv', [(20, 22)])
 
 
 @pytest.mark.parametrize(('encoder', 'length', 'said'), [
@@ -234,8 +234,9 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
                              lambda data, pts: nal.sample([pps], 4) + data)
   other = small_videos.remade(source, tmp_path / 'other.mp4',
                               lambda data, pts: nal.sample([pps + b'\x80'], 4) + data)
-  assert isinstance(smart_render.plan(video.probe(same), 'out.mp4', [TOUCHED]), smart_render.Plan)
-  assert 'change on the way' in smart_render.plan(video.probe(other), 'out.mp4', [TOUCHED])
+  assert isinstance(smart_render_plan.plan(video.probe(same), 'out.mp4', [TOUCHED]),
+                    smart_render_plan.Plan)
+  assert 'change on the way' in smart_render_plan.plan(video.probe(other), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('traits', 'out', 'reason'), [
@@ -249,14 +250,15 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
 def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   traits = dict(traits)
   source = small_videos.make(tmp_path / traits.pop('name', 'source.mp4'), **traits)
-  planned = smart_render.plan(video.probe(source), out, [TOUCHED])
-  assert reason is None and isinstance(planned, smart_render.Plan) or reason in planned
+  planned = smart_render_plan.plan(video.probe(source), out, [TOUCHED])
+  assert reason is None and isinstance(planned, smart_render_plan.Plan) or reason in planned
 
 
 def test_what_its_encoder_would_not_make_is_not_joined(tmp_path, monkeypatch):
   source = small_videos.make(tmp_path / 'source.mp4')
   monkeypatch.setattr(h264, '_PROFILES', {100: 'none that x264 knows'})
-  assert 'libx264 does not encode' in smart_render.plan(video.probe(source), 'out.mp4', [TOUCHED])
+  assert 'libx264 does not encode' in smart_render_plan.plan(
+    video.probe(source), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
@@ -411,8 +413,8 @@ def test_frames_shown_before_an_open_groups_key_frame_are_found(tmp_path):
 
 def test_regions_end_at_a_key_frame_though_earlier_pictures_are_decoded_after_it():
   # I P, then an open group: a key frame, two pictures shown before it, and two shown after.
-  packets = smart_render.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
-                                 np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
+  packets = smart_render_plan.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
+                                      np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
   assert packets.regions([(1, 2)]) == [(1, 4)]  # with the two, which look behind
   assert packets.regions([(3, 4)]) == [(2, 4)]
   assert packets.regions([(4, 5)]) == [(2, 7)]

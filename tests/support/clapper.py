@@ -62,6 +62,6 @@ def seen(frames) -> Fraction:
 
 
 def heard(sound) -> float:
-  """Seconds at which the click begins in a lazy.Recording."""
+  """Seconds at which the click begins in a sound_file.Recording."""
   level = np.abs(sound[:, :]).max(0)
   return float(sound.start) + int(np.argmax(level > .3 * level.max())) / sound.rate

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import outputs
+from vidregen_jax import scratch_folder
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
@@ -175,10 +175,10 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
 
 
 def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
-  with outputs.Room(tmp_path) as living:
+  with scratch_folder.ScratchFolder(tmp_path) as living:
     dead = tmp_path / f'{living.name[:-5]}0.part'  # of this computer, and nobody holds its lock
     dead.mkdir()
-    (outputs.sibling(dead) / 'half').mkdir(parents=True)
+    (scratch_folder.sibling(dead) / 'half').mkdir(parents=True)
     (dead / 'lock').touch()
     model_folder.export(tmp_path / 'x', 'codec', {}, model())
     assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, 'x']

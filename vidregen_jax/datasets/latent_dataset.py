@@ -198,7 +198,7 @@ def claim(folder, inputs):
   path = folder / _INPUTS
   # Of hosts that start at once only one can make the link; all compare with that one's inputs.
   with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, outputs.put_new)
+    files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, replace=False)
   found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
   crop_geometry.check(found.pop('crop', None), crop_geometry.MASKED_CROP, str(folder),
                       'give another --out, or remove the folder')
@@ -215,25 +215,15 @@ def shard_writer(path):
   """Yields a function that writes a record; the file appears complete or not at all.
 
   Raises:
-    UserError: another run took the same shard meanwhile.
+    UserError: another run makes the same shard.
   """
-  for stale in path.parent.glob(f'{path.name}.part.*'):
-    stale.unlink(missing_ok=True)  # of a run that was killed
-  part = files.beside(path)
-  # One record a group: they are read one by one, in any order.
-  writer = array_record_module.ArrayRecordWriter(str(part), 'group_size:1')
-  try:
-    yield lambda record: writer.write(input_pipeline.encode_record(record))
-    writer.close()
+  with outputs.Outputs([path], replace=True) as shard:
+    # One record a group: they are read one by one, in any order.
+    writer = array_record_module.ArrayRecordWriter(str(shard.part(path)), 'group_size:1')
     try:
-      part.rename(path)
-    except FileNotFoundError as error:
-      raise UserError(f'{path}: another run makes the same shard: run each --host once at a time, '
-                      'with the same other flags') from error
-  finally:
-    if writer.is_open():
+      yield lambda record: writer.write(input_pipeline.encode_record(record))
+    finally:
       writer.close()
-    part.unlink(missing_ok=True)
 
 
 def check_shard(shard):

@@ -1,7 +1,7 @@
 """Finds the spans in which a new soundtrack differs from a video's own sound."""
 
 from vidregen_jax.editing import audio_diff
-from vidregen_jax.media.audio import lazy
+from vidregen_jax.media.audio import lazy, sound_file
 
 
 def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
@@ -40,7 +40,7 @@ def lag(info, new_audio) -> float:
 
 def _compared(info, new_audio):
   """The old and the new sound as the model hears them, on one clock, and that clock's start."""
-  sounds = [lazy.Recording(path) for path in (info.path, new_audio)]
+  sounds = [sound_file.Recording(path) for path in (info.path, new_audio)]
   first = float(min(recording.start for recording in sounds))
   old, new = (_led(lazy.mono_16k(recording), float(recording.start) - first)
               for recording in sounds)

@@ -25,8 +25,8 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import face_track, in_video
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import prefetch, smart_render
-from vidregen_jax.media.audio import lazy as recordings
+from vidregen_jax.media import prefetch, smart_render_plan
+from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import flow_matching
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
@@ -82,7 +82,7 @@ def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
     UserError: as `make`.
   """
   session, path = _begin(ready, machine, show, regenerator.Retake), ready.edit.preview
-  with outputs.told(path):
+  with outputs.disk_errors(path):
     return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
                                session.runs, session.track, ready.edit.fade)
 
@@ -174,7 +174,7 @@ def _agreement(edit, film):
     if not film.source.has_audio:
       raise UserError(f'--face speaking: {edit.source} has no sound to decide by: name the face by '
                       'number or place')
-    recording = recordings.Recording(edit.source)
+    recording = sound_file.Recording(edit.source)
     return active_speaker.loudness(recording, recording.rate), float(recording.start)
 
   return lambda times, lip_gap, mouth_width: active_speaker.agreement(
@@ -240,7 +240,7 @@ def _write(session, part, show) -> _Written:
   """Generates the frames and writes the video."""
   ready, clock = session.ready, session.clock
   plan = ready.join_plan
-  if isinstance(plan, smart_render.Plan):
+  if isinstance(plan, smart_render_plan.Plan):
     plan = plan.around(ready.edit.out, session.ranges)
   regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)

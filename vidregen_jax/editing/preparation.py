@@ -16,7 +16,14 @@ import numpy as np
 from vidregen_jax import outputs
 from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import containers, smart_render, video, video_writer
+from vidregen_jax.media import (
+  containers,
+  muxer,
+  smart_render,
+  smart_render_plan,
+  video,
+  video_writer,
+)
 from vidregen_jax.media.audio import packet_splice
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
@@ -106,7 +113,7 @@ class Prepared:
     edit: the request; its spans are filled in if they had to be found.
     output_files: get their final names when the block of `prepared` ends without an error.
     sound: the output's sound, and the film that it belongs to.
-    join_plan: smart_render.Plan around the spans, or the reason why every frame is re-encoded.
+    join_plan: smart_render_plan.Plan around the spans, or the reason why every frame is re-encoded.
     source_credentials: the source's own credentials, from `content_credentials.of_source`.
     notes: lines to print for the user.
   """
@@ -114,7 +121,7 @@ class Prepared:
   edit: Edit
   output_files: outputs.Outputs
   sound: soundtrack.Composed
-  join_plan: smart_render.Plan | str
+  join_plan: smart_render_plan.Plan | str
   source_credentials: content_credentials.SourceCredentials | None
   notes: tuple[str, ...] = ()
 
@@ -233,16 +240,16 @@ def _why_all(info, new_audio):
           'lag)')
 
 
-def _join_plan(edit, film, stretches) -> smart_render.Plan | str:
+def _join_plan(edit, film, stretches) -> smart_render_plan.Plan | str:
   """The plan to join new frames with the source's packets, or the reason why there is none."""
   if edit.lossless or not edit.join:
     return f'--{"lossless" if edit.lossless else "reencode"} re-encodes all of it'
   if not film.is_the_source:
     return 'its frames are retimed'
-  return smart_render.plan(film.info, edit.out, stretches)
+  return smart_render_plan.plan(film.info, edit.out, stretches)
 
 
-def writer(edit, sound, join_plan, part) -> video_writer.File:
+def writer(edit, sound, join_plan, part) -> muxer.Muxer:
   """The writer of the output, for a plan or the reason why there is none."""
   settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
               preset=_PRESET, part=part)

@@ -7,7 +7,7 @@ import numpy as np
 
 from vidregen_jax.editing import audio_diff, voice_placement
 from vidregen_jax.errors import UserError
-from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, waveform
+from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, sound_file, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming as timelines
 from vidregen_jax.media.timeline import spans as spanning
@@ -96,13 +96,13 @@ def patched(composed: Composed) -> Composed:
   return dataclasses.replace(composed, written=written, why_all_is_encoded=None)
 
 
-def _read(path, until, rate) -> lazy.Recording:
+def _read(path, until, rate) -> sound_file.Recording:
   """Opens a soundtrack that must last at least until a time.
 
   Raises:
     UserError: it ends earlier.
   """
-  new = lazy.Recording(path)
+  new = sound_file.Recording(path)
   have = float(new.start) + new.shape[1] / new.rate
   # One frame of slack: a video's last frame often ends a little after its sound.
   if have < until - float(1 / rate) - 1e-6:
@@ -193,7 +193,7 @@ def compose_patches(film, patches) -> Composed:
   spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
-    new = lazy.Recording(patch.path)
+    new = sound_file.Recording(patch.path)
     timeline, base = film.timeline, info.time_base
     first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
     old_end = timeline.end
@@ -286,7 +286,7 @@ def _own(info, first, last):
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
                     'whole video with --whole')
-  own = lazy.Recording(info.path)
+  own = sound_file.Recording(info.path)
   start, count, rate = float(own.start), own.shape[1], own.rate
   frame = float(1 / info.rate)
   lead = math.ceil((start - first) * rate) if first < start - frame else 0

@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax import files, terminal
+from vidregen_jax import files, outputs, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import image_metrics
-from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import image_grid, video_writer
 from vidregen_jax.models import codec, i3d, perceptual, pixels
@@ -236,7 +235,7 @@ def write(folder, scores, examples):
   """
   check_folder(folder)
   try:
-    with model_folder.whole_folder(folder) as part:
+    with outputs.whole_folder(folder) as part:
       files.write_json(part / 'scores.json', scores)
       rows = [sheet_row(clip, output) for clip, output in examples]
       image_grid.write(part / 'sheet.png', image_grid.join(rows))

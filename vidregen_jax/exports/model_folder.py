@@ -3,7 +3,6 @@
 `regenerate` and `evaluate` read these, without Orbax or Grain.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from vidregen_jax import documents, files, interrupts, outputs
+from vidregen_jax import documents, files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import crop_geometry
 
@@ -85,31 +84,6 @@ def split(flat):
   return unflatten(params), {name: x for name, x in flat.items() if not name.startswith(_PARAMS)}
 
 
-@contextlib.contextmanager
-def whole_folder(folder):
-  """A new folder to fill, which replaces `folder` when the `with` block ends without an error.
-
-  Otherwise the old folder stays. Yields the path to fill, which lies beside `folder`: relative
-  paths that begin with `..` are the same from there.
-  """
-  folder = pathlib.Path(folder)
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with outputs.Room(folder.parent) as room:
-    new, old = outputs.sibling(room), room / 'old'
-    new.mkdir()
-    yield new
-    with interrupts.held():
-      existed = folder.exists()
-      if existed:
-        folder.rename(old)
-      try:
-        new.rename(folder)
-      except BaseException:
-        if existed:
-          old.rename(folder)
-        raise
-
-
 def export(folder, kind, config, params, **arrays):
   """Writes a model to a folder, whole or not at all; it replaces an older one.
 
@@ -123,7 +97,7 @@ def export(folder, kind, config, params, **arrays):
   Returns:
     sha256 of the weights file, as in `Export.digest`.
   """
-  with whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     return fill(part, kind, config, params, **arrays)
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 from vidregen_jax.models import flow_matching
@@ -49,7 +49,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
   student = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     digest = model_folder.export(part / 'codec', 'codec', codec.config, codec.params,
                                  **codec.arrays)
     where = audio_encoder or pipeline.AUDIO_ENCODER

@@ -16,7 +16,7 @@ import shutil
 import jax
 import numpy as np
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
@@ -62,7 +62,7 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     model_folder.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
     copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
     model_folder.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params,
@@ -105,7 +105,7 @@ def export_student(folder, teacher_folder, config, params):
   """
   teacher_folder = pathlib.Path(teacher_folder)
   teacher = model_loader.load_generator(teacher_folder).export
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     model_folder.copy(teacher_folder / 'codec', part / 'codec', 'codec')
     copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
     digest = model_folder.fill(part, 'generator',

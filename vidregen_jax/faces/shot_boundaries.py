@@ -3,6 +3,10 @@
 Unlike motion, a cut has calm frames on both sides; unlike a jerk of the camera, no shift undoes it;
 unlike a flash, the old picture does not come back. In a cross-fade, picture after picture is the
 mean of one before and one after it.
+
+PySceneDetect 0.7.2 is not used: of 137 boundaries this finds 126, in .13 s of processor time a
+minute of video; its best detector 79 in .65 s, no cross-fade among them, and it takes every flash
+for a cut (`bench/shot_boundaries.py`).
 """
 
 import collections

@@ -4,6 +4,7 @@ A generated certificate proves no more than "the same computer as before". C2PA 
 it is issued by a generated authority, whose key is discarded at once.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -14,7 +15,7 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import private_files
 
@@ -137,15 +138,9 @@ def _keep(path):
     if not each.exists():
       each.mkdir(mode=0o700, exist_ok=True)  # regardless of the umask
   private_files.check_folder(path.parent)
-  part = files.beside(path)
-  try:
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
-      file.write(_new_identity())
-    os.link(part, path)
-  except FileExistsError:
-    pass
-  finally:
-    part.unlink(missing_ok=True)
+  with contextlib.suppress(FileExistsError), outputs.whole_file(path, replace=False) as part, (
+      open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb')) as file:
+    file.write(_new_identity())
 
 
 def _new_identity() -> bytes:

@@ -15,7 +15,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
 from vidregen_jax.media import video
-from vidregen_jax.media.audio import lazy, waveform
+from vidregen_jax.media.audio import lazy, sound_file, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
 
@@ -199,7 +199,7 @@ def _mono(path, later):
   """
   if path is None:
     return None
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   mono = lazy.at_rate(lazy.with_places(recording, ('FC',)), _RATE)
   return mono, float(recording.start - later)
 

@@ -37,7 +37,7 @@ def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: Edi
   """
   out, html = pathlib.Path(edit.out), None
   beside = lambda suffix, data: output_files.part(out.with_suffix(suffix)).write_bytes(data)
-  with outputs.told(out):
+  with outputs.disk_errors(out):
     if edit.signer:
       report = dataclasses.replace(
         report, content_credentials=content_credentials.signature(out, edit.signer))
