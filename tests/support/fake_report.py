@@ -1,10 +1,10 @@
-"""A report as `regenerate` makes it, without an edit."""
+"""A report such as `regenerate` writes, made without an edit."""
 
 from vidregen_jax.provenance import consent
 
 
 def said(source, out, words='Ann Lee, who is shown, agreed', **changes):
-  """The report; `changes` replace parts of it."""
+  """The report; `changes` replace fields of it."""
   return {
     'source': {'path': str(source), 'sha256': '5a' * 32, 'frames': 100, 'size': [192, 96],
                'rate': '25'},

@@ -15,6 +15,7 @@ LPIPS_CUTS = ((16, 24), (19, 17))
 # Pictures for DINOv2: of the stored positions' own size, and larger and smaller ones.
 DINOV2_SHAPES = ((12, 12), (20, 12), (8, 8))
 DINOV2_REGISTERS = (0, 2)
+DINOV2_EMBEDDING = 3e-3  # tokens so small that the epsilon of the first norm counts
 SOUNDS = (30, 7.3)  # seconds
 MEL_BINS = (80, 128)
 # Of long results every so many are stored: columns of the spectrogram; channels of VGG16's taps;

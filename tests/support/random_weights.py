@@ -62,8 +62,13 @@ def i3d_tensors():
   return tensors
 
 
-def dinov2(folder, registers=2):
-  """Writes a small encoder, without register tokens of the kind that knows none; its folder."""
+def dinov2(folder, registers=2, embedding=0.3):
+  """Writes a small encoder, and returns the folder.
+
+  Args:
+    registers: number of register tokens; 0 writes the kind of model that knows none.
+    embedding: deviation of the weights that tokens are made with.
+  """
   bits, (e, layers, side, patch) = np.random.PCG64(0), DINOV2.values()
   shapes = {'embeddings.cls_token': (1, 1, e), 'embeddings.mask_token': (1, e),
             'embeddings.register_tokens': (1, registers, e),
@@ -81,7 +86,9 @@ def dinov2(folder, registers=2):
       shapes[f'encoder.layer.{i}.{name}.weight'] = shape
       shapes[f'encoder.layer.{i}.{name}.bias'] = shape[:1]
     shapes |= {f'encoder.layer.{i}.layer_scale{k}.lambda1': (e,) for k in (1, 2)}
-  tensors = {name: np.float32(0.3) * uniform(bits, *shape) for name, shape in shapes.items()}
+  tensors = {
+    name: np.float32(embedding if name.startswith('embeddings.') else 0.3) * uniform(bits, *shape)
+    for name, shape in shapes.items()}
   safetensors.numpy.save_file(tensors, folder / 'model.safetensors')
   fields = dict(
     model_type='dinov2', hidden_size=e, num_hidden_layers=layers, num_attention_heads=2,

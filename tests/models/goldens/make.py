@@ -52,7 +52,8 @@ def of_dinov2():
   for registers in parity.DINOV2_REGISTERS:
     kind = transformers.Dinov2WithRegistersModel if registers else transformers.Dinov2Model
     with tempfile.TemporaryDirectory() as folder:
-      model = kind.from_pretrained(random_weights.dinov2(pathlib.Path(folder), registers)).eval()
+      model = kind.from_pretrained(random_weights.dinov2(
+        pathlib.Path(folder), registers, parity.DINOV2_EMBEDDING)).eval()
     for height, width in parity.DINOV2_SHAPES:
       tokens = model(channels_first(parity.images(height, width))).last_hidden_state
       patch = random_weights.DINOV2['patch']
