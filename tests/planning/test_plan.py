@@ -93,7 +93,7 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.skipif(tpu_topologies.importlib.util.find_spec('libtpu') is None,
-                    reason="no TPU compiler here: pip install 'vidregen_jax[tpu]'")
+                    reason="plans for TPUs: there is no compiler, pip install 'vidregen_jax[tpu]'")
 def test_the_tpu_compiler_makes_a_small_generator():
   ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
                 '--config.model.unroll=False', '--config.batch_size=4', '--config.fsdp=4',

@@ -57,7 +57,7 @@ def test_in_a_sticky_folder_nobody_replaces_it(key):
   assert private_files.read(key, '--key') == b'secret'
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's files: only root gives files away")
 def test_another_users_is_refused(key):
   os.chown(key, 12345, 12345)
   with pytest.raises(UserError, match='belongs to another user'):

@@ -10,6 +10,7 @@ import cv2
 import fake_report
 import numpy as np
 import pytest
+from playwright import sync_api
 
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
@@ -122,8 +123,7 @@ def written(files, name, **changes):
 def browser():
   path = shutil.which('chromium') or shutil.which('chromium-browser')
   if not path:
-    pytest.skip('chromium is not installed: pages are not tested')
-  sync_api = pytest.importorskip('playwright.sync_api')
+    pytest.skip('pages in a browser: there is no chromium')
   with sync_api.sync_playwright() as playwright:
     running = playwright.chromium.launch(executable_path=path, args=FLAGS)
     yield running

@@ -1,4 +1,4 @@
-"""A report as `regenerate` makes it, without an edit."""
+"""A report such as `regenerate` writes, made without an edit."""
 
 import dataclasses
 from fractions import Fraction
