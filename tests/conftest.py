@@ -12,8 +12,11 @@ from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# JAX reads this at its first import, and programs that tests start inherit it.
+# JAX reads these at its first import, and programs that tests start inherit them. Most of the time
+# goes into compiling what then runs for moments: XLA optimises it little, but in modules with
+# `pytestmark = pytest.mark.optimized`.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'
 
 # A shell starts background jobs with SIGINT ignored, and tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,13 +67,14 @@ def pytest_sessionstart(session):
 
 @pytest.fixture(scope='module', autouse=True)
 def compilation(request):
-  """Optimises little in modules marked `quick`, and frees what a module compiled at its end."""
+  """How much XLA optimises in a module, after which memory is free of what it compiled."""
   import jax
 
-  quick = request.node.get_closest_marker('quick') is not None
-  jax.config.update('jax_disable_most_optimizations', quick)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
+  optimized = request.node.get_closest_marker('optimized') is not None
+  with pytest.MonkeyPatch.context() as patch:
+    jax.config.update('jax_disable_most_optimizations', not optimized)
+    patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', str(not optimized).lower())
+    yield
   jax.clear_caches()
 
 

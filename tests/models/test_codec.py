@@ -12,6 +12,8 @@ from configs import codec as codec_config
 from vidregen_jax.models import codec, layers
 from vidregen_jax.training import codec_setup
 
+pytestmark = pytest.mark.optimized
+
 CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6, latent_stages=1)
 
 

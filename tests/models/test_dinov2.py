@@ -10,6 +10,8 @@ import random_weights
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2
 
+pytestmark = pytest.mark.optimized
+
 WIDTH = random_weights.DINOV2['width']
 
 

@@ -10,6 +10,8 @@ import safetensors.numpy
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope='module')
 def tensors():

@@ -11,6 +11,8 @@ import safetensors.numpy
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import perceptual
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):

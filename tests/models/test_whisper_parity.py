@@ -6,6 +6,8 @@ import pytest
 
 from vidregen_jax.models import log_mel, whisper
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.parametrize('mel_bins', parity.MEL_BINS)
 @pytest.mark.parametrize('seconds', parity.SOUNDS)

@@ -21,6 +21,8 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, generator, perceptual
 from vidregen_jax.planning import abstract_steps, accelerators, estimate, search, tpu_topologies
 
+pytestmark = pytest.mark.optimized
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

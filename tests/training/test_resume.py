@@ -18,8 +18,6 @@ from vidregen_jax.exports import model_folder
 from vidregen_jax.models import pixels
 from vidregen_jax.training import codec_objective, codec_setup, train_codec
 
-pytestmark = pytest.mark.quick  # what is compiled runs for a few steps
-
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory):

@@ -22,8 +22,6 @@ from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec, flow_matching, generator, teacher_forcing, token_layout
 from vidregen_jax.training import generator_objective, generator_setup, train_generator
 
-pytestmark = pytest.mark.quick  # what is compiled runs for a few steps
-
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
 
 
