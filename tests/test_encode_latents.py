@@ -333,7 +333,7 @@ def test_flags_are_read_as_they_are_written():
   needed = ['--codec=c', '--dataset=d', '--out=o']
   read = lambda *flags: encode_latents.make_parser().parse_args([*needed, *flags])
   assert read().flip and read('--flip').flip and not read('--noflip').flip
-  assert read('--layers=1,3, 6').layers == ('1', '3', '6') and read().layers is None
+  assert read('--layers=1,3, 6').layers == ['1', '3', '6'] and read().layers is None
   assert read('--splits=train').splits == ('train',)
 
 

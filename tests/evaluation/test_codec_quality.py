@@ -76,7 +76,8 @@ def test_figures_are_of_every_frame_and_of_the_mouth_apart(export):
     pooled = 10 * np.log10(255**2 / np.concatenate([x.ravel() for x in errors]).mean())
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=0.006)  # of two digits
     close(scores[f'psnr{part}'], pooled)
-    close(scores['medians'][f'psnr{part}'], np.median(db))
+    # The middle of two that are rounded, rounded once more.
+    np.testing.assert_allclose(scores['medians'][f'psnr{part}'], np.median(db), atol=0.011)
     close([row[f'psnr{part}'] for row in scores['rows']], db)
     close = lambda a, b: np.testing.assert_allclose(a, b, atol=0.0006)  # of three
     close(scores[f'flicker{part}'], np.divide(*np.sum(changes, axis=0)))
