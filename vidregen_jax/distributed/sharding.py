@@ -115,15 +115,15 @@ def attention(run):
   (`jax.set_mesh`), `run` is what it was.
 
   Args:
-    run: (q, q_timed, keys, values, shown, sink) to what is attended to; the first four are of
-      arrays [B, K, N, L, D], shown [B, K, L], sink [N] or None.
+    run: (q, keys, values, shown, sink) to what is attended to; the first three are of arrays
+      [B, K, N, L, D], shown [B, K, L], sink [N] or None.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return run
   clips, heads = RULES['batch'], RULES['heads']
   tokens = jax.P(clips, None, heads)
   # A kernel does not say over which axes its output varies: there is nothing to check.
-  return jax.shard_map(run, in_specs=(*(tokens,) * 4, jax.P(clips), jax.P(heads)),
+  return jax.shard_map(run, in_specs=(*(tokens,) * 3, jax.P(clips), jax.P(heads)),
                        out_specs=tokens, check_vma=False)
 
 

@@ -259,11 +259,11 @@ def _tag(model, config: GeneratorConfig, x, tokens: token_layout.Tokens):
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
-def _rotate_cells(config: GeneratorConfig, x, tokens: token_layout.Tokens):
+def _places(config: GeneratorConfig, tokens: token_layout.Tokens):
+  """Rows and columns [L] of the tokens' cells; sinks and audio stand at the first."""
   placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
-  rows = jnp.where(placed, tokens.cell // config.cells, 0)
-  columns = jnp.where(placed, tokens.cell % config.cells, 0)
-  return attention.rotate_space(x, rows, columns)
+  cell = np.where(placed, tokens.cell, 0)
+  return cell // config.cells, cell % config.cells
 
 
 def embed_statics(config: GeneratorConfig, params: dict, references):
@@ -344,31 +344,44 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tok
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
   # As a product: of rows that are taken by index, gradients would be summed one after the other.
   belongs = jax.nn.one_hot(frame_of, vector.shape[1])
-  times = jnp.concatenate([jnp.asarray(past_times, jnp.float32), tokens.time[statics:]])
+  size = config.width // config.heads
+  times = attention.angles(size, np.concatenate([past_times, tokens.time[statics:]]))
+  # Static queries stand at no time either: they see static keys alone.
+  moments = np.where(np.arange(len(tokens.time)) < statics, 0, tokens.time)
+  in_space = attention.angles(size, 0.0, *_places(config, tokens))
+  in_time = attention.angles(size, moments)
 
   def layer(x, weights_and_past):
     weights, past = weights_and_past
     scale1, shift1, scale2, shift2 = (
       layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    new = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
+    q, k = attention.rotate(q, in_space + in_time), attention.rotate(k, in_space)
+    new = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
+               v[:, :, statics:])
     seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, new)
-    q, q_timed = (x[:, None, :, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
-    out = attention.attend(
-        config.attention, q, q_timed, (seen.static_keys, seen.static_values),
-        (attention.rotate_time(seen.timed_keys, times), seen.timed_values), rule, shown[:, None],
-        weights.sink_logit())
+    out = attention.attend(config.attention, q[:, None, :, :, None], *_joined(seen, times), rule,
+                           shown[:, None], weights.sink_logit())
     return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), new
 
   return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
                       unroll=config.unroll)[1]
 
 
-def rotate_keys(keys: Keys, times) -> Keys:
-  """Rotates the timed keys' times [B, L] in, once for all flow steps that read them."""
-  return dataclasses.replace(
-    keys, timed_keys=attention.rotate_time(keys.timed_keys, times[:, None]))
+def _joined(keys: Keys, angles):
+  """Static and timed keys as one, these with their time rotated in, and values [..., L, D]."""
+  return (jnp.concatenate([keys.static_keys, attention.rotate(keys.timed_keys, angles)], -2),
+          jnp.concatenate([keys.static_values, keys.timed_values], -2))
+
+
+def rotate_keys(keys: Keys, times):
+  """Keys and values [layers, B, N, L, D] for all flow steps that read them.
+
+  Args:
+    keys: of all conditioning.
+    times: [B, timed], latent frames, which are rotated into the timed keys.
+  """
+  return _joined(keys, attention.angles(keys.timed_keys.shape[-1], times[:, None]))
 
 
 # --------------------------------------------------------------------------------- the noisy tokens
@@ -404,22 +417,19 @@ def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
             + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
-  times = jnp.broadcast_to(jnp.asarray(query_times, jnp.float32)[:, None], (frames, cells))
+  angles = attention.angles(config.width // config.heads, np.asarray(query_times)[:, None],
+                            *_places(config, tokens))
   every = 1 if config.attention == 'xla' else _SHARE_EVERY
 
   def layer(x, weights_and_keys):
     weights, keys = weights_and_keys
     scale1, shift1, scale2, shift2 = weights.modulate(vector)
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    q_timed = attention.rotate_time(q, times)
-    out = attention.attend(
-        config.attention, q, q_timed, (keys.static_keys, keys.static_values),
-        (keys.timed_keys, keys.timed_values), rule, shown, weights.sink_logit(), (k, v))
+    q, k = attention.rotate(q, angles), attention.rotate(k, angles)
+    out = attention.attend(config.attention, q, *keys, rule, shown, weights.sink_logit(), (k, v))
     share = None
     if streams is not None:
-      to = attention.weigh(q[..., ::every, :], q_timed[..., ::every, :], keys.static_keys,
-                           keys.timed_keys, rule, shown, weights.sink_logit(), k)
+      to = attention.weigh(q[..., ::every, :], keys[0], rule, shown, weights.sink_logit(), k)
       share = _attention_share(jnp.concatenate(to, -1),
                                np.concatenate([streams, np.full(cells, masks.NOISY)]))
     return weights.finish(x, out, scale2, shift2), share

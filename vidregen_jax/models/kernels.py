@@ -1,14 +1,9 @@
 """Attention in one kernel that never writes its weights to memory, forward or backward.
 
-Such a kernel knows one query for all keys, and one mask for all clips. What else the generator asks
-for goes into more channels of the head, where the dot product adds it:
-
-- static keys meet the query as it is, timed keys meet it rotated. Only the first half of the
-  channels is rotated, so queries hold that half twice, and keys have zeros in one of the two;
-- a key that is hidden from one clip holds a large negative number where queries hold a one;
-- the learned logit, for a kernel that takes none, is one more key without a value.
-
-So all gradients are the kernel's own, and a head of 128 channels becomes one of 193 or 194.
+Such a kernel knows one mask for all clips. Keys that are hidden from one clip alone are another
+segment to splash; cuDNN, which knows none, gets a channel of the head more, in which a hidden key
+holds a large negative number and queries a one. The learned logit is splash's own; to cuDNN it is
+one more key without a value. So all gradients are the kernel's own.
 """
 
 import functools
@@ -19,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.distributed import sharding
-from vidregen_jax.models import layers
 
 SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
 _HIDDEN = -1e9  # its exponential is 0
@@ -30,26 +24,22 @@ _BLOCKS = ((384, 256), (512, 256), (384, 384), (384, 512), (512, 512))
 _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 
-def fused(kernel, q, q_timed, static, timed, rule, shown, sink, own):
+def fused(kernel, q, keys, values, rule, shown, sink, own):
   """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
   batch, copies, heads, frames, cells, size = q.shape
 
   def spread(x):  # [B, N, L, D] to [B, K, N, L, D]
     return jnp.broadcast_to(x[:, None], (batch, copies, *x.shape[1:]))
 
-  keys, values = [[spread(static[i]), spread(timed[i])] for i in range(2)]
-  moving = np.repeat([False, True], [static[0].shape[2], timed[0].shape[2]])
+  keys, values = [spread(keys)], [spread(values)]
   rule = of_tokens(rule, cells, own is not None)
   if own is not None:
-    own_keys, own_values = (x.reshape(batch, copies, heads, -1, size) for x in own)
-    keys.append(own_keys)
-    values.append(own_values)
-    moving = np.pad(moving, (0, frames * cells))
+    for parts, x in zip((keys, values), own, strict=True):
+      parts.append(x.reshape(batch, copies, heads, -1, size))
     shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
-  run = sharding.attention(functools.partial(_KERNELS[kernel], rule, moving))
-  flat = [x.reshape(batch, copies, heads, frames * cells, size) for x in (q, q_timed)]
-  out = run(*flat, keys, values, shown, sink)
+  run = sharding.attention(functools.partial(_KERNELS[kernel], rule))
+  out = run(q.reshape(batch, copies, heads, frames * cells, size), keys, values, shown, sink)
   return out.reshape(q.shape)
 
 
@@ -59,41 +49,6 @@ def of_tokens(rule, cells, own):
   if not own:
     return spread
   return np.concatenate([spread, np.kron(np.eye(len(rule)), np.ones((cells, cells))) > 0], 1)
-
-
-def _widen(q, q_timed, k, moving, channels, multiple):
-  """Queries and keys whose product is the logit of static and timed keys alike.
-
-  Args:
-    q, q_timed, k: [B, K, N, L, D].
-    moving: NumPy bool [L], which keys meet the query with its time rotated in.
-    channels: float32 arrays, broadcast to [B, K, N, L] of the keys, that are added to the logits.
-    multiple: the number of channels of the results is a multiple of this.
-
-  Returns:
-    Scaled queries and keys [B, K, N, L, wide].
-  """
-  size = q.shape[-1]
-  half, used = size // 2, 3 * size // 2 + len(channels)
-  wide = used + -used % multiple
-  still, timed = np.zeros((2, size, wide), np.float32)
-  for channel in range(size):
-    still[channel, channel if channel < half else channel + half] = 1
-    if channel < half:
-      timed[channel, channel + half] = 1
-  moved = functools.partial(layers.moved, '...D,DE->...E')
-  ones = np.zeros(wide, np.float32)
-  ones[used - len(channels):used] = 1
-  # Scaled in float32: the scale itself would be rounded too far.
-  wide_q = (moved(q, still) + moved(q_timed, timed)).astype(jnp.float32)
-  wide_q = (wide_q * size**-0.5 + ones).astype(q.dtype)
-  meets = np.ones((len(moving), wide), bool)  # a key holds zeros where it meets the other query
-  meets[moving, :half], meets[~moving, half:size] = False, False
-  wide_k = jnp.where(meets, moved(k, still + timed), 0)
-  for i, added in enumerate(channels):
-    where = jax.nn.one_hot(used - len(channels) + i, wide)
-    wide_k += (added[..., None] * where).astype(k.dtype)
-  return wide_q, wide_k
 
 
 def _join(parts, multiple, more=0):
@@ -158,48 +113,54 @@ def splash_flops(rules, useful):
   return count
 
 
-# The kernels. NumPy bool rule [Q, L] and moving [L]; q, q_timed [B, K, N, Q, D]; keys and values,
-# lists of [B, K, N, l, D] of L tokens together; shown bool [B, K, L]; sink [N] or None. They return
-# [B, K, N, Q, D].
+# The kernels. NumPy bool rule [Q, L]; q [B, K, N, Q, D]; keys and values, lists of
+# [B, K, N, l, D] of
+# L tokens together; shown bool [B, K, L]; sink [N] or None. They return [B, K, N, Q, D].
 
 
-def _splash(rule, moving, q, q_timed, keys, values, shown, sink, interpret=False):
+def _splash(rule, q, keys, values, shown, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
-  heads, queries = q.shape[2:4]
+  heads, queries, size = q.shape[2:]
   block_q, block_k = blocks(rule)
-  q, q_timed, k, v = (_join(parts, block) for parts, block in (
-    ([q], block_q), ([q_timed], block_q), (keys, block_k), (values, block_k)))
-  fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill)]), 0.0, _HIDDEN)[:, :, None]
-  q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), [hidden], _LANES)
+  # Scaled in float32: the scale itself would be rounded too far.
+  q = (q.astype(jnp.float32) * size**-0.5).astype(q.dtype)
+  q, k, v = (_join(parts, block) for parts, block in (
+    ([q], block_q), (keys, block_k), (values, block_k)))
+  hidden = jnp.pad(~shown, [(0, 0), (0, 0), (0, k.shape[3] - shown.shape[2])])
+  segments = splash.splash_attention_kernel.SegmentIds(
+    jnp.zeros((*shown.shape[:2], q.shape[3]), jnp.int32), hidden.astype(jnp.int32))
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
     interpret=interpret, residual_checkpoint_name=SAVED,
     block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
-      block_q_dq=block_q, block_kv_dq=block_k))
-  return jax.vmap(jax.vmap(functools.partial(kernel, sinks=sink)))(q, k, v)[..., :queries, :]
+      use_fused_bwd_kernel=True))
+  each = functools.partial(kernel, sinks=sink)
+  return jax.vmap(jax.vmap(each))(q, k, v, segments)[..., :queries, :]
 
 
-def _cudnn(rule, moving, q, q_timed, keys, values, shown, sink):
+def _cudnn(rule, q, keys, values, shown, sink):
   """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
   queries, size, one = q.shape[3], q.shape[-1], int(sink is not None)
+  count = rule.shape[1]
   # The sink is one more key, without a value.
   rule = np.pad(rule, [(0, 0), (0, one)], constant_values=True)
-  shown = jnp.pad(shown, [(0, 0), (0, 0), (0, one)], constant_values=True)
   k, v = (_join(parts, _TILE, one) for parts in (keys, values))
-  q, q_timed = (_join([x], _TILE) for x in (q, q_timed))
-  fill = k.shape[3] - len(moving)
-  hidden = jnp.where(jnp.pad(shown, [(0, 0), (0, 0), (0, fill - one)]), 0.0, _HIDDEN)
-  channels = [hidden[:, :, None]]
+  q = _join([q], _TILE)
+  bias = jnp.where(jnp.pad(~shown, [(0, 0), (0, 0), (0, k.shape[3] - count)]), _HIDDEN, 0.0)
+  bias = jnp.broadcast_to(bias[:, :, None], k.shape[:-1])
   if sink is not None:
-    channels.append(jnp.zeros((len(sink), k.shape[3])).at[:, len(moving)].set(sink))
-  q, k = _widen(q, q_timed, k, np.pad(moving, (0, fill)), channels, 8)
+    bias = bias.at[..., count].set(sink)
+  # Scaled in float32: the scale itself would be rounded too far.
+  q = (q.astype(jnp.float32) * size**-0.5).astype(q.dtype)
+  q = jnp.concatenate([q, jnp.ones_like(q[..., :1])], -1)
+  k = jnp.concatenate([k, bias[..., None].astype(k.dtype)], -1)
+  wide = q.shape[-1] + -q.shape[-1] % 8
+  q, k, v = (jnp.pad(x, [(0, 0)] * 4 + [(0, wide - x.shape[-1])]) for x in (q, k, v))
   mask = _pad_rule(rule, q.shape[3], k.shape[3])
-  v = jnp.pad(v, [(0, 0)] * 4 + [(0, k.shape[-1] - size)])  # it takes values of the keys' size
   q, k, v = (jnp.moveaxis(x, 2, 3) for x in (q, k, v))
   out = jax.nn.dot_product_attention(
     *(x.reshape(-1, *x.shape[2:]) for x in (q, k, v)), mask=jnp.asarray(mask)[None, None],
