@@ -88,6 +88,33 @@ def attend(implementation, q, keys, values, rule, shown, sink, own=None):
   return out
 
 
+def runs(rule, streams) -> list:
+  """Where each stream's queries stand, and the keys that any of them sees.
+
+  A stream of conditioning sees few of the others: asked by itself, it meets none of their keys.
+
+  Args:
+    rule: NumPy bool [Q, L].
+    streams: int [Q], the queries' streams, each in one run.
+
+  Returns:
+    [(slice of queries, [slices of keys]), ...] in the queries' order. Longer slices of keys come
+    first, so that a frame's keys begin where a kernel's blocks do.
+  """
+  found = []
+  for first, end in _runs(streams):
+    seen = rule[first:end].any(0)
+    keys = [slice(a, b) for a, b in _runs(seen) if seen[a]]
+    found.append((slice(first, end), sorted(keys, key=lambda x: x.start - x.stop)))
+  return found
+
+
+def _runs(values):
+  """(first, end) of each run of equal values."""
+  edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+  return list(itertools.pairwise(edges))
+
+
 def weigh(q, keys, rule, shown, sink, own_keys=None) -> list:
   """The weights of `attend` by XLA: of keys and of own keys, [B, N, K*T*M, L], float32."""
   batch, copies, heads, frames, cells, _ = q.shape

@@ -25,6 +25,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, kernels, layers, masks, token_layout
 
 AUDIO_SAMPLES = 16  # Whisper features that they are made from
+_FEW = 2**18  # pairs of a query and a key that are left to XLA beside a kernel
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
@@ -360,12 +361,30 @@ def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tok
     new = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
                v[:, :, statics:])
     seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, new)
-    out = attention.attend(config.attention, q[:, None, :, :, None], *_joined(seen, times), rule,
-                           shown[:, None], weights.sink_logit())
-    return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), new
+    seen = _joined(seen, times)
+    out = jnp.concatenate([_attend(config, q, seen, queries, keys, rule, shown, weights)
+                           for queries, keys in attention.runs(rule, tokens.stream)], 2)
+    return weights.finish(x, out, scale2, shift2), new
 
   return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
                       unroll=config.unroll)[1]
+
+
+def _attend(config, q, seen, queries, keys, rule, shown, weights):
+  """What one stream's queries attend to: [B, N, Q, D] of all [B, N, L, D]."""
+  among = functools.partial(_among, keys)
+  sees = np.concatenate([rule[queries, part] for part in keys], 1)
+  # Few logits are written sooner than a kernel is begun.
+  implementation = config.attention if sees.size > _FEW else 'xla'
+  out = attention.attend(implementation, q[:, None, :, queries, None], *(among(x, 2) for x in seen),
+                         sees, among(shown[:, None], 2), weights.sink_logit())
+  return out[:, 0, :, :, 0]
+
+
+def _among(slices, x, axis):
+  """Slices of an axis of x, joined."""
+  return jnp.concatenate([jax.lax.slice_in_dim(x, part.start, part.stop, axis=axis)
+                          for part in slices], axis)
 
 
 def _joined(keys: Keys, angles):

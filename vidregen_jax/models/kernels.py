@@ -6,6 +6,7 @@ holds a large negative number and queries a one. The learned logit is splash's o
 one more key without a value. So all gradients are the kernel's own.
 """
 
+import dataclasses
 import functools
 import math
 
@@ -66,12 +67,22 @@ def _pad_rule(rule, queries, keys):
   return padded
 
 
-def blocks(rule):
-  """Sides (queries, keys) of splash's blocks, of which those that see a key hold fewest pairs."""
+@dataclasses.dataclass(frozen=True)
+class Sides:
+  """Sides of splash's blocks, in tokens: of queries and of keys, forward and backward."""
+  forward_q: int
+  forward_k: int
+  backward_q: int
+  backward_k: int
+
+
+def blocks(rule) -> Sides:
+  """The blocks over a rule of which those that see a key hold fewest pairs."""
   def fitting(pair):
     return tuple(min(side, -(-size // _LANES) * _LANES)
                  for side, size in zip(pair, rule.shape, strict=True))
-  return min((fitting(pair) for pair in _BLOCKS), key=lambda pair: worked_on(rule, *pair))
+  pair = min((fitting(pair) for pair in _BLOCKS), key=lambda pair: worked_on(rule, *pair))
+  return Sides(*pair, *pair)
 
 
 def worked_on(rule, block_q, block_k):
@@ -123,11 +134,13 @@ def _splash(rule, q, keys, values, shown, sink, interpret=False):
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
   heads, queries, size = q.shape[2:]
-  block_q, block_k = blocks(rule)
+  sides = blocks(rule)
+  least_q, least_k = (math.lcm(a, b) for a, b in (
+    (sides.forward_q, sides.backward_q), (sides.forward_k, sides.backward_k)))
   # Scaled in float32: the scale itself would be rounded too far.
   q = (q.astype(jnp.float32) * size**-0.5).astype(q.dtype)
   q, k, v = (_join(parts, block) for parts, block in (
-    ([q], block_q), (keys, block_k), (values, block_k)))
+    ([q], least_q), (keys, least_k), (values, least_k)))
   hidden = jnp.pad(~shown, [(0, 0), (0, 0), (0, k.shape[3] - shown.shape[2])])
   segments = splash.splash_attention_kernel.SegmentIds(
     jnp.zeros((*shown.shape[:2], q.shape[3]), jnp.int32), hidden.astype(jnp.int32))
@@ -136,7 +149,8 @@ def _splash(rule, q, keys, values, shown, sink, interpret=False):
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
     interpret=interpret, residual_checkpoint_name=SAVED,
     block_sizes=splash.splash_attention_kernel.BlockSizes(
-      block_q=block_q, block_kv=block_k, block_q_dkv=block_q, block_kv_dkv=block_k,
+      block_q=sides.forward_q, block_kv=sides.forward_k,
+      block_q_dkv=sides.backward_q, block_kv_dkv=sides.backward_k,
       use_fused_bwd_kernel=True))
   each = functools.partial(kernel, sinks=sink)
   return jax.vmap(jax.vmap(each))(q, k, v, segments)[..., :queries, :]
