@@ -25,7 +25,7 @@ from configs import generator as generator_config
 from vidregen_jax import cli, files
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import generator, teacher_forcing, token_layout
+from vidregen_jax.models import generator, streams, teacher_forcing, token_layout
 from vidregen_jax.planning import tpu_topologies
 
 _SIZE = flags.DEFINE_enum('size', 'base', sizes.GENERATORS, 'Of configs/generator.py.')
@@ -42,20 +42,17 @@ def example(model, batch, frames, rng):
   """What `teacher_forcing.clip_velocity` takes after the parameters, drawn."""
   def normal(*shape):
     return rng.standard_normal(shape, np.float32)
-  channels, every, region = model.latent_channels, model.cells**2, len(model.region)
-  heard = frames + model.look_ahead
-  clip = teacher_forcing.Clip(
-    references=normal(batch, model.references, every, channels),
-    reference_valid=np.ones((batch, model.references), bool),
-    anchor=normal(batch, region, channels), anchor_distance=np.zeros(batch, np.float32),
-    context=normal(batch, frames, every, channels), history=normal(batch, frames, region, channels),
-    audio=normal(batch, heard, generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels),
-    audio_valid=np.ones((batch, heard), bool),
-    durations=np.full((batch, heard), 0.04, np.float32))
+  conditions = jax.tree.map(
+    lambda x: np.ones((batch, *x.shape), bool) if x.dtype == bool else normal(batch, *x.shape),
+    streams.shapes(model, frames))
+  conditions.fixed.anchor_time[:] = frames
+  conditions.ahead.durations[:] = 0.04
+  faces = (len(model.region), model.latent_channels)
+  clip = teacher_forcing.Clip(conditions, normal(batch, *faces), normal(batch, frames, *faces))
   drop = lambda *shape: rng.random(shape) < 0.7
   keep = token_layout.Keep(drop(batch, 1, model.references), *(drop(batch, 1) for _ in range(3)))
-  return clip, normal(batch, 1, frames, region, channels), np.full((batch, 1, frames), 0.5,
-                                                                   np.float32), keep
+  flow_time = np.full((batch, 1, frames), 0.5, np.float32)
+  return clip, normal(batch, 1, frames, *faces), flow_time, keep
 
 
 def loss(model, params, clip, noisy, flow_time, keep):

@@ -35,7 +35,7 @@ def cut_spans(opened, count):
   for record in opened.test[:count]:
     start = (len(record['target']) - shape.frames - 1) // 2
     cut = None
-    while cut is None or not cut['anchor_valid'] or cut['anchor_distance']:
+    while cut is None or not cut['anchor_valid'] or cut['anchor_time'] > shape.frames:
       cut = windows.cut(record, start, shape, rng)  # half of all draws have the anchor right after
     cuts.append(cut)
     target = record['target'][start:start + shape.frames + 1]

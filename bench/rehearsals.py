@@ -10,6 +10,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.inference import sampling
+from vidregen_jax.models import flow_matching
 
 CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of an exported system.')
 DATASET = flags.DEFINE_string('dataset', None, 'Folder of latents; also of the training split.')
@@ -40,7 +41,7 @@ class Opened:
   codec: model_folder.Export
   models: sampling.Models
   params: dict
-  sampler: sampling.SamplerConfig
+  sampler: flow_matching.SamplerConfig
   statistics: tuple
   reader: lip_gap_probe.Reader
   test: list

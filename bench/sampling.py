@@ -24,7 +24,7 @@ from configs import generator as generator_config
 from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, streams
 
 _SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
 _STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
@@ -40,29 +40,23 @@ def make(size):
     raise UserError(f'there is no size {size!r}: choose from {", ".join(sizes.GENERATORS)}')
   model, packed = sizes.generator_model(size)
   models = sampling.Models(packed, model)
-  channels, every = packed.latent_channels, packed.cells**2
+  channels = packed.latent_channels
   with jax.default_prng_impl('unsafe_rbg'):
     params = sampling.Params(
       codec.init(packed, jax.random.key(0)), generator.init(model, jax.random.key(1)),
       linear_prior.none(model.region), jnp.zeros(channels), jnp.ones(channels))
     key = jax.random.key(2)
-  states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
-  f32 = lambda *shape: jnp.zeros(shape, jnp.float32)
-  yes = lambda *shape: jnp.ones(shape, bool)
-  seconds = lambda *shape: jnp.full(shape, 0.04)
-  state = sampling.init_state(
-    models, params, key, f32(1, model.references, every, channels), yes(1, model.references),
-    f32(1, len(model.region), channels), f32(1, every, channels), yes(1),
-    f32(1, model.look_ahead, *states), yes(1, model.look_ahead), seconds(1, model.look_ahead))
-  inputs = sampling.Inputs(f32(1, every, channels), f32(1, every, channels), seconds(1),
-                           f32(1, *states), yes(1), seconds(1), f32(1))
+  # Any numbers cost the same; these are 25 frames a second, and all is valid.
+  start, inputs = jax.tree.map(lambda x: jnp.full(x.shape, 0.04).astype(x.dtype),
+                               streams.sampler_shapes(model, 1))
+  state = sampling.init_state(models, params, key, start)
   return models, params, state, inputs
 
 
 def measure(size, steps, rounds):
   """Seconds of each part, and of a whole latent frame by number of steps."""
   models, params, state, inputs = make(size)
-  base = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
+  base = flow_matching.SamplerConfig(**generator_config.get_config(size).sampler)
 
   def whole(count, guided):
     scale = 2.0 if guided else 1.0

@@ -16,7 +16,7 @@ from configs import codec as codec_config
 from configs import generator as generator_config
 from vidregen_jax import cli
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior, token_layout
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior, streams
 from vidregen_jax.planning import abstract_steps
 from vidregen_jax.training import codec_setup
 
@@ -77,20 +77,14 @@ def describe_generator(model, packed, sampler):
     shape = dataclasses.replace(model, layers=layers, unroll=True)
     models = sampling.Models(packed, shape)
     f32 = lambda *axes: jax.ShapeDtypeStruct(axes, jnp.float32)
-    valid = lambda *axes: jax.ShapeDtypeStruct(axes, bool)
-    channels, every, region = packed.latent_channels, packed.cells**2, len(model.region)
-    states = (generator.AUDIO_SAMPLES, model.audio_layers, model.audio_channels)
+    channels = packed.latent_channels
     params = sampling.Params(
       jax.eval_shape(functools.partial(codec.init, packed), jax.random.key(0)),
       jax.eval_shape(functools.partial(generator.init, shape), jax.random.key(0)),
       linear_prior.none(model.region), f32(channels), f32(channels))
-    state = jax.eval_shape(
-      functools.partial(sampling.init_state, models), params, jax.random.key(0),
-      f32(1, model.references, every, channels), valid(1, model.references),
-      f32(1, region, channels), f32(1, every, channels), valid(1),
-      f32(1, model.look_ahead, *states), valid(1, model.look_ahead), f32(1, model.look_ahead))
-    inputs = sampling.Inputs(f32(1, every, channels), f32(1, every, channels), f32(1),
-                             f32(1, *states), valid(1), f32(1), f32(1))
+    start, inputs = streams.sampler_shapes(shape, 1)
+    state = jax.eval_shape(functools.partial(sampling.init_state, models), params,
+                           jax.random.key(0), start)
     # The loop over flow steps is counted once, so the difference is one step.
     steps = (sampling.warm.lower(models, params, state, inputs),
              jax.jit(sampling.sample_step, static_argnums=(0, 1)).lower(
@@ -104,7 +98,7 @@ def describe_generator(model, packed, sampler):
   params = jax.eval_shape(functools.partial(generator.init, model), jax.random.key(0))
   region = len(model.region)
   return {'parameters': count(params), 'noisy_tokens': region,
-          'conditioning_tokens': packed.cells**2 + token_layout.AUDIO_TOKENS + region,
+          'conditioning_tokens': packed.cells**2 + streams.AUDIO_TOKENS + region,
           'conditioning_flops': float(conditioning), 'step_flops': float(step)}
 
 
@@ -129,7 +123,7 @@ def run():
         'all branches | TFLOP a second of video |\n|---|---|---|---|---|---|')
   for size in GENERATORS:
     model, packed = generator_model(size)
-    sampler = sampling.SamplerConfig(**generator_config.get_config(size).sampler)
+    sampler = flow_matching.SamplerConfig(**generator_config.get_config(size).sampler)
     found = describe_generator(model, packed, sampler)
     second = _LATENTS_A_SECOND * (found['conditioning_flops'] + sampler.steps * found['step_flops'])
     print(f'| {size} | {model.layers} x {model.width} | {found["parameters"] / 1e6:.1f} '

@@ -11,7 +11,6 @@ those that its products take at the chip's peak.
 
 import argparse
 import os
-import pathlib
 import shutil
 import subprocess
 import sys

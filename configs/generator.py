@@ -124,7 +124,7 @@ def _whole(size):
   config.model.dtype = 'bfloat16'
   config.model.remat = 'kernels'
 
-  # The fields of vidregen_jax.inference.sampling.SamplerConfig that `regenerate` starts from.
+  # The fields of vidregen_jax.models.flow_matching.SamplerConfig that `regenerate` starts from.
   config.sampler = config_dict.ConfigDict()
   config.sampler.steps = 20
   config.sampler.solver = 'euler'

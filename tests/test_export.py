@@ -8,9 +8,10 @@ import pytest
 import tiny_system
 from absl.testing import flagsaver
 
-from vidregen_jax import evaluate, export
+from vidregen_jax import evaluate
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline
+from vidregen_jax.exports.pack import repack
 
 
 @pytest.fixture(scope='module')
@@ -38,7 +39,7 @@ def weight(folder):
 
 def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folder, card, licence):
   (tmp_path / 'near').symlink_to(whisper_folder)
-  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  repack(student, tmp_path / 'pack', card, licence, '../near')
   assert (tmp_path / 'pack' / 'README.md').read_text() == card.read_text()
   assert (tmp_path / 'pack' / 'LICENSE').read_text() == 'For tests.'
   assert not (tmp_path / 'pack' / 'audio_encoder').exists()
@@ -53,7 +54,7 @@ def test_a_pack_is_the_system_in_half_precision(student, tmp_path, whisper_folde
       np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-7)  # 11 bits
   samples = np.random.default_rng(0).standard_normal(16_000).astype(np.float32)
   np.testing.assert_array_equal(whole.listen(samples), packed.listen(samples))
-  export.repack(student, tmp_path / 'whole', card, licence)  # with its own copy
+  repack(student, tmp_path / 'whole', card, licence)  # with its own copy
   assert (tmp_path / 'whole' / 'audio_encoder' / 'LICENSE').read_text() == (
     whisper_folder / 'LICENSE').read_text()
   np.testing.assert_array_equal(whole.listen(samples), pipeline.load(tmp_path / 'whole').listen(
@@ -67,7 +68,7 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
 
   def refused(cause, source=student, card=card, licence=licence, encoder=None):
     with pytest.raises(UserError, match=cause):
-      export.repack(source, out, card, licence, encoder)
+      repack(source, out, card, licence, encoder)
 
   refused('--card .*no such file: say there what the model is', card=tmp_path / 'none.md')
   refused('--licence .*none: no such file', licence=tmp_path / 'none')
@@ -92,7 +93,7 @@ def test_what_cannot_be_given_away_leaves_what_was_there(student, tmp_path, card
 
 @pytest.fixture
 def pack(student, tmp_path, card, licence):
-  export.repack(student, tmp_path / 'pack', card, licence)
+  repack(student, tmp_path / 'pack', card, licence)
   return tmp_path / 'pack'
 
 
@@ -129,7 +130,7 @@ def test_weights_that_were_changed_are_not_run(pack):
 def test_a_manifest_names_an_encoder_that_lies_elsewhere(student, tmp_path, whisper_folder, card,
                                                          licence):
   shutil.copytree(whisper_folder, tmp_path / 'near')
-  export.repack(student, tmp_path / 'pack', card, licence, '../near')
+  repack(student, tmp_path / 'pack', card, licence, '../near')
   checksums.check(tmp_path / 'pack')
   (tmp_path / 'near' / 'config.json').write_text('{}')
   with pytest.raises(UserError, match=r'\.\./near/config.json is not the file'):

@@ -1,5 +1,6 @@
 """How every program of the package ends: a user's mistake is one line and status 2."""
 
+import argparse
 import atexit
 import contextlib
 import errno
@@ -78,6 +79,41 @@ def _memory_told() -> Iterator[None]:
       raise
     raise UserError('the system has no memory for this: end other programs, raise the limit '
                     '(`ulimit -v`), or give a smaller video') from error
+
+
+class Parser(argparse.ArgumentParser):
+  """Reads flags by argparse; a mistake in them is a UserError, told in one line by `guarded`."""
+
+  def __init__(self, *, formatter_class=argparse.RawDescriptionHelpFormatter, **options):
+    super().__init__(formatter_class=formatter_class, **options)
+
+  def error(self, message):
+    raise UserError(f'{message}: `{self.prog} --help` says how')
+
+  def parse_args(self, *args):
+    given = super().parse_args(*args)
+    for name, value in vars(given).items():
+      values = value if isinstance(self.get_default(name), list) else [value]
+      if [] in values:  # what Python 3.11 makes of --name=--
+        self.error(f'argument --{name}: expected one argument')
+    return given
+
+
+def command(parser: Parser, work, interrupted, argv=None) -> int:
+  """Reads the flags of a program by argparse and runs it; returns the exit status.
+
+  Args:
+    parser: of its flags.
+    work: function of what was given, an argparse.Namespace.
+    interrupted: as in `guarded`.
+    argv: arguments, list of str; default: the process's own.
+  """
+  def checked():
+    given = parser.parse_args(argv)
+    check_room()
+    work(given)
+
+  return guarded(checked, interrupted)
 
 
 def run(main, interrupted, words=()):

@@ -11,7 +11,6 @@ asked.
 say is another matter: only an authority that --trust names, or this computer itself, vouches.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ import sys
 
 from cryptography import x509
 
-from vidregen_jax import documents, files, terminal
+from vidregen_jax import cli, documents, files, terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
 
@@ -196,17 +195,8 @@ def _first(rows) -> str:
   return ', '.join(rows[:_SHOWN]) + more
 
 
-class _Parser(argparse.ArgumentParser):
-  """One line for a mistake, like every other program here."""
-
-  def error(self, message):
-    raise UserError(f'{message}: `{self.prog} --help` says how')
-
-
 def main(argv=None) -> int:
-  parser = _Parser(
-    prog='python -m vidregen_jax.inspect', description=__doc__,
-    formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = cli.Parser(prog='python -m vidregen_jax.inspect', description=__doc__)
   parser.add_argument('video', metavar='OUT.mp4')
   parser.add_argument('--trust', action='append', default=[], metavar='ANCHORS.pem',
                       help='certificates of authorities to believe; can be given several times')

@@ -15,21 +15,17 @@ Exit status 1 says that it does not fit.
 is no compiler: only what the arguments take and the operations are counted.
 """
 
-import dataclasses
 import os
 import pathlib
-import re
 import sys
-import time
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 
 from vidregen_jax import cli, files, terminal
-from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.planning import abstract_steps, accelerators, hlo, search, tpu_topologies
+from vidregen_jax.planning import estimate, search
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'Config file and size, such as configs/generator.py:large.', lock_config=True)
@@ -43,188 +39,6 @@ _CLIPS = flags.DEFINE_integer('clips', 100_000, 'Of an epoch.', lower_bound=1)
 _LAYERS = flags.DEFINE_integer('audio_layers', 3, 'Whisper states that are kept.', lower_bound=1)
 _WIDTH = flags.DEFINE_integer('audio_width', 512, 'Channels of Whisper states.', lower_bound=1)
 _JSON = flags.DEFINE_string('json', None, "File for all figures, or '-' for stdout alone.")
-
-_BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-  """What is planned for.
-
-  Attributes:
-    backend: 'cpu', 'gpu' or 'tpu'.
-    devices: to compile for, or None where there is no compiler.
-    count: how many devices.
-    chip: accelerators.Chip, or None for a device without known figures.
-    memory: bytes of a chip that programs get, or None.
-    ring: bytes a second, of `accelerators.ring`, or None.
-  """
-
-  backend: str
-  devices: list | None
-  count: int
-  chip: accelerators.Chip | None
-  memory: float | None
-  ring: float | None
-
-
-def target(topology: str, memory=None) -> Target:
-  """The devices of a topology.
-
-  Args:
-    topology: 'here', or as `accelerators.read` takes it.
-    memory: bytes of a chip, in place of what is known.
-
-  Raises:
-    UserError: no such topology, or no compiler for it.
-  """
-  if topology == 'here':
-    devices = jax.devices()
-    name = accelerators.of_kind(devices[0].device_kind)
-    chip = accelerators.CHIPS[name] if name else None
-    # How a slice is wired is not asked for here: as if its sides were open.
-    return Target(jax.default_backend(), devices, len(devices), chip,
-                  memory or (chip and chip.memory), chip and chip.link)
-  name, sides = accelerators.read(topology)
-  chip, devices = accelerators.CHIPS[name], None
-  if _BACKENDS[name] == 'tpu':
-    devices = tpu_topologies.devices(topology)
-  return Target(_BACKENDS[name], devices, accelerators.count(sides), chip, memory or chip.memory,
-                accelerators.ring(chip, sides))
-
-
-def make_mesh(config, aim: Target):
-  """The mesh of a config on a target; abstract where there are no devices."""
-  if aim.devices is not None:
-    return sharding.make_mesh(config.fsdp, config.tensor, list(aim.devices))
-  if aim.count % (config.fsdp * config.tensor):
-    raise UserError(f'{aim.count} devices cannot be split into fsdp {config.fsdp} x tensor '
-                    f'{config.tensor}: choose divisors')
-  return jax.sharding.AbstractMesh(
-    (aim.count // (config.fsdp * config.tensor), config.fsdp, config.tensor),
-    (sharding.DATA, sharding.FSDP, sharding.TENSOR),
-    axis_types=(jax.sharding.AxisType.Auto,) * 3)
-
-
-def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
-  """The step that is planned.
-
-  Raises:
-    UserError: the config is not of a stage that has such a step.
-  """
-  if what == 'train':
-    return abstract_steps.of_training(config, make_mesh(config, aim), aim.backend, audio)
-  if aim.devices is None:
-    raise UserError(f'--what={what} needs a compiler, and there is none for such chips here')
-  mesh = sharding.make_mesh(devices=list(aim.devices)[:1])
-  if what == 'codec':
-    if config.stage != 'codec':
-      raise UserError('--what=codec takes a config of the codec: --config=configs/codec.py:512')
-    return abstract_steps.of_codec_stream(config, mesh, aim.backend)
-  if config.stage == 'codec':
-    raise UserError('--what=sample takes a config of the generator: '
-                    '--config=configs/generator.py:large')
-  return abstract_steps.of_sampling(config, mesh, aim.backend, audio)
-
-
-def compiled(program: abstract_steps.Program):
-  """The compiled step, or what the compiler says where a chip's memory does not hold it."""
-  with jax.set_mesh(program.mesh):
-    lowered = program.step.trace(*program.arguments).lower(
-      lowering_platforms=(program.mesh.devices.flat[0].platform,))
-    try:
-      return lowered.compile()
-    except jax.errors.JaxRuntimeError as error:
-      if 'RESOURCE_EXHAUSTED' not in str(error):
-        raise
-      return str(error)
-
-
-def figures(program: abstract_steps.Program, aim: Target) -> dict:
-  """All that is known of a step, as a JSON value; None for what is not.
-
-  Times are the least that a chip of these figures needs, see the module's own words.
-  """
-  began = time.monotonic()
-  made = compiled(program) if aim.devices is not None else None
-  found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
-           'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
-  found['memory'] = _memory(program, made, aim)
-  found['flops'] = dataclasses.asdict(program.work())
-  text = made.as_text() if hasattr(made, 'as_text') else None
-  module = hlo.parse(text) if text else None
-  kernels = [x.shape for x in jax.tree.leaves(program.held['parameters']) if len(x.shape) > 1]
-  found['collectives'] = _collectives(module, kernels) if module else None
-  found['traffic'] = hlo.traffic(module) if module else None
-  found['cycles'] = hlo.cycles(module) or None if module else None
-  found['seconds'] = _seconds(found, aim)
-  step = found['seconds']['step']
-  if step:
-    peak = step * program.mesh.size * aim.chip.flops
-    found |= {'mfu': found['flops']['needed'] / peak, 'hfu': found['flops']['done'] / peak,
-              'examples_a_second': program.examples / step}
-    expected = found['seconds']['expected']
-    found['mfu_expected'] = expected and found['mfu'] * step / expected
-    if program.seconds:
-      found['times_real_time'] = program.seconds / step
-  return found
-
-
-def _memory(program, made, aim):
-  """Bytes on a chip, by what they are for."""
-  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in program.held.items()}
-  memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
-            'code': None, 'total': None, 'of': aim.memory, 'fits': None}
-  if hasattr(made, 'memory_analysis'):
-    told = made.memory_analysis()
-    memory |= {'arguments': told.argument_size_in_bytes, 'temporaries': told.temp_size_in_bytes,
-               'results': told.output_size_in_bytes - told.alias_size_in_bytes,
-               'code': told.generated_code_size_in_bytes}
-    memory['total'] = sum(memory[part] for part in ('arguments', 'temporaries', 'results', 'code'))
-  elif made is not None:
-    # 'Used 20.1G of 15.75G hbm': what it needs, were there room.
-    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', made)
-    memory['total'] = used and float(used[1]) * 2**{'K': 10, 'M': 20, 'G': 30}[used[2]]
-    memory['fits'] = False
-  least = memory['total'] or memory['arguments']
-  if aim.memory and memory['fits'] is None and (memory['total'] or least > aim.memory):
-    memory['fits'] = least <= aim.memory
-  return memory
-
-
-def _collectives(module, kernels):
-  """What devices say to each other, the same things together: a list, dearest first."""
-  sides = {tuple(sorted(n for n in whole if n > 1)) for shape in kernels
-           for whole in (shape, shape[1:])}  # of a stack, one layer at a time
-  rows = {}
-  for x in hlo.collectives(module):
-    carried = hlo.purpose(x, sides)
-    row = rows.setdefault((x.kind, carried, x.function, x.group), {
-      'kind': x.kind, 'carries': carried, 'function': x.function, 'group': x.group, 'runs': 0,
-      'bytes': 0, 'received': 0.0, 'types': []})
-    row['runs'] += x.runs
-    row['bytes'] += x.runs * x.bytes
-    row['received'] += x.received
-    kind = x.type.partition('[')[0]
-    row['types'] = sorted({*row['types'], kind})
-  return sorted(rows.values(), key=lambda row: -row['received'])
-
-
-def _seconds(found, aim):
-  seconds = dict.fromkeys(('compute', 'memory', 'network', 'step', 'binds', 'expected'))
-  if aim.chip is None:
-    return seconds
-  seconds['compute'] = found['flops']['done'] / found['chips'] / aim.chip.flops
-  if found['traffic'] is not None:
-    seconds['memory'] = found['traffic'] / aim.chip.bandwidth
-    seconds['network'] = sum(row['received'] for row in found['collectives']) / aim.ring
-  known = {part: s for part, s in seconds.items() if s is not None}
-  seconds['binds'] = max(known, key=known.get)
-  seconds['step'] = known[seconds['binds']]
-  if found['cycles'] and aim.chip.cycles:
-    kernels = found['flops']['kernels'] / found['chips'] / aim.chip.flops
-    seconds['expected'] = max(seconds['network'], found['cycles'] / aim.chip.cycles + kernels)
-  return seconds
 
 
 def describe(found, config) -> str:
@@ -287,15 +101,15 @@ def run():
   if _TOPOLOGY.value != 'here':
     # Nothing runs: this machine's own accelerators are left alone.
     jax.config.update('jax_platforms', 'cpu')
-  aim = target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
+  aim = estimate.target(_TOPOLOGY.value, _MEMORY.value and _MEMORY.value * 1e9)
   audio = _LAYERS.value, _WIDTH.value
   if _SEARCH.value:
     if _WHAT.value != 'train' or aim.devices is None or aim.chip is None:
       raise UserError('--search is for training, on chips with a compiler and known figures')
-    make = lambda tried: make_program(tried, 'train', aim, audio)
-    config = search.best(config, aim.count, lambda tried: figures(make(tried), aim), make,
+    make = lambda tried: estimate.make_program(tried, 'train', aim, audio)
+    config = search.best(config, aim.count, lambda tried: estimate.figures(make(tried), aim), make,
                          aim.memory, terminal.tell)
-  found = figures(make_program(config, _WHAT.value, aim, audio), aim)
+  found = estimate.figures(estimate.make_program(config, _WHAT.value, aim, audio), aim)
   found = {'stage': stage, 'size': config.size, 'what': _WHAT.value,
            'topology': _TOPOLOGY.value} | found
   if _WHAT.value == 'train' and found['seconds']['step']:

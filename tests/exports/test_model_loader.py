@@ -13,8 +13,7 @@ import tiny_system
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader, pipeline
-from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, whisper
+from vidregen_jax.models import codec, flow_matching, generator, whisper
 
 DEEP = 100_000
 
@@ -149,7 +148,7 @@ def test_every_field_of_a_codec_is_needed_and_of_its_type(folder):
 def test_the_checks_are_of_the_fields_that_there_are():
   for kind, checks in ((codec.CodecConfig, model_loader.CODEC),
                        (generator.GeneratorConfig, model_loader.GENERATOR),
-                       (sampling.SamplerConfig, model_loader.SAMPLER)):
+                       (flow_matching.SamplerConfig, model_loader.SAMPLER)):
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline, stablehlo
+from vidregen_jax.exports.pack import repack
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import pixels
+from vidregen_jax.models import pixels, streams
 
 # Float32 in other orders: convolutions are written otherwise on a CPU, and compiled apart. Values
 # are near 1.
@@ -45,7 +45,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 def pack(tmp_path_factory, whisper_folder):
   folder = tmp_path_factory.mktemp('pack')
   (folder / 'card.md').write_text('Data: random numbers; consent: of nobody.')
-  export.repack(tiny_system.write_student(folder, whisper_folder), folder / 'pack',
+  repack(tiny_system.write_student(folder, whisper_folder), folder / 'pack',
                 folder / 'card.md', folder / 'card.md', with_stablehlo=True)
   return folder / 'pack'
 
@@ -79,25 +79,24 @@ def weigh(pack, student=False):
 
 def begun(machine, given):
   """The package's own: the sampler's start, and inputs [T, B, ...] of the given frames."""
-  shape, look = machine.models.generator, machine.models.generator.look_ahead
+  shape = machine.models.generator
   encoder = streaming_codec.Encoder(machine.models.codec, machine.params.codec,
                                     machine.params.latent_mean,
                                     machine.params.latent_std)
   flat = (shape.cells**2, shape.latent_channels)
   both = np.stack([given['crops'], crop_mask.hide_lower_face(given['crops'])])
   seen = encoder.stream(both).reshape(2, -1, 1, *flat)
-  heard, seconds = given['heard'][:, None], given['seconds'][:, None]
-  anchor = np.zeros((1, len(shape.region), shape.latent_channels), np.float32)
-  state = sampling.init_state(
-    machine.models, machine.params, jax.random.key(0),
-    encoder.stills(given['stills']).reshape(1, -1, *flat), np.ones((1, shape.references), bool),
-    anchor, np.zeros((1, *flat), np.float32), np.zeros(1, bool), given['heard'][None, :look],
-    np.ones((1, look), bool), given['seconds'][None, :look])
-  frames = len(seen[0])
-  return state, sampling.Inputs(
-    context=seen[1], outside=seen[0], duration=seconds[:frames], audio=heard[look:],
-    audio_valid=np.ones((frames, 1), bool), audio_duration=seconds[look:],
-    anchor_distance=np.zeros((frames, 1), np.float32))
+  fixed = streams.Fixed(
+    references=encoder.stills(given['stills']).reshape(1, -1, *flat),
+    reference_valid=np.ones((1, shape.references), bool),
+    anchor=np.zeros((1, len(shape.region), shape.latent_channels), np.float32),
+    anchor_context=np.zeros((1, *flat), np.float32), anchor_valid=np.zeros(1, bool),
+    anchor_time=np.zeros(1, np.float32))
+  ahead = streams.Ahead(given['heard'][None], np.ones((1, len(given['heard'])), bool),
+                        given['seconds'][None])
+  start, inputs = streams.split(shape, streams.Conditions(
+    fixed, streams.Frames(target=seen[0].swapaxes(0, 1), context=seen[1].swapaxes(0, 1)), ahead))
+  return sampling.init_state(machine.models, machine.params, jax.random.key(0), start), inputs
 
 
 @pytest.mark.parametrize('student', [False, True])
@@ -139,7 +138,7 @@ def test_encoding_and_decoding_are_the_codecs(pack, given):
                       for cache in (encoded, decoded))
   for i in range(3):
     encoded, made = encode(given_weights, encoded, given['crops'][None, 4 * i:4 * i + 4])
-    for row, name in enumerate(('outside', 'context')):
+    for row, name in enumerate(('target', 'context')):
       np.testing.assert_allclose(made[name], seen[row, i].reshape(1, -1, seen.shape[-1]),
                                  atol=TOLERANCE)
     z = seen[:1, i].reshape(1, machine.models.generator.cells**2, -1)
@@ -155,7 +154,7 @@ def test_a_warmed_state_is_the_packages(pack, given):
   warm, (_, held, _) = load(pack, 'warm_step')
   named = stablehlo.flat(state)
   assert named.keys() == held.keys()
-  named, made = warm(weigh(pack), named, vars(arriving))
+  named, made = warm(weigh(pack), named, streams.flat(arriving))
   state, frames = sampling.warm(machine.models, machine.params, state, arriving)
   np.testing.assert_allclose(made, frames, atol=TOLERANCE)
   assert named.keys() == held.keys()
@@ -177,5 +176,5 @@ def test_what_is_left_to_the_backend_is_decided(pack, monkeypatch):
 def test_what_writes_artefacts_is_asked_for_when_it_is_not_there(pack, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'flatbuffers', None)
   with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[export\]'"):
-    export.repack(pack, tmp_path / 'out', pack / 'README.md', pack / 'LICENSE', None, True)
+    repack(pack, tmp_path / 'out', pack / 'README.md', pack / 'LICENSE', None, True)
   assert not (tmp_path / 'out').exists()

@@ -4,9 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior, teacher_forcing, token_layout
+from vidregen_jax.models import (
+  codec,
+  flow_matching,
+  generator,
+  linear_prior,
+  streams,
+  teacher_forcing,
+  token_layout,
+)
 
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
 GENERATOR = generator.GeneratorConfig(
@@ -48,22 +57,10 @@ def guess():
 
 
 def arrays(seed, batch=1, frames=FRAMES):
-  rng = np.random.default_rng(seed)
-
-  def normal(*shape):
-    return rng.standard_normal(shape, np.float32)
-  seconds = np.repeat(SECONDS[:frames + 1, None], batch, 1)
-  inputs = sampling.Inputs(
-      context=normal(frames, batch, 4, 6), outside=normal(frames, batch, 4, 6),
-      duration=seconds[:-1], audio=normal(frames, batch, 16, 2, 12),
-      audio_valid=np.ones((frames, batch), bool),
-      audio_duration=seconds[1:],
-      anchor_distance=np.repeat(np.arange(frames, 0, -1, dtype=np.float32)[:, None], batch, 1))
-  start = dict(references=normal(batch, 2, 4, 6), reference_valid=np.ones((batch, 2), bool),
-               anchor=normal(batch, 2, 6), anchor_context=normal(batch, 4, 6),
-               anchor_valid=np.ones(batch, bool),
-               audio=normal(batch, 1, 16, 2, 12), audio_valid=np.ones((batch, 1), bool),
-               audio_durations=seconds[:1].T)
+  """What the sampler is given for a span: streams.Inputs [T, B, ...] and streams.Start."""
+  conditions = random_conditions.conditions(GENERATOR, frames, np.random.default_rng(seed), batch)
+  conditions.ahead.durations[:] = SECONDS[:frames + 1]
+  start, inputs = streams.split(GENERATOR, conditions)
   return inputs, start
 
 
@@ -72,17 +69,17 @@ def at(inputs, i):
 
 
 def run(params, sampler, inputs, start):
-  state = sampling.init_state(MODELS, params, jax.random.key(7), **start)
+  state = sampling.init_state(MODELS, params, jax.random.key(7), start)
   return np.asarray(sampling.sample(MODELS, sampler, params, state, inputs)[1])
 
 
-EULER = sampling.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
+EULER = flow_matching.SamplerConfig(3, 'euler', 1.0, 1.5, 2.0)
 
 
 def test_stream_equals_scan(params):
   inputs, start = arrays(0)
   whole = run(params, EULER, inputs, start)
-  state = sampling.init_state(MODELS, params, jax.random.key(7), **start)
+  state = sampling.init_state(MODELS, params, jax.random.key(7), start)
   streamed = [frames for _, frames in sampling.stream(
       MODELS, EULER, params, state, (at(inputs, i) for i in range(FRAMES)))]
   np.testing.assert_array_equal(whole, np.stack(streamed))
@@ -101,9 +98,9 @@ def test_future_inputs_leave_past_frames_bit_identical(params):
 def test_guidance_of_one_is_the_conditional_velocity(params):
   inputs, start = arrays(0, frames=2)
   # Not exactly one, so that the three branches are really computed and combined.
-  almost = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
-  plain = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
-  strong = run(params, sampling.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
+  almost = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0 + 1e-6), inputs, start)
+  plain = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 1.0, 1.0), inputs, start)
+  strong = run(params, flow_matching.SamplerConfig(3, 'euler', 1.0, 2.0, 3.0), inputs, start)
   assert np.abs(almost - plain).max() < 1e-3 < np.abs(strong - plain).max()
 
 
@@ -113,22 +110,18 @@ def test_sampling_sees_what_training_saw(params):
   Longer than the window, with history written by `warm_step`, the look-ahead invalid at the end.
   """
   config = GENERATOR
-  inputs, start = arrays(3)
-  region = np.asarray(config.region)
-  audio = np.concatenate([start['audio'][0], inputs.audio[:, 0]])[None]
-  valid = np.ones((1, FRAMES + 1), bool)
-  valid[0, -1] = False
-  inputs.audio_valid[-1] = False
-  context, face = (np.moveaxis(x, 0, 1) for x in (inputs.context, inputs.outside[:, :, region]))
-  reference = linear_prior.mean_reference(start['references'], start['reference_valid'])
+  conditions = random_conditions.conditions(config, FRAMES, np.random.default_rng(3))
+  conditions.ahead.durations[:] = SECONDS
+  conditions.ahead.audio_valid[:, -1] = False
+  start, inputs = streams.split(config, conditions)
+  fixed, frames = conditions.fixed, conditions.frames
+  reference = linear_prior.mean_reference(fixed.references, fixed.reference_valid)
   clip = teacher_forcing.Clip(
-      start['references'], start['reference_valid'],
-      guess().residual(start['anchor'], start['anchor_context'], reference),
-      np.zeros(1, np.float32), context, guess().residual(face, context, reference), audio,
-      valid, SECONDS[None])
+      conditions, guess().residual(fixed.anchor, fixed.anchor_context, reference),
+      guess().residual(frames.target[:, :, np.asarray(config.region)], frames.context, reference))
   keep = token_layout.Keep(np.ones((1, 1, 2), bool), *[np.ones((1, 1), bool)] * 3)
   # One Euler step from t = 1 to 0 gives noise - v, and the sampler's noise is known by its key.
-  one = sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
+  one = flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   key = jax.random.key(7)
   noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (1, 1, 2, 6))
                      for i in range(FRAMES)], axis=2)
@@ -138,10 +131,10 @@ def test_sampling_sees_what_training_saw(params):
   @jax.jit
   def step(state, inputs):
     seen = sampling._see(config, params.generator, state, inputs)
-    region = sampling._generate(config, one, params.generator, seen, inputs)
+    region = sampling._generate(config, one, params.generator, seen)
     return sampling.warm_step(MODELS, params, state, inputs)[0], region
 
-  state = sampling.init_state(MODELS, params, key, **start)
+  state = sampling.init_state(MODELS, params, key, start)
   for i in range(FRAMES):
     state, region = step(state, at(inputs, i))
     np.testing.assert_allclose(noise[:, 0, i] - region, velocity[:, 0, i], atol=1e-4)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, generator, kernels, teacher_forcing, token_layout
@@ -40,20 +41,20 @@ def example(dtype=np.float32):
                 sink=jnp.array([0.5, 2.0]))
   rule = rng.random((T, SEEN)) < 0.5
   rule[0, FIRST:] = False  # a frame that sees few keys in any clip
-  shown = rng.random((B, K, SEEN)) < 0.7
-  shown[0, 1, :FIRST] = False  # a copy with a stream dropped
-  shown[1, 0] = False  # and one with everything dropped
-  return arrays, rule, shown
+  visible = rng.random((B, K, SEEN)) < 0.7
+  visible[0, 1, :FIRST] = False  # a copy with a stream dropped
+  visible[1, 0] = False  # and one with everything dropped
+  return arrays, rule, visible
 
 
-def attend(implementation, rule, shown, q, keys, values, sink, own):
-  return attention.attend(implementation, q, keys, values, rule, shown, sink, own)
+def attend(implementation, rule, visible, q, keys, values, sink, own):
+  return attention.attend(implementation, q, keys, values, rule, visible, sink, own)
 
 
-def plain(rule, shown, q, keys, values, sink, own):
+def plain(rule, visible, q, keys, values, sink, own):
   """All weights at once, and nothing done for numerical safety."""
   dot = functools.partial(jnp.einsum, precision='highest')
-  seen = (rule & shown[:, :, None])[:, :, None, :, None]
+  seen = (rule & visible[:, :, None])[:, :, None, :, None]
   weights = jnp.exp(dot('bkntmd,bnld->bkntml', q, keys) * D**-0.5) * seen
   total, out = weights.sum(-1), dot('bkntml,bnld->bkntmd', weights, values)
   if own is not None:
@@ -92,7 +93,9 @@ def test_rotation_turns_pairs_of_channels_by_time_row_and_column():
                *30.0 ** (-np.arange(2) / 2)]
   position = np.stack([time] * 4 + [rows] * 2 + [columns] * 2, -1)
   turned = (x[..., :8] + 1j * x[..., 8:]) * np.exp(1j * position * frequency)
-  found = attention.rotate(x, attention.angles(D, time, rows, columns))
+  for rolled in (attention._rolled, attention._moved):
+    np.testing.assert_array_equal(rolled(x), np.concatenate([x[..., 8:], x[..., :8]], -1))
+  found = attention.rotate(x, attention.rotation(D, np.float32, time, rows, columns))
   np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], -1), atol=1e-6)
 
 
@@ -101,7 +104,7 @@ def test_a_query_meets_a_timeless_key_alike_at_any_time():
   q, key = rng.standard_normal((2, D)).astype(np.float32)
   key = attention.timeless(key)
   times = np.arange(40, dtype=np.float32)
-  logits = attention.rotate(q, attention.angles(D, times)) @ key
+  logits = attention.rotate(q, attention.rotation(D, np.float32, times)) @ key
   np.testing.assert_allclose(logits, q @ key, rtol=1e-5)
   assert (key != 0).sum() == D // 2
 
@@ -118,33 +121,33 @@ def available(monkeypatch):
     return asked(*arrays, implementation='xla', **options)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', answer)
   # More than one block of queries and of keys, some of them skipped, and no squares.
-  monkeypatch.setattr(kernels, '_BLOCKS', ((256, 128),))
+  monkeypatch.setattr(kernels, 'blocks', lambda rule: kernels.Sides(256, 128, 128, 256))
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_attention_and_its_gradients_are_those_of_a_plain_softmax(available, implementation, dtype):
-  arrays, rule, shown = example(dtype)
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
+  arrays, rule, visible = example(dtype)
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
   assert found['out'].dtype == jnp.float32 and found['q'].dtype == dtype
   exact = jax.tree.map(lambda x: x.astype(jnp.float32), arrays)
-  expected = value_and_gradients(functools.partial(plain, rule, shown), exact)
+  expected = value_and_gradients(functools.partial(plain, rule, visible), exact)
   assert_near(found, expected, EXACT if dtype == 'float32' else ROUNDED)
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])
 def test_a_token_from_which_all_is_hidden_gets_nothing(available, implementation):
-  arrays, rule, shown = example()
+  arrays, rule, visible = example()
   arrays['own'] = None
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
-  assert_near(found, value_and_gradients(functools.partial(plain, rule, shown), arrays), EXACT)
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
+  assert_near(found, value_and_gradients(functools.partial(plain, rule, visible), arrays), EXACT)
   assert not found['out'][1, 0].any() and not found['q'][1, 0].any()
   # With no sink there is no right answer; it is a number, and those of others are right.
   arrays['sink'] = None
   rule[:, 0] = True
-  shown[:, :, 0] = [[True, True], [False, True]]
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
-  expected = plain(rule, shown, **arrays)
+  visible[:, :, 0] = [[True, True], [False, True]]
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
+  expected = plain(rule, visible, **arrays)
   others = np.array([[True, True], [False, True]])
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
   np.testing.assert_allclose(found['out'][others], expected[others], atol=1e-5)
@@ -154,8 +157,8 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
   script = '''
     import jax, numpy as np, test_attention as here
     from vidregen_jax.distributed import sharding
-    arrays, rule, shown = here.example()
-    whole = here.value_and_gradients(lambda **x: here.plain(rule, shown, **x), arrays)
+    arrays, rule, visible = here.example()
+    whole = here.value_and_gradients(lambda **x: here.plain(rule, visible, **x), arrays)
     mesh = sharding.make_mesh(fsdp=2, tensor=2)  # (2, 2, 2): each clip of four, each head alone
     twice = lambda x: np.concatenate([x, x])
     arrays = {name: x if name == 'sink' else jax.tree.map(twice, x) for name, x in arrays.items()}
@@ -164,7 +167,7 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
     arrays = {name: place(name, x) for name, x in arrays.items()}
     by = twice(np.random.default_rng(1).standard_normal((2, 2, 2, 3, 4, 16)).astype(np.float32))
     def summed(arrays):
-      out = here.attend('splash_interpreted', rule, twice(shown), **arrays)
+      out = here.attend('splash_interpreted', rule, twice(visible), **arrays)
       return (out * by).sum(), out
     with jax.set_mesh(mesh):
       step = here.quick(jax.grad(summed, has_aux=True))
@@ -198,11 +201,10 @@ def test_the_generator_trains_alike_on_a_kernel(monkeypatch):
   def normal(*shape):
     return rng.standard_normal(shape).astype(np.float32)
   frames = 5
-  clip = teacher_forcing.Clip(
-      normal(1, 2, 4, 6), np.array([[True, False]]), normal(1, 2, 6), np.full(1, 2, np.float32),
-      normal(1, frames, 4, 6), normal(1, frames, 2, 6), normal(1, frames + 1, 16, 2, 12),
-      np.ones((1, frames + 1), bool), np.full((1, frames + 1), 0.04, np.float32))
-  clip.audio_valid[0, -1] = False
+  clip = random_conditions.clip(CONFIG, frames, rng)
+  clip.conditions.fixed.anchor_time[:] = frames + 2
+  clip.conditions.fixed.reference_valid[0, 1] = False
+  clip.conditions.ahead.audio_valid[0, -1] = False
   streams = dict(anchor=[True, False], audio=[True, False], history=[False, True])
   keep = token_layout.Keep(np.ones((1, 2, 2), bool),
                            **{n: np.array([x]) for n, x in streams.items()})
@@ -229,8 +231,8 @@ def test_the_generator_trains_alike_on_a_kernel(monkeypatch):
 def test_cudnn_makes_a_program_for_a_gpu(monkeypatch):
   """Nothing more can be known without one."""
   monkeypatch.setattr('jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version', lambda: 91100)
-  arrays, rule, shown = example(jnp.bfloat16)
-  step = jax.jit(jax.grad(lambda arrays: attend('cudnn', rule, shown, **arrays)
+  arrays, rule, visible = example(jnp.bfloat16)
+  step = jax.jit(jax.grad(lambda arrays: attend('cudnn', rule, visible, **arrays)
                           .astype(jnp.float32).sum()))
   program = step.trace(arrays).lower(lowering_platforms=('cuda',)).as_text()
   assert '__cudnn$fmhaScaleBiasSoftmax(' in program.replace('"', '(')

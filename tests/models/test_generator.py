@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 
 from configs import generator as generator_config
-from vidregen_jax.models import generator, masks, teacher_forcing, token_layout
+from vidregen_jax.models import generator, streams, teacher_forcing, token_layout
 from vidregen_jax.training import generator_setup
 
 CONFIG = generator.GeneratorConfig(
@@ -29,14 +30,9 @@ def params():
 
 def example(seed=0):
   rng = np.random.default_rng(seed)
-
-  def normal(*shape):
-    return rng.standard_normal(shape).astype(np.float32)
-  clip = teacher_forcing.Clip(
-      normal(1, 2, 4, 6), np.ones((1, 2), bool), normal(1, 2, 6), np.zeros(1, np.float32),
-      normal(1, T, 4, 6), normal(1, T, 2, 6), normal(1, T + 1, 16, 2, 12),
-      np.ones((1, T + 1), bool), np.full((1, T + 1), 0.04, np.float32))
-  return clip, normal(1, K, T, 2, 6), np.full((1, K, T), 0.5, np.float32)
+  clip = random_conditions.clip(CONFIG, T, rng)
+  noisy = rng.standard_normal((1, K, T, 2, 6), np.float32)
+  return clip, noisy, np.full((1, K, T), 0.5, np.float32)
 
 
 def keep(**hidden):
@@ -54,7 +50,7 @@ velocity = jax.jit(teacher_forcing.clip_velocity, static_argnums=0)
     ('reference', 'references'), ('anchor', 'anchor'), ('audio', 'audio')])
 def test_a_hidden_stream_changes_nothing(params, stream, field):
   clip, noisy, t = example()
-  changed = dataclasses.replace(clip, **{field: getattr(clip, field) + 1})
+  changed = random_conditions.changed(clip, field, lambda x: x + 1)
   hidden = keep(**{stream: False})
   first, second = (velocity(CONFIG, params, c, noisy, t, hidden) for c in (clip, changed))
   if stream == 'reference':
@@ -68,7 +64,7 @@ def test_a_hidden_stream_changes_nothing(params, stream, field):
 
 def test_history_hidden_or_of_the_future_changes_nothing(params):
   clip, noisy, t = example()
-  changed = dataclasses.replace(clip, history=clip.history + 1)
+  changed = random_conditions.changed(clip, 'history', lambda x: x + 1)
   none = [velocity(CONFIG, params, c, noisy, t, keep(history=False)) for c in (clip, changed)]
   np.testing.assert_array_equal(*none)
   seen = [velocity(CONFIG, params, c, noisy, t, keep()) for c in (clip, changed)]
@@ -79,10 +75,10 @@ def test_history_hidden_or_of_the_future_changes_nothing(params):
 @pytest.mark.parametrize(('field', 'ahead'), [('context', 0), ('audio', 1), ('history', -1)])
 def test_no_frame_depends_on_later_ones(params, field, ahead):
   clip, noisy, t = example()
-  value = getattr(clip, field).copy()
-  value[:, 3:] += 1
+  other = random_conditions.changed(
+      clip, field, lambda x: np.concatenate([x[:, :3], x[:, 3:] + 1], 1))
   first = velocity(CONFIG, params, clip, noisy, t, keep())
-  second = velocity(CONFIG, params, dataclasses.replace(clip, **{field: value}), noisy, t, keep())
+  second = velocity(CONFIG, params, other, noisy, t, keep())
   same = 3 - ahead
   np.testing.assert_array_equal(first[:, :, :same], second[:, :, :same])
   if same < T:
@@ -115,7 +111,7 @@ def test_gradients_reach_every_parameter(params):
 def test_audio_can_be_heard_through_attention_alone(params):
   clip, noisy, t = example()
   other = {**params, 'audio_frame': jax.tree.map(lambda x: x + 1, params['audio_frame'])}
-  louder = dataclasses.replace(clip, audio=clip.audio + 1)
+  louder = random_conditions.changed(clip, 'audio', lambda x: x + 1)
   alone = dataclasses.replace(CONFIG, audio_modulates=False)
   for config, modulates in ((CONFIG, True), (alone, False)):
     first = velocity(config, params, clip, noisy, t, keep())
@@ -141,9 +137,9 @@ def test_attention_is_shared_out_and_hidden_streams_get_none(params):
   shares = jax.jit(teacher_forcing.clip_velocity, static_argnums=(0, 6))
   made, shown = shares(CONFIG, params, clip, noisy, t, keep(), True)
   np.testing.assert_allclose(made, velocity(CONFIG, params, clip, noisy, t, keep()), atol=1e-5)
-  assert shown.shape == (CONFIG.layers, len(masks.STREAMS))
+  assert shown.shape == (CONFIG.layers, len(streams.STREAMS))
   np.testing.assert_allclose(shown.sum(1), 1, atol=1e-5)
   assert (shown > 0).all()
   hidden = shares(CONFIG, params, clip, noisy, t, keep(audio=False, history=False), True)[1]
-  assert not hidden[:, [masks.AUDIO, masks.HISTORY]].any()
-  assert (hidden[:, [masks.SINK, masks.REFERENCE, masks.NOISY]] > 0).all()
+  assert not hidden[:, [streams.AUDIO, streams.HISTORY]].any()
+  assert (hidden[:, [streams.SINK, streams.REFERENCE, streams.NOISY]] > 0).all()

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from vidregen_jax import errors
-from vidregen_jax.models import pretrained, whisper
+from vidregen_jax.models import log_mel, pretrained, whisper
 
 TINY = whisper.WhisperConfig(
   width=16, layers=3, heads=2, mlp_width=32, mel_bins=80, positions=100
@@ -17,7 +17,7 @@ TINY = whisper.WhisperConfig(
 
 def _noise(seconds, seed=0):
   return 0.1 * np.random.default_rng(seed).standard_normal(
-    round(seconds * whisper.SAMPLE_RATE)
+    round(seconds * log_mel.SAMPLE_RATE)
   ).astype(np.float32)
 
 
@@ -187,46 +187,12 @@ def test_a_hub_id_downloads_the_config_and_safetensors_only(tiny_folder, monkeyp
   assert all(name.endswith(('.json', '.safetensors')) for name in asked['someone/whisper'])
 
 
-# ------------------------------------------------------------------------------------- spectrogram
-
-
-def test_a_click_lights_the_column_of_its_time():
-  samples = np.zeros(16_000, np.float32)
-  samples[160 * 40] = 1
-  mel = whisper.log_mel(samples)
-  assert mel.shape == (80, 100)
-  assert mel.mean(0).argmax() == 40
-
-
-def test_a_tone_lights_the_row_of_its_pitch():
-  # 1 kHz is mel 15 of 45.245 on Slaney's scale: row 15 / 45.245 * 81 - 1 = 25.9 of 80.
-  samples = np.sin(2 * np.pi * 1000 * np.arange(16_000) / 16_000).astype(np.float32)
-  assert whisper.log_mel(samples).mean(1).argmax() == 26
-
-
-def test_each_mel_filter_has_unit_area():
-  # In hertz. Only filters much wider than a bin of 40 Hz are sampled well enough to say so.
-  area = whisper._mel_filters(80)[:, 50:].sum(0) * 40
-  np.testing.assert_allclose(area, 1, atol=0.02)
-
-
-def test_a_window_is_padded_with_silence():
-  samples = _noise(1)
-  padded = whisper.log_mel(samples, window_seconds=2)
-  by_hand = whisper.log_mel(np.concatenate([samples, np.zeros_like(samples)]))
-  np.testing.assert_array_equal(padded, by_hand)
-  with pytest.raises(ValueError, match='16000 samples are more than a window of 0.5 s'):
-    whisper.log_mel(samples, window_seconds=0.5)
-  with pytest.raises(ValueError, match='one channel'):
-    whisper.log_mel(samples[None])
-
-
 # ------------------------------------------------------------------------------------- encoder
 
 
 def test_jitted_equals_eager(tiny_folder):
   config, params = whisper.load(tiny_folder)
-  mel = whisper.log_mel(_noise(2))[None]
+  mel = log_mel.log_mel(_noise(2))[None]
   jitted = jax.jit(whisper.encode, static_argnames='config')(config, params, mel)
   with jax.disable_jit():
     eager = whisper.encode(config, params, mel)
@@ -283,8 +249,8 @@ def test_every_state_comes_from_its_own_time(tiny_folder, seconds, batch_size):
 
 
 def _speechlike(seconds):
-  time = np.arange(round(seconds * whisper.SAMPLE_RATE)) / whisper.SAMPLE_RATE
-  phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2.1 * time)) / whisper.SAMPLE_RATE
+  time = np.arange(round(seconds * log_mel.SAMPLE_RATE)) / log_mel.SAMPLE_RATE
+  phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2.1 * time)) / log_mel.SAMPLE_RATE
   buzz = sum(np.sin(k * phase) / k for k in range(1, 20))
   syllables = np.maximum(np.sin(2 * np.pi * 3.1 * time + np.sin(7 * time)), 0)
   return (0.2 * buzz * syllables).astype(np.float32) + 0.01 * _noise(seconds)
@@ -335,75 +301,3 @@ def test_impossible_samples_are_refused(tiny_folder):
   for samples in (np.zeros(0), np.zeros((2, 100))):
     with pytest.raises(ValueError, match='Whisper hears one channel'):
       whisper.features(config, params, samples, 2, 0.2)
-
-
-# ------------------------------------------------------------------------------------- the clock
-
-
-def _ramp(seconds):
-  """Features whose value is their own time; two layers, the second one negative."""
-  time = np.arange(round(seconds * 50), dtype=np.float32) / 50
-  return time[:, None, None] * np.array([1, -1], np.float32)[:, None]
-
-
-def test_a_latent_frame_at_25_fps_hears_every_20_ms():
-  heard = whisper.sample_at(_ramp(2), np.arange(8) / 25, 1 / 25)
-  assert heard.shape == (2, 16, 2, 1)
-  np.testing.assert_allclose(heard[1, :, 0, 0], 0.16 + 0.02 * np.arange(-4, 12), atol=1e-6)
-  np.testing.assert_allclose(heard[:, :, 1], -heard[:, :, 0])
-
-
-@pytest.mark.parametrize('rate', [25, 30000 / 1001, 60])
-def test_frames_are_heard_at_their_start_and_middle(rate):
-  times = 0.5 + np.arange(12) / rate
-  heard = whisper.sample_at(_ramp(2), times, np.full(12, 1 / rate))[..., 0, 0]
-  np.testing.assert_allclose(heard[:, 4:12:2].ravel(), times, atol=1e-6)
-  np.testing.assert_allclose(heard[:, 5:12:2].ravel(), times + 0.5 / rate, atol=1e-6)
-  steps = np.tile([0.02, 0.04, 0.06, 0.08], (3, 1))
-  np.testing.assert_allclose(heard[:, 4:5] - heard[:, 3::-1], steps, atol=1e-6)
-  np.testing.assert_allclose(heard[:, 12:] - heard[:, 11:12], steps, atol=1e-6)
-
-
-def test_variable_frame_times_are_heard_where_they_are():
-  times, durations = np.array([0.5, 0.52, 0.6, 0.61]), np.array([0.02, 0.08, 0.01, 0.2])
-  heard = whisper.sample_at(_ramp(2), times, durations)[0, 4:12, 0, 0]
-  np.testing.assert_allclose(
-    heard, [0.5, 0.51, 0.52, 0.56, 0.6, 0.605, 0.61, 0.71], atol=1e-6
-  )
-
-
-def test_past_the_ends_of_the_audio_its_ends_are_heard():
-  heard = whisper.sample_at(_ramp(1), np.arange(-20, 60) / 25, 1 / 25)[..., 0, 0]
-  assert heard.min() == 0
-  assert heard.max() == np.float32(0.98)
-  assert (heard[0] == 0).all()
-  assert (heard[-1] == np.float32(0.98)).all()
-
-
-def test_frames_that_fill_no_latent_frame_are_refused():
-  with pytest.raises(ValueError, match='a latent frame is 4 frames'):
-    whisper.sample_at(_ramp(1), np.arange(6) / 25, 1 / 25)
-  with pytest.raises(ValueError, match='no audio features'):
-    whisper.sample_at(_ramp(0), np.arange(4) / 25, 1 / 25)
-
-
-@pytest.mark.parametrize('rate', [20, 25, 59.94])
-@pytest.mark.parametrize('sizes', [[300], [1] * 300, [7, 90, 3, 200]])
-def test_states_that_come_bit_by_bit_are_sampled_the_same(rate, sizes):
-  states = np.random.default_rng(0).normal(size=(300, 2, 3)).astype(np.float32)
-  begins = np.cumsum([0, *sizes[:-1]])
-  read = []
-
-  def coming():
-    for begin, size in zip(begins, sizes, strict=True):
-      read.append(begin)
-      yield states[begin:begin + size]
-  # From before the first state to past the last, with a frame that is shown for a second.
-  times = -0.2 + np.arange(100) / rate + (np.arange(100) > 60)
-  durations = np.diff(times, append=times[-1] + 1 / rate)
-  count = 300 * whisper.SAMPLES_PER_STATE - 5
-  made = whisper.sample_stream(coming(), count, times, durations)
-  first = next(made)
-  assert len(read) <= 10 or len(sizes) < 10  # no further than the frame listens
-  np.testing.assert_array_equal(np.stack([first, *made]),
-                                whisper.sample_at(states, times, durations))

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from vidregen_jax.models import whisper
+from vidregen_jax.models import log_mel, whisper
 
 transformers = pytest.importorskip('transformers')
 
@@ -13,8 +13,8 @@ transformers = pytest.importorskip('transformers')
 def _speechlike(seconds):
   """A voiced buzz with a moving pitch, pauses and a little noise, float32 at 16 kHz."""
   rng = np.random.default_rng(0)
-  time = np.arange(round(seconds * whisper.SAMPLE_RATE)) / whisper.SAMPLE_RATE
-  phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2.1 * time)) / whisper.SAMPLE_RATE
+  time = np.arange(round(seconds * log_mel.SAMPLE_RATE)) / log_mel.SAMPLE_RATE
+  phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(2.1 * time)) / log_mel.SAMPLE_RATE
   buzz = sum(np.sin(k * phase) / k for k in range(1, 20))
   syllables = np.maximum(np.sin(2 * np.pi * 3.1 * time), 0) * (np.sin(0.9 * time) > -0.7)
   return (0.2 * buzz * syllables + 1e-3 * rng.standard_normal(time.size)).astype(np.float32)
@@ -26,7 +26,7 @@ def test_log_mel_equals_the_extractor_of_transformers(mel_bins, seconds):
   samples = _speechlike(seconds)
   extractor = transformers.WhisperFeatureExtractor(feature_size=mel_bins)
   theirs = extractor(samples, sampling_rate=16_000, return_tensors='np').input_features[0]
-  ours = whisper.log_mel(samples, mel_bins, window_seconds=30)
+  ours = log_mel.log_mel(samples, mel_bins, window_seconds=30)
   assert ours.shape == theirs.shape
   # Cells span 2; both sides compute in float32 and the logarithm magnifies the quietest cells'
   # rounding. Measured: 2.5e-5.
@@ -36,7 +36,7 @@ def test_log_mel_equals_the_extractor_of_transformers(mel_bins, seconds):
 def test_hidden_states_equal_those_of_transformers(whisper_folder: pathlib.Path):
   torch = pytest.importorskip('torch')
   config, params = whisper.load(whisper_folder)
-  mel = whisper.log_mel(_speechlike(30), window_seconds=30)[None]
+  mel = log_mel.log_mel(_speechlike(30), window_seconds=30)[None]
   model = transformers.WhisperModel.from_pretrained(whisper_folder, dtype=torch.float32).eval()
   with torch.no_grad():
     theirs = model.encoder(torch.from_numpy(mel), output_hidden_states=True).hidden_states

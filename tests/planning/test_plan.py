@@ -16,11 +16,10 @@ import random_weights
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import plan
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import dinov2, perceptual
-from vidregen_jax.planning import abstract_steps, accelerators, search, tpu_topologies
+from vidregen_jax.models import dinov2, generator, perceptual
+from vidregen_jax.planning import abstract_steps, accelerators, estimate, search, tpu_topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -84,13 +83,13 @@ def test_what_cannot_be_planned_is_told(topology, what, changes, message):
   config = generator_config.get_config('tiny')
   config.update(changes)
   with pytest.raises(UserError, match=message):
-    plan.make_program(config, what, plan.target(topology), (3, 512))
+    estimate.make_program(config, what, estimate.target(topology), (3, 512))
 
 
 def test_without_the_compiler_the_extra_is_named(monkeypatch):
   monkeypatch.setattr(tpu_topologies.importlib.util, 'find_spec', lambda name: None)
   with pytest.raises(UserError, match=r"pip install 'vidregen_jax\[tpu\]'"):
-    plan.target('v5e:2x2')
+    estimate.target('v5e:2x2')
 
 
 @pytest.mark.skipif(tpu_topologies.importlib.util.find_spec('libtpu') is None,
@@ -108,13 +107,13 @@ def test_the_tpu_compiler_makes_a_small_generator():
 def test_h100s_that_are_not_here_are_counted():
   config = generator_config.get_config('tiny')
   config.update(fsdp=8, batch_size=8)
-  aim = plan.target('h100:8')
-  found = plan.figures(plan.make_program(config, 'train', aim, (3, 512)), aim)
+  aim = estimate.target('h100:8')
+  found = estimate.figures(estimate.make_program(config, 'train', aim, (3, 512)), aim)
   assert found['memory']['total'] is None and found['memory']['fits'] is None
   held = found['memory']['held']
-  one = plan.target('h100:1')
+  one = estimate.target('h100:1')
   config.fsdp = 1
-  whole = plan.make_program(config, 'train', one, (3, 512)).held['parameters']
+  whole = estimate.make_program(config, 'train', one, (3, 512)).held['parameters']
   # Each device holds about an eighth: norms, biases and embeddings stay whole.
   assert held['parameters'] < abstract_steps.bytes_on_a_device(whole) / 6
   assert found['collectives'] is None
@@ -124,7 +123,7 @@ def test_h100s_that_are_not_here_are_counted():
 
 def test_a_student_is_planned_with_its_teacher():
   config = student_config.get_config('tiny')
-  held = plan.make_program(config, 'train', plan.target('h100:1'), (3, 512)).held
+  held = estimate.make_program(config, 'train', estimate.target('h100:1'), (3, 512)).held
   teacher = abstract_steps.bytes_on_a_device(held['frozen'])
   assert abstract_steps.bytes_on_a_device(held['parameters']) < teacher
 
@@ -135,7 +134,7 @@ def test_streams_are_planned_for_one_device(module, what):
   config = module.get_config('tiny')
   if what == 'sample':
     config.model.layers = 1
-  program = plan.make_program(config, what, plan.target('here'), (3, 512))
+  program = estimate.make_program(config, what, estimate.target('here'), (3, 512))
   assert program.mesh.size == 1 and program.seconds >= 0.16
   needed, done = program.work().needed, program.work().done
   assert needed == done > 1e6
@@ -155,7 +154,11 @@ def test_planned_windows_are_those_that_are_cut():
     'lip_gap': np.zeros(36, np.float32)}
   record |= {'context': record['target'], 'cold': record['target'], 'stills': record['target'][:6]}
   cut = windows.cut(record, 2, shape, rng)
-  assert shapes(windows.shapes(shape, 2, 4, 3, 5)) == shapes(cut)
+  model = generator.GeneratorConfig(
+    cells=2, latent_channels=4, region=shape.region, width=16, heads=2, layers=1, mlp=2, window=3,
+    look_ahead=2, references=2, sinks=1, sink_logit=True, audio_layers=3, audio_channels=5,
+    audio_hidden=4)
+  assert shapes(windows.shapes(model, 3)) == shapes(cut)
 
 
 def test_planned_crops_are_those_that_are_read(tmp_path):

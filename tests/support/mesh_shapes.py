@@ -41,11 +41,11 @@ def of_generator():
   normal = lambda *shape: rng.standard_normal((BATCH, *shape)).astype(np.float32)
   batch = {
     'target': normal(frames, cells, channels), 'context': normal(frames, cells, channels),
-    'audio': normal(heard, generator.AUDIO_SAMPLES, 2, 12), 'audio_valid': normal(heard) > -1,
+    'audio': normal(heard, 16, 2, 12), 'audio_valid': normal(heard) > -1,
     'durations': np.full((BATCH, heard), 0.04, np.float32),
     'references': normal(2, cells, channels), 'reference_valid': normal(2) > -1,
     'anchor': normal(2, channels), 'anchor_context': normal(cells, channels),
-    'anchor_valid': normal() > 0, 'anchor_distance': np.ones(BATCH, np.float32),
+    'anchor_valid': normal() > 0, 'anchor_time': np.full(BATCH, frames + 1, np.float32),
     'mouth_box': np.tile(np.float32([0.3, 0.6, 0.7, 0.9]), (BATCH, frames, 1)),
   }
   objective = generator_objective.Objective(

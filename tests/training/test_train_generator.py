@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import random_conditions
 from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
@@ -18,8 +19,8 @@ from vidregen_jax.datasets import windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
-from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import codec, generator, teacher_forcing, token_layout
+from vidregen_jax.inference import streaming_codec
+from vidregen_jax.models import codec, flow_matching, generator, teacher_forcing, token_layout
 from vidregen_jax.training import generator_objective, generator_setup, train_generator
 
 CODEC = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 4)
@@ -122,7 +123,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
   info = {'latent_shape': (2, 2, 4), 'audio_layers': [3], 'audio_width': 512}
   shape = generator_setup.model_config(model, info, (2, 3))
-  teacher = sampling.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
+  teacher = flow_matching.SamplerConfig(4, 'euler', 1.0, 1.5, 2.0, noise=1.0)
   settings = student_config.get_config('tiny')
   settings.sampler.update(steps=2, noise=1.0)
   objective = generator_setup.objective(settings, shape, teacher)
@@ -130,10 +131,7 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   normal = lambda *size: rng.standard_normal(size).astype(np.float32)
   params = jax.tree.map(lambda x: x + 0.1 * normal(*x.shape),
                         generator.init(shape, jax.random.key(0)))
-  clip = teacher_forcing.Clip(
-    normal(1, 2, 4, 4), np.ones((1, 2), bool), normal(1, 2, 4), np.zeros(1, np.float32),
-    normal(1, 3, 4, 4), normal(1, 3, 2, 4), normal(1, 4, 16, 1, 512), np.ones((1, 4), bool),
-    np.full((1, 4), 0.04, np.float32))
+  clip = random_conditions.clip(shape, 3, rng)
   keep = token_layout.keep_all(shape, (1, 1))
   frozen = generator_objective.Frozen(None, None, None, params)
   noisy, target, t = generator_objective._taught(

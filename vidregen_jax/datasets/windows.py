@@ -4,13 +4,12 @@
 """
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, whisper
+from vidregen_jax.models import audio_timeline, codec, streams
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +41,8 @@ def cut(record, start, shape, rng):
     rng: numpy Generator; chooses references and the anchor.
 
   Returns:
-    Dict of arrays, all of fixed shape:
-      target, context [T, H*W, C], audio [T + look_ahead, 16, layers, channels] (not standardised),
-      audio_valid [T + look_ahead], durations [T + look_ahead], references [R, H*W, C],
-      reference_valid [R], anchor [M, C], anchor_context [H*W, C], anchor_valid [],
-      anchor_distance [] (0 right after),
-      mouth_box [T, 4], lip_gap [4T].
+    Dict of arrays, all of fixed shape: those of `streams.Conditions` by name, audio not
+    standardised; and, to train and score with, mouth_box [T, 4] and lip_gap [4T].
 
   Raises:
     UserError: the clip is shorter than a window.
@@ -73,46 +68,35 @@ def cut(record, start, shape, rng):
   anchored = distance < room
   at = stop + distance if anchored else 0
   anchor = np.asarray(record['cold'][at]).reshape(flat, channels)
-  return {
+  return streams.stored({
     'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
     'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
-    'audio': audio.astype(np.float16),
+    'audio': audio,
     'audio_valid': np.arange(heard) < heard - missing,
-    'durations': durations.astype(np.float32),
+    'durations': durations,
     'references': references.reshape(shape.references, flat, channels),
     'reference_valid': valid,
     'anchor': anchor[list(shape.region)],
     'anchor_context': np.asarray(record['context'][at]).reshape(flat, channels),
-    'anchor_valid': np.bool_(anchored),
-    'anchor_distance': np.float32(distance),
+    'anchor_valid': anchored,
+    'anchor_time': shape.frames + distance,
+  }) | {
     'mouth_box': record['mouth_box'][start:stop],
     'lip_gap': record['lip_gap'][start * factor:stop * factor],
   }
 
 
-def shapes(shape, cells, channels, audio_layers, audio_channels):
+def shapes(model, frames):
   """What `cut` returns, as shapes and types: what a step is planned with where there are no data.
 
   Args:
-    shape: WindowShape.
-    cells: latent cells a side; channels: of a cell.
-    audio_layers, audio_channels: of Whisper states.
+    model: generator.GeneratorConfig.
+    frames: latent frames T.
   """
-  heard, flat, region = shape.frames + shape.look_ahead, cells**2, len(shape.region)
-  f16, f32, flag = (functools.partial(_shape, dtype) for dtype in (np.float16, np.float32, bool))
-  return {
-    'target': f16(shape.frames, flat, channels), 'context': f16(shape.frames, flat, channels),
-    'audio': f16(heard, whisper.WINDOW_SAMPLES, audio_layers, audio_channels),
-    'audio_valid': flag(heard),
-    'durations': f32(heard), 'references': f16(shape.references, flat, channels),
-    'reference_valid': flag(shape.references), 'anchor': f16(region, channels),
-    'anchor_context': f16(flat, channels), 'anchor_valid': flag(), 'anchor_distance': f32(),
-    'mouth_box': f32(shape.frames, 4), 'lip_gap': f32(shape.frames * codec.TIME_FACTOR),
+  return streams.flat(streams.shapes(model, frames)) | {
+    'mouth_box': jax.ShapeDtypeStruct((frames, 4), np.float32),
+    'lip_gap': jax.ShapeDtypeStruct((frames * codec.TIME_FACTOR,), np.float32),
   }
-
-
-def _shape(dtype, *shape):
-  return jax.ShapeDtypeStruct(shape, dtype)
 
 
 def draw(clips, shape, count):
@@ -139,7 +123,7 @@ def listen(features, times, start, stop):
   times = np.asarray(times, np.float64)
   steps = np.diff(times, append=times[-1] + (times[-1] - times[-2]))
   span = slice(start * codec.TIME_FACTOR, stop * codec.TIME_FACTOR)
-  audio = whisper.sample_at(features, times[span], steps[span])
+  audio = audio_timeline.sample_at(features, times[span], steps[span])
   return audio, steps[span].reshape(-1, codec.TIME_FACTOR).mean(1)
 
 

@@ -115,8 +115,8 @@ def attention(run):
   (`jax.set_mesh`), `run` is what it was.
 
   Args:
-    run: (q, keys, values, shown, sink) to what is attended to; the first three are of arrays
-      [B, K, N, L, D], shown [B, K, L], sink [N] or None.
+    run: (q, keys, values, visible, sink) to what is attended to; the first three are of arrays
+      [B, K, N, L, D], visible [B, K, L], sink [N] or None.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return run

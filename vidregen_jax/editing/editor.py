@@ -29,12 +29,13 @@ from vidregen_jax.editing import (
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import in_video, tracks
-from vidregen_jax.inference import sampling, streaming_codec
+from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import containers, prefetch, smart_render, video, video_writer
 from vidregen_jax.media.audio import lazy as recordings
 from vidregen_jax.media.audio import packet_splice
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.models import flow_matching
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import preview_sheet, sidecars, stage_clock
@@ -181,7 +182,7 @@ def _check_settings(edit):
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
-  _sampler(edit, sampling.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+  _sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
 
 
 def _sampler(edit, usual):

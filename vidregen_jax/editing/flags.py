@@ -5,32 +5,15 @@ import os
 
 from vidregen_jax import cli, files, terminal
 from vidregen_jax.editing import editor, face_selection, reference_frames
-from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.reporting import sidecars
 
 
-class _Parser(argparse.ArgumentParser):
-  """One line for a mistake, like every other program here."""
-
-  def error(self, message):
-    raise UserError(f'{message}: `{self.prog} --help` says how')
-
-  def parse_args(self, *args):
-    given = super().parse_args(*args)
-    for name, value in vars(given).items():
-      values = value if isinstance(self.get_default(name), list) else [value]
-      if [] in values:  # what Python 3.11 makes of --name=--
-        self.error(f'argument --{name}: expected one argument')
-    return given
-
-
 def parser_of(module, description):
   """The flags that all edits have in common."""
-  parser = _Parser(prog=f'python -m vidregen_jax.{module}', description=description,
-                   formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser = cli.Parser(prog=f'python -m vidregen_jax.{module}', description=description)
   parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of the generator's training")

@@ -12,7 +12,7 @@ from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.models import codec, pixels
+from vidregen_jax.models import codec, pixels, streams
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
 _ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
@@ -187,23 +187,24 @@ class Retake:
       crops = in_video.crops(self._film, after, self._track, self._size)
       both = np.stack([crops, crop_mask.hide_lower_face(crops)])
       anchor[:, 0] = self._encoder.alone(both).reshape(2, flat, channels)
-    state = sampling.init_state(
-      models, params, jax.random.fold_in(jax.random.key(self._edit.seed), run.start), references,
-      np.arange(shape.references)[None] < len(stills), anchor[0][:, list(shape.region)],
-      anchor[1], np.array([run.anchor is not None]), begun[None], known[None, :look],
-      durations[None, :look])
-    return state, (features, known, durations, total)
+    fixed = streams.Fixed(
+      references=references, reference_valid=np.arange(shape.references)[None] < len(stills),
+      anchor=anchor[0][:, list(shape.region)], anchor_context=anchor[1],
+      anchor_valid=np.array([run.anchor is not None]), anchor_time=np.float32([total]))
+    ahead = streams.Ahead(begun[None], known[None, :look], durations[None, :look])
+    key = jax.random.fold_in(jax.random.key(self._edit.seed), run.start)
+    state = sampling.init_state(models, params, key, streams.Start(fixed, ahead))
+    return state, (features, known, durations)
 
   def _inputs(self, run, start, made, heard):
-    features, known, durations, total = heard
+    features, known, durations = heard
     i, look = (start - run.warm) // codec.TIME_FACTOR, self._machine.models.generator.look_ahead
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
     made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
-    return sampling.Inputs(
-      context=made[1], outside=made[0], duration=durations[i][None], audio=audio[None],
-      audio_valid=known[i + look][None], audio_duration=durations[i + look][None],
-      anchor_distance=np.float32(max(total - i, 1))[None])
+    return streams.Inputs(
+      streams.Frames(target=made[0], context=made[1]),
+      streams.Ahead(audio[None], known[i + look][None], durations[i + look][None]))
 
   def _clocked(self, start, stop):
     """Times and durations of frames, going on at the last frame's pace past the video's end."""

@@ -12,7 +12,7 @@ from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, wavefor
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming as timelines
 from vidregen_jax.media.timeline import spans as spanning
-from vidregen_jax.models import whisper
+from vidregen_jax.models import audio_timeline
 
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 
@@ -376,5 +376,5 @@ def listen(track, times, durations, hear):
   end = times[-1] + durations[-1] + _MARGIN
   first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
   heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from whisper.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
+  yield from audio_timeline.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
                                    durations)

@@ -4,13 +4,15 @@ What training's loss cannot tell is looked at here: do the lips that are made fo
 are read from latents (`lip_reading`), beside what is read from the truth.
 """
 
+import dataclasses
+
 import jax
 import numpy as np
 
 from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import lip_gap_probe
 from vidregen_jax.inference import sampling, streaming_codec
-from vidregen_jax.models import pixels, whisper
+from vidregen_jax.models import pixels, streams, whisper
 
 _PICTURES = 4  # clips that a sheet of samples shows
 
@@ -115,27 +117,13 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
     seed: of the noise.
 
   Returns:
-    (sampling.SamplerState, sampling.Inputs [T, B, ...]).
+    (sampling.SamplerState, streams.Inputs [T, B, ...]).
   """
-  look, frames = models.generator.look_ahead, batch['target'].shape[1]
-  f32 = {name: np.asarray(batch[name], np.float32)
-         for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'durations')}
-  audio = np.asarray(batch['audio'], np.float32)
-  audio = np.asarray(whisper.standardize(audio, audio_mean, audio_std))
-  first = lambda x: np.moveaxis(x, 1, 0)
-  distance = batch['anchor_distance'][None] + np.arange(frames, 0, -1, dtype=np.float32)[:, None]
-  inputs = sampling.Inputs(
-    context=first(f32['context']), outside=first(f32['target']),
-    duration=first(f32['durations'][:, :frames]), audio=first(audio[:, look:]),
-    audio_valid=first(batch['audio_valid'][:, look:]),
-    audio_duration=first(f32['durations'][:, look:]), anchor_distance=distance,
-  )
-  start = sampling.init_state(
-    models, params, jax.random.key(seed), f32['references'], batch['reference_valid'],
-    f32['anchor'], f32['anchor_context'], batch['anchor_valid'], audio[:, :look],
-    batch['audio_valid'][:, :look], f32['durations'][:, :look],
-  )
-  return start, inputs
+  conditions = streams.of_windows(batch)
+  audio = np.asarray(whisper.standardize(conditions.ahead.audio, audio_mean, audio_std))
+  start, inputs = streams.split(models.generator, dataclasses.replace(
+    conditions, ahead=dataclasses.replace(conditions.ahead, audio=audio)))
+  return sampling.init_state(models, params, jax.random.key(seed), start), inputs
 
 
 def to_frames(made):

@@ -15,8 +15,7 @@ from vidregen_jax import documents
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, generator, linear_prior
+from vidregen_jax.models import codec, flow_matching, generator, linear_prior
 
 _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
@@ -63,7 +62,7 @@ def fields_of(kind, checks):
                           {name: checks[name] for name in checks if name not in needed})
 
 
-_sampler = fields_of(sampling.SamplerConfig, SAMPLER)
+_sampler = fields_of(flow_matching.SamplerConfig, SAMPLER)
 _CONFIGS = {
   'codec': fields_of(codec.CodecConfig, CODEC),
   'generator': documents.record(
@@ -88,7 +87,7 @@ class Generator:
   """An exported generator, or student: its shape, how it is sampled, and what was read."""
 
   model: generator.GeneratorConfig
-  sampler: sampling.SamplerConfig
+  sampler: flow_matching.SamplerConfig
   export: model_folder.Export
 
 
@@ -111,7 +110,7 @@ def load_generator(folder) -> Generator:
   path, export = _read(folder, 'generator')
   said = export.config
   model = _made(generator.GeneratorConfig, said['model'], f'{path}: config.model')
-  sampler = _made(sampling.SamplerConfig, said['sampler'], f'{path}: config.sampler')
+  sampler = _made(flow_matching.SamplerConfig, said['sampler'], f'{path}: config.sampler')
   if model.region[-1] >= model.cells**2:
     raise UserError(f'{path}: config.model.region has cell {model.region[-1]}, but {model.cells} '
                     f'cells a side are {model.cells**2}')
@@ -137,7 +136,7 @@ def load_generator(folder) -> Generator:
 def load_student(folder, teacher: Generator) -> Generator:
   """Reads the student of a generator; raises as `load_codec`."""
   path, export = _read(folder, 'student')
-  sampler = _made(sampling.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
+  sampler = _made(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
   _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
   return Generator(teacher.model, sampler, export)
 

@@ -20,7 +20,7 @@ from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import linear_prior, pretrained, whisper
+from vidregen_jax.models import flow_matching, linear_prior, pretrained, whisper
 
 AUDIO_ENCODER = 'audio_encoder'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
@@ -43,7 +43,7 @@ class System:
 
   models: sampling.Models
   params: sampling.Params
-  sampler: sampling.SamplerConfig
+  sampler: flow_matching.SamplerConfig
   listen: callable
   hear: callable
   digests: dict

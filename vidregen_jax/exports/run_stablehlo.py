@@ -51,15 +51,15 @@ total = len(given['crops']) // 4
 ahead = heard.shape[1] - total
 for i, still in enumerate(given['stills']):
   start['references'][0, i] = encode(
-    weights['codec'], fresh, np.repeat(still[None, None], 4, 1))[1]['outside'][0]
+    weights['codec'], fresh, np.repeat(still[None, None], 4, 1))[1]['target'][0]
 start['reference_valid'][0, :many] = True
-start |= {'audio': heard[:, :ahead], 'audio_durations': seconds[:, :ahead],
+start |= {'audio': heard[:, :ahead], 'durations': seconds[:, :ahead],
           'audio_valid': np.ones((1, ahead), bool)}
 cache, state, made = fresh, begin(weights, np.uint32(0), start), []
 for i in range(total):
   cache, seen = encode(weights['codec'], cache, given['crops'][None, 4 * i:4 * i + 4])
   state, frames = step(weights, state, inputs | seen | {
-    'duration': seconds[:, i], 'audio': heard[:, i + ahead], 'audio_valid': np.ones(1, bool),
-    'audio_duration': seconds[:, i + ahead]})
+    'audio': heard[:, i + ahead], 'audio_valid': np.ones(1, bool),
+    'durations': seconds[:, i + ahead]})
   made.append(np.asarray(frames[0]))
 np.save(sys.argv[2], ((np.concatenate(made) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))

@@ -31,7 +31,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import codec, pixels
+from vidregen_jax.models import codec, pixels, streams
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 FOLDER, SCRIPT = 'stablehlo', 'run_stablehlo.py'
@@ -70,8 +70,6 @@ def lower(machine, sampler, student_sampler=None):
   shape = models.generator
   of = lambda *dims, dtype=jnp.float32: jax.ShapeDtypeStruct((1, *dims), dtype)
   cells = (shape.cells**2, shape.latent_channels)
-  region = (len(shape.region), shape.latent_channels)
-  heard = (16, shape.audio_layers, shape.audio_channels)
   crops = of(codec.TIME_FACTOR, *[models.codec.size] * 2, 3, dtype=jnp.uint8)
   params = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), machine.params)
   weigh = {
@@ -80,16 +78,7 @@ def lower(machine, sampler, student_sampler=None):
     'generator': model_folder.join(params.generator, {
       f'expected_{name}': x for name, x in vars(params.expectation).items()}),
   }
-  start = {
-    'references': of(shape.references, *cells), 'reference_valid': of(shape.references, dtype=bool),
-    'anchor': of(*region), 'anchor_context': of(*cells), 'anchor_valid': of(dtype=bool),
-    'audio': of(shape.look_ahead, *heard), 'audio_valid': of(shape.look_ahead, dtype=bool),
-    'audio_durations': of(shape.look_ahead),
-  }
-  inputs = {
-    'context': of(*cells), 'outside': of(*cells), 'duration': of(), 'audio': of(*heard),
-    'audio_valid': of(dtype=bool), 'audio_duration': of(), 'anchor_distance': of(),
-  }
+  start, inputs = map(streams.flat, streams.sampler_shapes(shape, 1))
   hidden = crop_mask.lower_face_mask(models.codec.size, soft=False) > 0
 
   def encode(given, cache, crops):
@@ -99,7 +88,7 @@ def lower(machine, sampler, student_sampler=None):
     params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)
     made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
-    return cache, {'outside': made[0], 'context': made[1]}
+    return cache, {'target': made[0], 'context': made[1]}
 
   def decode(given, cache, latents):
     """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""
@@ -109,20 +98,23 @@ def lower(machine, sampler, student_sampler=None):
                                  z.reshape(1, 1, shape.cells, shape.cells, -1), cache)
     return cache, frames
 
-  def begin(given, seed, start):
-    key = jax.random.key(seed, impl=_KEY)
-    return flat(sampling.init_state(models, _params(given), key, **start))
+  def begun(given, seed, start):
+    return sampling.init_state(models, _params(given), jax.random.key(seed, impl=_KEY),
+                               streams.unflat(streams.Start, start))
 
-  state = jax.eval_shape(begin, weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
-  whole = jax.eval_shape(lambda given, start: sampling.init_state(
-    models, _params(given), jax.random.key(0, impl=_KEY), **start), weigh, start)
+  def begin(given, seed, start):
+    return flat(begun(given, seed, start))
+
+  first = (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)
+  state, whole = jax.eval_shape(begin, *first), jax.eval_shape(begun, *first)
   treedef = jax.tree.structure(whole)
 
   def step(function, *how):
     def run(given, state, inputs):
       before = treedef.unflatten([state[name] for name in _names(whole)])
       before = dataclasses.replace(before, key=jax.random.wrap_key_data(before.key, impl=_KEY))
-      after, frames = function(models, *how, _params(given), before, sampling.Inputs(**inputs))
+      after, frames = function(models, *how, _params(given), before,
+                               streams.unflat(streams.Inputs, inputs))
       return flat(after), frames
     return run, (weigh, state, inputs)
 
@@ -131,7 +123,7 @@ def lower(machine, sampler, student_sampler=None):
   functions = {
     'encode': (encode, (weigh['codec'], encoder, crops)),
     'decode': (decode, (weigh['codec'], decoder, of(*cells))),
-    'begin': (begin, (weigh, jax.ShapeDtypeStruct((), jnp.uint32), start)),
+    'begin': (begin, first),
     'warm_step': step(sampling.warm_step),
     'sample_step': step(sampling.sample_step, sampler),
   }

@@ -5,8 +5,6 @@ Training, encoding of datasets and regeneration must agree on this to the last b
 
 import numpy as np
 
-from vidregen_jax.models import masks
-
 # The mask's outline in crop fractions: a box with rounded corners.
 TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
 _TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
@@ -80,4 +78,48 @@ def mirror(frames, mouth_box):
 
 def region(size, cells, grow):
   """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
-  return masks.region_cells(lower_face_mask(size, soft=False), cells, grow)
+  return region_cells(lower_face_mask(size, soft=False), cells, grow)
+
+
+def region_cells(mask, cells: int, grow: int) -> tuple[int, ...]:
+  """Latent cells whose footprint meets the lower-face mask, grown by `grow` cells.
+
+  Args:
+    mask: [S, S], above 0 where pixels may change.
+    cells: latent cells a side; divides S.
+    grow: cells to grow by on every side.
+
+  Returns:
+    Flat indices row * cells + column, ascending.
+  """
+  step = mask.shape[0] // cells
+  meets = (np.asarray(mask) > 0).reshape(cells, step, cells, step).any((1, 3))
+  padded = np.pad(meets, grow)
+  grown = np.zeros_like(meets)
+  for dy in range(2 * grow + 1):
+    for dx in range(2 * grow + 1):
+      grown |= padded[dy:dy + cells, dx:dx + cells]
+  return tuple(int(i) for i in np.flatnonzero(grown))
+
+
+def cell_overlap(boxes, cells: int):
+  """Share of each latent cell that a box covers.
+
+  Args:
+    boxes: [..., 4] as x0, y0, x1, y1 in fractions of the crop (NumPy or JAX array).
+    cells: latent cells a side.
+
+  Returns:
+    [..., cells * cells] in [0, 1], same kind of array.
+  """
+  low = np.arange(cells, dtype=np.float32) / cells
+  high = low + np.float32(1 / cells)
+
+  def cover(start, stop):
+    start, stop = start[..., None], stop[..., None]
+    inner = stop.clip(low, high) - start.clip(low, high)
+    return inner * cells
+
+  x = cover(boxes[..., 0], boxes[..., 2])
+  y = cover(boxes[..., 1], boxes[..., 3])
+  return (y[..., :, None] * x[..., None, :]).reshape(*boxes.shape[:-1], cells * cells)

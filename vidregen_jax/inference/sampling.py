@@ -7,57 +7,20 @@ so that the first generated frame continues a past that exists.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.errors import UserError
-from vidregen_jax.models import codec, flow_matching, generator, linear_prior, masks, token_layout
-
-_MOST_STEPS = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-  """How to sample.
-
-  Attributes:
-    steps: flow steps a latent frame.
-    solver: 'euler' or 'heun'.
-    shift: flow-time shift of the step grid.
-    guidance_appearance, guidance_audio: v = v(none) + appearance (v(app) - v(none))
-      + audio (v(app, audio) - v(app)), where app is references, anchor and history. 1 and 1 is the
-      plain conditional velocity, in one branch instead of three.
-    guidance_start, guidance_stop: flow times between which audio guidance other than 1 applies.
-    noise: size of the noise that a latent frame starts from; less than 1 gives likelier samples of
-      less variety, which hides the unevenness of a small model.
-  """
-  steps: int
-  solver: str
-  shift: float
-  guidance_appearance: float
-  guidance_audio: float
-  guidance_start: float = 0.0
-  guidance_stop: float = 1.0
-  noise: float = 1.0
-
-  def __post_init__(self):
-    if not 1 <= self.steps <= _MOST_STEPS:
-      raise UserError(f'steps {self.steps} is not between 1 and {_MOST_STEPS}')
-    if self.solver not in ('euler', 'heun'):
-      raise UserError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
-    for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):
-      value = getattr(self, name)
-      if not (math.isfinite(value) and value >= 0):
-        raise UserError(f'{name} {value} is no size: give 0 or more')
-
-  @property
-  def guided(self) -> bool:
-    """Whether there are three branches, not one."""
-    return (self.guidance_appearance, self.guidance_audio) != (1.0, 1.0)
+from vidregen_jax.models import (
+  codec,
+  flow_matching,
+  generator,
+  linear_prior,
+  streams,
+  token_layout,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,35 +42,7 @@ class Params:
   latent_std: jax.Array
 
 
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['context', 'outside', 'duration', 'audio', 'audio_valid',
-                                'audio_duration', 'anchor_distance'])
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-  """What arrives with latent frame i; all are [T, B, ...] for a whole span.
-
-  Attributes:
-    context: [B, H*W, C] latents of the frames with the lower face masked.
-    outside: [B, H*W, C] latents of the frames themselves: the cells outside the region are decoded
-      from these. While warming up, the cells inside are the history.
-    duration: [B] seconds a frame.
-    audio: [B, 16, layers, channels] features of latent frame i + look_ahead.
-    audio_valid: bool [B], false where that lies beyond the audio's end.
-    audio_duration: [B] seconds a frame of latent frame i + look_ahead.
-    anchor_distance: [B] latent frames from i to the anchor.
-  """
-  context: jax.Array
-  outside: jax.Array
-  duration: jax.Array
-  audio: jax.Array
-  audio_valid: jax.Array
-  audio_duration: jax.Array
-  anchor_distance: jax.Array
-
-
-@functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['index', 'key', 'reference', 'fixed', 'fixed_valid', 'window',
-                                'window_valid', 'audio_vectors', 'decoder_cache'])
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SamplerState:
   """Everything that one latent frame hands to the next.
@@ -116,21 +51,25 @@ class SamplerState:
     index: latent frames so far, int32.
     key: noise of latent frame i is drawn from fold_in(key, i).
     reference: [B, H*W, C] the mean reference, for what is expected.
-    fixed: keys of sinks, references (static) and the anchor (timed).
+    anchor_time: [B] the anchor's place in latent frames from the first.
+    fixed: keys of `token_layout.fixed_tokens`.
     fixed_valid: bool [B, statics + M].
-    window: keys of context, audio and history slots (timed), oldest first in each stream.
+    window: keys of `token_layout.window_tokens`, the slots.
     window_valid: bool [B, slots], false where nothing has been written.
-    audio_vectors: [B, look_ahead + 1, E] audio modulation of the current and the coming frames.
+    vectors: [B, look_ahead + 1, E] of `generator.embed_ahead`, the current and the coming frames'.
+    durations: [B, look_ahead + 1] seconds a frame, of the same.
     decoder_cache: the codec's.
   """
   index: jax.Array
   key: jax.Array
   reference: jax.Array
+  anchor_time: jax.Array
   fixed: generator.Keys
   fixed_valid: jax.Array
   window: generator.Keys
   window_valid: jax.Array
-  audio_vectors: jax.Array
+  vectors: jax.Array
+  durations: jax.Array
   decoder_cache: dict
 
 
@@ -139,22 +78,14 @@ class SamplerState:
 
 @functools.cache
 def _slots(config: generator.GeneratorConfig):
-  """The window's tokens, their frames relative to the current one (0), and slices by stream.
-
-  Context and history hold the last `window` frames, audio `look_ahead` more: all a query can see.
-  """
-  region, every = np.asarray(config.region), np.arange(config.cells**2)
-  past = np.arange(1 - config.window, 1)
-  heard = np.arange(1 - config.window, 1 + config.look_ahead)
-  parts = [(masks.CONTEXT, past, every), (masks.AUDIO, heard, np.arange(token_layout.AUDIO_TOKENS)),
-           (masks.HISTORY, past, region)]
-  stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
-  frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
-  cell = np.concatenate([np.tile(c, len(f)) for _, f, c in parts])
-  ends = np.cumsum([len(f) * len(c) for _, f, c in parts])
-  spans = {s: (int(end) - len(f) * len(c), int(end), len(c))
-           for (s, f, c), end in zip(parts, ends, strict=True)}
-  return token_layout.Tokens(stream, frame, frame.astype(np.float32), cell), spans
+  """The window's tokens, and of each stream {stream: (first, after the last, tokens a frame)}."""
+  slots = token_layout.window_tokens(config)
+  spans = {}
+  for stream in np.unique(slots.stream).tolist():
+    places = np.flatnonzero(slots.stream == stream)
+    a_frame = int((slots.frame[places] == slots.frame[places[-1]]).sum())
+    spans[stream] = int(places[0]), int(places[-1]) + 1, a_frame
+  return slots, spans
 
 
 def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerState:
@@ -174,204 +105,167 @@ def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerStat
   return dataclasses.replace(state, window=window, window_valid=shift(state.window_valid, 1))
 
 
-def _write(config: generator.GeneratorConfig, state: SamplerState, x, streams, duration, valid,
-           params: dict) -> SamplerState:
-  """Runs the newest tokens of some streams over the window and writes their keys into it.
+def _write(config: generator.GeneratorConfig, params: dict, state: SamplerState, embedded: dict,
+           duration) -> SamplerState:
+  """Runs a latent frame's newest tokens over the window and writes their keys into it.
 
   Args:
     config: the generator's shape.
-    state: with empty newest slots of these streams.
-    x: [B, L, E] embedded tokens, the streams one after another.
-    streams: which streams, in the window's order.
-    duration: [B] seconds a frame.
-    valid: bool [B, L], false for audio beyond its end.
     params: the generator's.
+    state: with empty newest slots of these streams.
+    embedded: {stream: generator.Embedded of one latent frame}.
+    duration: [B] seconds a frame.
   """
   slots, spans = _slots(config)
-  newest = np.concatenate([np.arange(spans[s][1] - spans[s][2], spans[s][1]) for s in streams])
-  tokens = token_layout.select(slots, newest)
-  statics = config.statics
-  fixed = token_layout.clip_tokens(config, 0, 0)
-  past = dataclasses.replace(state.window, static_keys=state.fixed.static_keys,
+  newest = np.concatenate([np.arange(spans[s][1] - spans[s][2], spans[s][1])
+                           for s in spans if s in embedded])
+  fixed = token_layout.fixed_tokens(config).static
+  keys = dataclasses.replace(state.window, static_keys=state.fixed.static_keys,
                              static_values=state.fixed.static_values)
-  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
-  seen = rule(tokens.stream, tokens.frame,
-              np.concatenate([fixed.stream[:statics], slots.stream, tokens.stream]),
-              np.concatenate([fixed.frame[:statics], slots.frame, tokens.frame]))
-  key_valid = jnp.concatenate([state.fixed_valid[:, :statics], state.window_valid, valid], 1)
+  valid = jnp.concatenate([state.fixed_valid[:, :fixed.statics], state.window_valid], 1)
   of_one_frame = np.zeros(len(newest), int)
-  new = generator.condition(config, params, x, tokens, duration[:, None], of_one_frame, past,
-                            slots.time, seen, key_valid, 0)
+  new = generator.sequence(embedded, token_layout.select(slots, newest), duration[:, None],
+                           of_one_frame)
+  written = generator.condition(config, params, new, generator.Past(keys, fixed + slots, valid))
   window = dataclasses.replace(
-      state.window, timed_keys=state.window.timed_keys.at[..., newest, :].set(new.timed_keys),
-      timed_values=state.window.timed_values.at[..., newest, :].set(new.timed_values))
+      state.window,
+      timed_keys=state.window.timed_keys.at[..., newest, :].set(written.timed_keys),
+      timed_values=state.window.timed_values.at[..., newest, :].set(written.timed_values))
   return dataclasses.replace(state, window=window,
-                             window_valid=state.window_valid.at[:, newest].set(valid))
-
-
-def _spread(per_frame, tokens: int):
-  """[B] to [B, tokens]."""
-  return jnp.broadcast_to(per_frame[:, None], (len(per_frame), tokens))
+                             window_valid=state.window_valid.at[:, newest].set(new.valid))
 
 
 # ------------------------------------------------------------------------------------------- states
 
 
 @functools.partial(jax.jit, static_argnames='models')
-def init_state(models: Models, params: Params, key, references, reference_valid, anchor,
-               anchor_context, anchor_valid, audio, audio_valid,
-               audio_durations) -> SamplerState:
+def init_state(models: Models, params: Params, key, start: streams.Start) -> SamplerState:
   """The state before the first latent frame.
 
   Args:
-    models, params: what is run; latents below are normalised.
+    models, params: what is run.
     key: of all noise.
-    references: [B, R, H*W, C]; reference_valid: bool [B, R].
-    anchor: [B, M, C] and its frame's anchor_context [B, H*W, C]; anchor_valid: bool [B].
-    audio: [B, look_ahead, 16, layers, channels] of the first latent frames (step i brings frame
-      i + look_ahead); audio_valid: bool [B, look_ahead]; audio_durations: [B, look_ahead].
+    start: what is known then, its audio standardised.
   """
-  config = models.generator
-  batch, tokens = len(references), token_layout.clip_tokens(models.generator, 0, 0)
+  config, fixed = models.generator, start.fixed
+  batch, tokens = len(fixed.references), token_layout.fixed_tokens(models.generator)
   slots, _ = _slots(config)
-  reference = linear_prior.mean_reference(references, reference_valid)
-  anchor = params.expectation.residual(anchor, anchor_context, reference)
-  x = jnp.concatenate([generator.embed_statics(config, params.generator, references),
-                       generator.embed_regions(config, params.generator, anchor[:, None])], 1)
-  stills = jnp.repeat(reference_valid, config.cells**2, axis=1)
-  valid = jnp.concatenate([jnp.ones((batch, config.sinks), bool), stills,
-                           _spread(anchor_valid, len(config.region))], 1)
-  # Audio and history tokens of a clip with no frames are none: sinks, references and the anchor.
-  rule = masks.visible(tokens.stream, tokens.frame, tokens.stream, tokens.frame, config.window,
-                       config.look_ahead)
-  fixed = generator.condition(
-      config, params.generator, x, tokens, jnp.zeros((batch, 0)), np.zeros(x.shape[1], int),
-      generator.no_keys(config, batch), np.zeros(0), rule, valid, config.statics)
+  reference = linear_prior.mean_reference(fixed.references, fixed.reference_valid)
+  anchor = params.expectation.residual(fixed.anchor, fixed.anchor_context, reference)
+  of_no_frame = np.zeros(len(tokens.stream), int)
+  new = generator.sequence(generator.embed_fixed(config, params.generator, fixed, anchor), tokens,
+                           jnp.zeros((batch, 0)), of_no_frame)
+  keys = generator.condition(config, params.generator, new, generator.no_past(config, batch))
+  ahead = config.look_ahead + 1
   state = SamplerState(
-      jnp.int32(0), key, reference, fixed, valid,
-      generator.no_keys(config, batch, timed=len(slots.stream)),
-      jnp.zeros((batch, len(slots.stream)), bool),
-      jnp.zeros((batch, config.look_ahead + 1, config.width), config.dtype),
-      codec.init_decoder_cache(models.codec, batch))
+      index=jnp.int32(0), key=key, reference=reference, anchor_time=fixed.anchor_time, fixed=keys,
+      fixed_valid=new.valid, window=generator.no_keys(config, batch, timed=len(slots.stream)),
+      window_valid=jnp.zeros((batch, len(slots.stream)), bool),
+      vectors=jnp.zeros((batch, ahead, config.width), config.dtype),
+      durations=jnp.zeros((batch, ahead)),
+      decoder_cache=codec.init_decoder_cache(models.codec, batch))
   # The state stands before frame 0, so the audio of frame 0 is one frame ahead, and so on: each
   # roll makes room for the next, and the last lands at the look-ahead's far end.
   for i in range(config.look_ahead):
-    state = _hear(config, params.generator, _roll(config, state), audio[:, i], audio_valid[:, i],
-                  audio_durations[:, i])
+    state = _hear(config, params.generator, _roll(config, state),
+                  jax.tree.map(lambda x, i=i: x[:, i], start.ahead))
   return state
 
 
-def _hear(config, params: dict, state: SamplerState, audio, valid, duration) -> SamplerState:
-  tokens, vector = generator.embed_audio(config, params, audio[:, None])
-  state = _write(config, state, tokens[:, 0], [masks.AUDIO], duration,
-                 _spread(valid, token_layout.AUDIO_TOKENS), params)
-  vectors = jnp.concatenate([state.audio_vectors[:, 1:], vector], 1)
-  return dataclasses.replace(state, audio_vectors=vectors)
+def _hear(config, params: dict, state: SamplerState, ahead: streams.Ahead) -> SamplerState:
+  """Writes what arrives ahead of its latent frame, [B, ...]."""
+  embedded, vectors = generator.embed_ahead(config, params, _one_frame(ahead))
+  state = _write(config, params, state, embedded, ahead.durations)
+  push = lambda x, newest: jnp.concatenate([x[:, 1:], newest], 1)
+  return dataclasses.replace(state, vectors=push(state.vectors, vectors),
+                             durations=push(state.durations, ahead.durations[:, None]))
 
 
-def _see(config, params: dict, state: SamplerState, inputs: Inputs) -> SamplerState:
-  """Rolls the window and writes the arriving context and audio."""
-  state = _hear(config, params, _roll(config, state), inputs.audio, inputs.audio_valid,
-                inputs.audio_duration)
-  x = generator.embed_frames(config, params, inputs.context[:, None])
-  valid = jnp.ones(x.shape[:2], bool)
-  return _write(config, state, x, [masks.CONTEXT], inputs.duration, valid, params)
+def _one_frame(tree):
+  """Arrays [B, ...] as those of one latent frame, [B, 1, ...]."""
+  return jax.tree.map(lambda x: x[:, None], tree)
 
 
-def _remember(models: Models, params: Params, state: SamplerState, region, inputs: Inputs):
+def _see(config, params: dict, state: SamplerState, inputs: streams.Inputs) -> SamplerState:
+  """Rolls the window and writes what arrives."""
+  state = _hear(config, params, _roll(config, state), inputs.ahead)
+  embedded = generator.embed_frames(config, params, _one_frame(inputs.frames))
+  return _write(config, params, state, embedded, state.durations[:, 0])
+
+
+def _remember(models: Models, params: Params, state: SamplerState, region, frames: streams.Frames):
   """Writes a finished lower face into the history, and decodes the latent frame's 4 frames.
 
   Here, as in all of the generator's streams but context and references, a lower face is its
   residual [B, M, C] from what is expected.
   """
   config = models.generator
-  x = generator.embed_regions(config, params.generator, region[:, None])
-  state = _write(config, state, x, [masks.HISTORY], inputs.duration, jnp.ones(x.shape[:2], bool),
-                 params.generator)
-  face = params.expectation.restore(region, inputs.context, state.reference)
-  latents = jnp.asarray(inputs.outside).at[:, np.asarray(config.region)].set(face)
+  embedded = generator.embed_history(config, params.generator, region[:, None])
+  state = _write(config, params.generator, state, embedded, state.durations[:, 0])
+  face = params.expectation.restore(region, frames.context, state.reference)
+  latents = jnp.asarray(frames.target).at[:, np.asarray(config.region)].set(face)
   latents = latents * params.latent_std + params.latent_mean
   cells = config.cells
-  frames, cache = codec.decode(models.codec, params.codec,
-                               latents.reshape(-1, 1, cells, cells, config.latent_channels),
-                               state.decoder_cache)
-  return dataclasses.replace(state, index=state.index + 1, decoder_cache=cache), frames
+  decoded, cache = codec.decode(models.codec, params.codec,
+                                latents.reshape(-1, 1, cells, cells, config.latent_channels),
+                                state.decoder_cache)
+  return dataclasses.replace(state, index=state.index + 1, decoder_cache=cache), decoded
 
 
 # -------------------------------------------------------------------------------------------- steps
 
 
-def warm_step(models: Models, params: Params, state: SamplerState, inputs: Inputs):
+def warm_step(models: Models, params: Params, state: SamplerState, inputs: streams.Inputs):
   """Advances over a real latent frame: its own lower face becomes history.
 
   Returns:
     The state, and the codec's reconstruction [B, 4, S, S, 3].
   """
   state = _see(models.generator, params.generator, state, inputs)
-  face = inputs.outside[:, np.asarray(models.generator.region)]
-  region = params.expectation.residual(face, inputs.context, state.reference)
-  return _remember(models, params, state, region, inputs)
+  face = inputs.frames.target[:, np.asarray(models.generator.region)]
+  region = params.expectation.residual(face, inputs.frames.context, state.reference)
+  return _remember(models, params, state, region, inputs.frames)
 
 
-def sample_step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-                inputs: Inputs):
+def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+                state: SamplerState, inputs: streams.Inputs):
   """Makes one latent frame.
 
   Returns:
     The state, and the 4 frames [B, 4, S, S, 3], about in [-1, 1].
   """
   state = _see(models.generator, params.generator, state, inputs)
-  region = _generate(models.generator, sampler, params.generator, state, inputs)
-  return _remember(models, params, state, region, inputs)
+  region = _generate(models.generator, sampler, params.generator, state)
+  return _remember(models, params, state, region, inputs.frames)
 
 
-def guide(sampler: SamplerConfig, velocities: list, t):
-  """One velocity at flow time t out of the branches': [none, appearance, both], or [both]."""
-  if not sampler.guided:
-    return velocities[0]
-  none, appearance, both = velocities
-  inside = (t >= sampler.guidance_start) & (t <= sampler.guidance_stop)
-  scale = jnp.where(inside, sampler.guidance_audio, 1.0)
-  return none + sampler.guidance_appearance * (appearance - none) + scale * (both - appearance)
-
-
-def _generate(config, sampler: SamplerConfig, params: dict, state: SamplerState, inputs: Inputs):
+def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state: SamplerState):
   """Noise to the lower face [B, M, C] of the latent frame whose inputs have been seen."""
-  batch, cells = len(inputs.context), len(config.region)
+  batch, cells = len(state.reference), len(config.region)
   slots, _ = _slots(config)
-  fixed = token_layout.clip_tokens(config, 0, 0)
-
-  def join(a, b, axis):
-    return jnp.concatenate([a, b], axis)
-
-  keys = generator.Keys(
-      state.fixed.static_keys, state.fixed.static_values,
-      join(state.fixed.timed_keys, state.window.timed_keys, 3),
-      join(state.fixed.timed_values, state.window.timed_values, 3))
-  anchor = jnp.broadcast_to(inputs.anchor_distance[:, None], (batch, cells))
-  window_times = jnp.broadcast_to(slots.time, (batch, len(slots.time)))
-  times = join(anchor.astype(jnp.float32), window_times, 1)
-  keys = generator.rotate_keys(keys, times)
-
   # Branch 0 sees context alone, 1 also the appearance, 2 also the audio.
   appearance = jnp.array([False, True, True] if sampler.guided else [True])
   audio = jnp.array([False, False, True] if sampler.guided else [True])
   keep = token_layout.Keep(jnp.repeat(appearance[:, None], config.references, 1), appearance, audio,
-                        appearance)
-  tokens = jax.tree.map(lambda a, b: np.concatenate([a, b]), fixed, slots)
-  rule = masks.visible(np.full(1, masks.NOISY), np.zeros(1, int), tokens.stream, tokens.frame,
-                       config.window, config.look_ahead)
-  valid = join(state.fixed_valid, state.window_valid, 1)
-  shown = token_layout.kept(config, keep, tokens) & valid[:, None]
-  vector = jnp.where(audio[None, :, None, None], state.audio_vectors[:, None, :1], 0)
+                           appearance)
+  join = lambda *parts: jnp.concatenate(parts, 3)
+  keys = generator.Keys(
+      state.fixed.static_keys, state.fixed.static_values,
+      join(state.fixed.timed_keys, state.window.timed_keys),
+      join(state.fixed.timed_values, state.window.timed_values))
+  past = generator.Past(keys, token_layout.fixed_tokens(config) + slots,
+                        jnp.concatenate([state.fixed_valid, state.window_valid], 1))
+  # The slots' times are relative to the current frame. Training's anchors lie ahead of all frames.
+  memory = generator.memory(config, past, jnp.maximum(state.anchor_time - state.index, 1), keep)
+  vectors = jnp.where(audio[:, None, None], state.vectors[:, None, :1], 0)
+  query = generator.Query(np.zeros(1, int), state.durations[:, :1], vectors)
   copies = len(audio)
 
   def velocity(x, t):
-    v = generator.velocity(
-        config, params, keys, jnp.broadcast_to(x, (batch, copies, *x.shape[2:])),
-        jnp.full((batch, copies, 1), t), inputs.duration[:, None], vector, np.zeros(1),
-        rule, shown)
-    return guide(sampler, jnp.split(v, copies, 1), t)
+    v = generator.velocity(config, params, memory, query,
+                           jnp.broadcast_to(x, (batch, copies, *x.shape[2:])),
+                           jnp.full((batch, copies, 1), t))
+    return flow_matching.guide(sampler, jnp.split(v, copies, 1), t)
 
   noise = sampler.noise * jax.random.normal(jax.random.fold_in(state.key, state.index),
                                             (batch, 1, 1, cells, config.latent_channels))
@@ -385,8 +279,8 @@ warm = jax.jit(warm_step, static_argnames='models', donate_argnames='state')
 
 
 @functools.partial(jax.jit, static_argnames=('models', 'sampler'), donate_argnames='state')
-def _run(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-         inputs: Inputs, count):
+def _run(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+         state: SamplerState, inputs: streams.Inputs, count):
   """`count` sample steps over inputs [T, B, ...].
 
   The count is not known to the compiler. A loop of one turn, known as such, would be compiled into
@@ -399,13 +293,13 @@ def _run(models: Models, sampler: SamplerConfig, params: Params, state: SamplerS
     state, frames = sample_step(models, sampler, params, state, arriving)
     return state, jax.lax.dynamic_update_index_in_dim(made, frames, i, 0)
 
-  batch, side = len(inputs.context[0]), models.codec.size
-  made = jnp.zeros((len(inputs.context), batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
+  (total, batch), side = inputs.frames.context.shape[:2], models.codec.size
+  made = jnp.zeros((total, batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
   return jax.lax.fori_loop(0, count, turn, (state, made))
 
 
-def sample(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-           inputs: Inputs):
+def sample(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+           state: SamplerState, inputs: streams.Inputs):
   """Runs `sample_step` over a span, in one program.
 
   Args:
@@ -416,11 +310,11 @@ def sample(models: Models, sampler: SamplerConfig, params: Params, state: Sample
   Returns:
     The state, and frames [T, B, 4, S, S, 3].
   """
-  return _run(models, sampler, params, state, inputs, np.int32(len(inputs.context)))
+  return _run(models, sampler, params, state, inputs, np.int32(len(inputs.frames.context)))
 
 
-def step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-         inputs: Inputs):
+def step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+         state: SamplerState, inputs: streams.Inputs):
   """One `sample_step`; the same numbers, to the last bit, as in `sample`.
 
   Returns:
@@ -431,8 +325,8 @@ def step(models: Models, sampler: SamplerConfig, params: Params, state: SamplerS
   return state, frames[0]
 
 
-def stream(models: Models, sampler: SamplerConfig, params: Params, state: SamplerState,
-           inputs: Iterator[Inputs]) -> Iterator:
+def stream(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
+           state: SamplerState, inputs: Iterator[streams.Inputs]) -> Iterator:
   """Yields (state, frames [B, 4, S, S, 3]) as each latent frame's inputs [B, ...] arrive.
 
   The state that was passed in is donated: do not use it again.

@@ -8,8 +8,7 @@ of video never leaves the trained positions (as LongLive and StreamingLLM do). O
 place and its time rotated in, serves all of them.
 
 Rotations turn pairs of channels (i, i + D/2): the first quarter of the head's channels and their
-partners by time, the next eighth by row, the next by column. So a rotation is a product with
-cosines, and one with sines of the channels rolled by half a head: on a TPU a roll of its lanes.
+partners by time, the next eighth by row, the next by column.
 """
 
 import itertools
@@ -18,42 +17,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.models import kernels
+from vidregen_jax.models import kernels, layers
 
 # 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
 # step by step on anything, to test it with. They differ by rounding alone.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
 
 
-def angles(size: int, time=0.0, rows=0.0, columns=0.0):
-  """Angles by which pairs of channels are rotated.
+def rotation(size: int, dtype, time=0.0, rows=0.0, columns=0.0) -> tuple:
+  """Cosines and sines by which channels are rotated: made once, used in every layer.
 
   Args:
     size: channels D of a head, a multiple of 8.
+    dtype: of what is rotated.
     time: latent frames; rows, columns: cells. Arrays [...] that broadcast to one another.
 
   Returns:
-    [..., D/2] float32, radians.
+    cos and sin, [..., D] each; the sines of the first half, with which its partners are subtracted,
+    are negative.
   """
-  def turn(position, count, base):
+  def angle(position, count, base):
     frequency = base ** (-np.arange(count, dtype=np.float32) / count)
     return jnp.asarray(position, jnp.float32)[..., None] * frequency
-  parts = [turn(time, size // 4, 100.0), turn(rows, size // 8, 30.0),
-           turn(columns, size // 8, 30.0)]
+  parts = [angle(time, size // 4, 100.0), angle(rows, size // 8, 30.0),
+           angle(columns, size // 8, 30.0)]
   shape = np.broadcast_shapes(*(part.shape[:-1] for part in parts))
-  return jnp.concatenate([jnp.broadcast_to(part, (*shape, part.shape[-1])) for part in parts], -1)
+  angles = jnp.concatenate([jnp.broadcast_to(x, (*shape, x.shape[-1])) for x in parts], -1)
+  cos, sin = jnp.cos(angles), jnp.sin(angles)
+  return (jnp.concatenate([cos, cos], -1).astype(dtype),
+          jnp.concatenate([-sin, sin], -1).astype(dtype))
 
 
-def rotate(x, angles):
+def rotate(x, rotation):
   """Rotates the pairs (x_i, x_{i + D/2}) of the last axis.
 
   Args:
     x: [..., D].
-    angles: as from `angles`, [..., D/2], broadcast to x.
+    rotation: as from `rotation`, [..., D] each, broadcast to x.
   """
-  cos, sin = (f(angles).astype(x.dtype) for f in (jnp.cos, jnp.sin))
-  cos, sin = jnp.concatenate([cos, cos], -1), jnp.concatenate([-sin, sin], -1)
-  return x * cos + jnp.roll(x, x.shape[-1] // 2, -1) * sin
+  cos, sin = rotation
+  # The same numbers: a CPU is quick to cut and to join, and a TPU to multiply matrices.
+  return x * cos + jax.lax.platform_dependent(x, cpu=_rolled, default=_moved) * sin
+
+
+def _rolled(x):
+  return jnp.roll(x, x.shape[-1] // 2, -1)
+
+
+def _moved(x):
+  return layers.moved('...D,DE->...E', x, np.roll(np.eye(x.shape[-1], dtype=np.float32),
+                                                  x.shape[-1] // 2, 1))
 
 
 def timeless(x):
@@ -63,7 +76,7 @@ def timeless(x):
 
 
 @jax.named_scope('attend')
-def attend(implementation, q, keys, values, rule, shown, sink, own=None):
+def attend(implementation, q, keys, values, rule, visible, sink, own=None):
   """One softmax over keys and, for noisy tokens, those of their own frame.
 
   Args:
@@ -71,8 +84,8 @@ def attend(implementation, q, keys, values, rule, shown, sink, own=None):
     q: [B, K, N, T, M, D], queries of K copies of T frames of M tokens.
     keys, values: that all copies see, [B, N, L, D] each.
     rule: NumPy bool [T, L], what the tokens of a frame see in any clip.
-    shown: bool [B, K, L], false for a key that is hidden from all of a copy's tokens. A token from
-      which all is hidden gets zeros if there is a sink, else any mean of values.
+    visible: bool [B, K, L], false for a key that is hidden from all of a copy's tokens. A token
+      from which all is hidden gets zeros if there is a sink, else any mean of values.
     sink: None, or a learned logit per head [N] that takes weight and gives no value (gpt-oss).
     own: None, or keys and values [B, K, N, T, M, D] that tokens of the same copy and frame see.
 
@@ -80,8 +93,8 @@ def attend(implementation, q, keys, values, rule, shown, sink, own=None):
     [B, K, N, T, M, D].
   """
   if implementation != 'xla':
-    return kernels.fused(implementation, q, keys, values, rule, shown, sink, own)
-  weights = weigh(q, keys, rule, shown, sink, own and own[0])
+    return kernels.fused(implementation, q, keys, values, rule, visible, sink, own)
+  weights = weigh(q, keys, rule, visible, sink, own and own[0])
   out = _by_frame(_gather(weights[0], values), q.shape)
   if own is not None:
     out += _gather(_by_frame(weights[1], q.shape), own[1])
@@ -115,7 +128,7 @@ def _runs(values):
   return list(itertools.pairwise(edges))
 
 
-def weigh(q, keys, rule, shown, sink, own_keys=None) -> list:
+def weigh(q, keys, rule, visible, sink, own_keys=None) -> list:
   """The weights of `attend` by XLA: of keys and of own keys, [B, N, K*T*M, L], float32."""
   batch, copies, heads, frames, cells, _ = q.shape
 
@@ -123,7 +136,7 @@ def weigh(q, keys, rule, shown, sink, own_keys=None) -> list:
     return jnp.moveaxis(x, 2, 1).reshape(batch, heads, copies * frames * cells, -1)
 
   # Every token of a frame sees the same.
-  seen = (jnp.asarray(rule) & shown[:, :, None])[:, :, :, None]
+  seen = (jnp.asarray(rule) & visible[:, :, None])[:, :, :, None]
   seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
   seen = seen.reshape(batch, 1, copies * frames * cells, -1)
   groups = [(_logits(flat(q), keys), seen)]

@@ -1,7 +1,54 @@
-"""Flow matching on the straight path from data (t = 0) to noise (t = 1)."""
+"""Flow matching on the straight path from data (t = 0) to noise (t = 1), and how it is sampled."""
+
+import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
+
+from vidregen_jax.errors import UserError
+
+_MOST_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+  """How to sample.
+
+  Attributes:
+    steps: flow steps a latent frame.
+    solver: 'euler' or 'heun'.
+    shift: flow-time shift of the step grid.
+    guidance_appearance, guidance_audio: v = v(none) + appearance (v(app) - v(none))
+      + audio (v(app, audio) - v(app)), where app is references, anchor and history. 1 and 1 is the
+      plain conditional velocity, in one branch instead of three.
+    guidance_start, guidance_stop: flow times between which audio guidance other than 1 applies.
+    noise: size of the noise that a latent frame starts from; less than 1 gives likelier samples of
+      less variety, which hides the unevenness of a small model.
+  """
+  steps: int
+  solver: str
+  shift: float
+  guidance_appearance: float
+  guidance_audio: float
+  guidance_start: float = 0.0
+  guidance_stop: float = 1.0
+  noise: float = 1.0
+
+  def __post_init__(self):
+    if not 1 <= self.steps <= _MOST_STEPS:
+      raise UserError(f'steps {self.steps} is not between 1 and {_MOST_STEPS}')
+    if self.solver not in ('euler', 'heun'):
+      raise UserError(f"solver {self.solver!r} does not exist: use 'euler' or 'heun'")
+    for name in ('shift', 'guidance_appearance', 'guidance_audio', 'noise'):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value >= 0):
+        raise UserError(f'{name} {value} is no size: give 0 or more')
+
+  @property
+  def guided(self) -> bool:
+    """Whether there are three branches, not one."""
+    return (self.guidance_appearance, self.guidance_audio) != (1.0, 1.0)
 
 
 def shift_time(t, shift: float):
@@ -56,3 +103,13 @@ def integrate(velocity_fn, noise, steps: int, shift: float, solver: str):
   if solver not in ('euler', 'heun'):
     raise ValueError(f"solver {solver!r} does not exist: use 'euler' or 'heun'")
   return jax.lax.fori_loop(0, steps, euler if solver == 'euler' else heun, noise)
+
+
+def guide(sampler: SamplerConfig, velocities: list, t):
+  """One velocity at flow time t out of the branches': [none, appearance, both], or [both]."""
+  if not sampler.guided:
+    return velocities[0]
+  none, appearance, both = velocities
+  inside = (t >= sampler.guidance_start) & (t <= sampler.guidance_stop)
+  scale = jnp.where(inside, sampler.guidance_audio, 1.0)
+  return none + sampler.guidance_appearance * (appearance - none) + scale * (both - appearance)

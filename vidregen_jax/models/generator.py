@@ -1,8 +1,9 @@
 """The generator: a standard transformer over one stream of tokens, trained by flow matching.
 
-The streams are sinks, references, an anchor, context, audio, history and noisy tokens; `masks`
-says who sees whom. Two functions do all the work, and training and sampling both use just these:
+The streams are sinks, references, an anchor, context, audio, history and noisy tokens; `streams`
+says who sees whom and what they are made from. Training and sampling both use just these functions:
 
+- `embed_fixed`, `embed_frames`, `embed_ahead` and `embed_history` turn conditions into tokens.
 - `condition` turns conditioning tokens into keys and values. Training calls it once with a whole
   clip; sampling calls it with each new latent frame and what is cached of the past.
 - `velocity` runs noisy tokens over those keys. Several noise draws (training) or guidance branches
@@ -22,9 +23,8 @@ from flax import nnx
 
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, kernels, layers, masks, token_layout
+from vidregen_jax.models import attention, audio_timeline, kernels, layers, streams, token_layout
 
-AUDIO_SAMPLES = 16  # Whisper features that they are made from
 _FEW = 2**18  # pairs of a query and a key that are left to XLA beside a kernel
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
@@ -99,9 +99,9 @@ class GeneratorConfig:
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
 
   @property
-  def statics(self) -> int:
-    """Tokens that come first and stand at every query's own time: sinks and references."""
-    return self.sinks + self.references * self.cells**2
+  def head(self) -> int:
+    """Channels D of a head."""
+    return self.width // self.heads
 
 
 # ------------------------------------------------------------------------------------------ modules
@@ -174,14 +174,14 @@ class _Generator(nnx.Module):
     region = len(config.region)
     self.embed_frame = cells_linear(config.cells**2, c, e)  # references, context: whole frames
     self.embed_region = cells_linear(region, c, e)  # anchor, history, noisy: lower faces
-    self.stream = nnx.Param(0.5 * draws.take(len(masks.STREAMS), e))
+    self.stream = nnx.Param(0.5 * draws.take(len(streams.STREAMS), e))
     self.cell = nnx.Param(0.5 * draws.take(config.cells**2, e))
     self.sinks = nnx.Param(draws.take(config.sinks, e))
     self.audio_layer = nnx.Param(jnp.zeros(config.audio_layers))
     self.audio_in = layers.Linear(config.audio_channels, config.audio_hidden, draws)
-    self.audio_tokens = layers.Linear(
-        AUDIO_SAMPLES * config.audio_hidden, token_layout.AUDIO_TOKENS * e, draws)
-    self.audio_frame = layers.Linear(AUDIO_SAMPLES * config.audio_hidden, e, draws, scale=0.5)
+    hidden = audio_timeline.WINDOW_SAMPLES * config.audio_hidden
+    self.audio_tokens = layers.Linear(hidden, streams.AUDIO_TOKENS * e, draws)
+    self.audio_frame = layers.Linear(hidden, e, draws, scale=0.5)
     self.duration = layers.Linear(16, e, draws)
     self.time_in = layers.Linear(64, e, draws)
     self.time_out = layers.Linear(e, e, draws)
@@ -217,26 +217,77 @@ def axes(config: GeneratorConfig) -> dict:
 # --------------------------------------------------------------------------------------- embeddings
 
 
-def embed_audio(config: GeneratorConfig, params: dict, features):
-  """Whisper features of latent frames to tokens and to a modulation vector.
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+  """The tokens of a stream.
+
+  Attributes:
+    x: [B, F, n, E], n tokens of each of F stills or latent frames.
+    valid: bool [B, F], false where there is nothing to see.
+  """
+  x: jax.Array
+  valid: jax.Array
+
+
+def _all_valid(x):
+  return Embedded(x, jnp.ones(x.shape[:2], bool))
+
+
+def embed_fixed(config: GeneratorConfig, params: dict, fixed: streams.Fixed, anchor) -> dict:
+  """Sinks, references and the anchor as {stream: Embedded}.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    features: [B, T, 16, layers, channels], standardised.
+    fixed: of a clip.
+    anchor: [B, M, C] the anchor's residual, see `linear_prior`.
+  """
+  model = _definition(config).bind(params)
+  batch = len(fixed.references)
+  references = model.embed_frame(fixed.references.astype(config.dtype))
+  sinks = jnp.broadcast_to(model.sinks[...].astype(references.dtype),
+                           (batch, 1, config.sinks, config.width))
+  return {
+    streams.SINK: _all_valid(sinks),
+    streams.REFERENCE: Embedded(references, fixed.reference_valid),
+    streams.ANCHOR: Embedded(model.embed_region(anchor[:, None].astype(config.dtype)),
+                             fixed.anchor_valid[:, None]),
+  }
+
+
+def embed_frames(config: GeneratorConfig, params: dict, frames: streams.Frames) -> dict:
+  """What arrives with latent frames [B, T, ...], as {stream: Embedded}."""
+  model = _definition(config).bind(params)
+  return {streams.CONTEXT: _all_valid(model.embed_frame(frames.context.astype(config.dtype)))}
+
+
+def embed_history(config: GeneratorConfig, params: dict, residuals) -> dict:
+  """Lower faces [B, T, M, C], as residuals of `linear_prior`, as {stream: Embedded}."""
+  model = _definition(config).bind(params)
+  return {streams.HISTORY: _all_valid(model.embed_region(residuals.astype(config.dtype)))}
+
+
+def embed_ahead(config: GeneratorConfig, params: dict, ahead: streams.Ahead):
+  """What arrives before its latent frame.
+
+  Args:
+    config: the generator's shape.
+    params: as from `init`.
+    ahead: [B, T, ...] of T latent frames, its audio standardised.
 
   Returns:
-    tokens [B, T, 4, E] and modulation [B, T, E].
+    {stream: Embedded}, and what the frames' noisy tokens are modulated with, [B, T, E].
   """
   model = _definition(config).bind(params)
   weights = jax.nn.softmax(model.audio_layer[...]).astype(config.dtype)
-  h = jnp.einsum('BTALC,L->BTAC', features.astype(config.dtype), weights)
+  h = jnp.einsum('BTALC,L->BTAC', ahead.audio.astype(config.dtype), weights)
   # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
-  tokens = model.audio_tokens(h).reshape(*h.shape[:2], token_layout.AUDIO_TOKENS, config.width)
-  vector = model.audio_frame(h)
-  return tokens, vector if config.audio_modulates else jnp.zeros_like(vector)
+  tokens = model.audio_tokens(h).reshape(*h.shape[:2], streams.AUDIO_TOKENS, config.width)
+  vectors = model.audio_frame(h)
+  return ({streams.AUDIO: Embedded(tokens, ahead.audio_valid)},
+          vectors if config.audio_modulates else jnp.zeros_like(vectors))
 
 
 def _duration(model, config: GeneratorConfig, seconds):
@@ -254,38 +305,17 @@ def _flow_time(model, config: GeneratorConfig, t):
 
 
 def _tag(model, config: GeneratorConfig, x, tokens: token_layout.Tokens):
-  """Adds stream and cell embeddings; sinks and audio have no cell."""
-  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
+  """Adds stream and cell embeddings; the latter to tokens with a place in the picture."""
+  placed = tokens.placed
   cell = jnp.where(placed[:, None], model.cell[...][jnp.where(placed, tokens.cell, 0)], 0.0)
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
-def _places(config: GeneratorConfig, tokens: token_layout.Tokens):
-  """Rows and columns [L] of the tokens' cells; sinks and audio stand at the first."""
-  placed = (tokens.stream != masks.SINK) & (tokens.stream != masks.AUDIO)
-  cell = np.where(placed, tokens.cell, 0)
-  return cell // config.cells, cell % config.cells
-
-
-def embed_statics(config: GeneratorConfig, params: dict, references):
-  """Sinks and references [B, R, H*W, C] to tokens [B, statics, E]."""
-  model = _definition(config).bind(params)
-  batch = references.shape[0]
-  x = model.embed_frame(references.astype(config.dtype)).reshape(batch, -1, config.width)
-  sinks = jnp.broadcast_to(model.sinks[...].astype(x.dtype), (batch, config.sinks, config.width))
-  return jnp.concatenate([sinks, x], axis=1)
-
-
-def embed_frames(config: GeneratorConfig, params: dict, context):
-  """Whole latent frames [B, T, H*W, C] to tokens [B, T * H*W, E]."""
-  model = _definition(config).bind(params)
-  return model.embed_frame(context.astype(config.dtype)).reshape(len(context), -1, config.width)
-
-
-def embed_regions(config: GeneratorConfig, params: dict, region):
-  """Lower-face latents [B, T, M, C] to tokens [B, T * M, E]."""
-  model = _definition(config).bind(params)
-  return model.embed_region(region.astype(config.dtype)).reshape(len(region), -1, config.width)
+def _rotation(config: GeneratorConfig, tokens: token_layout.Tokens, time):
+  """The rotation of tokens [..., L, D] by their cells, if they have one, and by times [..., L]."""
+  cell = np.where(tokens.placed, tokens.cell, 0)
+  return attention.rotation(config.head, config.dtype, time, cell // config.cells,
+                            cell % config.cells)
 
 
 # ------------------------------------------------------------------------- keys of the conditioning
@@ -307,165 +337,256 @@ class Keys:
   timed_keys: jax.Array
   timed_values: jax.Array
 
+  def joined(self, in_time) -> tuple:
+    """Keys and values [..., statics + L, D], the timed ones' times rotated in.
+
+    Args:
+      in_time: the rotation by their times, `attention.rotation` of [..., L].
+    """
+    timed = attention.rotate(self.timed_keys, in_time)
+    return (jnp.concatenate([self.static_keys, timed], -2),
+            jnp.concatenate([self.static_values, self.timed_values], -2))
+
 
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
   """Keys of `statics` and `timed` tokens, all zero."""
   def zeros(tokens):
-    return jnp.zeros((config.layers, batch, config.heads, tokens, config.width // config.heads),
-                     config.dtype)
+    return jnp.zeros((config.layers, batch, config.heads, tokens, config.head), config.dtype)
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
 
+@dataclasses.dataclass(frozen=True)
+class Sequence:
+  """New conditioning tokens, as `condition` takes them.
+
+  Attributes:
+    x: [B, L, E], static tokens first.
+    valid: bool [B, L], false for tokens that none of a clip's sees.
+    tokens: what they are, [L].
+    durations: [B, T] seconds a frame, of the latent frames that they belong to.
+    frame_of: NumPy int [L], which of these each token belongs to; T for one that belongs to none.
+  """
+  x: jax.Array
+  valid: jax.Array
+  tokens: token_layout.Tokens
+  durations: jax.Array
+  frame_of: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Past:
+  """Conditioning tokens whose keys are known.
+
+  Attributes:
+    keys: theirs.
+    tokens: what they are, [P], static tokens first; their times are on the scale of the new ones'.
+    valid: bool [B, P], false for keys that no token of a clip sees.
+  """
+  keys: Keys
+  tokens: token_layout.Tokens
+  valid: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """All conditioning, as noisy tokens see it.
+
+  Attributes:
+    keys: keys and values [layers, B, N, L, D], the timed ones' times rotated in.
+    tokens: what they are, [L], static tokens first.
+    visible: bool [B, K, L], false for keys that are hidden from a copy.
+  """
+  keys: tuple
+  tokens: token_layout.Tokens
+  visible: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+  """The latent frames whose noisy tokens ask.
+
+  Attributes:
+    frames: NumPy int [T], on the scale of the memory's tokens.
+    durations: [B, T] seconds a frame.
+    vectors: [B, K, T, E] of `embed_ahead`, zero where audio is hidden.
+  """
+  frames: np.ndarray
+  durations: jax.Array
+  vectors: jax.Array
+
+
+def sequence(embedded: dict, tokens: token_layout.Tokens, durations, frame_of) -> Sequence:
+  """Embedded streams {stream: Embedded} one after another; the rest as in `Sequence`."""
+  parts = [embedded[stream] for stream in streams.TOKENS if stream in embedded]
+  x = [part.x.reshape(len(part.x), -1, part.x.shape[-1]) for part in parts]
+  valid = [jnp.repeat(part.valid, part.x.shape[2], axis=1) for part in parts]
+  return Sequence(jnp.concatenate(x, 1), jnp.concatenate(valid, 1), tokens, durations, frame_of)
+
+
+def no_past(config: GeneratorConfig, batch: int) -> Past:
+  """Nothing has come before."""
+  none = token_layout.select(token_layout.fixed_tokens(config), slice(0))
+  return Past(no_keys(config, batch), none, jnp.zeros((batch, 0), bool))
+
+
 @jax.named_scope('condition')
-def condition(config: GeneratorConfig, params: dict, x, tokens: token_layout.Tokens, durations,
-              frame_of, past: Keys, past_times, rule, shown, statics: int):
+def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) -> Keys:
   """Runs new conditioning tokens through the layers, over themselves and the past.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    x: [B, L, E] from the embed functions; the first `statics` are sinks and references.
-    tokens: what the new tokens are, [L].
-    durations: [B, A] seconds a frame, of the latent frames that the tokens belong to.
-    frame_of: [L] which of these each token belongs to; A for one that belongs to none.
-    past: keys already computed.
-    past_times: [P] times of the past's timed keys, on the same scale as `tokens.time`.
-    rule: NumPy bool [L, past statics + statics + P + (L - statics)], what each token sees of
-      these, in that order.
-    shown: bool [B, the same], false for keys that no token of a clip sees.
-    statics: how many of the new tokens are static.
+    new: the tokens.
+    past: those that they see besides.
 
   Returns:
     The new tokens' own keys (not the past's).
   """
   model = _definition(config).bind(params)
-  x = _tag(model, config, x, tokens)
+  tokens, statics, past_statics = new.tokens, new.tokens.statics, past.tokens.statics
+  timed = past.tokens.timed + tokens.timed
+  rule = token_layout.visible(config, tokens, past.tokens.static + tokens.static + timed)
+  visible = jnp.concatenate([past.valid[:, :past_statics], new.valid[:, :statics],
+                             past.valid[:, past_statics:], new.valid[:, statics:]], 1)
+  x = _tag(model, config, new.x, tokens)
   # Tokens of a frame share its modulation: it is worked out once a frame, not once a token.
-  vector = _duration(model, config, durations)
+  vector = _duration(model, config, new.durations)
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
   # As a product: of rows that are taken by index, gradients would be summed one after the other.
-  belongs = jax.nn.one_hot(frame_of, vector.shape[1])
-  size = config.width // config.heads
-  times = attention.angles(size, np.concatenate([past_times, tokens.time[statics:]]))
-  # Static queries stand at no time either: they see static keys alone.
-  moments = np.where(np.arange(len(tokens.time)) < statics, 0, tokens.time)
-  in_space = attention.angles(size, 0.0, *_places(config, tokens))
-  in_time = attention.angles(size, moments)
+  belongs = jax.nn.one_hot(new.frame_of, vector.shape[1])
+  in_space, in_both = (_rotation(config, tokens, time) for time in (0.0, tokens.time))
+  in_time = attention.rotation(config.head, config.dtype, timed.time)
 
   def layer(x, weights_and_past):
     weights, past = weights_and_past
     scale1, shift1, scale2, shift2 = (
       layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = attention.rotate(q, in_space + in_time), attention.rotate(k, in_space)
-    new = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
+    q, k = attention.rotate(q, in_both), attention.rotate(k, in_space)
+    own = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
                v[:, :, statics:])
-    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, new)
-    seen = _joined(seen, times)
-    out = jnp.concatenate([_attend(config, q, seen, queries, keys, rule, shown, weights)
-                           for queries, keys in attention.runs(rule, tokens.stream)], 2)
-    return weights.finish(x, out, scale2, shift2), new
+    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own).joined(in_time)
+    out = jnp.concatenate([
+      _attend(config, q[:, :, queries], seen, keys, rule[queries], visible, weights.sink_logit())
+      for queries, keys in attention.runs(rule, tokens.stream)], 2)
+    return weights.finish(x, out, scale2, shift2), own
 
-  return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past),
+  return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past.keys),
                       unroll=config.unroll)[1]
 
 
-def _attend(config, q, seen, queries, keys, rule, shown, weights):
-  """What one stream's queries attend to: [B, N, Q, D] of all [B, N, L, D]."""
-  among = functools.partial(_among, keys)
-  sees = np.concatenate([rule[queries, part] for part in keys], 1)
-  # Few logits are written sooner than a kernel is begun.
-  implementation = config.attention if sees.size > _FEW else 'xla'
-  out = attention.attend(implementation, q[:, None, :, queries, None], *(among(x, 2) for x in seen),
-                         sees, among(shown[:, None], 2), weights.sink_logit())
-  return out[:, 0, :, :, 0]
+def kernel_rules(tokens: token_layout.Tokens, rule) -> list:
+  """The parts of a rule [L, L] among conditioning tokens that `condition` gives to a kernel."""
+  parts = (_part(rule[queries], keys) for queries, keys in attention.runs(rule, tokens.stream))
+  return [part for part in parts if part.size > _FEW]
 
 
-def _among(slices, x, axis):
-  """Slices of an axis of x, joined."""
-  return jnp.concatenate([jax.lax.slice_in_dim(x, part.start, part.stop, axis=axis)
-                          for part in slices], axis)
+def _part(rule, slices):
+  return np.concatenate([rule[:, part] for part in slices], 1)
 
 
-def _joined(keys: Keys, angles):
-  """Static and timed keys as one, these with their time rotated in, and values [..., L, D]."""
-  return (jnp.concatenate([keys.static_keys, attention.rotate(keys.timed_keys, angles)], -2),
-          jnp.concatenate([keys.static_values, keys.timed_values], -2))
-
-
-def rotate_keys(keys: Keys, times):
-  """Keys and values [layers, B, N, L, D] for all flow steps that read them.
+def _attend(config, q, seen, slices, rule, visible, sink):
+  """What queries [B, N, Q, D] of one stream attend to in slices of all keys.
 
   Args:
-    keys: of all conditioning.
-    times: [B, timed], latent frames, which are rotated into the timed keys.
+    config: the generator's shape.
+    q: [B, N, Q, D].
+    seen: all keys and values [B, N, L, D].
+    slices: of the keys.
+    rule: NumPy bool [Q, L]; visible: bool [B, L]; sink: of the heads, or None.
+
+  Returns:
+    [B, N, Q, D].
   """
-  return _joined(keys, attention.angles(keys.timed_keys.shape[-1], times[:, None]))
+  def among(x, axis):
+    return jnp.concatenate([jax.lax.slice_in_dim(x, part.start, part.stop, axis=axis)
+                            for part in slices], axis)
+  rule = _part(rule, slices)
+  # Few logits are written sooner than a kernel is begun.
+  implementation = config.attention if rule.size > _FEW else 'xla'
+  out = attention.attend(implementation, q[:, None, :, :, None], *(among(x, 2) for x in seen), rule,
+                         among(visible, 1)[:, None], sink)
+  return out[:, 0, :, :, 0]
 
 
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
+def memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
+  """All conditioning, made ready once for all flow steps that read it.
+
+  Args:
+    config: the generator's shape.
+    past: the conditioning.
+    anchor_time: [B] the anchor's time, on the scale of the tokens'.
+    keep: the streams that each copy sees, [B, K] or [K].
+  """
+  timed = past.tokens.timed
+  times = jnp.where(timed.stream == streams.ANCHOR, anchor_time[:, None], timed.time)
+  keys = past.keys.joined(attention.rotation(config.head, config.dtype, times[:, None]))
+  visible = token_layout.kept(config, keep, past.tokens) & past.valid[:, None]
+  return Memory(keys, past.tokens, visible)
+
+
 @jax.named_scope('velocity')
-def velocity(config: GeneratorConfig, params: dict, keys: Keys, noisy, flow_time, durations,
-             audio, query_times, rule, shown, streams=None):
+def velocity(config: GeneratorConfig, params: dict, memory: Memory, query: Query, noisy, flow_time,
+             shares: bool = False):
   """The velocity of noisy lower faces, over conditioning keys.
 
   Args:
     config: the generator's shape.
     params: as from `init`.
-    keys: `rotate_keys` of all conditioning.
-    noisy: [B, K, T, M, C] latents at flow time t; K copies see the same keys.
+    memory: the conditioning, which K copies see in common.
+    query: the latent frames.
+    noisy: [B, K, T, M, C] latents at flow time t.
     flow_time: [B, K, T].
-    durations: [B, T] seconds a frame.
-    audio: [B, K, T, E] modulation from `embed_audio`, zero where audio is hidden.
-    query_times: [T] positions in latent frames.
-    rule: NumPy bool [T, statics + timed], what each frame sees.
-    shown: bool [B, K, statics + timed], false for keys that are hidden from a copy.
-    streams: int [statics + timed], the keys' streams, to be told who is attended to.
+    shares: whether to say who is attended to.
 
   Returns:
-    [B, K, T, M, C] float32; with `streams` also the share of attention that each of
-    `masks.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
+    [B, K, T, M, C] float32; with `shares` also the share of attention that each of
+    `streams.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
   """
   model = _definition(config).bind(params)
-  batch, copies, frames, cells, _ = noisy.shape
+  cells = noisy.shape[3]
   region = np.asarray(config.region)
   tokens = token_layout.Tokens(
-      np.full(cells, masks.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+      np.full(cells, streams.NOISY), np.zeros(cells, int), np.zeros(cells), region)
+  asking = token_layout.noisy_tokens(query.frames)
+  rule = token_layout.visible(config, asking, memory.tokens)
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
-            + _duration(model, config, durations)[:, None] + audio)[:, :, :, None]
-  angles = attention.angles(config.width // config.heads, np.asarray(query_times)[:, None],
-                            *_places(config, tokens))
+            + _duration(model, config, query.durations)[:, None] + query.vectors)[:, :, :, None]
+  places = _rotation(config, tokens, asking.time[:, None])
   every = 1 if config.attention == 'xla' else _SHARE_EVERY
 
   def layer(x, weights_and_keys):
     weights, keys = weights_and_keys
     scale1, shift1, scale2, shift2 = weights.modulate(vector)
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = attention.rotate(q, angles), attention.rotate(k, angles)
-    out = attention.attend(config.attention, q, *keys, rule, shown, weights.sink_logit(), (k, v))
+    q, k = attention.rotate(q, places), attention.rotate(k, places)
+    out = attention.attend(config.attention, q, *keys, rule, memory.visible, weights.sink_logit(),
+                           (k, v))
     share = None
-    if streams is not None:
-      to = attention.weigh(q[..., ::every, :], keys[0], rule, shown, weights.sink_logit(), k)
+    if shares:
+      to = attention.weigh(q[..., ::every, :], keys[0], rule, memory.visible,
+                           weights.sink_logit(), k)
       share = _attention_share(jnp.concatenate(to, -1),
-                               np.concatenate([streams, np.full(cells, masks.NOISY)]))
+                               np.concatenate([memory.tokens.stream, tokens.stream]))
     return weights.finish(x, out, scale2, shift2), share
 
-  x, shares = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, keys),
-                           unroll=config.unroll)
+  x, share = jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, memory.keys),
+                          unroll=config.unroll)
   scale, shift = jnp.split(model.modulation_out(jax.nn.silu(vector)), 2, axis=-1)
   v = model.velocity_out(model.norm_out(x) * (1 + scale) + shift).astype(jnp.float32)
-  return v if streams is None else (v, shares)
+  return (v, share) if shares else v
 
 
-def _attention_share(weights, streams):
+def _attention_share(weights, key_streams):
   """The mean weight of each stream's keys, [7].
 
   Args:
     weights: [B, N, Q, L].
-    streams: int [L].
+    key_streams: int [L].
   """
-  share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(streams, len(masks.STREAMS))
-  return share.at[masks.SINK].add(1 - share.sum())  # what is missing went to the learned logit
+  share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(key_streams, len(streams.STREAMS))
+  return share.at[streams.SINK].add(1 - share.sum())  # what is missing went to the learned logit

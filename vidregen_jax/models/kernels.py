@@ -19,13 +19,25 @@ from vidregen_jax.distributed import sharding
 SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
 _HIDDEN = -1e9  # its exponential is 0
 _LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
-# Tokens of the blocks that splash works on, or skips: queries by keys. Fewer queries, and reading
-# keys takes longer than multiplying them.
-_BLOCKS = ((384, 256), (512, 256), (384, 384), (384, 512), (512, 512))
+# Sides of splash's blocks, queries by keys, and the bundles of instructions, one a cycle, that a
+# v5e is given for them with heads of 128: in each step of the grid, in a block that is worked on,
+# and where a row of blocks begins and ends; forward and for gradients. By `python -m
+# bench.splash_blocks`, with jax 0.10.1 and libtpu 0.0.41.
+_BUNDLES = {
+  (256, 256): ((103, 530, 346), (183, 832, 162)),
+  (384, 384): ((107, 1030, 518), (200, 1514, 244)),
+  (384, 512): ((241, 859, 518), (213, 2026, 324)),
+  (384, 768): ((189, 1624, 518), (216, 2909, 484)),
+  (512, 512): ((147, 1193, 688), (215, 2434, 324)),
+  (768, 512): ((192, 1802, 1029), (261, 3461, 324)),
+  (768, 768): ((159, 3152, 1029), (264, 5325, 484)),
+}
+_OPERATIONS = 131072  # a v5e's matrix units do in a cycle at most: 4 of 128 x 128
+_BYTES = 546  # its memory reads or writes in that time: 819 GB/s at 1.5 GHz
 _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 
-def fused(kernel, q, keys, values, rule, shown, sink, own):
+def fused(kernel, q, keys, values, rule, visible, sink, own):
   """What `attention.attend` says, by the kernel 'splash', 'splash_interpreted' or 'cudnn'."""
   batch, copies, heads, frames, cells, size = q.shape
 
@@ -37,10 +49,10 @@ def fused(kernel, q, keys, values, rule, shown, sink, own):
   if own is not None:
     for parts, x in zip((keys, values), own, strict=True):
       parts.append(x.reshape(batch, copies, heads, -1, size))
-    shown = jnp.pad(shown, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
+    visible = jnp.pad(visible, [(0, 0), (0, 0), (0, frames * cells)], constant_values=True)
 
   run = sharding.attention(functools.partial(_KERNELS[kernel], rule))
-  out = run(q.reshape(batch, copies, heads, frames * cells, size), keys, values, shown, sink)
+  out = run(q.reshape(batch, copies, heads, frames * cells, size), keys, values, visible, sink)
   return out.reshape(q.shape)
 
 
@@ -75,22 +87,65 @@ class Sides:
   backward_q: int
   backward_k: int
 
+  @property
+  def least(self) -> tuple[int, int]:
+    """What numbers of queries and of keys are multiples of."""
+    return (math.lcm(self.forward_q, self.backward_q), math.lcm(self.forward_k, self.backward_k))
+
 
 def blocks(rule) -> Sides:
-  """The blocks over a rule of which those that see a key hold fewest pairs."""
-  def fitting(pair):
-    return tuple(min(side, -(-size // _LANES) * _LANES)
-                 for side, size in zip(pair, rule.shape, strict=True))
-  pair = min((fitting(pair) for pair in _BLOCKS), key=lambda pair: worked_on(rule, *pair))
-  return Sides(*pair, *pair)
+  """The blocks over a rule [Q, L] that take a v5e fewest cycles, see `cycles`."""
+  fitting = {pair: tuple(min(side, -(-size // _LANES) * _LANES)
+                         for side, size in zip(pair, rule.shape, strict=True))
+             for pair in _BUNDLES}
+  forward, backward = (
+    min(_BUNDLES, key=lambda pair: _cycles(rule, pair, fitting[pair], gradients, _LANES))
+    for gradients in (False, True))
+  return Sides(*fitting[forward], *fitting[backward])
+
+
+def cycles(rule, size) -> float:
+  """Cycles that a v5e takes for one head of attention and its gradients, by its compiler.
+
+  Args:
+    rule: NumPy bool [Q, L].
+    size: channels of the head.
+  """
+  sides = blocks(rule)
+  pairs = (sides.forward_q, sides.forward_k), (sides.backward_q, sides.backward_k)
+  return sum(_cycles(rule, min(_BUNDLES, key=lambda known: abs(math.prod(known) - math.prod(pair))),
+                     pair, gradients, size) for gradients, pair in enumerate(pairs))
+
+
+def _cycles(rule, known, sides, gradients, size):
+  """Cycles over a rule with blocks of some sides, from the bundles of known ones, no smaller.
+
+  Where the compiler schedules fewer bundles than the matrix units take, these are waited for.
+  """
+  step, block, row = _BUNDLES[known][gradients]
+  block *= math.prod(sides) / math.prod(known)
+  seen = _blocks_seen(rule, *sides)
+  # Backward, queries are gone through for each row of keys, and no step is left out.
+  rows, steps = seen.shape[gradients], seen.size
+  if not gradients:
+    steps = rows * seen.sum(1).max()
+  products = 5 if gradients else 2
+  worked = max(block, 2 * math.prod(sides) * products * size / _OPERATIONS)
+  # A part of the queries' gradients is written for each row of keys, and read again to be summed.
+  partial = 2 * 2 * seen.shape[1] * seen.shape[0] * sides[0] * size / _BYTES if gradients else 0
+  return float(steps * step + seen.sum() * worked + rows * row + partial)
 
 
 def worked_on(rule, block_q, block_k):
   """Pairs of a query and a key in blocks that are not skipped."""
+  return int(_blocks_seen(rule, block_q, block_k).sum()) * block_q * block_k
+
+
+def _blocks_seen(rule, block_q, block_k):
+  """Bool [rows of blocks, columns of blocks], those in which a query sees a key."""
   padded = _pad_rule(rule, *(-(-size // block) * block for size, block in zip(
     rule.shape, (block_q, block_k), strict=True)))
-  seen = padded.reshape(len(padded) // block_q, block_q, -1, block_k).any((1, 3))
-  return int(seen.sum()) * block_q * block_k
+  return padded.reshape(len(padded) // block_q, block_q, -1, block_k).any((1, 3))
 
 
 def splash_flops(rules, useful):
@@ -98,52 +153,50 @@ def splash_flops(rules, useful):
 
   Args:
     rules: NumPy bool arrays [Q, L] of all calls, told apart by their sizes.
-    useful: whether to count what attention is, pairs that see each other at the head's own size,
-      twice that for gradients; or what splash does: whole blocks, wide heads, weights anew.
+    useful: whether to count what attention is, pairs that see each other, with two products
+      forward and four of gradients; or what splash does: whole blocks, and weights anew.
 
   Returns:
     Function of (name, operands) to operations.
   """
-  pairs = {}
+  calls = {}
   for rule in rules:
     sides = blocks(rule)
-    sizes = tuple(-(-size // side) * side for size, side in zip(rule.shape, sides, strict=True))
-    pairs[sizes] = int(rule.sum()) if useful else worked_on(rule, *sides)
+    sizes = tuple(size + -size % side for size, side in zip(rule.shape, sides.least, strict=True))
+    calls[sizes] = (int(rule.sum()), worked_on(rule, sides.forward_q, sides.forward_k),
+                    worked_on(rule, sides.backward_q, sides.backward_k))
 
   def count(name, operands):
-    q, k, v = [x for x in operands if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim > 2][:3]
-    wide, size = q.shape[-1], v.shape[-1]
-    if useful:
-      products = 2 * size
-    elif '_fwd' in name:
-      products = wide + size
-    else:  # both make the weights and their gradients again
-      products = 2 * wide + size if '_dq' in name else 2 * wide + 2 * size
-    return 2 * math.prod(q.shape[:-2]) * pairs[q.shape[-2], k.shape[-2]] * products
+    q, k = [x for x in operands if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim > 2][:2]
+    seen, forward, backward = calls[q.shape[-2], k.shape[-2]]
+    if '_fwd' in name:
+      pairs, products = (seen if useful else forward), 2
+    else:  # of gradients; and the weights once more
+      pairs, products = (seen, 4) if useful else (backward, 5)
+    return 2 * math.prod(q.shape[:-2]) * pairs * products * q.shape[-1]
 
   return count
 
 
 # The kernels. NumPy bool rule [Q, L]; q [B, K, N, Q, D]; keys and values, lists of
 # [B, K, N, l, D] of
-# L tokens together; shown bool [B, K, L]; sink [N] or None. They return [B, K, N, Q, D].
+# L tokens together; visible bool [B, K, L]; sink [N] or None. They return [B, K, N, Q, D].
 
 
-def _splash(rule, q, keys, values, shown, sink, interpret=False):
+def _splash(rule, q, keys, values, visible, sink, interpret=False):
   """jax.experimental's kernel for TPUs: it skips blocks in which no query sees a key."""
   # Loaded where it is used: it is slow to load, and nobody who only samples needs it.
   from jax.experimental.pallas.ops.tpu import splash_attention as splash
   heads, queries, size = q.shape[2:]
   sides = blocks(rule)
-  least_q, least_k = (math.lcm(a, b) for a, b in (
-    (sides.forward_q, sides.backward_q), (sides.forward_k, sides.backward_k)))
+  least_q, least_k = sides.least
   # Scaled in float32: the scale itself would be rounded too far.
   q = (q.astype(jnp.float32) * size**-0.5).astype(q.dtype)
   q, k, v = (_join(parts, block) for parts, block in (
     ([q], least_q), (keys, least_k), (values, least_k)))
-  hidden = jnp.pad(~shown, [(0, 0), (0, 0), (0, k.shape[3] - shown.shape[2])])
+  hidden = jnp.pad(~visible, [(0, 0), (0, 0), (0, k.shape[3] - visible.shape[2])])
   segments = splash.splash_attention_kernel.SegmentIds(
-    jnp.zeros((*shown.shape[:2], q.shape[3]), jnp.int32), hidden.astype(jnp.int32))
+    jnp.zeros((*visible.shape[:2], q.shape[3]), jnp.int32), hidden.astype(jnp.int32))
   mask = splash.splash_attention_mask.NumpyMask(_pad_rule(rule, q.shape[3], k.shape[3]))
   kernel = splash.splash_attention_kernel.make_splash_mha(
     splash.splash_attention_mask.MultiHeadMask([mask] * heads), head_shards=1, q_seq_shards=1,
@@ -152,11 +205,20 @@ def _splash(rule, q, keys, values, shown, sink, interpret=False):
       block_q=sides.forward_q, block_kv=sides.forward_k,
       block_q_dkv=sides.backward_q, block_kv_dkv=sides.backward_k,
       use_fused_bwd_kernel=True))
-  each = functools.partial(kernel, sinks=sink)
+  each = functools.partial(kernel, sinks=None if sink is None else _of_its_own_type(sink))
   return jax.vmap(jax.vmap(each))(q, k, v, segments)[..., :queries, :]
 
 
-def _cudnn(rule, q, keys, values, shown, sink):
+@jax.custom_vjp
+def _of_its_own_type(sink):
+  """`sink`, whose gradient splash gives in the type of its queries."""
+  return sink
+
+
+_of_its_own_type.defvjp(lambda sink: (sink, None), lambda _, x: (x.astype(jnp.float32),))
+
+
+def _cudnn(rule, q, keys, values, visible, sink):
   """cuDNN's flash attention, of which the mask is a bias: it skips nothing."""
   queries, size, one = q.shape[3], q.shape[-1], int(sink is not None)
   count = rule.shape[1]
@@ -164,7 +226,7 @@ def _cudnn(rule, q, keys, values, shown, sink):
   rule = np.pad(rule, [(0, 0), (0, one)], constant_values=True)
   k, v = (_join(parts, _TILE, one) for parts in (keys, values))
   q = _join([q], _TILE)
-  bias = jnp.where(jnp.pad(~shown, [(0, 0), (0, 0), (0, k.shape[3] - count)]), _HIDDEN, 0.0)
+  bias = jnp.where(jnp.pad(~visible, [(0, 0), (0, 0), (0, k.shape[3] - count)]), _HIDDEN, 0.0)
   bias = jnp.broadcast_to(bias[:, :, None], k.shape[:-1])
   if sink is not None:
     bias = bias.at[..., count].set(sink)

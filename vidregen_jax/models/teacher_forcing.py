@@ -5,41 +5,27 @@ of `generator` frame by frame; a test holds the two together.
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vidregen_jax.models import generator, masks, token_layout
+from vidregen_jax.models import generator, streams, token_layout
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, meta_fields=[],
-    data_fields=['references', 'reference_valid', 'anchor', 'anchor_distance', 'context', 'history',
-                 'audio', 'audio_valid', 'durations'])
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """All conditioning of a clip of T latent frames; latents and features are normalised.
+  """A clip of T latent frames as the generator sees it.
 
   Attributes:
-    references: [B, R, H*W, C] stills; reference_valid: bool [B, R].
-    anchor: [B, M, C] the lower face after the clip.
-    anchor_distance: [B] its latent frames after the clip's end, 0 for the very next.
-    context: [B, T, H*W, C] frames with the lower face masked before encoding.
-    history: [B, T, M, C] the lower faces themselves, which later frames see.
-    audio: [B, T + look_ahead, 16, layers, channels]; audio_valid: bool [B, T + look_ahead].
-    durations: [B, T + look_ahead] seconds a frame.
+    conditions: of the clip, its audio standardised.
+    anchor: [B, M, C] the residual (see `linear_prior`) of the lower face after the clip.
+    history: [B, T, M, C] those of the lower faces themselves, which later frames see.
   """
-  references: jax.Array
-  reference_valid: jax.Array
+  conditions: streams.Conditions
   anchor: jax.Array
-  anchor_distance: jax.Array
-  context: jax.Array
   history: jax.Array
-  audio: jax.Array
-  audio_valid: jax.Array
-  durations: jax.Array
 
 
 def clip_velocity(config: generator.GeneratorConfig, params: dict, clip: Clip, noisy, flow_time,
@@ -60,22 +46,17 @@ def clip_velocity(config: generator.GeneratorConfig, params: dict, clip: Clip, n
   return conditioned(config, params, clip, keep)(noisy, flow_time, shares)
 
 
-def rules(config: generator.GeneratorConfig, frames: int, audio_frames: int):
-  """Who sees whom in a clip.
-
-  Args:
-    config: the generator's shape.
-    frames: latent frames T; audio_frames: latent frames of audio.
+def rules(config: generator.GeneratorConfig, frames: int):
+  """Who sees whom in a clip of T latent frames.
 
   Returns:
-    The conditioning's Tokens, and what they see [L, L] and what each frame's noisy tokens see of
-    them [T, L], NumPy bool.
+    What the conditioning's tokens see [L, L], and what each frame's noisy tokens see of them
+    [T, L], NumPy bool.
   """
-  tokens = token_layout.clip_tokens(config, frames, audio_frames)
-  rule = functools.partial(masks.visible, window=config.window, look_ahead=config.look_ahead)
-  among = rule(tokens.stream, tokens.frame, tokens.stream, tokens.frame)
-  noisy = rule(np.full(frames, masks.NOISY), np.arange(frames), tokens.stream, tokens.frame)
-  return tokens, among, noisy
+  tokens = token_layout.clip_tokens(config, frames)
+  noisy = token_layout.noisy_tokens(np.arange(frames))
+  return (token_layout.visible(config, tokens, tokens),
+          token_layout.visible(config, noisy, tokens))
 
 
 def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
@@ -84,38 +65,22 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
 
   What does not change from one flow step to the next is worked out here, once.
   """
-  batch, frames, audio_frames = len(clip.context), clip.context.shape[1], clip.audio.shape[1]
-  tokens, among, noisy_sees = rules(config, frames, audio_frames)
-  valid = jnp.ones((batch, len(tokens.stream)), bool)
-  is_reference, is_audio = tokens.stream == masks.REFERENCE, tokens.stream == masks.AUDIO
-  if config.references:
-    valid &= jnp.where(is_reference,
-                       clip.reference_valid[:, np.where(is_reference, tokens.frame, 0)], True)
-  valid &= jnp.where(is_audio, clip.audio_valid[:, np.where(is_audio, tokens.frame, 0)], True)
-
-  audio, audio_vector = generator.embed_audio(config, params, clip.audio)
-  x = jnp.concatenate([
-      generator.embed_statics(config, params, clip.references),
-      generator.embed_regions(config, params, clip.anchor[:, None]),
-      generator.embed_frames(config, params, clip.context),
-      audio.reshape(batch, -1, config.width),
-      generator.embed_regions(config, params, clip.history)], axis=1)
-  frame_of = np.where(tokens.stream >= masks.CONTEXT, tokens.frame, audio_frames)
-  keys = generator.condition(
-      config, params, x, tokens, clip.durations, frame_of, generator.no_keys(config, batch),
-      np.zeros(0), among, valid, config.statics)
-
-  timed = token_layout.select(tokens, slice(config.statics, None))
-  times = jnp.broadcast_to(timed.time, (batch, len(timed.time)))
-  times = times + jnp.where(timed.stream == masks.ANCHOR, clip.anchor_distance[:, None], 0)
-  query = np.arange(frames)
-  shown = token_layout.kept(config, keep, tokens) & valid[:, None]
-  audio_vector = jnp.where(keep.audio[:, :, None, None], audio_vector[:, None, :frames], 0)
-  rotated = generator.rotate_keys(keys, times)
+  fixed, ahead = clip.conditions.fixed, clip.conditions.ahead
+  batch, frames = clip.history.shape[:2]
+  tokens = token_layout.clip_tokens(config, frames)
+  heard, vectors = generator.embed_ahead(config, params, ahead)
+  embedded = (generator.embed_fixed(config, params, fixed, clip.anchor)
+              | generator.embed_frames(config, params, clip.conditions.frames) | heard
+              | generator.embed_history(config, params, clip.history))
+  frame_of = np.where(tokens.of_frames, tokens.frame, frames + config.look_ahead)
+  new = generator.sequence(embedded, tokens, ahead.durations, frame_of)
+  keys = generator.condition(config, params, new, generator.no_past(config, batch))
+  memory = generator.memory(config, generator.Past(keys, tokens, new.valid), fixed.anchor_time,
+                            keep)
+  vectors = jnp.where(keep.audio[..., None, None], vectors[:, None, :frames], 0)
+  query = generator.Query(np.arange(frames), ahead.durations[:, :frames], vectors)
 
   def velocity_of(noisy, flow_time, shares=False):
-    return generator.velocity(
-        config, params, rotated, noisy, flow_time, clip.durations[:, :frames], audio_vector, query,
-        noisy_sees, shown, tokens.stream if shares else None)
+    return generator.velocity(config, params, memory, query, noisy, flow_time, shares)
 
   return velocity_of

@@ -1,29 +1,20 @@
 """The Whisper audio encoder (Radford et al., 2022), reading Hugging Face weights of any size.
 
-Everything here runs on one clock of 50 Hz: hidden state k of a window is centred 20k ms after the
-window's first sample, so index and time convert by a factor and nothing is ever off by half a
-step. The encoder looks both ways over its whole window; long audio is therefore cut into
-overlapping windows and what lies near an inner cut is thrown away (`features`).
+Its hidden states come 50 times a second (`audio_timeline`). The encoder looks both ways over its
+whole window; long audio is therefore cut into overlapping windows, and what lies near an inner cut
+is thrown away (`features`).
 """
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax import documents, errors
-from vidregen_jax.models import pretrained
+from vidregen_jax.models import audio_timeline, log_mel, pretrained
 
 _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hundreds
-SAMPLE_RATE = 16_000
-RATE = 50  # hidden states per second
-HOP = 160  # samples between two columns of the spectrogram; the second convolution halves them
-FFT = 400
-SAMPLES_PER_STATE = SAMPLE_RATE // RATE
-WINDOW_SAMPLES = 16  # times that `sample_at` reads for one latent frame
-CONTEXT_SAMPLES = 4  # of those, how many lie before the latent frame, and how many after it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +40,7 @@ class WhisperConfig:
   @property
   def longest_window(self):
     """Seconds."""
-    return self.positions / RATE
+    return self.positions / audio_timeline.RATE
 
 
 # What the fields are called in Hugging Face's config.json, and what they may be.
@@ -174,65 +165,6 @@ def _arrange(config, tensors, folder):
   }
   source.check()
   return params
-
-
-# ----------------------------------------------------------------------------------- spectrogram
-
-
-@functools.cache
-def _mel_filters(mel_bins):
-  """Triangles on Slaney's mel scale, each of unit area in hertz: [FFT // 2 + 1, mel_bins].
-
-  The scale is linear to 1 kHz (3 mel in 200 Hz) and then logarithmic (27 mel in a factor 6.4), as
-  in Slaney's Auditory Toolbox (1998) and librosa's `filters.mel`.
-  """
-  linear_end, mel_per_hertz, mel_per_octave = 1000.0, 3 / 200, 27 / np.log(6.4)
-  knee = linear_end * mel_per_hertz
-  top = knee + mel_per_octave * np.log(SAMPLE_RATE / 2 / linear_end)
-  mel = np.linspace(0, top, mel_bins + 2)
-  edges = np.where(
-    mel < knee, mel / mel_per_hertz, linear_end * np.exp((mel - knee) / mel_per_octave)
-  )
-  hertz = np.linspace(0, SAMPLE_RATE / 2, FFT // 2 + 1)[:, None]
-  low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-  triangles = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre))
-  return (np.maximum(triangles, 0) * 2 / (high - low)).astype(np.float32)
-
-
-def log_mel(samples, mel_bins=80, window_seconds=None):
-  """The log-mel spectrogram that Whisper was trained on; equal to its feature extractor.
-
-  Args:
-    samples: float32 [n], mono, 16 kHz, in [-1, 1].
-    mel_bins: the model's `mel_bins`.
-    window_seconds: if given, the samples are padded with silence to this length. Whisper pads to
-      30 s.
-
-  Returns:
-    float32 [mel_bins, n // 160], column j centred on sample 160 j. The loudest 8 decades (80 dB)
-    are kept, counted from the loudest cell of this call.
-
-  Raises:
-    ValueError: the samples are not one channel, are none, or are more than the window.
-  """
-  samples = np.asarray(samples, np.float32)
-  if samples.ndim != 1 or not samples.size:
-    raise ValueError(f'samples have shape {samples.shape}; Whisper hears one channel, [n] with n>0')
-  if window_seconds is not None:
-    padding = round(window_seconds * SAMPLE_RATE) - samples.size
-    if padding < 0:
-      raise ValueError(
-        f'{samples.size} samples are more than a window of {window_seconds} s; use features'
-      )
-    samples = np.pad(samples, (0, padding))
-  # A periodic Hann window over frames that are centred on their time, hence the reflected ends.
-  padded = np.pad(samples, FFT // 2, mode='reflect' if samples.size > 1 else 'edge')
-  frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[::HOP][: samples.size // HOP]
-  hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT, dtype=np.float32) / FFT)
-  power = np.abs(np.fft.rfft(frames * hann.astype(np.float32))) ** 2
-  log = np.log10(np.maximum(power @ _mel_filters(mel_bins), 1e-10))
-  log = np.maximum(log, log.max(initial=-10) - 8)
-  return ((log + 4) / 4).T.astype(np.float32)
 
 
 # ----------------------------------------------------------------------------------- the encoder
@@ -405,7 +337,8 @@ def stream(
     raise ValueError(f'samples have shape {samples.shape}; Whisper hears one channel, [n] with n>0')
   layers = _checked_layers(config, layers)
   window, margin = _checked_window(config, window_seconds, margin_seconds, batch_size)
-  total = -(-samples.shape[1] // SAMPLES_PER_STATE)
+  per_state = audio_timeline.SAMPLES_PER_STATE
+  total = -(-samples.shape[1] // per_state)
   last = max(total - window, 0)
   starts = [*range(0, last, window - 2 * margin), last]
   params = jax.tree.map(jnp.asarray, params)  # to the device once, not once per batch
@@ -414,8 +347,8 @@ def stream(
     batch = starts[first : first + batch_size]
     mel = np.zeros((batch_size, config.mel_bins, 2 * window), np.float32)
     for row, start in enumerate(batch):
-      heard = samples[:, start * SAMPLES_PER_STATE : (start + window) * SAMPLES_PER_STATE][0]
-      mel[row] = log_mel(heard, config.mel_bins, window / RATE)
+      part = samples[:, start * per_state : (start + window) * per_state][0]
+      mel[row] = log_mel.log_mel(part, config.mel_bins, window / audio_timeline.RATE)
     states = np.asarray(_encode(config, params, mel, layers))
     for start, row in zip(batch, states, strict=False):
       stop = total if start == last else start + window - margin
@@ -424,95 +357,10 @@ def stream(
 
 
 def _states(seconds, name):
-  states = round(seconds * RATE)
-  if abs(states - seconds * RATE) > 1e-6:
-    raise ValueError(f'{name} is {seconds}, not a multiple of {1 / RATE} s')
+  states = round(seconds * audio_timeline.RATE)
+  if abs(states - seconds * audio_timeline.RATE) > 1e-6:
+    raise ValueError(f'{name} is {seconds}, not a multiple of {1 / audio_timeline.RATE} s')
   return states
-
-
-# ----------------------------------------------------------------------------------- video's clock
-
-
-def sample_times(frame_times, durations):
-  """When a latent frame listens, for video of any frame rate, constant or not.
-
-  A latent frame is 4 frames. Each is heard at its start and its middle; 4 times 20 ms apart come
-  before the first of these 8 and 4 after the last. At 25 fps all 16 are 20 ms apart.
-
-  Args:
-    frame_times: [4T], seconds since the first sample of the audio.
-    durations: [4T], or one number for all frames, seconds.
-
-  Returns:
-    float64 [T, 16], seconds, ascending along the last axis.
-
-  Raises:
-    ValueError: the number of frames is not a multiple of 4.
-  """
-  times = np.asarray(frame_times, np.float64)
-  if times.ndim != 1 or times.size % 4:
-    raise ValueError(f'{times.shape} frame times; a latent frame is 4 frames, so give [4T]')
-  halves = np.broadcast_to(np.asarray(durations, np.float64), times.shape) / 2
-  inside = np.stack([times, times + halves], axis=-1).reshape(-1, 8)
-  steps = np.arange(1, CONTEXT_SAMPLES + 1) / RATE
-  return np.concatenate([inside[:, :1] - steps[::-1], inside, inside[:, -1:] + steps], axis=-1)
-
-
-def sample_at(features, frame_times, durations):
-  """The 16 hidden states that a latent frame listens to, interpolated linearly in time.
-
-  Args:
-    features: float32 [n50, layers, C] at 50 Hz, from `features`.
-    frame_times: [4T], seconds since the first sample of the audio.
-    durations: [4T], or one number for all frames, seconds.
-
-  Returns:
-    float32 [T, 16, layers, C], at `sample_times`; before the start and past the end of the audio
-    the first and the last state are repeated.
-
-  Raises:
-    ValueError: the number of frames is not a multiple of 4, or there are no features.
-  """
-  if not len(features):
-    raise ValueError('there are no audio features to sample')
-  return _interpolate(features, *_positions(len(features), frame_times, durations))
-
-
-def sample_stream(states, count, frame_times, durations):
-  """Yields what `sample_at` gives, one latent frame at a time; memory holds a few states.
-
-  Args:
-    states: iterator over float32 [k, layers, C], from `stream`; read no further than needed.
-    count: samples that they are of.
-    frame_times, durations: as of `sample_at`.
-
-  Yields:
-    float32 [16, layers, C], T times.
-
-  Raises:
-    ValueError: the number of frames is not a multiple of 4.
-  """
-  held, begin = None, 0
-  for low, high, part in zip(
-    *_positions(-(-count // SAMPLES_PER_STATE), frame_times, durations), strict=True):
-    while held is None or begin + len(held) <= high.max():
-      more = next(states)
-      kept = 0 if held is None else min(max(low.min() - begin, 0), len(held))
-      held = more if held is None else np.concatenate([held[kept:], more])
-      begin += kept
-    yield _interpolate(held, low - begin, high - begin, part)
-
-
-def _positions(count, frame_times, durations):
-  """Between which two of so many states, and how far, a latent frame's times lie: [T, 16] each."""
-  position = np.clip(sample_times(frame_times, durations) * RATE, 0, count - 1)
-  low = np.floor(position).astype(np.int64)
-  return low, np.minimum(low + 1, count - 1), (position - low).astype(np.float32)
-
-
-def _interpolate(states, low, high, part):
-  part = part[..., None, None]
-  return states[low] * (1 - part) + states[high] * part
 
 
 def standardize(audio, mean, std):

@@ -19,13 +19,16 @@ from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   codec,
+  flow_matching,
   generator,
   kernels,
   layers,
   linear_prior,
   perceptual,
+  streams,
   teacher,
   teacher_forcing,
+  token_layout,
 )
 from vidregen_jax.planning import flops
 from vidregen_jax.training import (
@@ -116,11 +119,9 @@ def _of_generator(config, mesh, backend, audio):
   model = dataclasses.replace(model, attention=attention)
   taught_by = None
   if config.teacher:
-    taught_by = sampling.SamplerConfig(**load_config(config.teacher_config).sampler)
+    taught_by = flow_matching.SamplerConfig(**load_config(config.teacher_config).sampler)
   objective = generator_setup.objective(config, model, taught_by)
-  shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
-                              config.reference_distance, model.region)
-  example = windows.shapes(shape, model.cells, model.latent_channels, *audio)
+  example = windows.shapes(model, config.num_frames)
   axes, init = generator.axes(model), functools.partial(generator.init, model)
   statistics = jax.ShapeDtypeStruct(audio, jnp.float32)
   guess = linear_prior.none(model.region)
@@ -196,8 +197,7 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
   """
   model, packed = generator_models(config, audio)
   models = sampling.Models(codec_model(load_config(config.codec_config), backend), model)
-  channels, every, region = model.latent_channels, model.cells**2, len(model.region)
-  states = (generator.AUDIO_SAMPLES, *audio)
+  channels = model.latent_channels
   guess = linear_prior.none(model.region)
   if model.aligned:
     guess = linear_prior.shapes(model.region, model.cells, channels)
@@ -206,14 +206,9 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
     jax.eval_shape(functools.partial(codec.init, models.codec), key),
     jax.eval_shape(functools.partial(generator.init, model), key), guess, _f32(channels),
     _f32(channels))
-  first = jax.eval_shape(
-    functools.partial(sampling.init_state, models), params, key,
-    _f32(1, model.references, every, channels), _flags(1, model.references),
-    _f32(1, region, channels), _f32(1, every, channels), _flags(1),
-    _f32(1, model.look_ahead, *states), _flags(1, model.look_ahead), _f32(1, model.look_ahead))
-  inputs = sampling.Inputs(_f32(1, every, channels), _f32(1, every, channels), _f32(1),
-                           _f32(1, *states), _flags(1), _f32(1), _f32(1))
-  sampler = sampling.SamplerConfig(**config.sampler)
+  start, inputs = streams.sampler_shapes(model, 1)
+  first = jax.eval_shape(functools.partial(sampling.init_state, models), params, key, start)
+  sampler = flow_matching.SamplerConfig(**config.sampler)
   step = functools.partial(sampling.sample_step, models, sampler)
   return _on_one(step, mesh, {'parameters': params, 'state': first, 'inputs': inputs}, 1,
                  codec.TIME_FACTOR / 25)
@@ -281,9 +276,10 @@ def _held(abstract):
 
 
 def _rules(model, frames):
-  """What attention is asked for in a pass over a clip: NumPy bool [Q, L] of its two calls."""
-  _, among, noisy = teacher_forcing.rules(model, frames, frames + model.look_ahead)
-  return [among, kernels.of_tokens(noisy, len(model.region), own=True)]
+  """What a kernel is asked for in a pass over a clip: NumPy bool [Q, L] of each of its calls."""
+  among, noisy = teacher_forcing.rules(model, frames)
+  return [*generator.kernel_rules(token_layout.clip_tokens(model, frames), among),
+          kernels.of_tokens(noisy, len(model.region), own=True)]
 
 
 def _stacked(example, count, mesh=None, axis='batch'):
@@ -299,7 +295,3 @@ def _placed(x, where):
 
 def _f32(*shape):
   return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-
-def _flags(*shape):
-  return jax.ShapeDtypeStruct(shape, bool)

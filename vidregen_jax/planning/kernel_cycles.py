@@ -10,7 +10,6 @@ import dataclasses
 import os
 import pathlib
 import re
-import tempfile
 
 from vidregen_jax.models import kernels
 
@@ -69,7 +68,8 @@ def schedule(bundles: str, utilization: str) -> Schedule:
       instructions each unit is given; the first column is the matrix unit's.
   """
   lines = re.findall(r'^ *0x[0-9a-f]+ .*', bundles, re.M)
-  products = [int(row.split()[0]) for row in re.findall(r'^[\d ]+$', utilization, re.M)][-len(lines):]
+  rows = re.findall(r'^[\d ]+$', utilization, re.M)
+  products = [int(row.split()[0]) for row in rows][-len(lines):]
   begins = {}
   for at, line in enumerate(lines):
     for names in re.findall(r'Start(?:/End empty)? region \d+', line):
@@ -86,9 +86,9 @@ def schedule(bundles: str, utilization: str) -> Schedule:
   spans = [(a, b) for a, b in spans
            if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in spans)]
   work = [span for span in spans if sum(products[slice(*span)])]
-  rows = [span for span in spans if not sum(products[slice(*span)])]
+  edges = [span for span in spans if not sum(products[slice(*span)])]
   length = lambda spans: sum(b - a for a, b in spans)
-  return Schedule(steps, last + 1 - first - length(spans), length(work), length(rows))
+  return Schedule(steps, last + 1 - first - length(spans), length(work), length(edges))
 
 
 def cycles(schedule: Schedule, rule, block_q: int, block_k: int, heads: int, transposed: bool):

@@ -55,7 +55,7 @@ def best(config, count, figures, make, memory, say):
   Args:
     config: what is varied.
     count: devices.
-    figures: function of a config to `plan.figures`.
+    figures: function of a config to `estimate.figures`.
     make: function of a config to its program.
     memory: bytes of a chip.
     say: function that takes a line of what was tried.

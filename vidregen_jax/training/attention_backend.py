@@ -86,12 +86,12 @@ def difference(name, size, dtype) -> float:
   by = rng.standard_normal(arrays[0].shape).astype(np.float32)
   rule = rng.random((frames, seen)) < 0.5
   rule[0, 100:] = False  # a frame that sees few keys
-  shown = np.ones((1, copies, seen), bool)
-  shown[:, 1, :50] = False  # a copy with a stream dropped
+  visible = np.ones((1, copies, seen), bool)
+  visible[:, 1, :50] = False  # a copy with a stream dropped
 
   def made(name, arrays):
     def summed(q, keys, values, sink, own):
-      out = attention.attend(name, q, keys, values, rule, shown, sink, own).astype(jnp.float32)
+      out = attention.attend(name, q, keys, values, rule, visible, sink, own).astype(jnp.float32)
       return (out * by).sum(), out
     return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
 

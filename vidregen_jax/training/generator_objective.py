@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   flow_matching,
   generator,
   linear_prior,
+  streams,
   teacher_forcing,
   token_layout,
   whisper,
@@ -67,8 +67,8 @@ class Objective:
   """
 
   model: generator.GeneratorConfig
-  sampler: sampling.SamplerConfig
-  teacher: sampling.SamplerConfig | None
+  sampler: flow_matching.SamplerConfig
+  teacher: flow_matching.SamplerConfig | None
   copies: int
   shift: float
   mouth_weight: float
@@ -111,7 +111,6 @@ def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
   keys = jax.random.split(key, _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   keep = draw_keep(objective, keys[2], (len(clean), objective.copies))
-  keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
   if objective.teacher is None:
     noisy, target, t = _noised(objective, clean, keys)
   else:
@@ -128,37 +127,31 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
   """The share of attention that each stream gets from noisy tokens where none is hidden.
 
   Returns:
-    [7], a mean over layers, in the order of `masks.STREAMS`.
+    [7], a mean over layers, in the order of `streams.STREAMS`.
   """
   keys = jax.random.split(jax.random.key(0), _DRAWS)
   clip, clean = _clip(objective, frozen, batch, keys)
   noisy, _, t = _noised(objective, clean, keys)
   keep = token_layout.keep_all(objective.model, (len(clean), objective.copies))
-  keep = dataclasses.replace(keep, anchor=keep.anchor & batch['anchor_valid'][:, None])
   return teacher_forcing.clip_velocity(objective.model, params, clip, noisy, t, keep,
                                  shares=True)[1].mean(0)
 
 
 def _clip(objective, frozen, batch, keys):
   """What is seen of a batch: (Clip, residuals [B, T, M, C] of the true lower faces)."""
-  f32 = {name: batch[name].astype(jnp.float32)
-         for name in ('target', 'context', 'references', 'anchor', 'anchor_context', 'audio')}
+  conditions = streams.of_windows(batch)
+  fixed, frames, ahead = conditions.fixed, conditions.frames, conditions.ahead
   guess, region = frozen.guess, np.asarray(objective.model.region)
-  reference = linear_prior.mean_reference(f32['references'], batch['reference_valid'])
-  clean = guess.residual(f32['target'][:, :, region], f32['context'], reference)
+  reference = linear_prior.mean_reference(fixed.references, fixed.reference_valid)
+  clean = guess.residual(frames.target[:, :, region], frames.context, reference)
   # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
-  heard = whisper.standardize(f32['audio'], frozen.audio_mean, frozen.audio_std)
+  audio = whisper.standardize(ahead.audio, frozen.audio_mean, frozen.audio_std)
+  ahead = dataclasses.replace(ahead, audio=other_voice(objective, audio, keys[5]))
   clip = teacher_forcing.Clip(
-    references=f32['references'],
-    reference_valid=batch['reference_valid'],
-    anchor=guess.residual(f32['anchor'], f32['anchor_context'], reference),
-    anchor_distance=batch['anchor_distance'],
-    context=f32['context'],
+    conditions=dataclasses.replace(conditions, ahead=ahead),
+    anchor=guess.residual(fixed.anchor, fixed.anchor_context, reference),
     history=clean + level * jax.random.normal(keys[1], clean.shape),
-    audio=other_voice(objective, heard, keys[5]),
-    audio_valid=batch['audio_valid'],
-    durations=batch['durations'],
   )
   return clip, clean
 
@@ -191,7 +184,7 @@ def _taught(objective, frozen, clip, shape, keep, keys):
   def guided(x, t):
     v = velocity(jnp.concatenate([x] * len(branches), 1),
                  jnp.full((batch, len(branches) * copies, frames), t))
-    return sampling.guide(teacher, jnp.split(v, len(branches), 1), t)
+    return flow_matching.guide(teacher, jnp.split(v, len(branches), 1), t)
 
   made = jax.lax.stop_gradient(
     flow_matching.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))

@@ -4,8 +4,7 @@ import dataclasses
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader
-from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator
+from vidregen_jax.models import flow_matching, generator
 from vidregen_jax.training import generator_objective
 
 
@@ -49,7 +48,7 @@ def load_teacher(config, model, codec_digest):
 def objective(config, model, teacher=None) -> generator_objective.Objective:
   """The objective that a training config asks for; `teacher` is its SamplerConfig."""
   return generator_objective.Objective(
-    model=model, sampler=sampling.SamplerConfig(**config.sampler), teacher=teacher,
+    model=model, sampler=flow_matching.SamplerConfig(**config.sampler), teacher=teacher,
     copies=config.copies, shift=config.shift, mouth_weight=config.mouth_weight,
     history_noise=config.history_noise, drop_history=config.drop_history,
     drop_reference=config.drop_reference, drop_each_reference=config.drop_each_reference,

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from vidregen_jax.models import masks, pixels
+from vidregen_jax.faces import crop_mask
+from vidregen_jax.models import pixels
 
 
 def reconstruction(frames, target, boxes, mouth_weight: float):
@@ -126,7 +127,7 @@ def mouth_cell_weights(boxes, cells: int, region, mouth_weight: float):
   Returns:
     [B, T, M].
   """
-  weight = 1.0 + mouth_weight * masks.cell_overlap(boxes, cells)[..., list(region)]
+  weight = 1.0 + mouth_weight * crop_mask.cell_overlap(boxes, cells)[..., list(region)]
   return weight / jnp.mean(weight, axis=-1, keepdims=True)
 
 

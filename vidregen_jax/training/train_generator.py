@@ -15,7 +15,7 @@ from vidregen_jax.evaluation import latent_validation, lip_gap_probe
 from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import generator, linear_prior, masks
+from vidregen_jax.models import flow_matching, generator, linear_prior, streams
 from vidregen_jax.training import (
   attention_backend,
   checkpoint,
@@ -67,7 +67,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   trained = dataclasses.replace(
     model, attention=attention_backend.choose(config.attention, model, config.tensor))
   objective = generator_setup.objective(
-    config, trained, teacher and sampling.SamplerConfig(**teacher.config['sampler']))
+    config, trained, teacher and flow_matching.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
   clips = input_pipeline.latent_clips(config.dataset, 'train', config.dataset_help)
@@ -118,7 +118,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     statistics = generator_objective.Frozen(guess, audio_mean, audio_std, {})
     shares = generator_objective.attention(objective, params, statistics, first_shown)
     figures |= {f'attention_{name}': float(share)
-                for name, share in zip(masks.STREAMS, shares, strict=True)}
+                for name, share in zip(streams.STREAMS, shares, strict=True)}
     return {f'validation/{name}': value for name, value in figures.items()}, pictures
 
   # ----------------------------------------------------------------------------------------------
