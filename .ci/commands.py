@@ -1,11 +1,11 @@
-"""Runs what the documents show, shortly, where only that is installed which their lines install.
+"""Runs every command that the documents show, shortened, with only the extras that it asks for.
 
-  python .ci/commands.py            all of it
-  python .ci/commands.py --list     what is shown, and how each is tried
+  python .ci/commands.py            runs them all
+  python .ci/commands.py --list     lists them, and how each is run
 
-Every command of README and docs is looked up in `TRIALS`; one that no trial knows is a fault, so
-that nobody adds a command that was never run. The commands run in a copy of the checkout with a few
-clips of the pack, in one environment for each set of extras. Standard library only.
+Every command in README and docs is looked up in `TRIALS`. One that is in no trial is an error, so
+that no command is documented without ever being run. The commands run in a copy of the checkout
+with a few clips of the pack, in one environment for each set of extras. Standard library only.
 """
 
 import argparse
@@ -24,19 +24,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 WORK = ROOT / 'build' / 'commands'
 DOCUMENTS = ('README.md', 'docs/*.md', 'bench/README.md', 'launch/README.md',
              'data/talkers/README.md')
-CLIPS = {'train': 8, 'validation': 3, 'test': 6}  # of the pack's splits, in the copy
+CLIPS = {'train': 8, 'validation': 3, 'test': 6}  # in each split of the pack in the copy
 CORE, TRAIN = '', 'train'
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """How a command is tried.
+  """How a documented command is run here.
 
   Attributes:
-    shown: how the command begins where a document shows it.
-    extras: what its line installs, or the section that it stands in says.
-    more: what is added to what is shown, to make it short.
-    run: what is run instead; None for what is shown.
+    shown: how the command begins in the document.
+    extras: the extras that its line, or the section around it, installs.
+    more: arguments that are added to make it short.
+    run: the command that is run instead; None to run what is shown.
     why: the reason why it is not run at all.
   """
 
@@ -53,12 +53,12 @@ def _import(module):
 
 _EDIT = '--checkpoint checkpoints/talkers --student --consent "nobody is shown" --overwrite'
 _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
-# In order: later ones use what earlier ones made.
+# In order: later ones use files that earlier ones made.
 TRIALS = (
   Trial('make demo'),
   Trial('make train-demo', TRAIN, run='make train-demo TRAINING=--steps=2'),
-  Trial('make test', why='the tests are the step before this one'),
-  Trial('make lint', why='so is the linter'),
+  Trial('make test', why='.ci/run runs the tests before this'),
+  Trial('make lint', why='.ci/run runs the linter before this'),
   Trial('python -m vidregen_jax.regenerate IN.mp4', more='--student --overwrite'),
   Trial('python -m vidregen_jax.regenerate --help'),
   Trial('python -m vidregen_jax.translate IN.mp4',
@@ -90,8 +90,9 @@ TRIALS = (
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
+                        ('shot_boundaries', '--clips=2'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
-  # Minutes to hours each, or weights that are not here: that they start is tried.
+  # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
     'kills', 'long', 'rims', 'sampling', 'streaming', 'variants')),
@@ -109,7 +110,7 @@ TRIALS = (
 
 
 def shown():
-  """(document, command) of every command in the documents, and of every target, each once."""
+  """(document, command) for every command in the documents and every make target, each once."""
   found = {}
   for targets in re.findall(r'^\.PHONY: (.*)', (ROOT / 'Makefile').read_text(), re.MULTILINE):
     found |= {f'make {target}': pathlib.Path('Makefile') for target in targets.split()}
@@ -121,7 +122,7 @@ def shown():
 
 
 def commands(text):
-  """The commands in a Markdown text: lines of code, and code within lines."""
+  """The commands in a Markdown text, in code blocks and in inline code."""
   blocks = re.findall(r'^```\w*\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
   rest = re.sub(r'^```.*?^```', '', text, flags=re.MULTILINE | re.DOTALL)
   indented = re.findall(r'(?:^ {4}.*\n)+', rest, re.MULTILINE)
@@ -135,17 +136,16 @@ def commands(text):
 
 
 def trial_of(command):
-  """The trial of a command, the longest that knows it; None if none does."""
-  # A document may shorten what it said before.
+  """The trial of a command: the one with the longest match; None without a match."""
   known = [trial for trial in TRIALS if command.startswith(trial.shown)]
   return max(known, key=lambda trial: len(trial.shown), default=None)
 
 
 def plan():
-  """(trial, document, command to run) in order; the first of each command that a document shows.
+  """(trial, document, command to run), in the order of TRIALS; a `run` only once.
 
   Raises:
-    SystemExit: a document shows what no trial knows.
+    SystemExit: a document shows a command that is in no trial.
   """
   rows, unknown = [], []
   for path, command in shown():
@@ -167,7 +167,7 @@ def plan():
 
 
 def copy():
-  """A fresh copy of the checkout, with few clips and with the files that documents speak of."""
+  """Makes a copy of the checkout with few clips and the files that the documents name."""
   folder = WORK / 'checkout'
   shutil.rmtree(folder, ignore_errors=True)
   names = subprocess.run(['git', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'],
@@ -193,7 +193,7 @@ def copy():
 
 
 def environment(extras, folder):
-  """The folder of an environment with what extras name, made where it is not yet."""
+  """The folder of an environment with the given extras, made if it is not there yet."""
   venv = WORK / ('venv-' + (extras.replace(',', '-') or 'core'))
   if not (venv / 'ready').exists():
     shutil.rmtree(venv, ignore_errors=True)
@@ -205,13 +205,13 @@ def environment(extras, folder):
 
 
 def attempt(command, venv, folder):
-  """Runs a command where `python`, `pip` and `make` are an environment's; returns its status."""
+  """Runs a command with an environment's `python` and `pip`, and returns its exit status."""
   made = dict(os.environ, VENV=str(venv), VIRTUAL_ENV=str(venv),
               PATH=f'{venv / "bin"}:{os.environ["PATH"]}')
   for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
     made.pop(name, None)
   words = shlex.split(command)
-  if words[0] == 'make':  # with what its own target installs, as if it were the first
+  if words[0] == 'make':  # its target makes an environment of its own, as in a fresh clone
     venv = WORK / f'venv-{words[1]}'
     shutil.rmtree(venv, ignore_errors=True)
     made.update(VENV=str(venv), PATH=os.environ['PATH'])
@@ -228,7 +228,7 @@ def attempt(command, venv, folder):
 def main():
   parser = argparse.ArgumentParser(description=__doc__,
                                    formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--list', action='store_true', help='say what would be run, and run nothing')
+  parser.add_argument('--list', action='store_true', help='list what would be run, and run nothing')
   parser.add_argument('--only', default='', help='run only commands that contain this')
   given = parser.parse_args()
   rows = [row for row in plan() if given.only in row[2]]

@@ -1,4 +1,4 @@
-"""Many trainings with one thing changed at a time: those that are done are not done again."""
+"""Ablations: trainings with one thing changed at a time; finished ones are not repeated."""
 
 import json
 

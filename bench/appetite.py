@@ -1,13 +1,13 @@
-"""Whether Grain keeps a pod fed: windows of cached latents a second, against what its step takes.
+"""Does Grain keep up with a pod? Windows of cached latents per second, against a planned step.
 
   python -m vidregen_jax.plan --config=configs/generator.py:large-v5e-16 --topology=v5e:4x4 \
     --json=out/plan.json
   python -m bench.appetite --plan=out/plan.json
 
-Records have the shapes of a real dataset's and random numbers in them; they are made in a temporary
-folder and lie in memory once read, so that what is timed is reading, unpacking, cutting and
-batching, and no disk. Processor time is counted beside the clock's: on a busy machine it alone says
-what a core can do.
+Records have the shapes of a real dataset and random content; they are written to a temporary folder
+and cached in memory once read, so that reading, unpacking, cutting and batching are timed, and not
+the disk. Processor time is measured besides wall time: on a busy machine only it shows what a core
+can do.
 """
 
 import functools
@@ -15,11 +15,11 @@ import json
 import os
 import pathlib
 import resource
+import sys
 import tempfile
 import time
 
 import numpy as np
-from absl import flags
 from array_record.python import array_record_module
 
 from configs import generator as generator_config
@@ -29,13 +29,6 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
 from vidregen_jax.planning import abstract_steps, accelerators
 
-_SIZE = flags.DEFINE_string('size', 'large', 'Of configs/generator.py.')
-_PLAN = flags.DEFINE_string('plan', None, 'JSON of `vidregen_jax.plan`, to compare with.')
-_CLIPS = flags.DEFINE_integer('clips', 48, 'Clips in the dataset that is made.', lower_bound=1)
-_SECONDS = flags.DEFINE_float('seconds', 6.0, 'Length of a clip.', lower_bound=2)
-_BATCH = flags.DEFINE_integer('batch', 32, 'Windows of a batch.', lower_bound=1)
-_BATCHES = flags.DEFINE_integer('batches', 40, 'How many are timed.', lower_bound=1)
-_WORKERS = flags.DEFINE_list('workers', ['0', '2'], 'Numbers of worker processes, tried in turn.')
 _AUDIO = (3, 512)  # Whisper states that are kept, and their channels
 
 
@@ -46,13 +39,13 @@ def read_plan(path):
     UserError: there is no such file, or nothing of clips a second in it.
   """
   try:
-    planned = json.loads(path.read_text())
+    plan = json.loads(path.read_text())
   except (OSError, ValueError) as error:
     raise UserError(f'{path}: no plan can be read ({error}): make one with `python -m '
                     'vidregen_jax.plan ... --json=FILE`') from error
-  if not isinstance(planned, dict) or not planned.get('examples_a_second'):
+  if not isinstance(plan, dict) or not plan.get('examples_a_second'):
     raise UserError(f'{path} says nothing of clips a second: plan a training on known chips')
-  return planned
+  return plan
 
 
 def make_records(folder, model, clips, seconds):
@@ -107,32 +100,51 @@ def _processor_time():
     resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.appetite', description=__doc__)
+  flags.add_argument('--size', default='large',
+                     help='size of configs/generator.py (default %(default)s)')
+  flags.add_argument('--plan', help='JSON of `vidregen_jax.plan`, to compare with')
+  flags.add_argument('--clips', type=cli.whole(1), default=48,
+                     help='clips in the generated dataset (default %(default)s)')
+  flags.add_argument('--seconds', type=cli.number(2), default=6.0,
+                     help='length of a clip (default %(default)s)')
+  flags.add_argument('--batch', type=cli.whole(1), default=32,
+                     help='windows per batch (default %(default)s)')
+  flags.add_argument('--batches', type=cli.whole(1), default=40,
+                     help='batches to time (default %(default)s)')
+  flags.add_argument('--workers', type=cli.several(cli.whole(0)), default=[0, 2],
+                     help='numbers of worker processes, tried in turn (default 0,2)')
+  return flags
+
+
+def run(flags):
   """Prints a table, and what the plan needs."""
-  config = generator_config.get_config(_SIZE.value)
+  config = generator_config.get_config(flags.size)
   model, _ = abstract_steps.generator_models(config, _AUDIO)
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
                               config.reference_distance, model.region)
-  planned = read_plan(pathlib.Path(_PLAN.value)) if _PLAN.value else None
+  plan = read_plan(pathlib.Path(flags.plan)) if flags.plan else None
   best = 0.0
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    make_records(folder, model, _CLIPS.value, _SECONDS.value)
-    size = (folder / 'train').stat().st_size / _CLIPS.value
-    print(f'{_SIZE.value}: records of {size / 1e6:.1f} MB, windows of {shape.frames} latent '
+    make_records(folder, model, flags.clips, flags.seconds)
+    size = (folder / 'train').stat().st_size / flags.clips
+    print(f'{flags.size}: records of {size / 1e6:.1f} MB, windows of {shape.frames} latent '
           f'frames, {os.cpu_count()} cores\n')
     print('| workers | windows a second | a second of one core |\n|---|---|---|')
-    for workers in map(int, _WORKERS.value):
-      clock, core = rate(folder, shape, _BATCH.value, _BATCHES.value, workers)
+    for workers in flags.workers:
+      clock, core = rate(folder, shape, flags.batch, flags.batches, workers)
       best = max(best, core)
       print(f'| {workers} | {clock:.1f} | {core:.1f} |', flush=True)
-  if planned:
-    name, _ = accelerators.read(planned['topology'])
-    hosts = planned['chips'] / accelerators.CHIPS[name].host
-    needed = planned['examples_a_second'] / hosts
-    print(f'\n{planned["topology"]}: {planned["examples_a_second"]:.1f} clips a second at most, '
+  if plan:
+    name, _ = accelerators.read(plan['topology'])
+    hosts = plan['chips'] / accelerators.CHIPS[name].host
+    needed = plan['examples_a_second'] / hosts
+    print(f'\n{plan["topology"]}: {plan["examples_a_second"]:.1f} clips a second at most, '
           f'{needed:.1f} of each of {hosts:.0f} hosts: {needed / best:.1f} cores like these')
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -3,22 +3,22 @@
   python -m bench.attention --size=base --implementations=xla,splash
   python -m bench.attention --size=large --implementations=xla,splash --compile_for=v5e:2x2
 
-The first trains nothing: it times one pass over a clip, forward and with all gradients, on whatever
-JAX runs on, and says how far velocities and gradients are from the first implementation's, as a
-share of its largest value. Random weights; streams are dropped as in training.
+The first command times one pass over a clip, forward and with all gradients, on whatever JAX runs
+on, and prints how far velocities and gradients are from those of the first implementation, relative
+to their largest value. Weights are random; streams are dropped as in training.
 
-The second runs nothing: the real TPU compiler (`pip install libtpu`) makes the program of the same
-pass, one clip a chip, and says what memory it takes of each. It needs no TPU.
+The second runs nothing: the real TPU compiler (`pip install libtpu`) compiles the same pass, one
+clip a chip, and reports the memory of each chip. It needs no TPU.
 """
 
 import dataclasses
 import functools
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
@@ -27,15 +27,6 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import generator, streams, teacher_forcing, token_layout
 from vidregen_jax.planning import tpu_topologies
-
-_SIZE = flags.DEFINE_enum('size', 'base', sizes.GENERATORS, 'Of configs/generator.py.')
-_IMPLEMENTATIONS = flags.DEFINE_list('implementations', ['xla'], 'Of attention, compared in turn.')
-_LAYERS = flags.DEFINE_integer('layers', 2, 'Of the generator; 0 for all.', lower_bound=0)
-_FRAMES = flags.DEFINE_integer('frames', 0, 'Latent frames; 0 as in training.', lower_bound=0)
-_BATCH = flags.DEFINE_integer('batch', 1, 'Clips, a chip.', lower_bound=1)
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'How often each is timed.', lower_bound=1)
-_COMPILE_FOR = flags.DEFINE_string('compile_for', None, 'TPU topology, such as v5e:2x2.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 
 def example(model, batch, frames, rng):
@@ -78,14 +69,15 @@ def compare(model, names, batch, frames, rounds):
   seconds = timing.interleaved(
     {which: lambda step=step: jax.block_until_ready(step(*given)) for which, step in steps.items()},
     rounds)
-  found = {name: {part: seconds[name, part] for part in ('forward', 'gradients')} for name in names}
+  figures = {name: {part: seconds[name, part] for part in ('forward', 'gradients')}
+             for name in names}
   for part, error in (('forward', 'velocity_error'), ('gradients', 'gradient_error')):
-    made = {name: jax.device_get(steps[name, part](*given)) for name in names}
+    results = {name: jax.device_get(steps[name, part](*given)) for name in names}
     for name in names:
-      pairs = zip(jax.tree.leaves(made[name]), jax.tree.leaves(made[names[0]]), strict=True)
-      found[name][error] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs
+      pairs = zip(jax.tree.leaves(results[name]), jax.tree.leaves(results[names[0]]), strict=True)
+      figures[name][error] = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs
                                if np.abs(b).max() > 0)
-  return found
+  return figures
 
 
 def compiled(model, name, topology, batch, frames):
@@ -115,27 +107,47 @@ def compiled(model, name, topology, batch, frames):
   return {'arguments': memory.argument_size_in_bytes, 'temporaries': memory.temp_size_in_bytes}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.attention', description=__doc__)
+  flags.add_argument('--size', choices=sizes.GENERATORS, default='base',
+                     help='size of configs/generator.py (default %(default)s)')
+  flags.add_argument('--implementations', type=cli.several(str), default=['xla'],
+                     help='of attention, to compare (default xla)')
+  flags.add_argument('--layers', type=cli.whole(0), default=2,
+                     help='layers of the generator; 0 for all (default %(default)s)')
+  flags.add_argument('--frames', type=cli.whole(0), default=0,
+                     help='latent frames; 0 as in training (default %(default)s)')
+  flags.add_argument('--batch', type=cli.whole(1), default=1,
+                     help='clips per chip (default %(default)s)')
+  flags.add_argument('--rounds', type=cli.whole(1), default=5,
+                     help='how often each is timed (default %(default)s)')
+  flags.add_argument('--compile_for', help='TPU topology, such as v5e:2x2')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints a table."""
-  model, _ = sizes.generator_model(_SIZE.value)
-  config = generator_config.get_config(_SIZE.value)
-  frames, names = _FRAMES.value or config.num_frames, _IMPLEMENTATIONS.value
+  model, _ = sizes.generator_model(flags.size)
+  config = generator_config.get_config(flags.size)
+  frames, names = flags.frames or config.num_frames, flags.implementations
   if not names:
     raise UserError('no implementation was named: try --implementations=xla')
-  model = dataclasses.replace(model, layers=_LAYERS.value or model.layers, unroll=False)
-  print(f'{_SIZE.value}, {model.layers} layers, {_BATCH.value} clips a chip of {frames} latent '
+  model = dataclasses.replace(model, layers=flags.layers or model.layers, unroll=False)
+  print(f'{flags.size}, {model.layers} layers, {flags.batch} clips a chip of {frames} latent '
         f'frames, {model.dtype}')
-  if _COMPILE_FOR.value:
+  if flags.compile_for:
     found = {}
-    print(f'\n| {_COMPILE_FOR.value} | arguments, GB a chip | temporaries, GB a chip |')
+    print(f'\n| {flags.compile_for} | arguments, GB a chip | temporaries, GB a chip |')
     print('|---|---|---|')
     for name in names:
-      found[name] = compiled(model, name, _COMPILE_FOR.value, _BATCH.value, frames)
+      found[name] = compiled(model, name, flags.compile_for, flags.batch, frames)
       row = found[name].get('too_large') or ' | '.join(
         f'{found[name][part] / 1e9:.2f}' for part in ('arguments', 'temporaries'))
       print(f'| {name} | {row} |', flush=True)
   else:
-    found = compare(model, names, _BATCH.value, frames, _ROUNDS.value)
+    found = compare(model, names, flags.batch, frames, flags.rounds)
     print(f'\n| {jax.devices()[0].device_kind} | forward, ms | gradients, ms | times the first '
           '(forward, gradients) | velocities off by | gradients off by |')
     print('|---|---|---|---|---|---|')
@@ -145,9 +157,9 @@ def run():
       print(f'| {name} | {forward * 1e3:.1f} | {gradients * 1e3:.1f} '
             f'| {forward / first["forward"][1]:.2f}, {gradients / first["gradients"][1]:.2f} '
             f'| {each["velocity_error"]:.1e} | {each["gradient_error"]:.1e} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), found)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), found)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

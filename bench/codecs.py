@@ -1,4 +1,4 @@
-"""How long codecs take a frame: ours, and four of diffusers, at 256x256 on CPU.
+"""Time per frame of codecs: ours, and four of diffusers, at 256x256 on CPU.
 
   python -m bench.codecs
 
@@ -13,21 +13,15 @@ import functools
 import importlib
 import os
 import pathlib
+import sys
 
 import jax
-from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
 from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
-
-_ROUNDS = flags.DEFINE_integer('rounds', 3, 'How often each is timed.', lower_bound=1)
-_SIZE = flags.DEFINE_string('size', '256', 'Size of ours, as in configs/codec.py.')
-_ONLY = flags.DEFINE_list(
-  'only', None, 'Of diffusers, these alone: ltx, wan, dc_ae, sd; default: all.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SIDE = 256
 _OURS_FRAMES = 16
@@ -104,8 +98,8 @@ def ours(size):
   def decode():
     cache = codec.init_decoder_cache(config, 1)
     for mean in means:
-      made, cache = decode_chunk(params, mean, cache)
-    jax.block_until_ready(made)
+      decoded_frames, cache = decode_chunk(params, mean, cache)
+    jax.block_until_ready(decoded_frames)
 
   count = {part: sum(x.size for x in jax.tree.leaves(params[part])) for part in params}
   return Subject(
@@ -129,16 +123,16 @@ def other(key):
 
   @torch.inference_mode()
   def encode():
-    made = model.encode(pixels)
-    return made.latent if key == 'dc_ae' else made.latent_dist.mode()
+    encoding = model.encode(pixels)
+    return encoding.latent if key == 'dc_ae' else encoding.latent_dist.mode()
 
   latents = encode()
 
   @torch.inference_mode()
   def decode():
-    made = model.decode(latents).sample
-    if made.shape != pixels.shape:
-      raise ValueError(f'{name} decoded {tuple(made.shape)} from {tuple(pixels.shape)}')
+    decoded_frames = model.decode(latents).sample
+    if decoded_frames.shape != pixels.shape:
+      raise ValueError(f'{name} decoded {tuple(decoded_frames.shape)} from {tuple(pixels.shape)}')
 
   def count(*prefixes):
     return sum(x.numel() for n, x in model.named_parameters() if n.startswith(prefixes))
@@ -173,27 +167,39 @@ def measure(subjects, rounds):
   return rows
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.codecs', description=__doc__)
+  flags.add_argument('--rounds', type=cli.whole(1), default=3,
+                     help='how often each is timed (default %(default)s)')
+  flags.add_argument('--size', default='256',
+                     help='size of ours, as in configs/codec.py (default %(default)s)')
+  flags.add_argument('--only', type=cli.several(str), default=list(_OTHERS),
+                     help='only these of diffusers: ltx, wan, dc_ae, sd; default: all')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
     UserError: no such size or codec, or the bench extra is not installed.
   """
-  keys = list(_OTHERS) if _ONLY.value is None else _ONLY.value
-  if unknown := [key for key in keys if key not in _OTHERS]:
+  if unknown := [key for key in flags.only if key not in _OTHERS]:
     raise UserError(f'--only: there is no {unknown[0]!r}: choose from {", ".join(_OTHERS)}')
   cores = len(os.sched_getaffinity(0))
-  others = [other(key) for key in keys]
-  rows = measure([ours(_SIZE.value), *others], _ROUNDS.value)
-  print(f'{cores} cores, JAX on {jax.default_backend()}, {_ROUNDS.value} rounds in turn; '
+  others = [other(key) for key in flags.only]
+  rows = measure([ours(flags.size), *others], flags.rounds)
+  print(f'{cores} cores, JAX on {jax.default_backend()}, {flags.rounds} rounds in turn; '
         'milliseconds a frame')
   print(f'{"codec":24} {"":8} {"params":>8} {"frames":>6} {"least":>8} {"median":>8} {"ratio":>7}')
   for row in rows:
     print(f'{row["codec"]:24} {row["direction"]:8} {row["parameters"] / 1e6:6.1f} M '
           f'{row["frames"]:6} {row["least_ms"]:8.1f} {row["median_ms"]:8.1f} {row["ratio"]:6.1f}x')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), {'cores': cores, 'rows': rows})
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), {'cores': cores, 'rows': rows})
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -4,16 +4,16 @@
   python -m bench.convolutions --sizes=512 --frames=16 --dtype=bfloat16 --compile_for=v5e:2x2
 
 The shapes are those of residual blocks in `configs/codec.py`; the two ways give the same numbers
-(tests/models/test_codec.py), so that `config.model.conv` is a choice of speed alone. The second
-command runs nothing: the real TPU compiler (`pip install libtpu`) says how many cycles it expects
-each to take. It needs no TPU.
+(tests/models/test_codec.py), so that `config.model.conv` only affects speed. The second command
+runs nothing: the real TPU compiler (`pip install libtpu`) reports how many cycles it expects of
+each. It needs no TPU.
 """
 
 import functools
 import math
+import sys
 
 import jax
-from absl import flags
 
 from bench import timing
 from configs import codec as codec_config
@@ -21,13 +21,6 @@ from vidregen_jax import cli
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, layers
 from vidregen_jax.planning import accelerators, hlo, tpu_topologies
-
-_SIZES = flags.DEFINE_list('sizes', ['talkers', '256'], 'Sizes of configs/codec.py.')
-_BATCH = flags.DEFINE_integer('batch', 1, 'Videos side by side.', lower_bound=1)
-_FRAMES = flags.DEFINE_integer('frames', 4, 'Frames a call, beside the cache.', lower_bound=1)
-_DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'Of activations.')
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'How often each is timed.', lower_bound=1)
-_COMPILE_FOR = flags.DEFINE_string('compile_for', None, 'TPU topology, such as v5e:2x2.')
 
 _WAYS = {'native': layers.conv3d, 'sum2d': layers.sum2d}
 
@@ -70,15 +63,16 @@ def steps(shape, batch, frames, dtype):
                  like((batch, frames, side, side, channels)))
 
 
-def timed(shape, batch, frames, dtype):
+def timed(shape, batch, frames, dtype, rounds):
   """{(way, direction): median seconds} of one shape on what JAX runs on."""
-  functions, given = steps(shape, batch, frames, dtype)
+  functions, inputs = steps(shape, batch, frames, dtype)
   arrays = [jax.random.normal(jax.random.key(i), x.shape).astype(x.dtype)
-            for i, x in enumerate(given)]
-  made = {which: jax.jit(function) for which, function in functions.items()}
+            for i, x in enumerate(inputs)]
+  compiled = {which: jax.jit(function) for which, function in functions.items()}
   found = timing.interleaved(
-    {which: lambda step=step: jax.block_until_ready(step(*arrays)) for which, step in made.items()},
-    _ROUNDS.value)
+    {which: lambda step=step: jax.block_until_ready(step(*arrays))
+     for which, step in compiled.items()},
+    rounds)
   return {which: seconds[1] for which, seconds in found.items()}
 
 
@@ -88,25 +82,43 @@ def expected(shape, batch, frames, dtype, topology):
   place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
   given = [jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place) for x in given]
   a_second = accelerators.CHIPS[accelerators.read(topology)[0]].cycles
-  made = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
-          for which, function in functions.items()}
-  return {which: hlo.cycles(hlo.parse(step.as_text())) / a_second for which, step in made.items()}
+  programs = {which: jax.jit(function).trace(*given).lower(lowering_platforms=('tpu',)).compile()
+              for which, function in functions.items()}
+  return {which: hlo.cycles(hlo.parse(program.as_text())) / a_second
+          for which, program in programs.items()}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.convolutions', description=__doc__)
+  flags.add_argument('--sizes', type=cli.several(str), default=['talkers', '256'],
+                     help='sizes of configs/codec.py (default talkers,256)')
+  flags.add_argument('--batch', type=cli.whole(1), default=1,
+                     help='videos side by side (default %(default)s)')
+  flags.add_argument('--frames', type=cli.whole(1), default=4,
+                     help='frames per call, besides the cache (default %(default)s)')
+  flags.add_argument('--dtype', choices=['float32', 'bfloat16'], default='float32',
+                     help='dtype of activations (default %(default)s)')
+  flags.add_argument('--rounds', type=cli.whole(1), default=5,
+                     help='how often each is timed (default %(default)s)')
+  flags.add_argument('--compile_for', help='TPU topology, such as v5e:2x2')
+  return flags
+
+
+def run(flags):
   """Does what the flags say."""
   batch, frames, dtype, topology = (
-    _BATCH.value, _FRAMES.value, _DTYPE.value, _COMPILE_FOR.value)
+    flags.batch, flags.frames, flags.dtype, flags.compile_for)
   where = topology or jax.default_backend()
   total = {}
   print(f'{where}, {dtype}, {batch} x {frames} frames a call; '
         + ('milliseconds a call as the compiler expects them' if topology else
            'median milliseconds a call') + ' (GFLOP/s)')
   print(f'{"kernel":8} {"channels":>8} {"side":>5} {"":17}' + ''.join(f'{w:>18}' for w in _WAYS))
-  for shape in shapes(_SIZES.value):
+  for shape in shapes(flags.sizes):
     kernel, channels, side = shape
     times = (expected(shape, batch, frames, dtype, topology) if topology
-             else timed(shape, batch, frames, dtype))
+             else timed(shape, batch, frames, dtype, flags.rounds))
     flop = 2 * math.prod((kernel, 3, 3, channels, channels, batch, frames, side, side))
     for direction, factor in (('forward', 1), ('forward+backward', 3)):
       cells = ''
@@ -126,4 +138,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -2,16 +2,17 @@
 
   python -m bench.edges --checkpoint=out/generator/export --dataset=out/latents/64
 
-Windows from the middle of the test split's clips are made with their own sound, so that what comes
-after them is known. The jump is the mean absolute change of the lower face's pixels from the last
-made frame to the first real one after it, both decoded; beside it the same inside real footage. The
-spans are made with another clip's sound too, where the mouth has to come back from elsewhere.
+Windows from the middle of the test split's clips are generated with their own sound, so that the
+next frames are known. The jump is the mean absolute change of the lower face's pixels from the last
+generated frame to the first real one after it, both decoded; for comparison, the same inside real
+footage. The spans are also generated with another clip's sound, after which the mouth must return
+from another position.
 """
 
 import pathlib
+import sys
 
 import numpy as np
-from absl import flags
 
 from bench import rehearsals
 from vidregen_jax import cli, files
@@ -19,9 +20,6 @@ from vidregen_jax.datasets import windows
 from vidregen_jax.evaluation import identity_metrics
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
-
-_FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a span.', lower_bound=2)
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 
 def cut_spans(opened, count):
@@ -43,33 +41,43 @@ def cut_spans(opened, count):
   return {name: np.stack([cut[name] for cut in cuts]) for name in cuts[0]}, np.stack(real)
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.edges', description=__doc__)
+  rehearsals.add_flags(flags)
+  flags.add_argument('--frames', type=cli.whole(2), default=8,
+                     help='latent frames per span (default %(default)s)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
     UserError: something is missing.
   """
-  opened = rehearsals.open_test(_FRAMES.value, more=1)
-  shown, real = cut_spans(opened, rehearsals.CLIPS.value)
+  opened = rehearsals.open_test(flags, flags.frames, more=1)
+  cuts, real = cut_spans(opened, flags.clips)
   span, after = real[:, :-codec.TIME_FACTOR], real[:, -codec.TIME_FACTOR:]
   face = identity_metrics.lower_face(real.shape[2])
   jump = lambda before, after: identity_metrics.difference(after[:, :1], before[:, -1:], face)[:, 0]
   rows = {'inside real footage': identity_metrics.jumps(real, face).ravel(),
           'real footage, at the same place': jump(span, after)}
   for anchored in (True, False):
-    rehearse = opened.rehearse(shown | {'anchor_valid': shown['anchor_valid'] & anchored})
+    rehearse = opened.rehearse(cuts | {'anchor_valid': cuts['anchor_valid'] & anchored})
     for sound in ('own', 'new'):
-      made = rehearse.make(opened.sampler, opened.params, sound)
-      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(made, after)
+      frames = rehearse.make(opened.sampler, opened.params, sound)
+      rows[f'{sound} sound, {"with" if anchored else "without"} the anchor'] = jump(frames, after)
       if sound == 'own' and anchored:
         rows['own sound, not a jump: from the same real frames'] = identity_metrics.difference(
-          made, span, face).ravel()
+          frames, span, face).ravel()
   print('| edge | median | mean | 95th percentile |\n|---|---|---|---|')
   for name, x in rows.items():
     print(f'| {name} | {np.median(x):.2f} | {x.mean():.2f} | {np.percentile(x, 95):.2f} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), {name: x.tolist() for name, x in rows.items()})
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), {name: x.tolist() for name, x in rows.items()})
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

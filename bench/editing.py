@@ -2,39 +2,33 @@
 
   python -m bench.editing --checkpoint=checkpoints/talkers --minutes=1,30
 
-The input is made here: a clip of the embedded dataset on a still background, forwards and
-backwards and round again, H.264 with AAC. Each edit runs in a process of its own. What is left out
-is what the networks do: faces are tracked, cropped, turned, pasted and encoded, packets are joined,
-and the result is checked, as ever. With --model nothing is left out, for the memory that takes.
+The input is generated: a clip of the bundled dataset on a still background, looped forwards and
+backwards, as H.264 with AAC. Each edit runs in a process of its own. Only the networks are left
+out: faces are tracked, cropped, mirrored, pasted and encoded, packets are joined, and the result is
+checked, as usual. With --model nothing is left out, to measure the memory.
 """
 
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import pathlib
+import sys
 import tempfile
 import time
 
 import av
 import cv2
 import numpy as np
-from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor, regenerator
+from vidregen_jax.editing import editor, preparation, regenerator
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import video, video_writer
-from vidregen_jax.media.audio import aac, lazy, waveform
+from vidregen_jax.media import muxer, video, video_writer
+from vidregen_jax.media.audio import aac, channels, lazy, waveform
 from vidregen_jax.models import codec
 from vidregen_jax.provenance import consent
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported system.')
-_MINUTES = flags.DEFINE_list('minutes', ['1', '30'], 'How long the inputs are.')
-_SECONDS = flags.DEFINE_float('seconds', 4.0, 'How long the span is.', lower_bound=0.1)
-_WHOLE = flags.DEFINE_bool('whole', False, 'Edit all of each input instead of a span.')
-_MODEL = flags.DEFINE_bool('model', False, 'Run the networks too.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'Whose face is shown.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+from vidregen_jax.reporting import edit_report
 
 _SIZE, _SIDE = (1920, 1080), 600  # of the picture, and of the clip in it: a face of some 400 pixels
 _RATE, _AUDIO_RATE = 25, 48_000
@@ -60,18 +54,18 @@ def write_round(path, clip):
 
 
 class _RoundSound(lazy.Sound):
-  """A sound round and round."""
+  """A sound that is repeated."""
 
   def __init__(self, samples, count):
-    super().__init__(_AUDIO_RATE, len(samples), count)
+    super().__init__(_AUDIO_RATE, channels.usual(len(samples)), count)
     self._samples = samples
 
   def _read(self, first, last):
     return np.take(self._samples, np.arange(first, last), axis=1, mode='wrap')
 
 
-class _Rounds(video_writer.File):
-  """A video round and round, its packets copied."""
+class _Rounds(muxer.Muxer):
+  """A video that is repeated by copying its packets."""
 
   def __init__(self, path, source, rounds, audio):
     self._info, self._rounds = video.probe(source), rounds
@@ -95,7 +89,7 @@ class _Rounds(video_writer.File):
 
 
 def write_input(folder, clip, minutes):
-  """Returns the path of an input of so many minutes."""
+  """Writes an input of so many minutes and returns its path."""
   once = folder / 'once.mp4'
   if not once.exists():
     write_round(once, clip)
@@ -111,8 +105,7 @@ def write_input(folder, clip, minutes):
 
 
 class Turned(regenerator.Retake):
-  """A walk on which faces are turned left to right instead of made, and the processor's time taken.
-  """
+  """An edit in which faces are mirrored instead of generated, and processor time is measured."""
 
   cpu = 0.0
 
@@ -128,14 +121,25 @@ class Turned(regenerator.Retake):
       yield start, crops, crops[:, :, ::-1]
 
 
-def edit(path, out, checkpoint, seconds, model):
-  """Carries an edit out, of all if no seconds are given; returns its report and more."""
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An edit that was carried out: its report, the size of what it wrote, and seconds of processor.
+  """
+
+  report: edit_report.EditReport
+  bytes: int
+  cpu: float
+
+
+def edit(path, out, checkpoint, seconds, model) -> Run:
+  """Carries an edit out, of all if no seconds are given."""
   spans = ((_SPAN_AT, _SPAN_AT + seconds),) if seconds else ()
-  asked = editor.Edit(source=str(path), consent=consent.of('a rendered person'), out=str(out),
-                          new_audio=str(path), spans=spans, overwrite=True)
-  said = editor.regenerate(asked, pipeline.load(checkpoint), show=False,
-                               walk=regenerator.Retake if model else Turned)
-  return said | {'bytes': out.stat().st_size, 'cpu': Turned.cpu}
+  request = preparation.Edit(
+    source=str(path), consent=consent.of('a rendered person'), out=str(out), new_audio=str(path),
+    spans=spans, overwrite=True)
+  report = editor.regenerate(request, pipeline.load(checkpoint), show=False,
+                             walk=regenerator.Retake if model else Turned)
+  return Run(report, out.stat().st_size, Turned.cpu)
 
 
 def alone(function, *arguments):
@@ -145,52 +149,67 @@ def alone(function, *arguments):
     return pool.submit(function, *arguments).result()
 
 
-def row(minutes, said):
+def row(minutes, run):
   """What the table says of an edit."""
-  stages = said['stages']
-  taken = {name: stages[name]['seconds'] for name in (
+  report = run.report
+  seconds = {name: report.stages[name].seconds for name in (
     'track faces', 'regenerate', 'write file', 'wait for decode', 'wait for encode')}
-  touched = sum(stop - start for start, stop in said['encoded_frames'])
-  copied = said['frames'] - touched
+  touched = sum(stop - start for start, stop in report.encoded_frames)
+  copied = report.frames - touched
   return {
-    'minutes': minutes, 'peak memory, MB': said['peak_memory_mb'], 'seconds': said['seconds'],
+    'minutes': minutes, 'peak memory, MB': report.peak_memory_mb, 'seconds': report.seconds,
     'frames encoded': touched,
-    'CPU ms each': round(1e3 * said['cpu'] / touched, 1),
-    'a second': round(touched / taken['regenerate'], 1),
-    'tracked too': round(touched / (taken['track faces'] + taken['regenerate']), 1),
+    'CPU ms each': round(1e3 * run.cpu / touched, 1),
+    'a second': round(touched / seconds['regenerate'], 1),
+    'tracked too': round(touched / (seconds['track faces'] + seconds['regenerate']), 1),
     'frames copied': copied,
-    'copied a second': round(copied / taken['write file']),
+    'copied a second': round(copied / seconds['write file']),
     'waiting for decode, encode, s':
-      f"{taken['wait for decode']:.1f}, {taken['wait for encode']:.1f}"}
+      f"{seconds['wait for decode']:.1f}, {seconds['wait for encode']:.1f}"}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.editing', description=__doc__)
+  flags.add_argument('--checkpoint', required=True, help='folder of the exported system')
+  flags.add_argument('--minutes', type=cli.several(float), default=[1, 30],
+                     help='lengths of the inputs (default 1,30)')
+  flags.add_argument('--seconds', type=cli.number(0.1), default=4.0,
+                     help='length of the span (default %(default)s)')
+  flags.add_argument('--whole', action='store_true',
+                     help='edit all of each input instead of a span')
+  flags.add_argument('--model', action='store_true', help='run the networks too')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='clip whose face is shown (default %(default)s)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
-    UserError: no checkpoint, or inputs too short for the span.
+    UserError: inputs too short for the span.
   """
-  if not _CHECKPOINT.value:
-    raise UserError('--checkpoint is missing: it names the folder of the exported system')
-  lengths = [float(text) for text in _MINUTES.value]
-  if not _WHOLE.value and min(lengths) * 60 < _SPAN_AT + _SECONDS.value:
-    raise UserError(f'the span ends at {_SPAN_AT + _SECONDS.value:g} s: give longer --minutes')
-  said, rows = {}, []
+  if not flags.whole and min(flags.minutes) * 60 < _SPAN_AT + flags.seconds:
+    raise UserError(f'the span ends at {_SPAN_AT + flags.seconds:g} s: give longer --minutes')
+  reports, rows = {}, []
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    for minutes in lengths:
-      path = alone(write_input, folder, _CLIP.value, minutes)
-      said[f'{minutes:g}'] = made = alone(
-        edit, path, folder / 'out.mp4', _CHECKPOINT.value, not _WHOLE.value and _SECONDS.value,
-        _MODEL.value)
-      rows.append(row(minutes, made))
+    for minutes in flags.minutes:
+      path = alone(write_input, folder, flags.clip, minutes)
+      finished = alone(edit, path, folder / 'out.mp4', flags.checkpoint,
+                       not flags.whole and flags.seconds, flags.model)
+      reports[f'{minutes:g}'] = finished.report.to_json() | {
+        'bytes': finished.bytes, 'cpu': finished.cpu}
+      rows.append(row(minutes, finished))
       path.unlink()
   print(f'| {" | ".join(rows[0])} |\n{"|---" * len(rows[0])}|')
   for each in rows:
     print(f'| {" | ".join(map(str, each.values()))} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), said)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), reports)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -1,4 +1,4 @@
-"""Good files of all kinds, made from a clip: what `mutations` breaks and `hostile` surrounds."""
+"""Valid files of all kinds, made from a clip, for `mutations` and `hostile`."""
 
 import itertools
 import json
@@ -58,11 +58,11 @@ def make(clip, folder):
           av.open(str(folder / name), 'w', format=kind) as container):
       quiet = {'x265-params': 'log-level=none'} if codec == 'libx265' else {}
       stream = container.add_stream(codec, rate=25, options=quiet)
-      heard = _sound_stream(container, sound, layout, samples, rate)
+      sound_stream = _sound_stream(container, sound, layout, samples, rate)
       stream.width, stream.height, stream.pix_fmt = 128, 128, pixels
       stream.codec_context.sample_aspect_ratio = Fraction(shape)
       _write_pictures(container, stream, frames)
-      _write_sound(container, heard, samples, rate)
+      _write_sound(container, sound_stream, samples, rate)
   for name, text in PLAYLISTS.items():
     (folder / name).write_text(text.format('plain.mp4'))
   (folder / 'edits.json').write_text(json.dumps({'edits': [

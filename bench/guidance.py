@@ -1,32 +1,24 @@
-"""The two guidance scales against each other: how well lips follow, and how like the person is.
+"""The two guidance scales: how well lips follow, and how well likeness is kept.
 
   python -m bench.guidance --checkpoint=out/generator/export --dataset=out/latents/64
 
-Windows from the middle of the test split's clips are made with their own and with another clip's
-sound. Lips are read from latents; likeness is that of lower faces to the true ones, decoded from
-true latents. `encode_latents --splits=train,test` makes the dataset: the lip reader is fitted to
-the training split. Each row of the table is one setting; more than one --steps adds rows.
+Windows from the middle of the test split's clips are generated with their own and with another
+clip's sound. Lips are read from latents; likeness compares lower faces with the true ones, decoded
+from true latents. `encode_latents --splits=train,test` makes the dataset: the lip reader is fitted
+to the training split. Each row of the table is one setting.
 """
 
 import dataclasses
 import pathlib
+import sys
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import rehearsals
 from vidregen_jax import cli, files
 from vidregen_jax.evaluation import identity_metrics, lip_gap_probe
 from vidregen_jax.media import image_grid
-
-_APPEARANCE = flags.DEFINE_list('appearance', ['1', '1.5', '2'], 'Scales of appearance guidance.')
-_AUDIO = flags.DEFINE_list('audio', ['1', '1.5', '2.5', '4'], 'Scales of audio guidance.')
-_STEPS = flags.DEFINE_list('steps', None, "Flow steps; default the checkpoint's.")
-_NOISE = flags.DEFINE_list('noise', None, "Sizes of the first noise; default the checkpoint's.")
-_FRAMES = flags.DEFINE_integer('frames', 8, 'Latent frames of a window.', lower_bound=2)
-_SHEET = flags.DEFINE_string('sheet', None, 'PNG: truth, and the first clips in every setting.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SHOWN = 4  # clips on the sheet
 COLUMNS = ('new', 'old', 'opening', 'own', 'psnr_own', 'identity', 'delta_e', 'sharpness')
@@ -50,19 +42,38 @@ def measure(rehearse, own, new):
   }
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.guidance', description=__doc__)
+  rehearsals.add_flags(flags)
+  flags.add_argument('--appearance', type=cli.several(float), default=[1, 1.5, 2],
+                     help='scales of appearance guidance (default 1,1.5,2)')
+  flags.add_argument('--audio', type=cli.several(float), default=[1, 1.5, 2.5, 4],
+                     help='scales of audio guidance (default 1,1.5,2.5,4)')
+  flags.add_argument('--steps', type=cli.several(cli.whole(1)),
+                     help="flow steps; default the checkpoint's")
+  flags.add_argument('--noise', type=cli.several(float),
+                     help="sizes of the first noise; default the checkpoint's")
+  flags.add_argument('--frames', type=cli.whole(2), default=8,
+                     help='latent frames per window (default %(default)s)')
+  flags.add_argument('--sheet', help='PNG: truth, and the first clips in every setting')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
     UserError: something is missing.
   """
-  opened = rehearsals.open_test(_FRAMES.value)
+  opened = rehearsals.open_test(flags, flags.frames)
   rehearse, params, base = opened.rehearse(), opened.params, opened.sampler
   settings = [
-    dataclasses.replace(base, guidance_appearance=float(appearance), guidance_audio=float(audio),
-                        steps=int(steps), noise=float(noise))
-    for steps in _STEPS.value or [base.steps] for noise in _NOISE.value or [base.noise]
-    for appearance in _APPEARANCE.value for audio in _AUDIO.value]
+    dataclasses.replace(base, guidance_appearance=appearance, guidance_audio=audio,
+                        steps=steps, noise=noise)
+    for steps in flags.steps or [base.steps] for noise in flags.noise or [base.noise]
+    for appearance in flags.appearance for audio in flags.audio]
   rows = [{'setting': 'the true films', **measure(rehearse, rehearse.truth, rehearse.truth)}]
   pictures = [rehearse.truth]
   for sampler in tqdm.tqdm(settings, unit='setting'):
@@ -74,13 +85,13 @@ def run():
   print(f'| setting | {" | ".join(COLUMNS)} |\n|---|{"---|" * len(COLUMNS)}')
   for row in rows:
     print(f'| {row["setting"]} | {" | ".join(f"{row[name]:.3f}" for name in COLUMNS)} |')
-  if _SHEET.value:
+  if flags.sheet:
     at = np.linspace(0, rehearse.truth.shape[1] - 1, 8).astype(int)
-    image_grid.write(pathlib.Path(_SHEET.value), image_grid.join(
+    image_grid.write(pathlib.Path(flags.sheet), image_grid.join(
       [[frames[clip, i] for i in at] for clip in range(_SHOWN) for frames in pictures]))
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), rows)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), rows)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

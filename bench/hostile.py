@@ -1,13 +1,13 @@
-"""Files and surroundings that are against an edit, one by one: what each ends in, and what is left.
+"""Hostile files and environments, one by one: how each edit ends, and what it leaves.
 
   python -m bench.hostile
   python -m bench.hostile --only=stderr
 
 Each attack is an edit in a process and a folder of its own, with the tests' tiny random system. It
 must end in time, with one of the statuses that are right for it: 0 with a whole video, report and
-page; 2 with one line that begins with `error: ` and names what it must; 128 + n after signal n.
-Where there is no video nothing may be left, and no input may change. `--strace` also shows what a
-plain edit asks of the network (Linux, with strace installed).
+page; 2 with one line that begins with `error: ` and contains the expected words; 128 + n after
+signal n. Without a video nothing may be left, and no input may change. `--strace` also counts the
+network calls of a plain edit (Linux, with strace installed).
 """
 
 import contextlib
@@ -27,17 +27,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from absl import flags
 
 from bench import good_files
 from vidregen_jax import cli, files
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
-
-_ONLY = flags.DEFINE_list('only', [], 'Only attacks whose names contain one of these.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
-_STRACE = flags.DEFINE_bool('strace', False, 'Also count the sockets of a plain edit.')
-_JSON = flags.DEFINE_string('json', 'out/hostile.json', 'File of what was found.')
+from vidregen_jax.reporting import edit_report
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _SECONDS = 240.0  # within which an attack must end: an edit compiles for some, on busy cores too
@@ -46,7 +41,7 @@ _CONSENT = ('--consent', 'nobody is shown')
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-  """An edit and what is against it.
+  """An edit in a hostile environment.
 
   Attributes:
     name: what.
@@ -157,9 +152,9 @@ def _spans(count):
 def _key(folder):
   """A certificate and its key in files of their own, fit to sign."""
   from vidregen_jax.provenance import certificates
-  made = certificates.local()
-  (folder / 'chain.pem').write_bytes(made.chain)
-  (folder / 'key.pem').write_bytes(made.key)
+  identity = certificates.local()
+  (folder / 'chain.pem').write_bytes(identity.chain)
+  (folder / 'key.pem').write_bytes(identity.key)
   (folder / 'key.pem').chmod(0o600)
 
 
@@ -185,25 +180,25 @@ def _key_in_an_open_folder(folder):
 def _renamed(change):
   """A checkpoint whose config.json was changed."""
   def checkpoint(folder, tiny):
-    made = folder / 'checkpoint'
-    shutil.copytree(tiny, made)
-    path = made / 'config.json'
+    copy = folder / 'checkpoint'
+    shutil.copytree(tiny, copy)
+    path = copy / 'config.json'
     path.write_text(change(path.read_text()))
-    return made
+    return copy
   return checkpoint
 
 
 def _at_a_hub(text):
-  said = json.loads(text)
-  said['config']['audio_encoder'] = 'openai/whisper-tiny'
-  return json.dumps(said)
+  config = json.loads(text)
+  config['config']['audio_encoder'] = 'openai/whisper-tiny'
+  return json.dumps(config)
 
 
 def _without_encoder(folder, tiny):
-  made = folder / 'checkpoint'
-  shutil.copytree(tiny, made)
-  shutil.rmtree(made / 'audio_encoder')
-  return made
+  copy = folder / 'checkpoint'
+  shutil.copytree(tiny, copy)
+  shutil.rmtree(copy / 'audio_encoder')
+  return copy
 
 
 # --------------------------------------------------------------------------------------------------
@@ -348,11 +343,11 @@ def attempt(attack, good, tiny, folder):
   before = _contents(folder)
   argv = [sys.executable, '-m', 'vidregen_jax.regenerate', *attack.argv, *attack.consent,
           '--checkpoint', str(checkpoint), '--steps', '1']
-  made = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')
+  environment = dict(os.environ, PYTHONPATH=str(ROOT), JAX_PLATFORMS='cpu')
   streams = [subprocess.PIPE if stream is None else stream() for stream in attack.streams]
   began = time.monotonic()
   process = subprocess.Popen(
-    [os.fsencode(word) for word in argv], cwd=folder, env=made, stdout=streams[0],
+    [os.fsencode(word) for word in argv], cwd=folder, env=environment, stdout=streams[0],
     stderr=streams[1], stdin=subprocess.DEVNULL)
   if attack.memory:
     resource.prlimit(process.pid, resource.RLIMIT_AS, (attack.memory,) * 2)
@@ -407,9 +402,10 @@ def _wrong(attack, status, last, text, before, folder):
   pictures = [name for name in new if pathlib.PurePath(name).suffix in ('.mp4', '.mkv')]
   if len(pictures) != 1 or not {'.html', '.json'} <= set(suffixes):
     return f'status 0 and {new}'
-  said = json.loads((folder / pictures[0]).with_suffix('.json').read_text())
+  report = edit_report.EditReport.from_json(
+    json.loads((folder / pictures[0]).with_suffix('.json').read_text()))
   count = sum(1 for _ in video.frames(folder / pictures[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  return '' if count == report.frames else f'{count} frames, and {report.frames} said'
 
 
 def sockets(good, tiny, folder):
@@ -424,7 +420,20 @@ def sockets(good, tiny, folder):
   return [line for line in log.read_text().splitlines() if 'exited' not in line]
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.hostile', description=__doc__)
+  flags.add_argument('--only', type=cli.several(str), default=[],
+                     help='only attacks whose names contain one of these')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='clip that the files are made of (default %(default)s)')
+  flags.add_argument('--strace', action='store_true', help='also count the sockets of a plain edit')
+  flags.add_argument('--json', default='out/hostile.json',
+                     help='file of the results (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
@@ -437,23 +446,23 @@ def run():
   with tempfile.TemporaryDirectory() as base:
     base = pathlib.Path(base)
     (good := base / 'good').mkdir()
-    good_files.make(_CLIP.value, good)
+    good_files.make(flags.clip, good)
     samples, rate, _ = waveform.read(good / 'plain.mp4')
     waveform.write_wav(good / 'new.wav', samples[:, ::-1], rate)
     tiny = tiny_system.write(base, ROOT / 'checkpoints' / 'whisper-base')
     chosen = [attack for attack in ATTACKS
-              if not _ONLY.value or any(word in attack.name for word in _ONLY.value)]
+              if not flags.only or any(word in attack.name for word in flags.only)]
     for attack in chosen:
       wrong, status, last, seconds = attempt(attack, good, tiny, base / 'run')
       shutil.rmtree(base / 'run')
       rows[attack.name] = {'wrong': wrong, 'status': status, 'line': last, 'seconds': seconds}
       print(f'{"WRONG: " + wrong if wrong else "ok"}; {attack.name}: {status}, {seconds:.1f} s: '
             f'{last[:160]}', flush=True)
-    if _STRACE.value:
+    if flags.strace:
       seen = sockets(good, tiny, base / 'run')
       rows['sockets'] = {'wrong': seen}
       print(f'strace saw {len(seen)} calls of the network', *seen[:10], sep='\n  ')
-  path = pathlib.Path(_JSON.value)
+  path = pathlib.Path(flags.json)
   path.parent.mkdir(parents=True, exist_ok=True)
   files.write_json(path, rows)
   faults = [name for name, row in rows.items() if row['wrong']]
@@ -461,4 +470,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'what was found until now is printed')
+  sys.exit(cli.command(parser(), run, 'what was found until now is printed'))

@@ -4,9 +4,9 @@
 
 A tiny codec is trained (the tests': two matrices and made-up clips; all else is the real program),
 killed by SIGKILL at a random moment of its start, its steps, its checkpoints or its export, and
-started again; what has come to its end begins anew, until there were so many kills. A run that is
-left alone is what all are compared with: every batch that was ever drawn, every loss that was ever
-logged and every export must be that run's, to the last bit, and no checkpoint may be damaged.
+restarted; after a run has finished another begins, until the number of kills is reached. All are
+compared with an undisturbed run: every batch drawn, every loss logged and every export must be the
+same to the last bit, and no checkpoint may be damaged.
 """
 
 import collections
@@ -20,14 +20,10 @@ import time
 import zlib
 
 import numpy as np
-from absl import flags
 
 from vidregen_jax import cli
 from vidregen_jax.datasets import batches
 from vidregen_jax.exports import model_folder
-
-_KILLS = flags.DEFINE_integer('kills', 200, 'How often.')
-_SEED = flags.DEFINE_integer('moments', 0, 'Seed of the moments.')
 
 _STEPS, _EVERY = 120, 5  # steps of a run, and between checkpoints
 _SETTINGS = dict(num_steps=_STEPS, checkpoint_every=_EVERY)
@@ -36,7 +32,7 @@ _LATE = 0.5  # seconds at most between the batch that is waited for and the kill
 
 
 def note_batches(workdir):
-  """Has a training process write down what it is about to train on: a line a batch."""
+  """Makes a training process log the batches that it draws, a line each."""
   draw = batches.Batches.__next__
 
   def noting(self):
@@ -79,30 +75,30 @@ def kills(count, seed):
     seen['runs'] = 1
     while seen['kills'] < count:
       workdir = folder / f'run_{seen["runs"]}'
-      drawn = _drawn(workdir)
-      wanted = drawn + rng.randint(1, 6 * _EVERY)
+      drawn, left = _drawn(workdir), _exports(workdir)
+      target = drawn + rng.randint(1, 6 * _EVERY)
       process = begin(workdir)
       if rng.random() < _EARLY:
         time.sleep(rng.uniform(0, starts))
       else:
-        while process.status() is None and _drawn(workdir) < wanted:
+        while process.status() is None and _drawn(workdir) < target:
           time.sleep(0.01)
         time.sleep(rng.uniform(0, _LATE))
       if (status := process.status()) is None:
         process.kill(signal.SIGKILL)
         status = process.wait()
-      said = process.said()
-      seen['began at a checkpoint'] += 'resuming from' in said
-      if 'damaged' in said or list(workdir.glob('checkpoints/damaged*')):
-        differences.append(f'{workdir.name}: a damaged checkpoint: {said}')
+      output = process.said()
+      seen['began at a checkpoint'] += 'resuming from' in output
+      if 'damaged' in output or list(workdir.glob('checkpoints/damaged*')):
+        differences.append(f'{workdir.name}: a damaged checkpoint: {output}')
       if status == -signal.SIGKILL:
         seen['kills'] += 1
-        seen[f'killed {_moment(workdir, process.pid, drawn)}'] += 1
+        seen[f'killed {_moment(workdir, drawn, left)}'] += 1
       elif status == 0:
         differences += _compare(workdir, alone)
         seen['runs'] += 1
       else:
-        differences.append(f'{workdir.name}: ended with status {status}: {said}')
+        differences.append(f'{workdir.name}: ended with status {status}: {output}')
         break
       print(f'{dict(seen)}, {len(differences)} differences', file=sys.stderr)
     for workdir in folder.glob('run_*'):
@@ -113,16 +109,21 @@ def kills(count, seed):
     'differences': differences}
 
 
-def _moment(workdir, pid, before):
-  """In the midst of what a process was killed; so many batches were drawn before it."""
+def _moment(workdir, before, left):
+  """What a process was doing when killed; `before` batches and exports `left` are older."""
   drawn = _lines(workdir / 'batches.jsonl')[before:]
   if not drawn:
     return 'before its first batch'
   if list(workdir.glob('checkpoints/*tmp*')):
     return 'while saving'
-  if list(workdir.glob(f'export.part.{pid}*')):
+  if _exports(workdir) - left:
     return 'while exporting'
   return 'in the statistics of the export' if drawn[-1]['seed'] else 'between batches'
+
+
+def _exports(workdir):
+  """Unfinished exports, also of processes that were killed."""
+  return set(workdir.glob('.vidregen-*.new'))
 
 
 def _compare(workdir, alone):
@@ -158,13 +159,22 @@ def _lines(path):
           for line in path.read_text().splitlines()]
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.kills', description=__doc__)
+  flags.add_argument('--kills', type=int, default=200, help='number of kills (default %(default)s)')
+  flags.add_argument('--moments', type=int, default=0,
+                     help='seed of the moments (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Prints what was seen; status 1 if something differed."""
-  found = kills(_KILLS.value, _SEED.value)
+  found = kills(flags.kills, flags.moments)
   print(json.dumps(found, indent=2))
   if found['differences']:
     sys.exit(1)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was kept')
+  sys.exit(cli.command(parser(), run, 'nothing was kept'))

@@ -3,11 +3,11 @@
   python -m bench.mutations --runs=10000
 
 Each run takes good arguments and good files (those of `good_files`, made from a bundled clip),
-breaks one or more of them, and calls `regenerate` or `translate` in a process of its own kind,
-which is started again when it dies. A run is good if it ends in time with status 0 and a whole
-video and report, or with status 2, one line that begins with `error: `, and nothing left behind;
-and if no input has changed. A playlist never ends in a video. Run i of a seed is always the
-same: `--only=i,j` does those alone and shows what they printed.
+breaks one or more of them, and calls `regenerate` or `translate` in a worker process, which is
+restarted when it dies. A run is good if it ends in time with status 0 and a whole video and report,
+or with status 2, one line that begins with `error: `, and nothing left behind; and if no input has
+changed. A playlist never ends in a video. Run i of a seed is always the same: `--only=i,j` repeats
+those alone and shows their output.
 """
 
 import contextlib
@@ -21,26 +21,19 @@ import pathlib
 import re
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import traceback
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import good_files
 from vidregen_jax import cli, files, regenerate, translate
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
-
-_RUNS = flags.DEFINE_integer('runs', 10_000, 'How many.', lower_bound=1)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of all of them.')
-_FIRST = flags.DEFINE_integer('first', 0, 'The first run, to go on where another call ended.')
-_ONLY = flags.DEFINE_list('only', [], 'Do these runs alone and show what they printed.')
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
-_CLIP = flags.DEFINE_string('clip', 'data/talkers/pack/test/test_00000.mp4', 'What files show.')
-_JSON = flags.DEFINE_string('json', 'out/mutations.json', 'File of what was found.')
+from vidregen_jax.reporting import edit_report
 
 _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
@@ -117,14 +110,14 @@ def case(seed, run, contents, checkpoint):
   if rng.random() < 0.03:
     playlist = str(rng.choice(list(good_files.PLAYLISTS)))
     source, sound = [str(name) for name in rng.permutation([playlist, sound])]
-  program, asked = {
+  program, arguments = {
     0: ('regenerate', ['--audio', sound, '--span', '0.4-0.8']),
     1: ('regenerate', ['--audio', sound]),
     2: ('regenerate', ['--patch', f'0.4-0.7={sound}']),
     3: ('regenerate', ['--edits', 'edits.json']),
     4: ('translate', ['--audio', sound, '--fit', 'hold']),
   }[int(rng.integers(5))]
-  argv = [source, *asked, '--consent', 'nobody real', '--checkpoint', checkpoint,
+  argv = [source, *arguments, '--consent', 'nobody real', '--checkpoint', checkpoint,
           '--steps', '1', '--out', f'made{suffix}']
   faults = {}
   if rng.random() < 0.7:
@@ -162,11 +155,11 @@ def _wild(argv, rng):
 # --------------------------------------------------------------------------------------------------
 
 
-def judge(asked, good, folder):
+def judge(trial, good, folder):
   """Runs a case in a folder of its own; returns (what is wrong, '' for nothing; what it printed).
 
   Args:
-    asked: Case.
+    trial: Case.
     good: folder of the good files.
     folder: pathlib.Path, which is made, and removed again.
   """
@@ -177,15 +170,15 @@ def judge(asked, good, folder):
     (folder / name).parent.mkdir(exist_ok=True)
     shutil.copy(good / 'plain.mp4', folder / name)
   try:
-    for name, data in asked.faults.items():
+    for name, data in trial.faults.items():
       (folder / name).write_bytes(data)
     before = _digests(folder)
     printed = io.StringIO()
-    main = {'regenerate': regenerate.main, 'translate': translate.main}[asked.program]
+    main = {'regenerate': regenerate.main, 'translate': translate.main}[trial.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
         contextlib.redirect_stdout(printed):
       try:
-        status = main(list(asked.argv))
+        status = main(list(trial.argv))
       except SystemExit as stop:  # --help
         status = ('help', stop.code)
       except BaseException:  # noqa: BLE001 - whatever it is, it is the finding
@@ -214,16 +207,17 @@ def _wrong(status, folder, before, printed):
     return f'left {new}' if new else ''
   if status != 0:
     return f'status {status}'
-  made = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
-  if len(made) != 1 or pathlib.Path(made[0]).stem + '.json' not in new:
+  videos = [name for name in new if pathlib.Path(name).suffix in ('.mp4', '.mov', '.mkv', '.webm')]
+  if len(videos) != 1 or pathlib.Path(videos[0]).stem + '.json' not in new:
     return f'status 0 and {new}'
-  said = json.loads((folder / made[0]).with_suffix('.json').read_text())
-  used = [said['source'], *said['audio']['files']]
-  if followed := [row['path'] for row in used
-                  if pathlib.Path(row['path']).name in good_files.PLAYLISTS]:
+  report = edit_report.EditReport.from_json(
+    json.loads((folder / videos[0]).with_suffix('.json').read_text()))
+  used = [report.source, *report.audio.files]
+  if followed := [file.path for file in used
+                  if pathlib.Path(file.path).name in good_files.PLAYLISTS]:
     return f'followed {followed}'
-  count = sum(1 for _ in video.frames(folder / made[0]))
-  return '' if count == said['frames'] else f'{count} frames, and {said["frames"]} said'
+  count = sum(1 for _ in video.frames(folder / videos[0]))
+  return '' if count == report.frames else f'{count} frames, and {report.frames} said'
 
 
 def _work(pipe, seed, good, folder, checkpoint):
@@ -278,24 +272,43 @@ class _Worker:
       self._end()
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.mutations', description=__doc__)
+  flags.add_argument('--runs', type=cli.whole(1), default=10_000,
+                     help='number of runs (default %(default)s)')
+  flags.add_argument('--seed', type=int, default=0, help='seed of all runs (default %(default)s)')
+  flags.add_argument('--first', type=int, default=0,
+                     help='first run, to continue an earlier call (default %(default)s)')
+  flags.add_argument('--only', type=cli.several(int), default=[],
+                     help='do only these runs and show their output')
+  flags.add_argument('--checkpoint', default='checkpoints/talkers',
+                     help='an exported system (default %(default)s)')
+  flags.add_argument('--clip', default='data/talkers/pack/test/test_00000.mp4',
+                     help='clip that the files are made of (default %(default)s)')
+  flags.add_argument('--json', default='out/mutations.json',
+                     help='file of the results (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
     UserError: the results cannot be written.
   """
-  path = pathlib.Path(_JSON.value)
+  path = pathlib.Path(flags.json)
   path.parent.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
     good = folder / 'good'
     good.mkdir()
-    good_files.make(_CLIP.value, good)
-    checkpoint = str(pathlib.Path(_CHECKPOINT.value).resolve())
-    worker = _Worker(_SEED.value, good, folder / 'run', checkpoint)
+    good_files.make(flags.clip, good)
+    checkpoint = str(pathlib.Path(flags.checkpoint).resolve())
+    worker = _Worker(flags.seed, good, folder / 'run', checkpoint)
     contents = {each.name: each.read_bytes() for each in good.iterdir()}
     found, slowest, ends = {}, 0.0, {}
-    runs = list(map(int, _ONLY.value)) or range(_FIRST.value, _RUNS.value)
+    runs = flags.only or range(flags.first, flags.runs)
     for number in tqdm.tqdm(runs, unit='run'):
       wrong, printed, seconds = worker(number)
       if (folder / 'run').exists():
@@ -304,13 +317,13 @@ def run():
       last = (printed.strip().splitlines() or ['nothing'])[-1]
       end = 'wrong' if wrong else last.split(':')[0] if last.startswith('error') else 'made'
       ends[end] = ends.get(end, 0) + 1
-      asked = case(_SEED.value, number, contents, checkpoint)
-      if _ONLY.value:
-        print(f'{number}: {wrong or "as it should be"}\n{asked.program} {asked.argv}\nbroken: '
-              f'{", ".join(sorted(asked.faults)) or "none"}\n{printed}')
+      trial = case(flags.seed, number, contents, checkpoint)
+      if flags.only:
+        print(f'{number}: {wrong or "as it should be"}\n{trial.program} {trial.argv}\nbroken: '
+              f'{", ".join(sorted(trial.faults)) or "none"}\n{printed}')
       if wrong:
-        found[number] = {'wrong': wrong, 'program': asked.program, 'argv': asked.argv,
-                         'broken': sorted(asked.faults), 'printed': printed[-3000:]}
+        found[number] = {'wrong': wrong, 'program': trial.program, 'argv': trial.argv,
+                         'broken': sorted(trial.faults), 'printed': printed[-3000:]}
         tqdm.tqdm.write(json.dumps({number: wrong}))
         files.write_json(path, found)
     worker.stop()
@@ -318,4 +331,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'what was found until now is written')
+  sys.exit(cli.command(parser(), run, 'what was found until now is written'))

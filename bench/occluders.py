@@ -1,29 +1,24 @@
-"""Are things before a face told from the face: clean frames, and frames with a thing drawn in.
+"""Detection of objects in front of a face: clean frames, and frames with an object drawn in.
 
   python -m bench.occluders --clips=8
   python -m bench.occluders --videos=FILE,FILE
 
-As in an edit, the middle of each clip is looked at and the rest says how the face varies. The
-things are a black microphone, a cup and a `hand`: fingers of the person's own median colour, which
-is the hardest there is. A matte on a clean frame would leave an old mouth.
+As in an edit, the middle of each clip is examined, and the rest shows how the face varies. The
+objects are a black microphone, a cup and a `hand`: fingers of the person's own median colour, which
+are hardest to detect. A false matte on a clean frame would keep the old mouth.
 """
 
 import pathlib
+import sys
 
 import cv2
 import numpy as np
 import tqdm
-from absl import flags
 
 from vidregen_jax import cli
 from vidregen_jax.compositing import occlusion
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
-
-_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
-_CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips at most.', lower_bound=1)
-_VIDEOS = flags.DEFINE_list('videos', [], 'Videos to look at instead.')
-_STRIDE = flags.DEFINE_integer('stride', 3, 'Every so many frames are looked at.', lower_bound=1)
 
 _SIZE = 96
 _WITHIN = 0.3, 0.7
@@ -47,33 +42,47 @@ def draw(crop, thing):
   return np.where(where[..., None] > 0, np.uint8(colour), crop), where > 0
 
 
-def count(path):
+def count(path, stride):
   """By what is before the face: whether a matte is seen (clean), or the share of a thing kept."""
   track = tracks.track_file(path)
   crops = [landmarks.crop(frame.image, track.affine[frame.index], _SIZE)
            for frame in video.frames(path) if track.valid[frame.index]]
   start, stop = (round(share * len(crops)) for share in _WITHIN)
   rest = crops[:start] + crops[stop:]
-  known = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
-  look = occlusion.Occluders(known)
-  inside = crops[start:stop:_STRIDE.value]
-  seen = {'clean': [look(crop).any() for crop in inside]}
+  references = np.stack(rest)[np.linspace(0, len(rest) - 1, _KNOWN).astype(int)]
+  occluders = occlusion.Occluders(references)
+  inside = crops[start:stop:stride]
+  seen = {'clean': [occluders(crop).any() for crop in inside]}
   for thing in ('microphone', 'cup', 'hand'):
     seen[thing] = []
     for crop in inside:
-      look.restart()
+      occluders.restart()
       drawn, where = draw(crop, thing)
       where &= np.arange(_SIZE)[:, None] < .9 * _SIZE  # below the chin nothing is pasted
-      seen[thing].append((look(drawn)[where] == 1).mean())
+      seen[thing].append((occluders(drawn)[where] == 1).mean())
   return seen
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.occluders', description=__doc__)
+  flags.add_argument('--pack', default='data/talkers/pack',
+                     help='folder of the rendered talkers (default %(default)s)')
+  flags.add_argument('--clips', type=cli.whole(1), default=8,
+                     help='how many clips at most (default %(default)s)')
+  flags.add_argument('--videos', type=cli.several(str), default=[],
+                     help='videos to use instead')
+  flags.add_argument('--stride', type=cli.whole(1), default=3,
+                     help='only every n-th frame is examined (default %(default)s)')
+  return flags
+
+
+def run(flags):
   """Prints the table."""
-  paths = _VIDEOS.value or sorted((pathlib.Path(_PACK.value) / 'test').glob('*.mp4'))
+  paths = flags.videos or sorted((pathlib.Path(flags.pack) / 'test').glob('*.mp4'))
   rows = {}
-  for path in tqdm.tqdm(paths if _VIDEOS.value else paths[:_CLIPS.value], unit='clip'):
-    for name, found in count(path).items():
+  for path in tqdm.tqdm(paths if flags.videos else paths[:flags.clips], unit='clip'):
+    for name, found in count(path, flags.stride).items():
       rows.setdefault(name, []).extend(found)
   print('| before the face | frames | seen in | share of it that is kept |')
   print('|---|---|---|---|')
@@ -84,4 +93,4 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -1,4 +1,4 @@
-"""Does a pasted mouth show: colour along its rim, and grain inside it against outside.
+"""Is a pasted mouth visible? Colour along its rim, and grain inside it against outside.
 
   python -m bench.rims --checkpoint=checkpoints/talkers --clips=2
   python -m bench.rims --video=FILE --audio=FILE --span=2-4
@@ -6,22 +6,22 @@
 Test clips are enlarged and given film grain, the middle of each is edited, and the written frames
 are compared with the source's. `codec` pastes the codec's frames of the true face, with no model.
 
-The colour is the CIE 1976 difference of edit and source along the mask's soft edge, with fine
-detail blurred away. Grain is the robust deviation (1.48 times the median of what differs from a
-blur) in the skin of the lower face, lips left out, over that of the upper face; of the edit and of
-the source, which need not have as much in both. Their quotient is 1 where nothing shows.
+Colour is the CIE 1976 difference of edit and source along the mask's soft edge, with fine detail
+blurred away. Grain is the robust deviation (1.48 times the median absolute difference from a blur)
+in the skin of the lower face, without lips, over that of the upper face; for the edit and for the
+source, in which the two may differ. Their quotient is 1 if nothing is visible.
 """
 
 import pathlib
+import sys
 import tempfile
 
 import cv2
 import numpy as np
 import tqdm
-from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
@@ -30,16 +30,6 @@ from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.provenance import consent
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
-_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
-_CLIPS = flags.DEFINE_integer('clips', 2, 'How many clips at most.', lower_bound=1)
-_GRAINS = flags.DEFINE_list('grains', '0,3', 'Grain of the clips, grey levels.')
-_SCALE = flags.DEFINE_float('scale', 2.5, 'By how much the clips are enlarged.', lower_bound=1)
-_VIDEO = flags.DEFINE_string('video', None, 'A video to edit instead, as it is.')
-_AUDIO = flags.DEFINE_string('audio', None, 'Its new soundtrack.')
-_SPAN = flags.DEFINE_string('span', None, 'Its span, START-END.')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _WITHIN = 0.35, 0.65  # of a clip, what is edited
 _FINE = 2  # crops that are compared have this many times the model's pixels
@@ -95,15 +85,15 @@ def measure(source, edited, span):
   return np.array(rows)
 
 
-def enlarged(clip, folder, grain):
-  """Writes a clip larger and with grain; its path."""
+def enlarged(clip, folder, grain, scale):
+  """Writes a clip, `scale` times as large and with grain; its path."""
   rng = np.random.default_rng(0)
   path = folder / f'{clip.path.stem}_{grain:g}.mp4'
   samples, rate, _ = waveform.read(clip.path)
 
   def images():
     for frame in video.frames(clip.path):
-      image = cv2.resize(frame.image, None, fx=_SCALE.value, fy=_SCALE.value,
+      image = cv2.resize(frame.image, None, fx=scale, fy=scale,
                          interpolation=cv2.INTER_CUBIC)
       height, width = (length // 2 * 2 for length in image.shape[:2])
       noise = cv2.GaussianBlur(rng.standard_normal((height, width), np.float32), (0, 0), .7)
@@ -117,35 +107,55 @@ def _lab(crop):
   return cv2.cvtColor(crop.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
 
 
-def _jobs(folder):
+def _jobs(flags, folder):
   """(name, source, new sound, span) of each edit."""
-  if _VIDEO.value:
-    if not (_AUDIO.value and _SPAN.value):
+  if flags.video:
+    if not (flags.audio and flags.span):
       raise UserError('--video needs --audio and --span')
-    return [(pathlib.Path(_VIDEO.value).name, _VIDEO.value, _AUDIO.value,
-             spans.parse(_SPAN.value))]
-  clips = lip_sync.read_clips(_PACK.value, 'test')
+    return [(pathlib.Path(flags.video).name, flags.video, flags.audio,
+             spans.parse(flags.span))]
+  clips = lip_sync.read_clips(flags.pack, 'test')
   pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _WITHIN[1] * a.seconds]
-  return [(f'grain {grain:g}', enlarged(a, folder, grain), b.path,
+  return [(f'grain {grain:g}', enlarged(a, folder, grain, flags.scale), b.path,
            tuple(share * a.seconds for share in _WITHIN))
-          for grain in map(float, _GRAINS.value) for a, b in pairs[:_CLIPS.value]]
+          for grain in flags.grains for a, b in pairs[:flags.clips]]
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.rims', description=__doc__)
+  flags.add_argument('--checkpoint', default='checkpoints/talkers',
+                     help='an exported system (default %(default)s)')
+  flags.add_argument('--pack', default='data/talkers/pack',
+                     help='folder of the rendered talkers (default %(default)s)')
+  flags.add_argument('--clips', type=cli.whole(1), default=2,
+                     help='how many clips at most (default %(default)s)')
+  flags.add_argument('--grains', type=cli.several(float), default=[0, 3],
+                     help='grain of the clips, grey levels (default 0,3)')
+  flags.add_argument('--scale', type=cli.number(1), default=2.5,
+                     help='factor by which the clips are enlarged (default %(default)s)')
+  flags.add_argument('--video', help='a video to edit instead, as it is')
+  flags.add_argument('--audio', help='its new soundtrack')
+  flags.add_argument('--span', help='its span, START-END')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
     UserError: something is missing.
   """
-  machine = pipeline.load(_CHECKPOINT.value, student=True)
+  machine = pipeline.load(flags.checkpoint, student=True)
   rows = {}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    for at, (what, source, sound, span) in enumerate(tqdm.tqdm(_jobs(folder), unit='clip')):
+    for at, (what, source, sound, span) in enumerate(tqdm.tqdm(_jobs(flags, folder), unit='clip')):
       for kind in ('codec', 'student'):
         out = folder / f'{at}_{kind}.mp4'
         editor.regenerate(
-          editor.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
+          preparation.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
                           reconstruct=kind == 'codec'), machine, show=False)
         rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
   print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '
@@ -154,10 +164,10 @@ def run():
   for name, found in rows.items():
     mean, high, made, true = np.median(np.concatenate(found), axis=0)
     print(f'| {name} | {mean:.2f} | {high:.2f} | {made:.2f} | {true:.2f} | {made / true:.2f} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value),
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json),
                       {name: [x.tolist() for x in found] for name, found in rows.items()})
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

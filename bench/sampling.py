@@ -1,23 +1,23 @@
-"""How long a latent frame takes to sample, by part, and how much faster than real time that is.
+"""Time to sample a latent frame, by part, and relative to real time.
 
   python -m bench.sampling --sizes=talkers
 
-Random weights, which cost the same. Conditioning is what every latent frame's context, audio and
-history keys take; `flow step` is one step of all branches; `decode` the codec's 4 frames. Real time
-is 25 frames a second; encoding the crops (twice: with the lower face, and without) is not in it.
-`keys anew` is what it would take without keys that are kept: the conditioning of every step and
-branch again. Times are medians, taken in turn.
+Weights are random, which costs the same. Conditioning computes the context, audio and history keys
+of a latent frame; `flow step` is one step of all branches; `decode` is the codec's 4 frames. Real
+time is 25 frames a second; encoding the crops (with the lower face and without) is not included.
+`keys anew` is the time without cached keys: conditioning repeated for every step and branch. Times
+are interleaved medians.
 """
 
 import dataclasses
 import functools
 import pathlib
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 from bench import sizes, timing
 from configs import generator as generator_config
@@ -25,11 +25,6 @@ from vidregen_jax import cli, files
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import codec, flow_matching, generator, linear_prior, streams
-
-_SIZES = flags.DEFINE_list('sizes', ['tiny', 'talkers'], 'Sizes of configs/generator.py.')
-_STEPS = flags.DEFINE_list('steps', ['20', '8', '4', '2', '1'], 'Numbers of flow steps.')
-_ROUNDS = flags.DEFINE_integer('rounds', 15, 'How often each is timed.', lower_bound=1)
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SECONDS = codec.TIME_FACTOR / 25
 
@@ -76,30 +71,43 @@ def measure(size, steps, rounds):
     'decode': lambda: jax.block_until_ready(decode(params.codec, z, state.decoder_cache)[0]),
   }
   for guided in (True, False):
-    for count in sorted({int(count) for count in steps}):
+    for count in sorted(set(steps)):
       runs[count, guided] = whole(count, guided)
   begin = time.perf_counter()
-  runs[min(int(count) for count in steps), False]()
+  runs[min(steps), False]()
   first = time.perf_counter() - begin
   found = {name: median for name, (_, median) in timing.interleaved(runs, rounds).items()}
   found['conditioning'] = found['warm'] - found['decode']
   for guided in (True, False):
-    counts = sorted(int(count) for count in steps)
+    counts = sorted(set(steps))
     slope, _ = np.polyfit(counts, [found[count, guided] for count in counts], 1)
     found['step', guided] = slope
   found['first'] = first
   return found
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.sampling', description=__doc__)
+  flags.add_argument('--sizes', type=cli.several(str), default=['tiny', 'talkers'],
+                     help='sizes of configs/generator.py (default tiny,talkers)')
+  flags.add_argument('--steps', type=cli.several(cli.whole(1)), default=[20, 8, 4, 2, 1],
+                     help='numbers of flow steps (default 20,8,4,2,1)')
+  flags.add_argument('--rounds', type=cli.whole(1), default=15,
+                     help='how often each is timed (default %(default)s)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the tables.
 
   Raises:
     UserError: no such size.
   """
-  said = {}
-  for size in _SIZES.value:
-    found = measure(size, _STEPS.value, _ROUNDS.value)
+  figures = {}
+  for size in flags.sizes:
+    found = measure(size, flags.steps, flags.rounds)
     ms = {'conditioning': found['conditioning'], 'decode': found['decode'],
           'flow step, three branches': found['step', True],
           'flow step, one branch': found['step', False], 'first call, compiling': found['first']}
@@ -107,17 +115,17 @@ def run():
     print('| steps | branches | ms a latent frame | times real time | times real time, keys anew |'
           '\n|---|---|---|---|---|')
     rows = []
-    for steps in sorted({int(count) for count in _STEPS.value}, reverse=True):
+    for steps in sorted(set(flags.steps), reverse=True):
       for guided, branches in ((True, 3), (False, 1)):
         took = found[steps, guided]
         anew = took + (steps * branches - 1) * found['conditioning']
         rows.append({'steps': steps, 'branches': branches, 'seconds': took, 'keys_anew': anew})
         print(f'| {steps} | {branches} | {1000 * took:.1f} | {_SECONDS / took:.2f} '
               f'| {_SECONDS / anew:.2f} |')
-    said[size] = {'parts': ms, 'rows': rows}
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), said)
+    figures[size] = {'parts': ms, 'rows': rows}
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), figures)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -3,31 +3,25 @@
   python -m bench.seams --checkpoint=checkpoints/talkers
 
 Test clips are edited between 40 and 65 % of their length with another clip's sound, once for each
-way for faces to come and go there. The jump is the mean absolute change of the lower face's pixels,
-in the canonical crop, between the two frames at an edge; beside it the same in the source.
+length of the cross-fade. The jump is the mean absolute change of the lower face's pixels, in the
+canonical crop, between the two frames at an edge; for comparison, the same in the source.
 """
 
 import functools
 import pathlib
+import sys
 import tempfile
 
 import numpy as np
 import tqdm
-from absl import flags
 
 from vidregen_jax import cli, files
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.evaluation import identity_metrics, lip_sync
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
 from vidregen_jax.provenance import consent
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', 'checkpoints/talkers', 'An exported system.')
-_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of the rendered talkers.')
-_CLIPS = flags.DEFINE_integer('clips', 16, 'How many clips at most.', lower_bound=2)
-_STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _SPAN = 0.40, 0.65
 _FADES = 0.0, 0.1, 0.2, 0.4
@@ -54,24 +48,38 @@ def measure(machine, clip, other, folder):
   for fade in _FADES:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
     editor.regenerate(
-      editor.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
+      preparation.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
                       (span,), fade=fade), machine, show=False)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.seams', description=__doc__)
+  flags.add_argument('--checkpoint', default='checkpoints/talkers',
+                     help='an exported system (default %(default)s)')
+  flags.add_argument('--pack', default='data/talkers/pack',
+                     help='folder of the rendered talkers (default %(default)s)')
+  flags.add_argument('--clips', type=cli.whole(2), default=16,
+                     help='how many clips at most (default %(default)s)')
+  flags.add_argument('--student', action='store_true', help="sample with the checkpoint's student")
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Prints the table.
 
   Raises:
     UserError: something is missing.
   """
-  clips = [clip for clip in lip_sync.read_clips(_PACK.value, 'test') if clip.seconds > 2]
-  machine = pipeline.load(_CHECKPOINT.value, _STUDENT.value)
+  clips = [clip for clip in lip_sync.read_clips(flags.pack, 'test') if clip.seconds > 2]
+  machine = pipeline.load(flags.checkpoint, flags.student)
   rows = {}
   with tempfile.TemporaryDirectory() as folder:
     pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _SPAN[1] * a.seconds]
-    for clip, other in tqdm.tqdm(pairs[:_CLIPS.value], unit='clip'):
+    for clip, other in tqdm.tqdm(pairs[:flags.clips], unit='clip'):
       for name, found in measure(machine, clip, other, pathlib.Path(folder)).items():
         rows.setdefault(name, []).append(found)
   print('| lower face, from frame to frame | left edge | right edge | 95th percentile of both |')
@@ -80,10 +88,10 @@ def run():
     all_of = np.concatenate(found)
     by_edge = np.median(found, axis=0) if 'everywhere' not in name else [np.median(all_of)] * 2
     print(f'| {name} | {by_edge[0]:.2f} | {by_edge[1]:.2f} | {np.percentile(all_of, 95):.2f} |')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value),
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json),
                       {name: [x.tolist() for x in found] for name, found in rows.items()})
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

@@ -8,6 +8,7 @@ FLOPs are XLA's own count of the lowered program (a multiply-add is two), in ste
 import dataclasses
 import functools
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +108,7 @@ def count(tree):
   return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
 
 
-def run():
+def run(_):
   """Prints both tables."""
   print('| size | pixels | latents | fewer values | parameters, millions (enc + dec) '
         '| GFLOP a frame (enc + dec) |\n|---|---|---|---|---|---|')
@@ -133,4 +134,5 @@ def run():
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  parser = cli.Parser(prog='python -m bench.sizes', description=__doc__)
+  sys.exit(cli.command(parser, run, 'nothing was written'))

@@ -2,35 +2,25 @@
 
   python -m bench.streaming --checkpoint=out/codec/export --dataset=out/talkers/64 --minutes=60
 
-A clip of the test split is played in a loop that is a whole number of chunks. A codec of finite
-memory that computes the same at every chunk gives the same frames every time round: after an hour
-they must equal those of the second round to the last bit. Memory is the process's own.
+A clip of the test split is looped, cut to a whole number of chunks. A codec of finite memory that
+computes the same for every chunk gives the same frames in every loop: after an hour they must equal
+those of the second loop to the last bit. Memory is that of the process.
 """
 
 import pathlib
+import sys
 import time
 
 import jax
 import numpy as np
 import tqdm
-from absl import flags
 
 from bench import timing
 from vidregen_jax import cli, files
 from vidregen_jax.datasets import input_pipeline
-from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
-
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, 'Folder of the exported codec.')
-_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops.')
-_MINUTES = flags.DEFINE_float('minutes', 60.0, 'How long the stream is.', lower_bound=0.1)
-_CHUNKS = flags.DEFINE_list('chunks', ['1', '2', '4', '8', '16'], 'Latent frames a call, to time.')
-flags.register_validator(
-  'chunks', lambda chunks: all(chunk.isdecimal() and int(chunk) for chunk in chunks),
-  'give whole numbers of 1 or more, such as 1,4,16')
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
 
 _RATE = 25  # frames a second of the bundled clips
 _CHUNK = 4  # latent frames a call of the long stream
@@ -53,15 +43,15 @@ def speeds(encoder, decoder, frames, chunks):
              for start in range(0, _TIMED * codec.TIME_FACTOR, step)]
     cache = encoder.start(1)
     z, cache = encoder.advance(parts[0], cache)
-    begin, made = time.perf_counter(), []
+    begin, latents = time.perf_counter(), []
     for part in parts:
       z, cache = encoder.advance(part, cache)
-      made.append(z)
+      latents.append(z)
     encode = time.perf_counter() - begin
     cache = decoder.start(1)
-    _, cache = decoder.advance(made[0], cache)
+    _, cache = decoder.advance(latents[0], cache)
     begin = time.perf_counter()
-    for z in made:
+    for z in latents:
       _, cache = decoder.advance(z, cache)
     seconds = np.array([encode, time.perf_counter() - begin])
     found[chunk] = (1000 * seconds / (len(parts) * step)).round(2).tolist()
@@ -84,42 +74,52 @@ def stream(encoder, decoder, frames, minutes):
   for call in tqdm.trange(calls, unit='chunk', desc='streaming'):
     at = call % round_of
     z, into = encoder.advance(frames[at * step:(at + 1) * step][None], into)
-    made, out = decoder.advance(z, out)
+    decoded, out = decoder.advance(z, out)
     if round_of <= call < 2 * round_of:
-      second[at] = made
+      second[at] = decoded
     elif call >= 2 * round_of:
-      largest = max(largest, float(np.abs(made - second[at]).max()))
+      largest = max(largest, float(np.abs(decoded - second[at]).max()))
     if call % max(calls // _REPORTS, 1) == 0 or call == calls - 1:
       used[f'{call * step / _RATE / 60:.1f}'] = round(timing.memory(), 1)
   return {'frames': calls * step, 'seconds': round(time.perf_counter() - begin, 1),
           'memory_mb': used, 'largest_change': largest}
 
 
-def run():
+def parser():
+  """Reads the program's flags."""
+  flags = cli.Parser(prog='python -m bench.streaming', description=__doc__)
+  flags.add_argument('--checkpoint', required=True, help='folder of the exported codec')
+  flags.add_argument('--dataset', required=True, help='folder of the dataset of crops')
+  flags.add_argument('--minutes', type=cli.number(0.1), default=60.0,
+                     help='length of the stream (default %(default)s)')
+  flags.add_argument('--chunks', type=cli.several(cli.whole(1)), default=[1, 2, 4, 8, 16],
+                     help='latent frames per call, to time (default 1,2,4,8,16)')
+  flags.add_argument('--json', help='file for all figures')
+  return flags
+
+
+def run(flags):
   """Does what the flags say.
 
   Raises:
     UserError: no codec or no dataset.
   """
-  for flag in (_CHECKPOINT, _DATASET):
-    if flag.value is None:
-      raise UserError(f'--{flag.name} is missing: `--help` says what it is')
-  export = model_folder.load_export(_CHECKPOINT.value, 'codec')
-  clip = input_pipeline.talker_clips(_DATASET.value, 'test', export.config['size'])[0]
+  export = model_folder.load_export(flags.checkpoint, 'codec')
+  clip = input_pipeline.talker_clips(flags.dataset, 'test', export.config['size'])[0]
   encoder, decoder = streaming_codec.Encoder.of(export), streaming_codec.Decoder.of(export)
   frames = loop(clip, _CHUNK * codec.TIME_FACTOR)
   found = {'backend': jax.default_backend(), 'size': export.config['size'],
-           'ms_a_frame': speeds(encoder, decoder, frames, [int(x) for x in _CHUNKS.value])}
+           'ms_a_frame': speeds(encoder, decoder, frames, flags.chunks)}
   print('| latent frames a call | encode, ms a frame | decode, ms a frame |\n|---|---|---|')
   for chunk, (encode, decode) in found['ms_a_frame'].items():
     print(f'| {chunk} | {encode} | {decode} |')
-  found |= stream(encoder, decoder, frames, _MINUTES.value)
+  found |= stream(encoder, decoder, frames, flags.minutes)
   print(f'{found["frames"]} frames in {found["seconds"]} s; frames that come round again differ by '
         f'{found["largest_change"]}\nresident memory in MB by minute of video: '
         f'{found["memory_mb"]}')
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), found)
+  if flags.json:
+    files.write_json(pathlib.Path(flags.json), found)
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written')
+  sys.exit(cli.command(parser(), run, 'nothing was written'))

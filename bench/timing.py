@@ -1,4 +1,4 @@
-"""Wall-clock times of things that are compared with each other, and memory."""
+"""Wall-clock times that are compared with each other, and memory."""
 
 import pathlib
 import statistics
@@ -6,7 +6,7 @@ import time
 
 
 def interleaved(runs, rounds):
-  """Times every run once a round, in turn, so that a busy moment of the machine hits them all.
+  """Times every run once per round, interleaved, so that a busy moment affects all of them.
 
   Args:
     runs: {name: function}; a function returns when its work is done. Each is called once before,

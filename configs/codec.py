@@ -22,13 +22,93 @@ decoder alone with the discriminators.
 
 from ml_collections import config_dict
 
-from configs import pods
+from configs import deltas, pods
 
 _BUNDLED = 'build it with `python -m data.talkers.talkers --size {size} --data_dir out`'
 _FOOTAGE = (
   'it is made from your own consented footage; with the bundled clips alone use '
   '--config=configs/codec.py:tiny'
 )
+
+# What both small sizes change.
+_SMALL = {
+  'num_workers': 0,
+  'max_bad_records': 0,
+  'batch_size': 6,
+  'num_frames': 8,
+  'needs_accelerator': False,
+  # A few minutes on a CPU are too short to gain from VGG16, a teacher or discriminators.
+  'perceptual': '',
+  'perceptual_weight': 0.0,
+  'perceptual_frames': 1,
+  'kl_warmup_steps': 100,
+  'teacher': '',
+  'align_weight': 0.0,
+  'align_frames': 1,
+  'gan_weight': 0.0,
+  'gan_start': 60,
+  'gan_widths': (32, 64, 128),
+  'gan_mouth_size': 32,
+  'warmup_steps': 20,
+  'ema': 0.99,
+  'log_every': 20,
+  'eval_every': 120,
+  'checkpoint_every': 60,
+  'eval_clips': 16,
+  'stats_batches': 20,
+  'map_groups': 1_200,
+  # The cell maps do most of the work from the start; the network is small and corrects them.
+  'model.aligned': True,
+  'model.latent_stages': 0,
+  'model.widths': (32, 64, 128),
+  'model.encoder_depths': (1, 1, 2),
+  'model.decoder_depths': (1, 2, 2),
+  'model.time_kernels': (1, 1, 3),
+  'model.latent_channels': 48,
+  'model.remat': False,
+}
+
+# What each size changes of the base.
+SIZES = {
+  '512': {},
+  '256': {
+    'dataset': 'out/talking_faces/256',
+    'model.size': 256,
+    'model.widths': (64, 192, 512),
+    'model.encoder_depths': (1, 1, 4),
+    'model.decoder_depths': (2, 2, 4),
+    'model.time_kernels': (1, 1, 3),
+    'model.latent_channels': 48,
+  },
+  'talkers': _SMALL | {
+    'dataset': 'out/talkers/96',
+    'dataset_help': _BUNDLED.format(size=96),
+    'num_steps': 240,
+    'learning_rate': 8e-4,
+    'model.size': 96,
+  },
+  'tiny': _SMALL | {
+    'dataset': 'out/talkers/64',
+    'dataset_help': _BUNDLED.format(size=64),
+    'num_steps': 120,
+    'learning_rate': 1e-3,
+    'model.size': 64,
+  },
+}
+
+# What each stage of `256` and `512` changes; `low` also halves the side of the crop.
+STAGES = {
+  'low': {'gan_weight': 0.0},
+  'high': {'num_steps': 100_000, 'learning_rate': 5e-5, 'gan_weight': 0.0},
+  'decoder': {
+    'num_steps': 100_000,
+    'learning_rate': 5e-5,
+    'parts': ('decoder',),
+    'kl_weight': 0.0,
+    'align_weight': 0.0,
+    'gan_start': 0,
+  },
+}
 
 
 def get_config(size='512'):
@@ -40,63 +120,60 @@ def get_config(size='512'):
 
   Returns:
     ConfigDict of plain values.
+
+  Raises:
+    ValueError: there is no such size, stage or pod.
   """
   size, dash, stage = size.partition('-')
-  config = _whole(size)
+  if size not in SIZES:
+    raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")
+  config = _base(size)
+  deltas.apply(config, SIZES[size])
   if not dash:
     return config
   if '-' in stage:
     return pods.lay_out(config, stage)
-  if size not in ('256', '512') or stage not in ('low', 'high', 'decoder'):
+  if size not in ('256', '512') or stage not in STAGES:
     raise ValueError(f"there is no stage {stage!r} of size {size!r}: '256' and '512' have 'low', "
                      "'high' and 'decoder'")
+  deltas.apply(config, STAGES[stage])
   if stage == 'low':
     config.model.size //= 2
     config.dataset = f'out/talking_faces/{config.model.size}'
-    config.gan_weight = 0.0
-    return config
-  config.num_steps //= 4
-  config.learning_rate /= 4
-  if stage == 'high':
-    config.gan_weight = 0.0
-    return config
-  config.parts = ('decoder',)
-  config.align_weight = 0.0
-  config.kl_weight = 0.0
-  config.gan_start = 0
   return config
 
 
-def _whole(size):
+def _base(size):
+  """The config of size 512, under the name of another."""
   config = config_dict.ConfigDict()
   config.stage = 'codec'
   config.size = size
   config.seed = 0
 
   # Data. num_frames is a multiple of 4; the probabilities are per window.
-  config.dataset = f'out/talking_faces/{size}'
+  config.dataset = 'out/talking_faces/512'
   config.dataset_help = _FOOTAGE
   config.num_workers = 8
-  config.max_bad_records = 100  # clips that cannot be read or used are passed over
+  config.max_bad_records = 100  # unreadable or unusable clips that are tolerated
   config.batch_size = 256
   config.num_frames = 16
   config.p_flip = 0.5
   config.p_masked = 0.15
   config.p_still = 0.15
 
-  # Where it runs. Devices that fsdp and tensor leave over share the batch.
+  # Devices. Those that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
-  config.accumulate = 1  # parts of a batch that are taken one after the other
+  config.accumulate = 1  # parts of a batch, computed one after the other
 
-  # What is trained: 'encoder', 'decoder' or both; from an exported codec, or '' for anew.
+  # What is trained: 'encoder', 'decoder' or both; starting from an exported codec, '' for none.
   config.parts = ('encoder', 'decoder')
   config.start_from = ''
 
   # Loss: an L1 of weight 1 and LPIPS; the mouth weighs 1 + mouth_weight in both. VGG16 with the
-  # LPIPS heads is named by folder or hub id; of each window it looks at so many consecutive frames,
-  # 0 for all.
+  # LPIPS heads is named by folder or hub id; perceptual_frames consecutive frames of each window
+  # are compared, 0 for all.
   config.mouth_weight = 4.0
   config.perceptual = 'checkpoints/vgg16-lpips'
   config.perceptual_weight = 0.5
@@ -128,7 +205,7 @@ def _whole(size):
   config.adam_b2 = 0.99
   config.ema = 0.9999
 
-  # What is done every so many steps, and how much of it.
+  # Intervals in steps, and how much is measured.
   config.log_every = 100
   config.eval_every = 5_000
   config.checkpoint_every = 2_000
@@ -152,69 +229,4 @@ def _whole(size):
   config.model.conv = 'auto'
   config.model.dtype = 'auto'
   config.model.remat = True
-
-  if size == '512':
-    return config
-
-  config.model.widths = (64, 192, 512)
-  config.model.encoder_depths = (1, 1, 4)
-  config.model.decoder_depths = (2, 2, 4)
-  config.model.time_kernels = (1, 1, 3)
-  config.model.latent_channels = 48
-  if size == '256':
-    config.model.size = 256
-    return config
-
-  config.num_workers = 0
-  config.max_bad_records = 0
-  config.needs_accelerator = False
-  # Minutes on a CPU: too short for what VGG16, a teacher and discriminators give.
-  config.perceptual = ''
-  config.perceptual_weight = 0.0
-  config.perceptual_frames = 1
-  config.teacher = ''
-  config.align_weight = 0.0
-  config.align_frames = 1
-  config.gan_weight = 0.0
-  config.gan_start = 60
-  config.gan_widths = (32, 64, 128)
-  config.gan_mouth_size = 32
-  config.model.aligned = True
-  config.model.remat = False
-  config.map_groups = 1_200
-  config.num_frames = 8
-  config.warmup_steps = 20
-  config.kl_warmup_steps = 100
-  config.log_every = 20
-  config.eval_clips = 16
-  config.stats_batches = 20
-
-  # The cell maps do most of the work from the start; the network is small and corrects them.
-  config.model.widths = (32, 64, 128)
-  config.model.encoder_depths = (1, 1, 2)
-  config.model.decoder_depths = (1, 2, 2)
-  config.model.latent_stages = 0
-  config.batch_size = 6
-  config.ema = 0.99
-
-  if size == 'talkers':
-    config.model.size = 96
-    config.dataset = 'out/talkers/96'
-    config.dataset_help = _BUNDLED.format(size=96)
-    config.num_steps = 240
-    config.learning_rate = 8e-4
-    config.eval_every = 120
-    config.checkpoint_every = 60
-    return config
-
-  if size == 'tiny':
-    config.model.size = 64
-    config.dataset = 'out/talkers/64'
-    config.dataset_help = _BUNDLED.format(size=64)
-    config.num_steps = 120
-    config.learning_rate = 1e-3
-    config.eval_every = 120
-    config.checkpoint_every = 60
-    return config
-
-  raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', '256' or '512'")
+  return config

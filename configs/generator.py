@@ -16,13 +16,81 @@ xl        your own footage, 512 px     a pod, `--multihost`   not measured
 
 from ml_collections import config_dict
 
-from configs import pods
+from configs import deltas, pods
 
 _HELP = (
   'encode it with `python -m vidregen_jax.encode_latents --codec={codec} --dataset=DATASET '
   '--out={out}`'
 )
-_SMALL = '; with the bundled clips alone use --config=configs/generator.py:tiny'
+_SMALLER = '; with the bundled clips alone use --config=configs/generator.py:tiny'
+
+# What both small sizes change.
+_SMALL = {
+  'num_workers': 0,
+  'max_bad_records': 0,
+  'batch_size': 4,
+  'num_frames': 8,
+  'copies': 4,
+  'reference_distance': 4,
+  'region_grow': 0,
+  'stats_clips': 64,
+  'needs_accelerator': False,
+  'shift': 1.0,
+  'log_every': 20,
+  'checkpoint_every': 200,
+  'eval_clips': 16,
+  'model.layers': 4,
+  'model.window': 8,
+  'model.references': 2,
+  'model.audio_hidden': 64,
+  'model.aligned': True,
+  'model.unroll': True,
+  'model.dtype': 'float32',
+  'model.remat': 'none',
+  'sampler.steps': 8,
+  'sampler.shift': 1.0,
+  'sampler.guidance_appearance': 1.0,
+  'sampler.guidance_audio': 1.75,  # lips open as wide as the truth's; see bench/README.md
+  'sampler.noise': 0.0,  # a small model's samples differ more than mouths do
+}
+
+# What each size changes of the base.
+SIZES = {
+  'large': {},
+  'xl': {
+    'codec': 'out/codec_512/export',
+    'codec_config': 'configs/codec.py:512',
+    'dataset': 'out/latents/512',
+    'model.width': 1152,
+    'model.heads': 9,
+    'model.layers': 28,
+  },
+  'base': {'model.width': 768, 'model.heads': 6, 'model.layers': 12},
+  'talkers': _SMALL | {
+    'codec': 'out/codec_talkers/export',
+    'codec_config': 'configs/codec.py:talkers',
+    'dataset': 'out/latents/96',
+    'num_steps': 800,
+    'learning_rate': 1.5e-3,
+    'warmup_steps': 100,
+    'ema': 0.995,
+    'eval_every': 400,
+    'model.width': 192,
+    'model.heads': 3,
+  },
+  'tiny': _SMALL | {
+    'codec': 'out/codec/export',
+    'codec_config': 'configs/codec.py:tiny',
+    'dataset': 'out/latents/64',
+    'num_steps': 600,
+    'learning_rate': 2e-3,
+    'warmup_steps': 50,
+    'ema': 0.99,
+    'eval_every': 600,
+    'model.width': 128,
+    'model.heads': 2,
+  },
+}
 
 
 def get_config(size='large'):
@@ -34,13 +102,24 @@ def get_config(size='large'):
 
   Returns:
     ConfigDict of plain values.
+
+  Raises:
+    ValueError: there is no such size or pod.
   """
   size, dash, pod = size.partition('-')
-  config = _whole(size)
+  if size not in SIZES:
+    raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', 'base', "
+                     "'large' or 'xl'")
+  config = _base(size)
+  deltas.apply(config, SIZES[size])
+  config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
+  if config.needs_accelerator:
+    config.dataset_help += _SMALLER
   return pods.lay_out(config, pod) if dash else config
 
 
-def _whole(size):
+def _base(size):
+  """The config of size large, under the name of another."""
   config = config_dict.ConfigDict()
   config.stage = 'generator'
   config.size = size
@@ -50,34 +129,34 @@ def _whole(size):
   config.codec = 'out/codec_256/export'
   config.codec_config = 'configs/codec.py:256'  # what it was trained with: `plan` has no export
   config.dataset = 'out/latents/256'
-  config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
+  config.dataset_help = ''  # how to get the dataset, told where it is absent
   config.num_workers = 8
-  config.max_bad_records = 100  # clips that cannot be read or used are passed over
+  config.max_bad_records = 100  # unreadable or unusable clips that are tolerated
   config.batch_size = 512
   config.num_frames = 12
-  config.teacher = ''  # of a student, see configs/student.py
+  config.teacher = ''  # for students, see configs/student.py
   config.teacher_config = ''  # what it was trained with
   config.copies = 1  # noise draws that share one pass over a clip's conditioning
   config.reference_distance = 16  # video frames
-  config.region_grow = 1  # cells around the mask that are made anew too
+  config.region_grow = 1  # cells around the mask that are generated too
   config.stats_clips = 1_000
-  config.expectation_draws = 4  # windows of each clip that an aligned model's linear guess is from
+  config.expectation_draws = 4  # windows of each clip to fit an aligned model's linear prior to
   config.expectation_ridge = 0.1
 
-  # Where it runs. Devices that fsdp and tensor leave over share the batch.
+  # Devices. Those that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True
   config.fsdp = 1
   config.tensor = 1
-  config.accumulate = 1  # parts of a batch that are taken one after the other
-  config.attention = 'auto'  # in training: splash on a TPU, else xla; cudnn must be asked for
+  config.accumulate = 1  # parts of a batch, computed one after the other
+  config.attention = 'auto'  # in training; auto: splash on a TPU, else xla; never cudnn
 
   # Flow matching. A cell in the mouth weighs 1 + mouth_weight.
   config.shift = 1.5
   config.mouth_weight = 4.0
   config.history_noise = 0.2  # largest noise level on the past
 
-  # Streams are dropped independently, each_reference on top of reference; all is audio and
-  # appearance together.
+  # Probabilities of dropping a stream, independent of each other; drop_each_reference comes on top
+  # of drop_reference, and drop_all drops audio and appearance together.
   config.drop_history = 0.5
   config.drop_reference = 0.3
   config.drop_each_reference = 0.3
@@ -85,7 +164,7 @@ def _whole(size):
   config.drop_audio = 0.1
   config.drop_all = 0.05
 
-  # Voices: what is done to each clip's audio channels, so that unheard voices are understood.
+  # Augmentation of each clip's audio channels, so that voices outside the training set work.
   config.voice_shift = 0.3
   config.voice_stretch = 0.2
   config.voice_drop = 0.1
@@ -100,13 +179,13 @@ def _whole(size):
   config.adam_b2 = 0.98
   config.ema = 0.9999
 
-  # What is done every so many steps, and how much of it.
+  # Intervals in steps, and how much is measured.
   config.log_every = 100
   config.eval_every = 5_000
   config.checkpoint_every = 2_000
   config.eval_clips = 8
 
-  # The fields of vidregen_jax.models.generator.GeneratorConfig that the latents do not fix.
+  # The fields of vidregen_jax.models.generator.GeneratorConfig that the latents do not determine.
   config.model = config_dict.ConfigDict()
   config.model.width = 1024
   config.model.heads = 8
@@ -134,84 +213,4 @@ def _whole(size):
   config.sampler.guidance_start = 0.0
   config.sampler.guidance_stop = 1.0
   config.sampler.noise = 1.0
-
-  if size == 'large':
-    return config
-
-  if size == 'xl':
-    config.codec = 'out/codec_512/export'
-    config.codec_config = 'configs/codec.py:512'
-    config.dataset = 'out/latents/512'
-    config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset) + _SMALL
-    config.model.width = 1152
-    config.model.heads = 9
-    config.model.layers = 28
-    return config
-
-  if size == 'base':
-    config.model.width = 768
-    config.model.heads = 6
-    config.model.layers = 12
-    return config
-
-  config.num_workers = 0
-  config.max_bad_records = 0
-  config.needs_accelerator = False
-  config.model.dtype = 'float32'
-  config.model.remat = 'none'
-  config.model.aligned = True
-  config.model.unroll = True
-  config.model.references = 2
-  config.reference_distance = 4
-  config.region_grow = 0
-  config.num_frames = 8
-  config.model.window = 8
-  config.model.audio_hidden = 64
-  config.copies = 4
-  config.batch_size = 8
-  config.ema = 0.995
-  config.warmup_steps = 100
-  config.log_every = 20
-  config.eval_clips = 16
-  config.stats_clips = 64
-  config.sampler.steps = 8
-  config.sampler.noise = 0.0  # a small model's samples differ more than mouths do
-  config.sampler.guidance_appearance = 1.0
-  config.sampler.guidance_audio = 1.75  # lips open as wide as the truth's; see bench/README.md
-  config.sampler.shift = 1.0
-  config.shift = 1.0
-
-  if size == 'talkers':
-    config.codec = 'out/codec_talkers/export'
-    config.codec_config = 'configs/codec.py:talkers'
-    config.dataset = 'out/latents/96'
-    config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
-    config.model.width = 192
-    config.model.heads = 3
-    config.model.layers = 4
-    config.batch_size = 4
-    config.num_steps = 800
-    config.learning_rate = 1.5e-3
-    config.eval_every = 400
-    config.checkpoint_every = 200
-    return config
-
-  if size == 'tiny':
-    config.codec = 'out/codec/export'
-    config.codec_config = 'configs/codec.py:tiny'
-    config.dataset = 'out/latents/64'
-    config.dataset_help = _HELP.format(codec=config.codec, out=config.dataset)
-    config.model.width = 128
-    config.model.heads = 2
-    config.model.layers = 4
-    config.batch_size = 4
-    config.num_steps = 600
-    config.learning_rate = 2e-3
-    config.warmup_steps = 50
-    config.ema = 0.99
-    config.eval_every = 600
-    config.checkpoint_every = 200
-    return config
-
-  raise ValueError(f"there is no size {size!r}: choose 'tiny', 'talkers', 'base', "
-                   "'large' or 'xl'")
+  return config

@@ -1,12 +1,12 @@
-"""Layouts for machines of many chips: what a size's config changes on each.
+"""Layouts for machines of many chips: what changes in a size's config on each.
 
   python -m vidregen_jax.train --config=configs/generator.py:large-v5e-256 --multihost ...
 
 A pod's name says its chip and how many: v5e-16 is a slice of 4 x 4, v5e-256 of 16 x 16, v5p-128 of
 4 x 4 x 8 (Google Cloud counts two cores a chip there and calls it v5p-256), v6e-64 of 8 x 8, and
-h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is taken in
-parts. Planned (docs/pods.md; nothing was run), with what a chip needs, the MFU at most, that by the
-compiler's cycles, and clips a second at most:
+h100-8 is one host of 8 GPUs. The batch is the size's own; where chips are few, it is computed in
+parts. Planned figures (docs/pods.md; nothing was run): memory of a chip, upper bound of the MFU,
+MFU by the compiler's cycles, upper bound of clips a second:
 
   generator large   v5e-256 7.4 GB .487 .278 1190
                     v5p-128 27.9 GB .533 .263 1516
@@ -15,20 +15,22 @@ compiler's cycles, and clips a second at most:
   codec 512         v5e-256 15.3 GB .763 .155 2868; the others are not compiled
 """
 
+from configs import deltas
+
 PODS = {
   ('generator', 'large'): {
-    'v5e-16': dict(fsdp=16, accumulate=16, remat='kernels'),
-    'v5e-256': dict(fsdp=16, accumulate=1, remat='kernels'),
-    'v5p-128': dict(fsdp=16, accumulate=1, remat='dots'),
-    'v6e-64': dict(fsdp=8, accumulate=8, remat='kernels'),
-    'h100-8': dict(fsdp=8, accumulate=16, remat='full', attention='cudnn'),
+    'v5e-16': {'fsdp': 16, 'accumulate': 16, 'model.remat': 'kernels'},
+    'v5e-256': {'fsdp': 16, 'accumulate': 1, 'model.remat': 'kernels'},
+    'v5p-128': {'fsdp': 16, 'accumulate': 1, 'model.remat': 'dots'},
+    'v6e-64': {'fsdp': 8, 'accumulate': 8, 'model.remat': 'kernels'},
+    'h100-8': {'fsdp': 8, 'accumulate': 16, 'model.remat': 'full', 'attention': 'cudnn'},
   },
   ('codec', '512'): {
-    'v5e-16': dict(fsdp=16, accumulate=16, remat=True),
-    'v5e-256': dict(fsdp=16, accumulate=1, remat=True),
-    'v5p-128': dict(fsdp=16, accumulate=1, remat=True),
-    'v6e-64': dict(fsdp=8, accumulate=2, remat=True),
-    'h100-8': dict(fsdp=8, accumulate=16, remat=True),
+    'v5e-16': {'fsdp': 16, 'accumulate': 16, 'model.remat': True},
+    'v5e-256': {'fsdp': 16, 'accumulate': 1, 'model.remat': True},
+    'v5p-128': {'fsdp': 16, 'accumulate': 1, 'model.remat': True},
+    'v6e-64': {'fsdp': 8, 'accumulate': 2, 'model.remat': True},
+    'h100-8': {'fsdp': 8, 'accumulate': 16, 'model.remat': True},
   },
 }
 
@@ -47,6 +49,5 @@ def lay_out(config, pod):
   if pod not in known:
     raise ValueError(f'there is no pod {pod!r} for size {config.size!r}: '
                      + (f'choose {", ".join(known)}' if known else 'it is laid out by hand'))
-  for name, value in known[pod].items():
-    (config.model if name == 'remat' else config)[name] = value
+  deltas.apply(config, known[pod])
   return config

@@ -1,23 +1,27 @@
-"""What all tests share. No test may touch the network or an accelerator."""
+"""Fixtures and settings of all tests. No test may use the network or an accelerator."""
 
+import collections
 import functools
 import os
 import pathlib
 import signal
+import tempfile
 
 import pytest
 from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Read by JAX at its first import, which comes later, in the test modules. There is no persistent
-# compilation cache: on a CPU its loader warns of a foreign machine at every hit.
+# JAX reads these at its first import, and programs that tests start inherit them. Most of the time
+# goes into compiling what then runs for moments: XLA optimises it little, but in modules with
+# `pytestmark = pytest.mark.optimized`.
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'
 
-# A shell's background jobs ignore Ctrl-C; tests that press it need it heard.
+# A shell starts background jobs with SIGINT ignored, and tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Programs have flags of the same names; each runs alone, but here several are imported.
+# Programs define flags of the same names. Each runs alone, but the tests import several of them.
 for _kind in ('string', 'integer', 'float', 'list', 'bool'):
   _define = getattr(flags, f'DEFINE_{_kind}')
   setattr(flags, f'DEFINE_{_kind}', functools.partial(_define, allow_override=True))
@@ -28,20 +32,55 @@ flags.FLAGS.mark_as_parsed()
 
 @pytest.fixture(scope='session')
 def pack_folder():
-  """The folder of the embedded dataset: rendered clips and their truth."""
+  """The folder of the bundled dataset: rendered clips and their ground truth."""
   return ROOT / 'data' / 'talkers' / 'pack'
 
 
 @pytest.fixture(scope='session')
 def whisper_folder():
-  """The folder of the Whisper encoder that the repository carries."""
+  """The folder of the Whisper encoder that is part of the repository."""
   return ROOT / 'checkpoints' / 'whisper-base'
 
 
 @pytest.fixture(scope='session', autouse=True)
 def settings_folder(tmp_path_factory):
-  """What tests sign with is no user's."""
+  """A settings folder of the tests' own: nothing is signed with the user's certificate."""
   folder = tmp_path_factory.mktemp('settings')
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XDG_CONFIG_HOME', str(folder))
     yield folder
+
+
+def pytest_sessionstart(session):
+  """What was compiled once is kept on disk, for as long as these tests run.
+
+  Not for longer, and not for programs that tests start: on a CPU, XLA complains on stderr of a
+  foreign machine whenever it loads something.
+  """
+  import jax  # after the environment is set
+
+  folder = tempfile.TemporaryDirectory(prefix='vidregen_jax_compiled_')
+  session.config.add_cleanup(folder.cleanup)
+  jax.config.update('jax_compilation_cache_dir', folder.name)
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compilation(request):
+  """How much XLA optimises in a module, after which memory is free of what it compiled."""
+  import jax
+
+  optimized = request.node.get_closest_marker('optimized') is not None
+  with pytest.MonkeyPatch.context() as patch:
+    jax.config.update('jax_disable_most_optimizations', not optimized)
+    patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', str(not optimized).lower())
+    yield
+  jax.clear_caches()
+
+
+def pytest_terminal_summary(terminalreporter):
+  """Says in words what was not tested: a letter among dots is not seen."""
+  reasons = collections.Counter(report.longrepr[2].removeprefix('Skipped: ')
+                                for report in terminalreporter.getreports('skipped'))
+  for reason, count in reasons.items():
+    terminalreporter.write_line(f'NOT TESTED ({count}): {reason}', yellow=True)

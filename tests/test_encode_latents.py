@@ -8,14 +8,13 @@ import fake_talkers
 import jax
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 from array_record.python import array_record_module
 
-from vidregen_jax import encode_latents
-from vidregen_jax.datasets import input_pipeline
+from vidregen_jax import cli, encode_latents, scratch_folder
+from vidregen_jax.datasets import input_pipeline, latent_dataset
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.faces import crop_mask
+from vidregen_jax.faces import crop_geometry, crop_mask
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import pixels
 
@@ -59,7 +58,7 @@ def reference(encoder, frames):
 def test_latents_are_those_of_the_clip_encoded_in_one_piece(dataset, encoder):
   clip = first_clip(dataset)
   frames = clip['frames'][: len(clip['frames']) // 4 * 4]
-  record, mirrored = encode_latents.encode_clip(clip, encoder, listen, flip=True)
+  record, mirrored = latent_dataset.encode_clip(clip, encoder, listen, flip=True)
   close = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-3, rtol=1e-3)  # float16
   close(record['target'], reference(encoder, frames))
   close(record['context'], reference(encoder, crop_mask.hide_lower_face(frames)))
@@ -75,7 +74,7 @@ def test_latents_are_those_of_the_clip_encoded_in_one_piece(dataset, encoder):
 
 def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
   clip = first_clip(dataset)
-  record, mirrored = encode_latents.encode_clip(clip, encoder, listen, flip=True)
+  record, mirrored = latent_dataset.encode_clip(clip, encoder, listen, flip=True)
   t = len(record['target'])
   assert t == len(clip['frames']) // 4
   np.testing.assert_array_equal(record['times'], clip['times'][: 4 * t])
@@ -89,7 +88,7 @@ def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
 def write(folder, dataset, encoder, host=0, hosts=1, **inputs):
   made_with = {'codec': 'abc', 'flip': True, 'audio_encoder': 'none', 'audio_layers': [0],
                'audio_width': 3, 'window_seconds': 10.0, 'margin_seconds': 1.0}
-  encode_latents.write_dataset(
+  latent_dataset.write_dataset(
     folder, dataset, encoder, listen, True, made_with | inputs, ('train', 'validation', 'test'),
     host, hosts)
 
@@ -97,7 +96,7 @@ def write(folder, dataset, encoder, host=0, hosts=1, **inputs):
 @pytest.fixture
 def small_shards(monkeypatch):
   """The test dataset makes five: three of train, one of validation and one of test."""
-  monkeypatch.setattr(encode_latents, '_SHARD', 2)
+  monkeypatch.setattr(latent_dataset, '_SHARD', 2)
 
 
 def contents(folder):
@@ -128,7 +127,7 @@ def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
   names = {clips[i]['clip_id'] for i in range(len(clips))}
   assert names == {f'train-{i}' for i in range(5)}
 
-  encode, done = encode_latents.encode_clip, []
+  encode, done = latent_dataset.encode_clip, []
 
   def stopping(clip, *rest):
     if len(done) == 3:
@@ -137,7 +136,7 @@ def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
     return encode(clip, *rest)
 
   with monkeypatch.context() as patch:
-    patch.setattr(encode_latents, 'encode_clip', stopping)
+    patch.setattr(latent_dataset, 'encode_clip', stopping)
     with pytest.raises(KeyboardInterrupt):
       write(tmp_path / 'stopped', dataset, encoder)
   with pytest.raises(UserError, match='no finished dataset of latents'):
@@ -145,7 +144,7 @@ def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
   assert not list((tmp_path / 'stopped').glob('*.part*'))
   done.clear()
   monkeypatch.setattr(
-    encode_latents, 'encode_clip', lambda clip, *rest: done.append(1) or encode(clip, *rest)
+    latent_dataset, 'encode_clip', lambda clip, *rest: done.append(1) or encode(clip, *rest)
   )
   write(tmp_path / 'stopped', dataset, encoder)
   assert len(done) == 3 + 2 + 1, 'the finished shard of two clips was encoded again'
@@ -169,6 +168,19 @@ def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
     write(tmp_path, dataset, encoder, codec='xyz')
   with pytest.raises(UserError, match="no split 'dev'"):
     input_pipeline.latent_clips(tmp_path, 'dev')
+
+
+def test_latents_of_two_masks_are_never_mixed(dataset, encoder, tmp_path):
+  write(tmp_path, dataset, encoder)
+  assert input_pipeline.latent_info(tmp_path)['crop'] == crop_geometry.MASKED_CROP
+  path = tmp_path / 'inputs.json'
+  inputs = json.loads(path.read_text())
+  del inputs['crop']  # a run of the version before stopped here
+  path.write_text(json.dumps(inputs))
+  write(tmp_path, dataset, encoder)
+  path.write_text(json.dumps(inputs | {'crop': crop_geometry.MASKED_CROP | {'top': .4}}))
+  with pytest.raises(UserError, match='top is 0.4, where .* 0.37: give another --out'):
+    write(tmp_path, dataset, encoder)
 
 
 def test_hosts_together_write_what_one_host_writes(
@@ -217,14 +229,17 @@ def test_what_a_killed_host_left_is_done_by_any_number_of_hosts(
   folder = tmp_path / 'killed'
   write(folder, dataset, encoder, 1, 3)
   # Killed, a host cannot take its half shard away.
-  (folder / 'train-00000-of-00003.array_record.part.4711').write_bytes(b'half')
-  (folder / 'train-00002-of-00003.array_record.part.4711').write_bytes(b'half')
-  encode, done = encode_latents.encode_clip, []
+  with scratch_folder.ScratchFolder(folder) as running:
+    left = running.with_name(f'{running.name[:-5]}0.part')  # of this computer, its lock is free
+  left.mkdir()
+  (left / 'lock').touch()
+  (left / 'part0.array_record').write_bytes(b'half')
+  encode, done = latent_dataset.encode_clip, []
   monkeypatch.setattr(
-    encode_latents, 'encode_clip', lambda clip, *rest: done.append(1) or encode(clip, *rest)
+    latent_dataset, 'encode_clip', lambda clip, *rest: done.append(1) or encode(clip, *rest)
   )
   write(folder, dataset, encoder, 0, 2)
-  assert not list(folder.glob('*.part*'))
+  assert not left.exists()
   write(folder, dataset, encoder)
   assert contents(folder) == contents(tmp_path / 'whole')
   assert len(done) == 8 - 3, 'a finished shard was encoded again'
@@ -232,14 +247,14 @@ def test_what_a_killed_host_left_is_done_by_any_number_of_hosts(
 
 def test_two_runs_of_one_shard_are_told(tmp_path):
   path = tmp_path / 'train.array_record'
-  with pytest.raises(UserError, match='another run makes the same shard'), (
-    encode_latents.shard_writer(path)
-  ) as write_first:
+  with latent_dataset.shard_writer(path) as write_first:
     write_first({'a': 1})
-    with encode_latents.shard_writer(path) as write_second:
-      write_second({'a': 2})
+    with pytest.raises(UserError, match='is being made by another run'), (
+      latent_dataset.shard_writer(path)
+    ):
+      pytest.fail('it was let in')
   (record,) = array_record_module.ArrayRecordReader(str(path)).read_all()
-  assert input_pipeline.decode_record(record) == {'a': 2}
+  assert input_pipeline.decode_record(record) == {'a': 1}
   assert list(tmp_path.iterdir()) == [path]
 
 
@@ -248,18 +263,19 @@ def test_of_hosts_that_start_at_once_one_claims_the_folder(tmp_path, monkeypatch
 
   def link_late(part, path):
     monkeypatch.setattr(os, 'link', link)
-    encode_latents.claim(tmp_path, inputs[1])  # another host was quicker
+    latent_dataset.claim(tmp_path, inputs[1])  # another host was quicker
     link(part, path)
 
   monkeypatch.setattr(os, 'link', link_late)
   with pytest.raises(UserError, match="made with codec 'codec 1', not 'codec 0': give another"):
-    encode_latents.claim(tmp_path, inputs[0])
-  assert json.loads((tmp_path / 'inputs.json').read_text()) == inputs[1]
-  encode_latents.claim(tmp_path, inputs[1])
+    latent_dataset.claim(tmp_path, inputs[0])
+  assert json.loads((tmp_path / 'inputs.json').read_text())['codec'] == 'codec 1'
+  latent_dataset.claim(tmp_path, inputs[1])
 
   (tmp_path / 'inputs.json').unlink()
-  ends = together(*(lambda x=x: encode_latents.claim(tmp_path, x) for x in inputs * 2))
-  held = inputs.index(json.loads((tmp_path / 'inputs.json').read_text()))
+  ends = together(*(lambda x=x: latent_dataset.claim(tmp_path, x) for x in inputs * 2))
+  codec = json.loads((tmp_path / 'inputs.json').read_text())['codec']
+  held = inputs.index({'codec': codec})
   assert [i for i, end in enumerate(ends) if end is None] == [held, held + 8]
   assert all(isinstance(end, UserError) for end in ends if end)
   assert [path.name for path in tmp_path.iterdir()] == ['inputs.json']
@@ -296,11 +312,29 @@ def test_latents_beyond_float16_are_refused_with_the_name_of_their_clip(
 
 @pytest.mark.parametrize(('host', 'hosts'), [(2, 2), (-1, 2), (0, 0)])
 def test_a_host_that_is_none_of_the_hosts_is_told(tmp_path, host, hosts):
-  folders = dict(codec='c', dataset='d', out=str(tmp_path / 'out'))
-  with flagsaver.flagsaver(host=host, hosts=hosts, **folders), pytest.raises(
-    UserError, match=f'--host={host} is not one of --hosts={hosts} hosts'
-  ):
-    encode_latents.run()
+  given = encode_latents.make_parser().parse_args([
+    '--codec=c', '--dataset=d', f'--out={tmp_path}/out', f'--host={host}', f'--hosts={hosts}'])
+  with pytest.raises(UserError, match=f'--host={host} is not one of --hosts={hosts} hosts'):
+    encode_latents.encode(given)
+
+
+@pytest.mark.parametrize(('flags', 'line'), [
+  ([], 'the following arguments are required: --codec, --dataset, --out'),
+  (['--codec=c', '--dataset=d', '--out=o', '--window=3'], 'unrecognized arguments: --window=3'),
+  (['--codec=c', '--dataset=d', '--out=o', '--hosts=x'], "--hosts: invalid int value: 'x'"),
+])
+def test_a_mistaken_flag_is_one_line_and_status_2(flags, line, capsys):
+  assert cli.command(encode_latents.make_parser(), encode_latents.encode, 'go on', flags) == 2
+  told = capsys.readouterr().err
+  assert told.startswith('error: ') and line in told and told.count('\n') == 1
+
+
+def test_flags_are_read_as_they_are_written():
+  needed = ['--codec=c', '--dataset=d', '--out=o']
+  read = lambda *flags: encode_latents.make_parser().parse_args([*needed, *flags])
+  assert read().flip and read('--flip').flip and not read('--noflip').flip
+  assert read('--layers=1,3, 6').layers == ('1', '3', '6') and read().layers is None
+  assert read('--splits=train').splits == ('train',)
 
 
 def test_layers_that_the_encoder_has_not_are_named():

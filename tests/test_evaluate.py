@@ -9,13 +9,18 @@ import fake_codec
 import fake_talkers
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from vidregen_jax import evaluate
+from vidregen_jax import cli, evaluate
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import model_folder, model_loader
 from vidregen_jax.inference import streaming_codec
+
+
+def run(what, **flags):
+  """Does what the program does with these flags."""
+  evaluate.evaluate(evaluate.make_parser().parse_args(
+    [what, *(f'--{name}={value}' for name, value in flags.items())]))
 
 
 def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
@@ -30,8 +35,7 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
            'dataset': str(fake_talkers.build(tmp_path / 'data')), 'out': str(tmp_path / 'out'),
            'json': str(tmp_path / 'figures.json')}
   capsys.readouterr()
-  with flagsaver.flagsaver(**asked):
-    evaluate.run('codec')
+  run('codec', **asked)
   printed = json.loads(capsys.readouterr().out)
   assert printed['clips'] == 3 and printed['leak'] == {'latents': 0.0, 'frames': 0.0}
   assert {'psnr_mouth', 'ssim_mouth', 'flicker_mouth'} <= printed['medians'].keys()
@@ -43,11 +47,23 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   (tmp_path / 'out' / 'notes.txt').write_text('mine')
   monkeypatch.setattr(streaming_codec.Encoder, 'stream',
                       lambda *a: pytest.fail('measured for nothing'))
-  with flagsaver.flagsaver(**asked), pytest.raises(UserError, match='holds other things'):
-    evaluate.run('codec')
-  asked['dataset'] = None
-  with flagsaver.flagsaver(**asked), pytest.raises(UserError, match='--dataset is missing'):
-    evaluate.run('codec')
+  with pytest.raises(UserError, match='holds other things'):
+    run('codec', **asked)
+  del asked['dataset']
+  with pytest.raises(UserError, match='--dataset is missing'):
+    run('codec', **asked)
+
+
+@pytest.mark.parametrize(('flags', 'line'), [
+  ([], 'the following arguments are required: what, --checkpoint'),
+  (['hearing', '--checkpoint=x'], "invalid choice: 'hearing'"),
+  (['codec', '--checkpoint=x', '--clips=-1'], "--clips: '-1' is no number of clips"),
+  (['codec', '--checkpoint=x', '--clip=1'], 'unrecognized arguments: --clip=1'),
+])
+def test_a_mistaken_flag_is_one_line_and_status_2(flags, line, capsys):
+  assert cli.command(evaluate.make_parser(), evaluate.evaluate, 'nothing', flags) == 2
+  told = capsys.readouterr().err
+  assert told.startswith('error: ') and line in told and told.count('\n') == 1
 
 
 def test_every_sound_is_heard_once_and_never_by_its_own_clip():
@@ -82,17 +98,14 @@ def test_what_is_no_truth_is_told(tmp_path, pack_folder):
 
 
 def test_where_figures_cannot_go_is_told_before_the_work(tmp_path):
-  with flagsaver.flagsaver(checkpoint=str(tmp_path / 'none'), json=str(tmp_path)), pytest.raises(
-      UserError, match='--json .*: is a folder'):
-    evaluate.run('codec')
+  with pytest.raises(UserError, match='--json .*: is a folder'):
+    run('codec', checkpoint=tmp_path / 'none', json=tmp_path)
 
 
 def test_a_judge_is_a_folder_and_no_hub_is_asked(tmp_path):
   for flag in ('perceptual', 'i3d'):
-    asked = {'checkpoint': str(tmp_path), 'dataset': str(tmp_path), flag: 'name/model'}
-    with flagsaver.flagsaver(**asked), pytest.raises(UserError, match=(
-        f'--{flag} name/model: no such folder')):
-      evaluate.run('codec')
+    with pytest.raises(UserError, match=f'--{flag} name/model: no such folder'):
+      run('codec', checkpoint=tmp_path, dataset=tmp_path, **{flag: 'name/model'})
 
 
 def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
@@ -106,7 +119,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   def regenerate(edit, machine, show):
     heard[edit.out] = pathlib.Path(edit.new_audio).stem
     assert edit.reconstruct == edit.out.endswith('_codec.mp4')
-    return {'seconds': 1.0, 'stages': {}, 'peak_memory_mb': 1}
+    return types.SimpleNamespace(seconds=1.0, stages={}, peak_memory_mb=1)
 
   def track(path):
     name = heard.get(str(path), pathlib.Path(path).stem)

@@ -1,14 +1,14 @@
 """What is given away runs, is half as large, says what it is, and shows what was changed."""
 
+import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
 import tiny_system
-from absl.testing import flagsaver
 
-from vidregen_jax import evaluate
+from vidregen_jax import evaluate, export
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline
 from vidregen_jax.exports.pack import repack
@@ -171,8 +171,24 @@ def test_a_damaged_manifest_is_one_line(data, pack):
 
 
 def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
-  with flagsaver.flagsaver(checkpoint=str(pack), pack=str(pack_folder), student=False, clips=1,
-                           json=None,
-                           split='test', sounds=['new']):
-    evaluate.run('listening')
+  evaluate.evaluate(evaluate.make_parser().parse_args([
+    'listening', f'--checkpoint={pack}', f'--pack={pack_folder}', '--clips=1']))
   assert '"clips": 1' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('words', 'message'), [
+  (['--checkpont=a'], r'unrecognized arguments: --checkpont=a: `.* --help` says how'),
+  (['--out'], r'argument --out: expected one argument: .*'),
+  (['--checkpoint', 'a', '--out=b'], r'give --checkpoint, --card, --licence and --out; or .*'),
+  (['--verify', 'gone'], r'gone has no manifest.json: it was not packed by vidregen_jax.export'),
+])
+def test_a_mistake_in_the_flags_is_one_line_and_status_2(words, message, capsys):
+  assert export.main(words) == 2
+  assert re.fullmatch(f'error: {message}\n', capsys.readouterr().err)
+
+
+def test_flags_are_spelled_with_or_without_an_equals_sign(whisper_folder, capsys):
+  folder = str(whisper_folder.parent / 'talkers')
+  for words in (['--verify', folder], [f'--verify={folder}']):
+    assert export.main(words) == 0
+    assert capsys.readouterr().out == f'all 11 files of {folder} are as they were packed\n'

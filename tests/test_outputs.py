@@ -1,17 +1,13 @@
-"""Outputs appear together or not at all; rooms of the dead are swept, and of the living are not."""
+"""Results on disk appear whole, and together, or not at all."""
 
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from vidregen_jax import errors, interrupts, outputs
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def named(folder):
@@ -140,71 +136,36 @@ def test_two_who_make_the_same_at_once_do_not_lose_it(tmp_path):
   assert named(tmp_path) == {'a.mp4': 'first', 'b.mp4': 'another'}
 
 
-HOLDS = '''
-import pathlib, sys, time
-from vidregen_jax import outputs
-folder = pathlib.Path(sys.argv[1])
-with outputs.Room(folder, ['a']) as room:
-  (room / 'deep').mkdir()
-  (room / 'deep' / 'half').write_text('half')
-  print(room, flush=True)
-  time.sleep(600)
-'''
-
-
-@pytest.fixture
-def killed(tmp_path):
-  """The room of a process that was killed in it, and what it left."""
-  process = subprocess.Popen([sys.executable, '-c', HOLDS, str(tmp_path)], cwd=ROOT, text=True,
-                             stdout=subprocess.PIPE)
-  room = pathlib.Path(process.stdout.readline().strip())
-  yield process, room
-  process.kill()
-  process.wait()
-  process.stdout.close()
-
-
-def test_rooms_of_the_dead_are_swept_and_those_of_the_living_stay(killed, tmp_path):
-  process, room = killed
-  (tmp_path / '.vidregen-notes').mkdir()
-  (tmp_path / '.vidregen-0-0.part').write_text('a file of somebody')
-  with outputs.Room(tmp_path):
-    assert (room / 'deep' / 'half').exists()
-  with pytest.raises(errors.UserError, match='a: is being made by another run'):
-    outputs.Room(tmp_path, ['a']).__enter__()
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  with outputs.Room(tmp_path, ['a']):
-    assert not room.exists()
-  assert {path.name for path in tmp_path.iterdir()} == {'.vidregen-notes', '.vidregen-0-0.part'}
-
-
-def test_a_room_of_another_computer_is_left_alone_until_it_is_old(killed, tmp_path):
-  process, room = killed
-  process.kill()
-  process.wait()
-  # Where locks are not seen from computer to computer it would look as dead as this.
-  elsewhere = room.rename(tmp_path / f'.vidregen-00000000-{room.name.rpartition("-")[2]}')
-  with outputs.Room(tmp_path):
-    pass
-  assert (elsewhere / 'deep' / 'half').exists()
-  old = time.time() - 8 * 24 * 3600
-  for path in [elsewhere, *elsewhere.rglob('*')]:
-    os.utime(path, (old, old))
-  with outputs.Room(tmp_path):
-    pass
-  assert not list(tmp_path.iterdir())
-
-
-def test_a_link_in_place_of_a_room_leads_nowhere(tmp_path):
-  (tmp_path / 'precious').mkdir()
-  (tmp_path / 'precious' / 'lock').write_text('a file of this name')
-  (tmp_path / '.vidregen-0-0.part').symlink_to(tmp_path / 'precious')
-  with outputs.Room(tmp_path):
-    pass
-  assert (tmp_path / 'precious' / 'lock').read_text() == 'a file of this name'
-
-
-def test_a_folder_that_cannot_be_written_to_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_to_is_told():
   with pytest.raises(errors.UserError, match='/proc: cannot be written to'):
-    outputs.Room('/proc').__enter__()
+    outputs.Outputs([pathlib.Path('/proc/a.mp4')], replace=True).__enter__()
+  with pytest.raises(errors.UserError, match='/proc: cannot be written to'), (
+      outputs.whole_folder('/proc/export')):
+    pytest.fail('it was let in')
+
+
+def test_a_file_that_is_not_finished_leaves_the_earlier_one(tmp_path):
+  (tmp_path / 'a').write_text('earlier')
+  with pytest.raises(KeyError), outputs.whole_file(tmp_path / 'a') as part:
+    part.write_text('half')
+    raise KeyError
+  assert named(tmp_path) == {'a': 'earlier'}
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_of_two_who_write_a_new_file_the_first_has_it(links, tmp_path, monkeypatch):
+  if not links:
+    refuse_links(monkeypatch)
+  with pytest.raises(FileExistsError), outputs.whole_file(tmp_path / 'a', replace=False) as late:
+    late.write_text('late')
+    with outputs.whole_file(tmp_path / 'a', replace=False) as first:
+      first.write_text('first')
+  assert named(tmp_path) == {'a': 'first'}
+
+
+def test_of_two_who_replace_a_file_the_last_has_it(tmp_path):
+  with outputs.whole_file(tmp_path / 'a') as last:
+    last.write_text('last')
+    with outputs.whole_file(tmp_path / 'a') as first:
+      first.write_text('first')
+  assert named(tmp_path) == {'a': 'last'}

@@ -1,10 +1,11 @@
-"""How every program of the package ends: a user's mistake is one line and status 2."""
+"""Command lines: flags, and how every program ends: a user's mistake is one line and status 2."""
 
 import argparse
 import atexit
 import contextlib
 import errno
 import functools
+import math
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,8 @@ from absl import app, flags, logging
 from vidregen_jax import interrupts, terminal
 from vidregen_jax.errors import UserError
 
-_LEAST_ROOM = 3_000_000_000  # bytes of addresses, of which XLA takes far more than it fills
-# What XLA and Python say where there is no memory for more.
+_LEAST_ROOM = 3_000_000_000  # bytes of address space, of which XLA reserves far more than it uses
+# Messages of XLA and Python when memory runs out.
 _NO_MEMORY = ('RESOURCE_EXHAUSTED', 'Out of memory', "can't start new thread", 'bad_alloc')
 
 
@@ -24,8 +25,8 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 
   Args:
     work: function without arguments.
-    interrupted: line that says, after Ctrl-C or SIGTERM, what is left and how to go on; or a
-      function that gives it.
+    interrupted: line to print after Ctrl-C or SIGTERM: what is left, and how to go on; or a
+      function that returns it.
   """
   terminal.begin()
   with interrupts.heard():
@@ -45,17 +46,17 @@ def _guarded(work, interrupted):
     return 0
   except KeyboardInterrupt as error:
     interrupts.over()
-    # Nor does another signal change the status while Python ends, which takes a while.
+    # Another signal must not change the status while Python exits, which takes a while.
     atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
-    told = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
+    cause = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
     left = interrupted() if callable(interrupted) else interrupted
-    terminal.tell(f'{told}: {left}', before='\n')
+    terminal.tell(f'{cause}: {left}', before='\n')
     return status
 
 
 def check_room() -> None:
-  """Refuses a limit in which XLA's own threads find no memory: it would abort the process then.
+  """Refuses an address space limit that is too low for XLA's threads, as XLA would then abort.
 
   Raises:
     UserError: names the limit.
@@ -68,12 +69,12 @@ def check_room() -> None:
 
 @contextlib.contextmanager
 def _memory_told() -> Iterator[None]:
-  """Memory that the system refuses is told in a line, whoever asked for it."""
+  """Turns every failure to allocate memory into a `UserError`."""
   try:
     yield
   except (MemoryError, OSError, RuntimeError) as error:
     refused = isinstance(error, MemoryError) or getattr(error, 'errno', None) == errno.ENOMEM
-    # JAX's errors are RuntimeErrors, and differ by their words alone.
+    # JAX's errors are RuntimeErrors that differ only by their text.
     if not (refused or (isinstance(error, RuntimeError)
                         and any(words in str(error) for words in _NO_MEMORY))):
       raise
@@ -99,6 +100,36 @@ class Parser(argparse.ArgumentParser):
     return given
 
 
+def whole(least: int):
+  """An argparse type: a whole number of `least` or more."""
+  return _from(int, least, f'a whole number of {least} or more')
+
+
+def number(least: float):
+  """An argparse type: a number of `least` or more."""
+  return _from(float, least, f'a number of {least:g} or more')
+
+
+def _from(kind, least, wanted):
+  def convert(text):
+    try:
+      value = kind(text)
+    except ValueError:
+      value = math.nan
+    if not least <= value < math.inf:
+      raise argparse.ArgumentTypeError(f'{wanted} is needed, not {text!r}')
+    return value
+  return convert
+
+
+def several(kind):
+  """An argparse type: a list of values of another type, separated by commas; '' is an empty one."""
+  def convert(text):
+    return [kind(part.strip()) for part in text.split(',')] if text else []
+  convert.__name__ = 'list'  # argparse names it where a value is wrong
+  return convert
+
+
 def command(parser: Parser, work, interrupted, argv=None) -> int:
   """Reads the flags of a program by argparse and runs it; returns the exit status.
 
@@ -110,6 +141,7 @@ def command(parser: Parser, work, interrupted, argv=None) -> int:
   """
   def checked():
     given = parser.parse_args(argv)
+    flags.FLAGS.mark_as_parsed()  # Grain's own, which its worker processes read
     check_room()
     work(given)
 

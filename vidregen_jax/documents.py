@@ -1,8 +1,8 @@
-"""JSON that others wrote: read within limits, and checked field by field.
+"""JSON from elsewhere: read within limits, and checked field by field.
 
-A check is a function of a value and of where it stands, such as 'DIR/config.json: model.width'. It
-gives the value as it is used (lists as tuples, which a frozen config needs to be hashable), or
-raises UserError.
+A check is a function of a value and its location, such as 'DIR/config.json: model.width'. It
+returns the value as it is used (lists as tuples, so that a frozen config is hashable), or raises
+UserError.
 """
 
 import json
@@ -13,8 +13,8 @@ from vidregen_jax import files
 from vidregen_jax.errors import UserError
 
 _MOST_BYTES = 4_000_000
-_DEEPEST = 32  # lists and objects within each other
-_SHOWN = 40  # characters of a value in a message
+_DEEPEST = 32  # levels of nested lists and objects
+_SHOWN = 40  # characters of a value that a message quotes
 _SHA256 = re.compile('[0-9a-f]{64}')
 
 
@@ -27,8 +27,8 @@ def read(path, what='', most=_MOST_BYTES):
   """The value in a JSON file.
 
   Args:
-    path, what: as of `files.check_readable`.
-    most: bytes that it may have.
+    path, what: as in `files.check_readable`.
+    most: maximum size in bytes.
 
   Raises:
     UserError: as `files.read_bytes` and `parse`.
@@ -37,10 +37,10 @@ def read(path, what='', most=_MOST_BYTES):
 
 
 def parse(data: bytes, where: str):
-  """The value of a JSON text, which says no field twice and holds no number beyond float64.
+  """The value of a JSON text without duplicate fields and numbers beyond float64.
 
   Raises:
-    UserError: it is not such a text, or nested without end.
+    UserError: it is not such a text, or nested too deeply.
   """
   try:
     value = json.loads(data.decode(), object_pairs_hook=_once, parse_float=_finite,
@@ -64,12 +64,12 @@ def _too_deep(where):
 
 
 def _once(pairs):
-  said = dict(pairs)
-  if len(said) < len(pairs):
+  fields = dict(pairs)
+  if len(fields) < len(pairs):
     names = [name for name, _ in pairs]
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f'{short(twice)} is said twice')
-  return said
+  return fields
 
 
 def _finite(text):
@@ -79,7 +79,7 @@ def _finite(text):
 
 
 def short(value) -> str:
-  """A value as JSON, in ASCII, or the beginning of it: for a message."""
+  """A value as ASCII JSON, shortened for a message."""
   text = json.dumps(value)
   return text if len(text) <= _SHOWN else f'{text[:_SHOWN - 3]}...'
 
@@ -119,7 +119,7 @@ def flag(value, where):
 
 
 def choice(*known):
-  """A check for one of some strings."""
+  """A check for one of several strings."""
   def check(value, where):
     if value not in known:
       raise _wrong(value, where, f'one of {", ".join(known)}')
@@ -137,7 +137,7 @@ def text(most: int):
 
 
 def sha256(value, where):
-  """Checks for a digest in hexadecimal."""
+  """Checks for a SHA-256 digest in hexadecimal."""
   if not isinstance(value, str) or not _SHA256.fullmatch(value):
     raise _wrong(value, where, 'a sha256, 64 hexadecimal digits,')
   return value
@@ -168,9 +168,9 @@ def record(needed: dict, optional: dict | None = None, more: bool = False):
   """A check for an object.
 
   Args:
-    needed: checks by the names of the fields that must be there.
-    optional: the same of those that may be.
-    more: whether there may be further fields, which are left out of what it gives.
+    needed: checks of the required fields, by name.
+    optional: checks of the optional fields, by name.
+    more: whether further fields are allowed; they are left out of the result.
   """
   known = needed | (optional or {})
 
@@ -184,7 +184,7 @@ def record(needed: dict, optional: dict | None = None, more: bool = False):
       if name not in known and not more:
         raise UserError(f'{where} has a field {short(name)}, which means nothing here: known are '
                         f'{", ".join(sorted(known))}')
-    # A path ends in what the file is; a field within a field is told with both names.
+    # A file's path is followed by a colon, the name of an outer field by a dot.
     within = f'{where}.' if ': ' in where else f'{where}: '
     return {name: known[name](each, within + name) for name, each in value.items()
             if name in known}

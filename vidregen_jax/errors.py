@@ -1,8 +1,8 @@
-"""The exceptions for mistakes that a user can mend."""
+"""Exceptions for mistakes that a user can fix."""
 
 
 class UserError(ValueError):
-  """A cause and a way out, in one line. Programs print it and exit with status 2."""
+  """A cause and a remedy, in one line. Programs print it and exit with status 2."""
 
 
 class BadRecord(UserError):

@@ -3,16 +3,16 @@
   python -m vidregen_jax.evaluate listening --checkpoint=out/generator/export
   python -m vidregen_jax.evaluate codec --checkpoint=out/codec/export --dataset=out/talkers/64
 
-`listening`: does the mouth follow new sound (`evaluation.lip_sync`). `codec`: how near are
-reconstructions, and their mouths (`evaluation.codec_quality`).
+`listening` measures whether the mouth follows new sound (`evaluation.lip_sync`), `codec` how close
+reconstructions are to their source, as a whole and in the mouth (`evaluation.codec_quality`).
 """
 
+import argparse
 import json
 import os
 import pathlib
+import sys
 import tempfile
-
-from absl import flags
 
 from vidregen_jax import cli, files, terminal
 from vidregen_jax.errors import UserError
@@ -20,39 +20,55 @@ from vidregen_jax.evaluation import codec_quality, lip_sync
 from vidregen_jax.exports import model_loader, pipeline
 from vidregen_jax.models import i3d, perceptual
 
-_CHECKPOINT = flags.DEFINE_string('checkpoint', None, "Folder of a training's export.")
-_PACK = flags.DEFINE_string('pack', 'data/talkers/pack', 'Folder of rendered clips.')
-_DATASET = flags.DEFINE_string('dataset', None, 'Folder of the dataset of crops (codec only).')
-_OUT = flags.DEFINE_string(
-  'out', None, 'Folder for a sheet of pictures, a video and the figures (codec only).')
-_PERCEPTUAL = flags.DEFINE_string(
-  'perceptual', None, 'Folder of VGG16 with LPIPS heads (codec only); default: no LPIPS.')
-_I3D = flags.DEFINE_string(
-  'i3d', None, 'Folder of an I3D (codec only); default: no Frechet video distance.')
-_SPLIT = flags.DEFINE_string('split', 'test', 'Which part of it.')
-_CLIPS = flags.DEFINE_integer('clips', 0, 'How many clips at most; 0 for all.', lower_bound=0)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the noise.')
-_STEPS = flags.DEFINE_integer('steps', None, "Flow steps; default the checkpoint's.")
-_APPEARANCE = flags.DEFINE_float('guidance_appearance', None, "Default the checkpoint's.")
-_AUDIO = flags.DEFINE_float('guidance_audio', None, "Default the checkpoint's.")
-_NOISE = flags.DEFINE_float('noise', None, "Default the checkpoint's.")
-_SOUNDS = flags.DEFINE_list(
-  'sounds', ['new'], f'What is heard, of {", ".join(lip_sync.SOUNDS)} (listening only).')
-_STUDENT = flags.DEFINE_bool('student', False, "Sample with the checkpoint's student.")
-_JSON = flags.DEFINE_string('json', None, 'File for all figures.')
+
+def make_parser() -> cli.Parser:
+  """The program's flags."""
+  parser = cli.Parser(prog='python -m vidregen_jax.evaluate', description=__doc__,
+                      allow_abbrev=False)
+  parser.add_argument('what', choices=('listening', 'codec'), help='what is measured')
+  parser.add_argument('--checkpoint', required=True, metavar='DIR', help="a training's export")
+  parser.add_argument('--split', default='test', help='which clips (default %(default)s)')
+  parser.add_argument('--clips', type=_count, default=0, metavar='N',
+                      help='how many of them at most (default 0: all)')
+  parser.add_argument('--json', metavar='FILE', help='file for all figures')
+  listening = parser.add_argument_group('listening')
+  listening.add_argument('--pack', default='data/talkers/pack', metavar='DIR',
+                         help='rendered clips (default %(default)s)')
+  listening.add_argument('--sounds', type=cli.several(str), default=('new',), metavar='SOUND,...',
+                         help=f'what is heard, of {", ".join(lip_sync.SOUNDS)} (default new)')
+  listening.add_argument('--student', action='store_true',
+                         help="sample with the checkpoint's student")
+  listening.add_argument('--seed', type=int, default=0, help='of the noise (default %(default)d)')
+  listening.add_argument('--steps', type=int, help="flow steps; default: the checkpoint's")
+  listening.add_argument('--guidance_appearance', type=float, help="default: the checkpoint's")
+  listening.add_argument('--guidance_audio', type=float, help="default: the checkpoint's")
+  listening.add_argument('--noise', type=float, help="default: the checkpoint's")
+  codec = parser.add_argument_group('codec')
+  codec.add_argument('--dataset', metavar='DIR', help='the dataset of crops')
+  codec.add_argument('--out', metavar='DIR',
+                     help='folder for a sheet of pictures, a video and the figures')
+  codec.add_argument('--perceptual', metavar='DIR',
+                     help='VGG16 with LPIPS heads; default: no LPIPS')
+  codec.add_argument('--i3d', metavar='DIR', help='an I3D; default: no Frechet video distance')
+  return parser
 
 
-def evaluate_listening():
+def _count(text):
+  if not text.isdecimal():
+    raise argparse.ArgumentTypeError(f'{text!r} is no number of clips')
+  return int(text)
+
+
+def evaluate_listening(given):
   """Edits rendered clips with each other's sound; prints and returns how the mouths follow."""
-  pairs = lip_sync.pair(lip_sync.read_clips(_PACK.value, _SPLIT.value))
-  pairs = pairs[:_CLIPS.value or len(pairs)]
-  overrides = tuple((name, flag.value) for name, flag in (
-    ('steps', _STEPS), ('guidance_appearance', _APPEARANCE), ('guidance_audio', _AUDIO),
-    ('noise', _NOISE))
-    if flag.value is not None)
-  machine = pipeline.load(_CHECKPOINT.value, _STUDENT.value)
+  pairs = lip_sync.pair(lip_sync.read_clips(given.pack, given.split))
+  pairs = pairs[:given.clips or len(pairs)]
+  overrides = tuple((name, value) for name in ('steps', 'guidance_appearance', 'guidance_audio',
+                                               'noise')
+                    if (value := getattr(given, name)) is not None)
+  system = pipeline.load(given.checkpoint, given.student)
   with tempfile.TemporaryDirectory() as folder:
-    rows = lip_sync.listening(machine, pairs, _SEED.value, overrides, folder, _SOUNDS.value)
+    rows = lip_sync.listening(system, pairs, given.seed, overrides, folder, given.sounds)
   for row in rows:
     if row['sound'] == 'silence':
       terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
@@ -64,43 +80,43 @@ def evaluate_listening():
   return {'clips': len(pairs), 'medians': lip_sync.medians(rows), 'rows': rows}
 
 
-def evaluate_codec():
+def evaluate_codec(given):
   """Reconstructs the clips of a dataset; returns how near they are, and shows some."""
   from vidregen_jax.datasets import input_pipeline
 
-  if _DATASET.value is None:
+  if given.dataset is None:
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')
-  if _OUT.value:
-    codec_quality.check_folder(_OUT.value)
-  for flag in (_PERCEPTUAL, _I3D):
+  if given.out:
+    codec_quality.check_folder(given.out)
+  for flag in ('perceptual', 'i3d'):
     # What is measured here stays here: no name is looked for on a hub.
-    if flag.value and not os.path.isdir(flag.value):
-      raise UserError(f'--{flag.name} {flag.value}: no such folder; copy the model into one')
-  export = model_loader.load_codec(_CHECKPOINT.value).export
-  clips = input_pipeline.talker_clips(_DATASET.value, _SPLIT.value, export.config['size'])
-  vgg16, network = (load(flag.value) if flag.value else None for load, flag in (
-    (perceptual.load, _PERCEPTUAL), (i3d.load, _I3D)))
-  scores, shown = codec_quality.measure(export, clips[:_CLIPS.value or len(clips)], vgg16, network)
-  if _OUT.value:
-    codec_quality.write(_OUT.value, scores, shown)
+    source = getattr(given, flag)
+    if source and not os.path.isdir(source):
+      raise UserError(f'--{flag} {source}: no such folder; copy the model into one')
+  export = model_loader.load_codec(given.checkpoint).export
+  clips = input_pipeline.talker_clips(given.dataset, given.split, export.config['size'])
+  vgg16, network = (load(source) if source else None for load, source in (
+    (perceptual.load, given.perceptual), (i3d.load, given.i3d)))
+  scores, examples = codec_quality.measure(export, clips[:given.clips or len(clips)], vgg16,
+                                           network)
+  if given.out:
+    codec_quality.write(given.out, scores, examples)
   return scores
 
 
-def run(what):
-  """Does what the flags say.
+def evaluate(given) -> None:
+  """Does what the flags of `make_parser` say.
 
   Raises:
     UserError: a mistake in the flags, or nothing to measure.
   """
-  if _CHECKPOINT.value is None:
-    raise UserError('--checkpoint is missing: give the export folder of a training')
-  if _JSON.value and os.path.lexists(_JSON.value):
-    files.check_readable(_JSON.value, '--json')  # before the work, not after it
-  result = {'codec': evaluate_codec, 'listening': evaluate_listening}[what]()
-  if _JSON.value:
-    files.write_json(pathlib.Path(_JSON.value), result)
+  if given.json and os.path.lexists(given.json):
+    files.check_readable(given.json, '--json')  # before the work, not after it
+  result = {'codec': evaluate_codec, 'listening': evaluate_listening}[given.what](given)
+  if given.json:
+    files.write_json(pathlib.Path(given.json), result)
   terminal.say_text(json.dumps({k: v for k, v in result.items() if k != 'rows'}, indent=2))
 
 
 if __name__ == '__main__':
-  cli.run(run, 'nothing was written', words=('listening', 'codec'))
+  sys.exit(cli.command(make_parser(), evaluate, 'nothing was written'))

@@ -1,29 +1,28 @@
-"""Files in and out: what may be read, digests, and files that appear whole or not at all."""
+"""Regular files: checked before they are read, their digests, and JSON."""
 
 import hashlib
 import json
 import os
 import pathlib
 import stat
-import uuid
 
 from vidregen_jax import outputs
 from vidregen_jax.errors import UserError
 
-# What is no file of bytes: reading it may never begin, or never end.
+# Not regular files: reading them may block for ever, or never end.
 _KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a pipe', stat.S_IFSOCK: 'a socket',
           stat.S_IFCHR: 'a device', stat.S_IFBLK: 'a device'}
 
 
 def check_readable(path, what='') -> None:
-  """Refuses what is not there or no regular file, before anybody opens it.
+  """Refuses an input that does not exist or is not a regular file, before it is opened.
 
   Args:
-    path: of an input.
-    what: how messages call it, before the path: a flag, say; '' for the path alone.
+    path: of the input.
+    what: its name in messages, before the path: a flag, say; '' for the path alone.
 
   Raises:
-    UserError: nothing is there, or a folder, a pipe, a socket or a device.
+    UserError: it does not exist, or is a folder, a pipe, a socket or a device.
   """
   named = f'{what} {path}'.strip()
   try:
@@ -44,7 +43,7 @@ def read_bytes(path, what='', most: int | None = None) -> bytes:
 
   Args:
     path, what: as in `check_readable`.
-    most: bytes that it may have at most; None for any number.
+    most: maximum size in bytes; None for any.
 
   Raises:
     UserError: as `check_readable`, it is larger, or it cannot be read.
@@ -60,10 +59,10 @@ def read_bytes(path, what='', most: int | None = None) -> bytes:
 
 
 def digest(path) -> str:
-  """sha256 of a file.
+  """SHA-256 of a file, in hexadecimal.
 
   Raises:
-    UserError: it cannot be read (any more).
+    UserError: it cannot be read.
   """
   try:
     with open(path, 'rb') as file:
@@ -73,37 +72,27 @@ def digest(path) -> str:
 
 
 def as_json(value):
-  """Bytes of a JSON value, as people can read it."""
+  """A JSON value as indented text, in bytes."""
   return (json.dumps(value, indent=2) + '\n').encode()
 
 
-def write_json(path, value, put=os.replace):
+def write_json(path, value, replace=True):
   """Writes a JSON file that appears whole or not at all.
 
   Args:
     path: pathlib.Path.
     value: JSON value.
-    put: os.replace, or outputs.put_new where an earlier file must stay.
+    replace: whether to replace a file that is there.
 
   Raises:
-    FileExistsError: outputs.put_new found a file there.
+    FileExistsError: `replace` is False and a file is there.
     UserError: it cannot be written.
   """
-  with outputs.Room(path.parent) as room:
-    part = room / 'part.json'
-    try:
+  try:
+    with outputs.whole_file(path, replace) as part:
       part.write_bytes(as_json(value))
-      put(part, path)
-    except FileExistsError:
-      raise
-    except OSError as error:
-      raise UserError(f'{path}: cannot be written ({error.strerror}): give another place'
-                      ) from error
-
-
-def beside(path):
-  """A new name beside a path, for what is renamed to it when it is whole.
-
-  It is random: in containers on two hosts, numbers of processes are often equal.
-  """
-  return path.with_name(f'{path.name}.part.{uuid.uuid4().hex}')
+  except FileExistsError:
+    raise
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written ({error.strerror}): give another place'
+                    ) from error

@@ -1,10 +1,10 @@
-"""Signals that ask a program to end: heard once, and never in the middle of what must be whole.
+"""Signals that ask a program to end: handled once, and never within a critical section.
 
   with interrupts.heard():        # Ctrl-C, SIGTERM and SIGHUP raise Ended in the main thread
-    with interrupts.held():       # but not in here: they wait until the block is left
+    with interrupts.held():       # but not in here: they are deferred until the block is left
       os.replace(part, path)
 
-Python runs handlers in the main thread alone; in all others both blocks do nothing.
+Python runs handlers only in the main thread; in other threads both blocks do nothing.
 """
 
 import contextlib
@@ -16,15 +16,15 @@ import threading
 from collections.abc import Iterator
 
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AGAIN = .1  # seconds after which a signal is repeated, if it has not ended the block
+_AGAIN = .1  # seconds after which a signal is repeated if the block has not ended
 
 
 class Ended(KeyboardInterrupt):
-  """Somebody asked the program to end.
+  """The program was asked to end by a signal.
 
   Attributes:
-    name: the signal's, such as 'SIGTERM'.
-    status: with which a shell expects such a program to exit: 130 after Ctrl-C, 143 after SIGTERM.
+    name: of the signal, such as 'SIGTERM'.
+    status: the exit status that shells expect: 130 after Ctrl-C, 143 after SIGTERM.
   """
 
   def __init__(self, number: int):
@@ -33,18 +33,18 @@ class Ended(KeyboardInterrupt):
 
 
 class _Ear:
-  """What is known of signals while a `heard` block lasts."""
+  """State of the signal handling during a `heard` block."""
 
   def __init__(self):
     self.process, self.holds, self.waiting, self.over = os.getpid(), 0, [], False
-    self.told = sys.unraisablehook
-    self.raised = queue.SimpleQueue()  # the one that a handler may put to, whatever it interrupts
+    self.hook = sys.unraisablehook
+    self.raised = queue.SimpleQueue()  # safe to put to in a handler
 
   def __call__(self, number, frame):
-    if os.getpid() != self.process:  # a fork took the handler along, and has nothing to clean up
+    if os.getpid() != self.process:  # a fork, with nothing to clean up
       signal.signal(number, signal.SIG_DFL)
       signal.raise_signal(number)
-    # What cleans up after the first signal is not to be broken off by the next.
+    # The cleanup after the first signal must not be interrupted by the next.
     if self.over or _ending(sys.exc_info()[1]):
       return
     if frame is not None and frame.f_code is self.drop.__code__:
@@ -60,12 +60,12 @@ class _Ear:
     raise Ended(number)
 
   def drop(self, what):
-    """`sys.unraisablehook`: a signal that is dropped comes again, and is no fault to be told."""
+    """`sys.unraisablehook`: does not report a dropped `Ended`, which is repeated."""
     if not isinstance(what.exc_value, Ended):
-      self.told(what)
+      self.hook(what)
 
   def remind(self, thread):
-    """Repeats a signal: Python drops what is raised in some places, such as JAX's part of `gc`."""
+    """Repeats a signal: Python drops exceptions in some places, such as JAX's `gc` callback."""
     number = self.raised.get()
     while number is not None:
       try:
@@ -85,7 +85,7 @@ def _ending(error) -> bool:
 
 @contextlib.contextmanager
 def heard() -> Iterator[None]:
-  """In the block the signals raise `Ended`, each that was not ignored or given a handler before."""
+  """In the block the signals raise `Ended`, except those that were ignored or handled before."""
   if _ear is not None or threading.current_thread() is not threading.main_thread():
     yield
     return
@@ -97,7 +97,7 @@ def heard() -> Iterator[None]:
       yield
     finally:
       ear.over = True
-      sys.unraisablehook = ear.told
+      sys.unraisablehook = ear.hook
       ear.raised.put(None)
       reminder.join()
 
@@ -124,7 +124,7 @@ def _listening() -> Iterator[_Ear]:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-  """In the block the signals wait; when it is left the first that came raises `Ended`."""
+  """Defers the signals in the block; on leaving it, the first that came raises `Ended`."""
   if threading.current_thread() is not threading.main_thread():
     yield
     return
@@ -139,12 +139,12 @@ def held() -> Iterator[None]:
 
 
 def over() -> None:
-  """To the end of the `heard` block nothing is heard any more: what could be ended has."""
+  """Ignores the signals to the end of the `heard` block: the work is done."""
   if _ear is not None:
     _ear.over = True
 
 
 def ignore() -> None:
-  """From now on nothing is heard."""
+  """Ignores the signals from now on."""
   for number in _ASKING:
     signal.signal(number, signal.SIG_IGN)

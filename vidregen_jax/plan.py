@@ -32,6 +32,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 _TOPOLOGY = flags.DEFINE_string('topology', 'here', 'Slice, such as v5e:16x16 or h100:8, or here.')
 _WHAT = flags.DEFINE_enum('what', 'train', ['train', 'sample', 'codec'],
                           'A step of training, of the sampler, or of the codec in a stream.')
+_INIT = flags.DEFINE_bool('init', False, 'Also plan how the state before the first step is made.')
 _SEARCH = flags.DEFINE_bool('search', False, 'Try layouts, batches and remat; name the best.')
 _MEMORY = flags.DEFINE_float('memory_gb', None, 'Memory of a chip, GB, in place of the real.')
 _PRICE = flags.DEFINE_float('price_per_chip_hour', None, 'Dollars.', lower_bound=0)
@@ -63,6 +64,11 @@ def describe(found, config) -> str:
               for row in found['collectives'] if row['bytes'] > 1e5]
     small = [row['bytes'] for row in found['collectives'] if row['bytes'] <= 1e5]
     lines.append(f'  and {len(small)} kinds of less than .1 MB, {sum(small) / 1e6:.2f} MB')
+  if 'init' in found:
+    created = found['init']['memory']
+    lines += ['', f'the state before the first step: {gb(created["results"])} of a chip, '
+              f'{gb(created["temporaries"])} more to make it, together {gb(created["total"])} of '
+              f'{gb(created["of"])}; compiled in {found["init"]["compile_seconds"]:.0f} s']
   if seconds['step']:
     parts = ', '.join(f'{part} {seconds[part] * 1e3:.2f}' for part in (
       'compute', 'memory', 'network') if seconds[part] is not None)
@@ -109,7 +115,9 @@ def run():
     make = lambda tried: estimate.make_program(tried, 'train', aim, audio)
     config = search.best(config, aim.count, lambda tried: estimate.figures(make(tried), aim), make,
                          aim.memory, terminal.tell)
-  found = estimate.figures(estimate.make_program(config, _WHAT.value, aim, audio), aim)
+  program = estimate.make_program(config, _WHAT.value, aim, audio)
+  created = {'init': estimate.init_figures(program, aim)} if _INIT.value else {}
+  found = estimate.figures(program, aim) | created
   found = {'stage': stage, 'size': config.size, 'what': _WHAT.value,
            'topology': _TOPOLOGY.value} | found
   if _WHAT.value == 'train' and found['seconds']['step']:
@@ -122,7 +130,7 @@ def run():
     terminal.say_text(describe(found, config))
     if _JSON.value:
       files.write_json(pathlib.Path(_JSON.value), found)
-  if found['memory']['fits'] is False:
+  if False in [part['memory']['fits'] for part in (found, *created.values())]:
     sys.exit(1)
 
 

@@ -5,17 +5,17 @@
   python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
   python -m vidregen_jax.regenerate IN.mp4 --edits EDITS.json ...
 
-NEW.wav is the whole new soundtrack, in time with the video; inside the spans it is what is heard
-and what the mouth follows, outside them the video's own sound stays. Without --span the spans are
-found: wherever the two soundtracks differ. With --patch the new sound comes in pieces; where one is
-longer or shorter than its span, the picture is retimed to it, and what follows moves. EDITS.json
-says either of these in a file: see `edit_list`.
+NEW.wav is the whole new soundtrack, in sync with the video. Inside the spans it replaces the
+video's own sound, and the mouth follows it; outside them the sound stays. Without --span the spans
+are found, wherever the two soundtracks differ. With --patch the new sound comes in pieces; if one
+is longer or shorter than its span, the picture is retimed to it, and what follows is shifted.
+EDITS.json holds spans or patches in a file: see `edit_list`.
 
-Where the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames
-from a span to the next key frame are encoded anew; all others are copied as they are. Beside
-OUT.mp4, OUT.json says what was changed, by which model, with whose consent, and how long each stage
-took; OUT.html shows it. The same is signed in OUT.mp4 itself (Content Credentials); `python -m
-vidregen_jax.inspect` reads them.
+If the source can be joined (H.264, HEVC, VP9 or AV1 in mp4, mov, mkv or webm), only the frames from
+a span to the next key frame are re-encoded; all others are copied as they are. Beside OUT.mp4,
+OUT.json says what was changed, by which model, with whose consent, and how long each stage took;
+OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Credentials, which `python
+-m vidregen_jax.inspect` verifies.
 """
 
 import sys
@@ -40,26 +40,26 @@ def _read(argv):
   parser.add_argument('--edits', default='', metavar='EDITS.json',
                       help='spans or patches from a file, which also names their sound')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
-                      help='by which a mouth may be made anew beyond a span, to where it is '
-                           f'quietest (default {audio_diff.MARGIN:g} for spans that are found, '
+                      help='by which regeneration may extend beyond a span, to the quietest '
+                           f'moment (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
-  given = parser.parse_args(argv)
-  ways = {'--span': given.span, '--whole': given.whole, '--patch': given.patch,
-          '--edits': given.edits}
+  options = parser.parse_args(argv)
+  ways = {'--span': options.span, '--whole': options.whole, '--patch': options.patch,
+          '--edits': options.edits}
   if len([way for way in ways.values() if way]) > 1:
     raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
-  if given.edits and given.audio:
-    raise UserError(f'{given.edits} names the new sound itself: leave --audio out')
-  wanted = (edit_list.read(given.edits) if given.edits else edit_list.EditList(
-      given.audio, tuple(map(spans.parse, given.span)), tuple(map(_patch, given.patch))))
-  if bool(wanted.audio) == bool(wanted.patches):
+  if options.edits and options.audio:
+    raise UserError(f'{options.edits} names the new sound itself: leave --audio out')
+  edits = (edit_list.read(options.edits) if options.edits else edit_list.EditList(
+      options.audio, tuple(map(spans.parse, options.span)), tuple(map(_patch, options.patch))))
+  if bool(edits.audio) == bool(edits.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  if given.margin is not None and not 0 <= given.margin <= _LONGEST_MARGIN:
-    raise UserError(f'--margin {given.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  return given, flags.asked(
-      given, new_audio=wanted.audio, spans=wanted.spans, patches=wanted.patches,
-      margin=given.margin, find=not any(ways.values()))
+  if options.margin is not None and not 0 <= options.margin <= _LONGEST_MARGIN:
+    raise UserError(f'--margin {options.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
+  return options, flags.edit_of(
+      options, new_audio=edits.audio, spans=edits.spans, patches=edits.patches,
+      margin=options.margin, find=not any(ways.values()))
 
 
 def _patch(text):

@@ -1,7 +1,7 @@
-"""What reaches a terminal, a log or a pipe: lines, errors, progress; all programs speak by it.
+"""Output to a terminal, a log or a pipe: lines, errors and progress, for all programs.
 
-Nobody need listen. A reader may leave, a disk may be full, a stream may be closed or know no
-umlauts: what is said is then lost or escaped, and the program goes on to the end that it deserves.
+Output never fails. If a reader has left, a disk is full, a stream is closed or its encoding lacks a
+character, the text is dropped or escaped, and the program goes on.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ from collections.abc import Iterable, Iterator
 
 import tqdm
 
-_LONGEST = 2000  # characters of an error's line; what a user typed may be of any length
-_PATIENCE = 5.0  # seconds for which a pipe that takes nothing now is waited for
-# In a log a line of progress comes at a tenth more, but not in the first seconds after another; and
-# where a tenth takes long, all the same from time to time.
+_LONGEST = 2000  # characters of an error's line, which may quote user input of any length
+_PATIENCE = 5.0  # seconds to wait for a pipe that is full
+# Seconds. A log gets a line of progress for every tenth of the work, but not sooner than this after
+# another line; and after the longer time even if no tenth is done.
 _SOON, _LATE = 10.0, 300.0
 
 
 def printable(text) -> str:
-  """Text in one line, without what could steer a terminal: a file says what its maker likes.
+  """Text in one line, without terminal control sequences, which text from a file may contain.
 
-  What is not printable (control characters, line ends, changes of direction, bytes of a name that
-  are not UTF-8) is written as Python writes it, such as \\x1b, and so is still told apart.
+  Characters that are not printable (control characters, line ends, changes of direction, bytes of a
+  name that are not UTF-8) are escaped as in Python, such as \\x1b, and so remain distinguishable.
   """
   return ''.join(c if c.isprintable() else _escaped(c) for c in str(text))
 
@@ -38,7 +38,7 @@ def _escaped(character) -> str:
 
 
 class _Lossy(io.RawIOBase):
-  """A file descriptor to write to; what it refuses is lost."""
+  """A file descriptor to write to; what it refuses is dropped."""
 
   def __init__(self, number: int):
     self._number = number
@@ -66,10 +66,10 @@ class _Lossy(io.RawIOBase):
 
 
 def begin() -> None:
-  """Makes the standard streams fit to be spoken to, also by libraries; every program's first call.
+  """Makes writing to the standard streams safe, for libraries too; every program's first call.
 
-  A stream that is closed is opened to nowhere: else the next file that is opened, the output say,
-  would get its number, and what is written to it.
+  A closed stream is opened to /dev/null: otherwise the next file that is opened, the output say,
+  would get its number, and all that is written to it.
   """
   for number in range(3):
     try:
@@ -79,7 +79,7 @@ def begin() -> None:
   for number, name in ((1, 'stdout'), (2, 'stderr')):
     stream = getattr(sys, name)
     if stream is not getattr(sys, f'__{name}__'):
-      continue  # somebody else's, or made before
+      continue  # replaced by a caller, or here before
     encoding = 'utf-8'
     if stream is not None:
       encoding = stream.encoding
@@ -90,27 +90,27 @@ def begin() -> None:
 
 
 def say(line) -> None:
-  """A line on stdout; what could steer a terminal is escaped, line ends too."""
+  """Prints a line on stdout; control characters and line ends in it are escaped."""
   _put(sys.stdout, printable(line) + '\n')
 
 
 def say_text(text: str) -> None:
-  """Lines of the program's own on stdout, as they are."""
+  """Prints lines of the program's own on stdout, as they are."""
   _put(sys.stdout, text + '\n')
 
 
 def tell(line, before: str = '') -> None:
-  """A line on stderr, as `say`; `before` comes before it as it is."""
+  """Prints a line on stderr, as `say`; `before` precedes it unescaped."""
   _put(sys.stderr, before + printable(line) + '\n')
 
 
 def tell_text(text: str) -> None:
-  """Text of the program's own on stderr, as it is."""
+  """Prints text of the program's own on stderr, as it is."""
   _put(sys.stderr, text)
 
 
 def error(cause) -> None:
-  """A mistake, in one line on stderr."""
+  """Prints a mistake as one line on stderr."""
   line = f'error: {cause}'
   if len(line) > _LONGEST:
     line = f'{line[:_LONGEST * 3 // 4]} ... {line[-_LONGEST // 4:]}'
@@ -118,7 +118,7 @@ def error(cause) -> None:
 
 
 def live() -> bool:
-  """Whether somebody watches stderr at a terminal, where a line can be drawn again."""
+  """Whether stderr is a terminal, where a line can be redrawn."""
   try:
     return sys.stderr.isatty()
   except ValueError:  # it was closed
@@ -133,7 +133,7 @@ def _put(stream, text: str) -> None:
 
 
 class _Refusing:
-  """stderr as a bar draws on it; what it refuses is lost."""
+  """stderr for a progress bar; what it refuses is dropped."""
 
   encoding = property(lambda self: getattr(sys.stderr, 'encoding', None) or 'utf-8')
 
@@ -151,18 +151,18 @@ class _Refusing:
 
 
 class Progress:
-  """How far some work is: a bar at a terminal, a few lines in a log; a context manager.
+  """Progress of some work: a bar on a terminal, a few lines in a log; a context manager.
 
   Args:
-    total: how much there is to do.
-    unit: what is counted, in the singular.
-    what: what is done.
-    show: whether to show anything.
+    total: number of units of work.
+    unit: name of a unit, in the singular.
+    what: description of the work.
+    show: whether to print anything.
   """
 
   def __init__(self, total: int, unit: str, what: str = '', show: bool = True):
     self._total, self._unit, self._what = total, unit, what
-    self._done, self._told, self._show = 0, 0, show
+    self._done, self._reported, self._show = 0, 0, show
     self._bar = None
     if show and live():
       self._bar = tqdm.tqdm(total=total, unit=unit, desc=what or None, file=_Refusing())
@@ -174,28 +174,28 @@ class Progress:
   def __exit__(self, kind, error, trace) -> None:
     if self._bar is not None:
       self._bar.close()
-    elif self._show and self._done > self._told:
+    elif self._show and self._done > self._reported:
       self._tell(time.monotonic())
 
   def update(self, count: int = 1) -> None:
-    """So much more is done."""
+    """Adds finished units."""
     self._done += count
     if self._bar is not None:
       self._bar.update(count)
     elif self._show:
-      now, share = time.monotonic(), 10 * (self._done - self._told) / max(self._total, 1)
+      now, share = time.monotonic(), 10 * (self._done - self._reported) / max(self._total, 1)
       waited = now - self._spoke
       if waited > _LATE or (share >= 1 and waited > _SOON):
         self._tell(now)
 
   def describe(self, what: str) -> None:
-    """Something else is done from now on."""
+    """Changes the description of the work."""
     self._what = what
     if self._bar is not None:
       self._bar.set_description(what, refresh=False)
 
   def _tell(self, now):
-    self._told, self._spoke = self._done, now
+    self._reported, self._spoke = self._done, now
     spent = now - self._began
     left = spent / self._done * (self._total - self._done)
     tell(f'{self._what}: {self._done} of {self._total} {self._unit}s in {spent:.0f} s'
@@ -203,9 +203,9 @@ class Progress:
 
 
 def progress(items: Iterable, unit: str, what: str = '') -> Iterator:
-  """Yields the items of a list and shows how far it is."""
+  """Yields the items of a list and shows the progress."""
   items = list(items)
-  with Progress(len(items), unit, what) as shown:
+  with Progress(len(items), unit, what) as bar:
     for item in items:
       yield item
-      shown.update()
+      bar.update()

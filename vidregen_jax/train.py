@@ -52,7 +52,7 @@ def run():
   config = _CONFIG.value
   try:
     stage = config.stage
-  except OSError as error:  # config_flags keeps it until the config is first looked at
+  except OSError as error:  # config_flags raises it only when the config is first used
     raise UserError(str(error)) from None
   # Explicit, not guessed: a pod that fails to connect would train N models into one workdir.
   if not _MULTIHOST.value and (_COORDINATOR.value or _NUM_PROCESSES.value or _PROCESS_ID.value):
@@ -66,7 +66,7 @@ def run():
 
 @contextlib.contextmanager
 def _room():
-  """Tells of a full disk.
+  """Reports a full disk in one line.
 
   Raises:
     UserError: there was no room for something that was written.

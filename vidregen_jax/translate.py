@@ -3,8 +3,8 @@
   python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
 
-The dub is the output's whole sound. Where it is longer or shorter than the video, the picture is
-made to fit as --fit says; nothing of the dub is left out unless that is asked for.
+The dub replaces the whole sound. If it is longer or shorter than the video, --fit says how the
+picture is fitted to it; the dub itself is never cut.
 """
 
 import sys
@@ -21,8 +21,8 @@ def _read(argv):
                       help='trim: leave out what lies past a shorter dub, and refuse a longer one '
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
-  given = parser.parse_args(argv)
-  return given, flags.asked(given, new_audio=given.audio, fit=given.fit)
+  options = parser.parse_args(argv)
+  return options, flags.edit_of(options, new_audio=options.audio, fit=options.fit)
 
 
 def main(argv=None) -> int:

@@ -8,14 +8,13 @@ materials; `<expression>.obj` and `identityNNN.obj` with the same vertices, move
 """
 
 import argparse
-import os
 import pathlib
 import sys
 
 import numpy as np
 
 from data.talkers import mesh
-from vidregen_jax import errors
+from vidregen_jax import errors, outputs
 
 NEUTRAL = 'generic_neutral_mesh.obj'
 
@@ -92,9 +91,8 @@ def convert(kit, out, identity_modes=32):
   fields['expr_names'] = np.array(names)
   fields['ident'] = np.stack([moved(path) for path in identities])
   out.parent.mkdir(parents=True, exist_ok=True)
-  part = out.with_name(out.stem + '.part.npz')
-  np.savez_compressed(part, **fields)
-  os.replace(part, out)
+  with outputs.whole_file(out) as part:
+    np.savez_compressed(part, **fields)
   return fields
 
 

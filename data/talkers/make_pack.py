@@ -17,7 +17,6 @@ import concurrent.futures
 import dataclasses
 import json
 import multiprocessing
-import os
 import pathlib
 import signal
 import sys
@@ -29,8 +28,8 @@ import numpy as np
 import tqdm
 
 from data.talkers import appearance, articulation, clip, mesh, sentences, speech, truth
-from vidregen_jax import errors
-from vidregen_jax.faces import tracks
+from vidregen_jax import errors, outputs
+from vidregen_jax.faces import crop_geometry, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import aac
 
@@ -153,30 +152,31 @@ def sound(plan: Plan):
     (samples float32 [n], sample rate, phonemes, frames): the speech between two rests, at the
     plan's loudness over a little room noise, as long as `frames` frames.
   """
-  said = speech.speak(
+  utterance = speech.speak(
     plan.sentence, plan.voice, rate=plan.pace, pitch=plan.pitch, shift=plan.shift, seed=plan.seed
   )
   rate = Fraction(plan.rate)
-  spoken = [p for p in said.phonemes if p[0] != speech.SILENCE]
+  spoken = [p for p in utterance.phonemes if p[0] != speech.SILENCE]
   begin = max(spoken[0][1] - 0.02, 0.0)
-  end = min(spoken[-1][2] + 0.05, said.duration)
-  voice = said.samples[round(begin * said.sample_rate) : round(end * said.sample_rate)]
+  end = min(spoken[-1][2] + 0.05, utterance.duration)
+  voice = utterance.samples[round(begin * utterance.sample_rate):
+                            round(end * utterance.sample_rate)]
   frames = int((plan.lead + end - begin + plan.tail) * rate)
   random = np.random.default_rng([plan.seed, plan.identity, 5])
-  samples = random.normal(0, 10 ** (plan.hiss / 20), round(frames / rate * said.sample_rate))
-  first = round(plan.lead * said.sample_rate)
+  samples = random.normal(0, 10 ** (plan.hiss / 20), round(frames / rate * utterance.sample_rate))
+  first = round(plan.lead * utterance.sample_rate)
   level = 10 ** (plan.loudness / 20) / max(np.sqrt(np.mean(voice**2)), 1e-6)
   voice = voice * min(level, 0.9 / max(np.abs(voice).max(), 1e-6))
   samples[first : first + len(voice)] += voice[: len(samples) - first]
   move = plan.lead - begin
   duration = float(frames / rate)
   phonemes = [(speech.SILENCE, 0.0, spoken[0][1] + move)]
-  phonemes += [(s, a + move, b + move) for s, a, b in said.phonemes if b > spoken[0][1]]
+  phonemes += [(s, a + move, b + move) for s, a, b in utterance.phonemes if b > spoken[0][1]]
   phonemes = [(s, a, min(b, duration)) for s, a, b in phonemes if a < duration]
   if phonemes[-1][0] == speech.SILENCE:
     phonemes.pop()
   phonemes.append((speech.SILENCE, phonemes[-1][2], duration))
-  return samples.astype(np.float32), said.sample_rate, tuple(phonemes), frames
+  return samples.astype(np.float32), utterance.sample_rate, tuple(phonemes), frames
 
 
 def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Truth:
@@ -271,11 +271,10 @@ def write_index(out: pathlib.Path, seed: int, size: int, indices: dict[str, list
         sentence=plan['sentence'], attempt=plan['attempt'], agreement=round(known.agreement, 4),
         video_sha256=truth.checksum(path.with_suffix('.mp4')), truth_sha256=truth.checksum(path),
       ))  # fmt: skip
-  index = dict(size=size, seed=seed, clips=clips)
+  index = dict(size=size, seed=seed, crop=crop_geometry.CROP, clips=clips)
   path = out / truth.INDEX
-  part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-  part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + '\n')
-  os.replace(part, path)
+  with outputs.whole_file(path) as part:
+    part.write_text(json.dumps(index, indent=1, ensure_ascii=False) + '\n')
   return index
 
 

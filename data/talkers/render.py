@@ -579,8 +579,8 @@ def film_curve():
   light = np.linspace(0, _CURVE_END, _CURVE_STEPS)
   knee = 0.7
   over = np.maximum(light - knee, 0)
-  shown = np.where(light < knee, light, knee + (1 - knee) * (1 - np.exp(-over / (1 - knee))))
-  return (255 * shown ** (1 / 2.2)).astype(np.float32)
+  displayed = np.where(light < knee, light, knee + (1 - knee) * (1 - np.exp(-over / (1 - knee))))
+  return (255 * displayed ** (1 / 2.2)).astype(np.float32)
 
 
 @_jit

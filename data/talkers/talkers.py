@@ -24,13 +24,15 @@ from tensorflow_datasets.core import shuffle
 
 from data.talkers import truth
 from vidregen_jax import errors
-from vidregen_jax.faces import landmarks
+from vidregen_jax.faces import crop_geometry, landmarks
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
 
 PACK = pathlib.Path(__file__).with_name('pack')
 SIZES = (64, 96, 128)
 SOUND_RATE = 16_000
+# Of packs and datasets that do not record it.
+FIRST_CROP = {name: crop_geometry.UNRECORDED[name] for name in crop_geometry.CROP}
 
 
 @dataclasses.dataclass
@@ -82,13 +84,13 @@ class Talkers(tfds.core.GeneratorBasedBuilder):
         'language': features.Text(),
         'sentence': features.Text(),
       }),
-      metadata=tfds.core.MetadataDict({'pack': ''}),
+      metadata=tfds.core.MetadataDict({'pack': '', 'crop': {}}),
     )  # fmt: skip
 
   def _split_generators(self, dl_manager):
     del dl_manager  # nothing to download
     clips = truth.read_index(self.pack)['clips']
-    self.info.metadata['pack'] = _pack_checksum(self.pack)
+    self.info.metadata.update(_made_from(self.pack))
     splits = dict.fromkeys(clip['split'] for clip in clips)
     return {
       split: self._generate_examples([clip for clip in clips if clip['split'] == split])
@@ -148,21 +150,23 @@ def read_clip(path: pathlib.Path, size: int) -> dict:
 def _sound(film, times):
   """int16 [n] at 16 kHz, beginning with the first frame and ending with the last."""
   samples, rate, start = waveform.read(film)
-  heard = waveform.mono_16k(samples, rate)
+  mono = waveform.mono_16k(samples, rate)
   late = round(float(start) * SOUND_RATE)
-  heard = heard[-late:] if late < 0 else np.pad(heard, (late, 0))
+  mono = mono[-late:] if late < 0 else np.pad(mono, (late, 0))
   length = round((times[-1] + np.median(np.diff(times))) * SOUND_RATE)
-  heard = np.pad(heard[:length], (0, max(length - len(heard), 0)))
-  return np.clip(np.round(heard * 32767), -32768, 32767).astype(np.int16)
+  mono = np.pad(mono[:length], (0, max(length - len(mono), 0)))
+  return np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16)
 
 
 def _batches(items, count):
   return [items[i : i + count] for i in range(0, len(items), count)]
 
 
-def _pack_checksum(pack):
-  truth.read_index(pack)
-  return truth.checksum(pathlib.Path(pack) / truth.INDEX)
+def _made_from(pack):
+  """The metadata of a dataset: which pack it is of, and how its faces lie in the crops."""
+  index = truth.read_index(pack)
+  return {'pack': truth.checksum(pathlib.Path(pack) / truth.INDEX),
+          'crop': index.get('crop', FIRST_CROP)}
 
 
 def build(
@@ -174,15 +178,16 @@ def build(
     The folder for `tfds.builder_from_directory`.
 
   Raises:
-    UserError: no such size or no pack.
+    UserError: no such size, no pack, or a pack of another crop of the face.
   """
   if size not in SIZES:
     raise errors.UserError(f'no crops of {size} pixels; choose one of {SIZES}')
-  wanted = _pack_checksum(pack)
+  metadata = _made_from(pack)
+  crop_geometry.check(metadata['crop'], crop_geometry.CROP, str(pack), 'make the pack again')
   builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)
   folder = pathlib.Path(builder.data_dir)
   if folder.exists():
-    if dict(builder.info.metadata).get('pack') == wanted:
+    if {'crop': FIRST_CROP} | dict(builder.info.metadata) == metadata:
       return folder
     shutil.rmtree(folder)  # of another pack
     builder = Talkers(config=str(size), data_dir=os.fspath(data_dir), pack=pack)

@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from vidregen_jax import errors
+from vidregen_jax import errors, outputs
 
 POINT_STEP = 1 / 32  # pixels; the grid on which landmarks are stored
 INDEX = 'index.json'
@@ -68,12 +68,8 @@ class Truth:
     )
     for name in ('lip_gap', 'mouth_width', 'affine', 'mouth_box', 'tracked_gap'):
       arrays[name] = getattr(self, name).astype(np.float32)
-    part = path.with_name(f'.{path.stem}.{os.getpid()}.part.npz')
-    try:
+    with outputs.whole_file(path) as part:
       np.savez_compressed(part, **arrays)
-      os.replace(part, path)
-    finally:
-      part.unlink(missing_ok=True)
 
   @classmethod
   def load(cls, path: str | os.PathLike) -> 'Truth':
@@ -92,7 +88,7 @@ class Truth:
 
 
 def read_index(pack: str | os.PathLike) -> dict:
-  """The index of a pack folder: {'size', 'seed', 'clips': [...]}.
+  """The index of a pack folder: {'size', 'seed', 'crop', 'clips': [...]}; the first had no 'crop'.
 
   Raises:
     UserError: the folder has none.

@@ -24,9 +24,9 @@ def take(pack_folder):
 
 def other_mouth(crop):
   """A crop with a mouth that is wide open."""
-  made = crop.copy()
-  cv2.ellipse(made, (48, 68), (10, 8), 0, 0, 360, (60, 15, 20), -1)
-  return made
+  face = crop.copy()
+  cv2.ellipse(face, (48, 68), (10, 8), 0, 0, 360, (60, 15, 20), -1)
+  return face
 
 
 def seen(track, index, image):
@@ -54,9 +54,9 @@ def behind_a_cup(frame, track, top):
   return seen(track, frame.index, image), where > 0
 
 
-def paster_of(take, known=slice(0, 40, 4), seed=0):
+def paster_of(take, clear=slice(0, 40, 4), seed=0):
   _, track, crops = take
-  return compositor.Paster(SIZE, track, seed, {int(track.person[0]): np.stack(crops)[known]})
+  return compositor.Paster(SIZE, track, seed, {int(track.person[0]): np.stack(crops)[clear]})
 
 
 def test_a_thing_before_the_chin_keeps_its_pixels_to_the_bit(take):
@@ -117,14 +117,14 @@ def test_black_and_white_gets_no_colour(take, tint):
 def test_between_black_and_white_and_colour_frames_do_not_take_turns(take):
   frames, track, crops = take
   paster = compositor.Paster(SIZE, track, 0, {})
-  made = []
+  coloured = []
   for index, share in enumerate((0, .06, 0, .06, 1, .06), start=44):
     image = frames[index].image
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     image = np.uint8(np.rint(grey + share * (image.astype(float) - grey)))
     pasted = paster(seen(track, index, image), other_mouth(crops[index])).astype(int)
-    made.append(int(np.ptp(pasted - image, axis=-1).max()) > 0)
-  assert made == [False, False, False, False, True, True]
+    coloured.append(int(np.ptp(pasted - image, axis=-1).max()) > 0)
+  assert coloured == [False, False, False, False, True, True]
 
 
 def test_the_same_seed_makes_the_same_frames(take):

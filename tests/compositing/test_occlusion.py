@@ -40,16 +40,16 @@ def test_a_clean_face_has_no_matte(crops_of, pack_folder):
     crops = crops_of(path, stride=3)
     start, stop = (round(share * len(crops)) for share in (.35, .65))
     rest = np.concatenate([crops[:start], crops[stop:]])
-    look = occlusion.Occluders(rest[::max(len(rest) // 10, 1)])
+    occluders = occlusion.Occluders(rest[::max(len(rest) // 10, 1)])
     for crop in crops[start:stop]:
-      assert not look(crop).any(), path.name
+      assert not occluders(crop).any(), path.name
 
 
 @pytest.mark.parametrize('colour', [(60, 90, 140), (30, 30, 30), (225, 225, 220)])
 def test_a_cup_is_seen_whole_and_little_else(clip, colour):
-  look = occlusion.Occluders(clip[:40:4])
+  occluders = occlusion.Occluders(clip[:40:4])
   hidden, where = cup(clip[-1], colour=colour)
-  matte = look(hidden)
+  matte = occluders(hidden)
   inside = where.copy()
   inside[88:] = False  # below the chin it is not looked for
   assert (matte[inside] == 1).mean() > .97
@@ -60,27 +60,27 @@ def test_a_cup_is_seen_whole_and_little_else(clip, colour):
 
 
 def test_a_matte_goes_with_what_it_was_of_and_is_forgotten_at_a_restart(clip):
-  look = occlusion.Occluders(clip[:40:4])
-  first = look(cup(clip[-2])[0])
-  after = look(clip[-1])
+  occluders = occlusion.Occluders(clip[:40:4])
+  first = occluders(cup(clip[-2])[0])
+  after = occluders(clip[-1])
   assert 0 < after.max() < first.max() == 1
   for _ in range(4):
-    after = look(clip[-1])
+    after = occluders(clip[-1])
   assert not after.any()
-  look(cup(clip[-2])[0])
-  look.restart()
-  assert not look(clip[-1]).any()
+  occluders(cup(clip[-2])[0])
+  occluders.restart()
+  assert not occluders(clip[-1]).any()
 
 
 def test_it_says_nothing_of_light_or_people_it_does_not_know(clip, crops_of, pack_folder):
-  look = occlusion.Occluders(clip[:3])
-  assert not look(cup(clip[-1])[0]).any()  # three crops tell nothing
-  look = occlusion.Occluders(clip[:40:4])
+  occluders = occlusion.Occluders(clip[:3])
+  assert not occluders(cup(clip[-1])[0]).any()  # three crops tell nothing
+  occluders = occlusion.Occluders(clip[:40:4])
   darker = np.uint8(clip[-1] * .7)
-  assert not look(darker).any()  # the same face in less light
+  assert not occluders(darker).any()  # the same face in less light
   strange, _ = cup(clip[-1])
   strange[:48] = 255 * (np.indices((48, SIZE)).sum(0) // 8 % 2)[..., None]  # another head
-  assert not look(strange).any()
+  assert not occluders(strange).any()
 
 
 def test_how_much_of_the_mouth_is_hidden():

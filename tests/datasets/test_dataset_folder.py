@@ -12,6 +12,7 @@ import pytest
 
 from vidregen_jax.datasets import dataset_folder, input_pipeline
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry
 
 NAMES = ('dataset_info.json', 'features.json')
 DEEP = 100_000
@@ -106,6 +107,28 @@ def test_what_is_no_file_is_not_waited_for(make, cause, folder):
       opened(folder)
     path.rmdir() if path.is_dir() else path.unlink()
     moved.rename(path)
+
+
+def test_crops_in_which_faces_lie_elsewhere_are_refused(folder):
+  path = folder / 'metadata.json'
+  for said, cause in (({}, ''), ({'pack': '12ab', 'crop': crop_geometry.CROP}, ''),
+                      ({'crop': crop_geometry.CROP | {'nose': [.5, .6]}},
+                       r'nose is \[0.5, 0.6\], where .*: build the dataset again'),
+                      ({'crop': 'mine'}, 'build the dataset again'), ({'pack': {}}, 'a string')):
+    path.write_text(json.dumps(said))
+    if cause:
+      with pytest.raises(UserError, match=cause):
+        opened(folder)
+    else:
+      assert len(opened(folder)) == 5
+
+
+def test_latents_of_another_mask_are_refused(tmp_path):
+  crop = crop_geometry.MASKED_CROP | {'top': .4}
+  (tmp_path / 'dataset_info.json').write_text(json.dumps({'splits': {}, 'crop': crop}))
+  for read in (input_pipeline.latent_info, lambda folder: input_pipeline.latent_clips(folder, 'x')):
+    with pytest.raises(UserError, match='top is 0.4, where .* 0.37: encode the dataset again'):
+      read(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['../a', '/etc/passwd', '', '.', 'a/b', 7, None])

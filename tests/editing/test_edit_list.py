@@ -29,16 +29,16 @@ def test_pieces_of_sound_with_paths_beside_the_file_and_elsewhere(tmp_path):
       soundtrack.Patch(3.0, 4.0, '/sounds/two.wav'))
 
 
-@pytest.mark.parametrize(('value', 'told'), [
+@pytest.mark.parametrize(('value', 'message'), [
     ('{"edits": [', 'not JSON'),
     ('[' * 100_000, 'not JSON'),
-    ([], 'no JSON object'),
+    ([], 'not a JSON object'),
     ({'audio': 'a.wav'}, 'has no "edits"'),
     ({'audio': 'a.wav', 'edits': []}, 'at least one edit'),
     ({'audio': 'a.wav', 'edits': {}}, 'at least one edit'),
-    ({'audio': 7, 'edits': [{'start': 1, 'stop': 2}]}, 'no path'),
+    ({'audio': 7, 'edits': [{'start': 1, 'stop': 2}]}, 'not the path'),
     ({'edits': [{'start': 1, 'stop': 2}]}, 'edit 1 has no "audio"; or give'),
-    ({'edits': [{'start': 1, 'stop': 2, 'audio': ''}]}, 'no path'),
+    ({'edits': [{'start': 1, 'stop': 2, 'audio': ''}]}, 'not the path'),
     ({'audio': 'a.wav', 'edits': [{'start': 1, 'stop': 2, 'audio': 'b.wav'}]}, 'field "audio"'),
     ({'audio': 'a.wav', 'edits': [{'start': 1, 'stopp': 2}]}, 'edit 1 has no "stop"'),
     ({'audio': 'a.wav', 'spans': [], 'edits': [{'start': 1, 'stop': 2}]}, 'field "spans"'),
@@ -55,13 +55,13 @@ def test_pieces_of_sound_with_paths_beside_the_file_and_elsewhere(tmp_path):
     ('{"audio": "a.wav", "edits": [{"start": ' + '[' * 900 + ']' * 900 + ', "stop": 2}]}',
      'has a list for a time'),
     ('{"audio": "a.wav", "audio": "b.wav", "edits": [{"start": 0, "stop": 1}]}',
-     '"audio" is there twice'),
-    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1, "stop": 2}]}', '"stop" is there twice'),
+     '"audio" appears twice'),
+    ('{"audio": "a.wav", "edits": [{"start": 0, "stop": 1, "stop": 2}]}', '"stop" appears twice'),
     ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1}] * 10_001}, 'more than 10000'),
 ])
-def test_a_mistake_is_one_line_that_names_file_and_cause(tmp_path, value, told):
+def test_a_mistake_is_one_line_that_names_file_and_cause(tmp_path, value, message):
   path = write(tmp_path, value)
-  with pytest.raises(UserError, match=told) as error:
+  with pytest.raises(UserError, match=message) as error:
     edit_list.read(path)
   assert str(path) in str(error.value) and '\n' not in str(error.value)
   assert len(str(error.value)) < 500 + len(str(path))

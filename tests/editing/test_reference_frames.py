@@ -25,27 +25,27 @@ NOTHING = np.zeros(60, bool)
 def test_blurred_frames_frames_without_a_face_and_spans_are_left_out():
   sharp, valid, span = np.full(60, 5.0), np.ones(60, bool), NOTHING.copy()
   sharp[:18], valid[30:40], span[45:50] = 1.0, False, True
-  shown = reference_frames.choose(track(sharpness=sharp, valid=valid), span, 4)
-  assert len(shown) == 4
-  assert (sharp[shown] == 5.0).all() and valid[shown].all()
-  assert ((shown < 41) | (shown >= 54)).all()
+  frames = reference_frames.choose(track(sharpness=sharp, valid=valid), span, 4)
+  assert len(frames) == 4
+  assert (sharp[frames] == 5.0).all() and valid[frames].all()
+  assert ((frames < 41) | (frames >= 54)).all()
 
 
 def test_unlike_mouths_are_chosen():
   gap = np.where(np.arange(60) < 57, 0.01, 0.3)
-  seen = track(lip_gap=gap, mouth_width=np.full(60, 0.5), yaw=np.zeros(60))
-  assert reference_frames.choose(seen, NOTHING, 2).tolist()[1] == 57
+  face = track(lip_gap=gap, mouth_width=np.full(60, 0.5), yaw=np.zeros(60))
+  assert reference_frames.choose(face, NOTHING, 2).tolist()[1] == 57
 
 
 def test_what_is_known_of_a_face_is_spread_over_what_is_outside_the_spans():
   span = NOTHING.copy()
   span[20:40] = True
-  known = reference_frames.known(track(), span, 10)
-  assert len(known) == 10 and (np.diff(known) > 0).all()
-  assert known[0] == 0 and known[-1] == 59
-  assert ((known < 16) | (known >= 44)).all()
-  assert len(reference_frames.known(track(), ~NOTHING, 10)) == 10
-  assert len(reference_frames.known(track(valid=NOTHING), NOTHING, 10)) == 0
+  frames = reference_frames.variety(track(), span, 10)
+  assert len(frames) == 10 and (np.diff(frames) > 0).all()
+  assert frames[0] == 0 and frames[-1] == 59
+  assert ((frames < 16) | (frames >= 44)).all()
+  assert len(reference_frames.variety(track(), ~NOTHING, 10)) == 10
+  assert len(reference_frames.variety(track(valid=NOTHING), NOTHING, 10)) == 0
 
 
 def test_a_whole_video_and_one_without_a_face():
@@ -61,12 +61,12 @@ def test_times_that_are_asked_for():
   # A whole video has no outside.
   assert reference_frames.at((0.5,), track(), ~NOTHING, 2).tolist() == [12]
   lost = track(valid=np.arange(60) != 30)
-  for seconds, seen, cause in (
+  for seconds, face, cause in (
       ((1.0, 2.0, 0.0), track(), 'names 3 times and the model takes 2'),
       ((9.0,), track(), 'is not in the video, which is from 0.00 to 2.36'),
       ((1.2,), lost, 'no face is found there'), ((0.5,), track(), 'is inside a span')):
     with pytest.raises(UserError, match=cause):
-      reference_frames.at(seconds, seen, span, 2)
+      reference_frames.at(seconds, face, span, 2)
   with pytest.raises(UserError, match='is no list of seconds'):
     reference_frames.parse('soon')
 

@@ -20,7 +20,7 @@ import pytest
 import tiny_system
 
 from vidregen_jax import errors, inspect, regenerate, translate
-from vidregen_jax.editing import editor, flags
+from vidregen_jax.editing import editor, flags, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
 from vidregen_jax.media import opening, planes, prefetch, video, video_writer
@@ -101,20 +101,20 @@ def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other
 
 def test_sound_outside_the_span_is_the_sources(clip, edited, other):
   old, rate, _ = waveform.read(clip)
-  made, made_rate, _ = waveform.read(edited)
+  new_sound, made_rate, _ = waveform.read(edited)
   assert rate == made_rate
-  assert old.shape[0] == made.shape[0]
+  assert old.shape[0] == new_sound.shape[0]
 
   def difference(a, b, start, stop):
     part = slice(round(start * rate), round(stop * rate))
     return np.sqrt(np.mean((a[:, part] - b[:, part]) ** 2))
   level = np.sqrt(np.mean(old**2))
   # Packets outside are the source's own; only the decoder's noise substitution may differ.
-  assert difference(old, made, 0.05, 0.5) < 0.02 * level
-  assert difference(old, made, 1.1, 1.6) < 0.02 * level
+  assert difference(old, new_sound, 0.05, 0.5) < 0.02 * level
+  assert difference(old, new_sound, 1.1, 1.6) < 0.02 * level
   new, new_rate, _ = waveform.read(other)
   new = waveform.resample(new, new_rate, rate)
-  assert difference(new, made, 0.62, 0.98) < 0.5 * difference(old, made, 0.62, 0.98)
+  assert difference(new, new_sound, 0.62, 0.98) < 0.5 * difference(old, new_sound, 0.62, 0.98)
 
 
 def test_without_a_span_what_was_said_anew_is_found(clip, other, checkpoint, tmp_path, capsys):
@@ -149,26 +149,27 @@ def with_patch(seconds, clip, other, checkpoint, folder):
 def test_a_patch_of_another_length_retimes_its_span_and_moves_what_follows(
     clip, other, checkpoint, tmp_path, capsys):
   samples, rate, _ = waveform.read(clip)
-  out, said = with_patch(0.6, clip, other, checkpoint, tmp_path)
-  assert said['retimed'] and said['frames'] == said['source']['frames'] + 5  # .2 s at 25 a second
-  assert said['spans'] == [[0.6, 1.2]] and said['regenerated_frames'] == [[15, 30]]
-  assert 'are not shown when they were' in said['why_all_are_encoded']
+  out, report = with_patch(0.6, clip, other, checkpoint, tmp_path)
+  assert report['retimed']
+  assert report['frames'] == report['source']['frames'] + 5  # .2 s at 25 a second
+  assert report['spans'] == [[0.6, 1.2]] and report['regenerated_frames'] == [[15, 30]]
+  assert 'its frames are retimed' in report['why_all_are_encoded']
   (before, times), (after, new_times) = decode(clip), decode(out)
   assert new_times[:15] == times[:15]
   assert [t - times[1] * 5 for t in new_times[30:]] == times[25:]
   # What follows is what followed; the span begins and ends where it did.
   assert np.abs(after[30:] - before[25:]).mean() < 1 and np.abs(after[:15] - before[:15]).mean() < 1
-  heard, heard_rate, _ = waveform.read(out)
-  assert heard_rate == rate and abs(heard.shape[1] - samples.shape[1] - 0.2 * rate) < 2
+  sound, sound_rate, _ = waveform.read(out)
+  assert sound_rate == rate and abs(sound.shape[1] - samples.shape[1] - 0.2 * rate) < 2
   late, early = (slice(round(a * rate), round(b * rate)) for a, b in ((1.3, 2.0), (1.1, 1.8)))
   level = np.sqrt(np.mean(samples[:, early]**2))
-  assert np.sqrt(np.mean((heard[:, late] - samples[:, early])**2)) < 0.1 * level
+  assert np.sqrt(np.mean((sound[:, late] - samples[:, early])**2)) < 0.1 * level
 
 
 def test_a_patch_as_long_as_its_span_is_joined(clip, other, checkpoint, tmp_path):
-  _, said = with_patch(0.4, clip, other, checkpoint, tmp_path)
-  assert not said['retimed'] and said['why_all_are_encoded'] is None
-  assert said['audio']['why_all_is_encoded'] is None
+  _, report = with_patch(0.4, clip, other, checkpoint, tmp_path)
+  assert not report['retimed'] and report['why_all_are_encoded'] is None
+  assert report['audio']['why_all_is_encoded'] is None
 
 
 def test_a_margin_widens_the_picture_alone(clip, other, checkpoint, edited, tmp_path):
@@ -202,14 +203,14 @@ def test_a_webm_is_joined_and_what_it_cannot_hold_is_encoded(clip, other, checkp
     assert regenerate.main([
         str(path), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
         '--consent', CONSENT, '--out', str(out)]) == 0
-    said = json.loads(out.with_suffix('.json').read_text())
-    made = video.probe(out)
-    assert (made.codec, made.frame_count) == ('vp9', info.frame_count)
-    assert said['why_all_are_encoded'] == (None if path == source else '.webm does not hold h264')
-    assert said['audio']['why_all_is_encoded'] == (
+    report = json.loads(out.with_suffix('.json').read_text())
+    out_info = video.probe(out)
+    assert (out_info.codec, out_info.frame_count) == ('vp9', info.frame_count)
+    assert report['why_all_are_encoded'] == (None if path == source else '.webm does not hold h264')
+    assert report['audio']['why_all_is_encoded'] == (
         None if path == source else f'{out} cannot hold aac')
-    heard, rate, _ = waveform.read(out)
-    assert rate == 48_000 and abs(heard.shape[1] / rate - float(made.duration)) < 0.1
+    sound, rate, _ = waveform.read(out)
+    assert rate == 48_000 and abs(sound.shape[1] / rate - float(out_info.duration)) < 0.1
 
 
 @pytest.mark.parametrize(('fit', 'seconds'), [
@@ -224,10 +225,10 @@ def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint
                          ]) == 0
   info = video.probe(out)
   assert info.frame_count == round(seconds * 25) == len(decode(out)[0])
-  heard, heard_rate, _ = waveform.read(out)
-  assert heard_rate == rate and abs(heard.shape[1] / rate - seconds) < 0.05
-  said = json.loads(out.with_suffix('.json').read_text())
-  assert said['regenerated_frames'] == [[0, info.frame_count]]
+  sound, sound_rate, _ = waveform.read(out)
+  assert sound_rate == rate and abs(sound.shape[1] / rate - seconds) < 0.05
+  report = json.loads(out.with_suffix('.json').read_text())
+  assert report['regenerated_frames'] == [[0, info.frame_count]]
 
 
 def test_a_longer_dub_is_never_cut_in_silence(clip, other, checkpoint, tmp_path, capsys):
@@ -273,9 +274,9 @@ def test_of_two_faces_the_chosen_one_changes(two_people, other, checkpoint, tmp_
     (before, _), (after, _) = decode(two_people), decode(out)
     change = np.abs(after - before)[5:15].mean((0, 1, 3))
     changes[face] = change[:256].max(), change[256:].max()
-    said = json.loads(out.with_suffix('.json').read_text())
-    assert [face['id'] for face in said['face']['faces']][:2] == [1, 2]
-    assert len(said['confidence'][0]) == 10 and min(said['confidence'][0]) > 0.5
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert [face['id'] for face in report['face']['faces']][:2] == [1, 2]
+    assert len(report['confidence'][0]) == 10 and min(report['confidence'][0]) > 0.5
   assert changes['1'][0] > 4 * changes['1'][1] and changes['0.75,0.4'][1] > 4 * changes[
       '0.75,0.4'][0]
   assert regenerate.main([
@@ -287,19 +288,20 @@ def test_of_two_faces_the_chosen_one_changes(two_people, other, checkpoint, tmp_
 
 def test_what_is_made_after_a_cut_does_not_depend_on_what_is_before_it(
     two_people, other, checkpoint, tmp_path):
-  made = []
+  pictures = []
   for start in ('0.60', '0.96'):
     out = tmp_path / f'{start}.mp4'
     assert regenerate.main([
         str(two_people), '--audio', str(other), '--span', f'{start}-1.20', '--face', '2',
         '--references', '1.3', '--checkpoint', str(checkpoint), '--consent', CONSENT,
         '--reencode', '--out', str(out)]) == 0
-    made.append(decode(out)[0])
-    said = json.loads(out.with_suffix('.json').read_text())
-    assert said['regenerated_frames'][-1] == [24, 30]
-  assert np.abs(made[0][24:30] - made[1][24:30]).mean() < 0.5
+    pictures.append(decode(out)[0])
+    report = json.loads(out.with_suffix('.json').read_text())
+    assert report['regenerated_frames'][-1] == [24, 30]
+  assert np.abs(pictures[0][24:30] - pictures[1][24:30]).mean() < 0.5
   before = decode(two_people)[0]
-  assert np.abs(made[1][:24] - before[:24]).mean() < 1  # and none of it reaches back over the cut
+  # And none of it reaches back over the cut.
+  assert np.abs(pictures[1][:24] - before[:24]).mean() < 1
 
 
 def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, checkpoint, tmp_path):
@@ -313,9 +315,9 @@ def test_pixels_that_are_not_square_are_pasted_as_they_are_shown(clip, other, ch
   assert regenerate.main([
       str(source), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
       '--consent', CONSENT, '--out', str(out), '--lossless', '--no_page']) == 0
-  made, affine = video.probe(out), tracks.track_file(source).affine
-  assert made.sample_aspect_ratio == 2
-  assert (made.width, made.height) == (narrow.width, narrow.height)
+  out_info, affine = video.probe(out), tracks.track_file(source).affine
+  assert out_info.sample_aspect_ratio == 2
+  assert (out_info.width, out_info.height) == (narrow.width, narrow.height)
   reached = []
   for old, new in zip(video.frames(source), video.frames(out), strict=True):
     if not 0.6 <= old.time < 1:
@@ -346,8 +348,9 @@ def test_behind_a_mask_nothing_is_made_unless_it_is_asked_for(clip, other, check
   flags = [str(source), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint',
            str(checkpoint), '--consent', CONSENT, '--out', str(out), '--no_page']
   assert regenerate.main(flags) == 2
-  said = capsys.readouterr().err.strip().splitlines()[-1]
-  assert 'something hides the mouth in all of the span' in said and '--no-keep_occluders' in said
+  message = capsys.readouterr().err.strip().splitlines()[-1]
+  assert 'something hides the mouth throughout the span' in message
+  assert '--no-keep_occluders' in message
   assert [path.name for path in tmp_path.iterdir()] == ['masked.mp4']
   assert regenerate.main([*flags, '--no-keep_occluders']) == 0
   assert json.loads(out.with_suffix('.json').read_text())['regenerated_frames'] == [[15, 25]]
@@ -367,12 +370,12 @@ def test_the_report_says_what_was_done(edited, clip):
 
 def test_what_was_done_is_signed_and_shown(edited):
   assert {path.suffix for path in edited.parent.iterdir()} == {'.mp4', '.json', '.html'}
-  seen = inspect.look(edited)
-  assert seen['valid'] and seen['report'] == edited.with_suffix('.json').name
-  assert seen['edit']['spans'] == [[0.6, 1.0]]
+  verdict = inspect.verify(edited)
+  assert verdict['valid'] and verdict['report'] == edited.with_suffix('.json').name
+  assert verdict['edit']['spans'] == [[0.6, 1.0]]
   page = edited.with_suffix('.html').read_text()
-  assert CONSENT in page and seen['sha256'] in page and seen['page'] == edited.stem + '.html'
-  assert seen['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+  assert CONSENT in page and verdict['sha256'] in page and verdict['page'] == edited.stem + '.html'
+  assert verdict['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
 
 
 @pytest.mark.parametrize(('suffix', 'old', 'new'), [
@@ -383,10 +386,10 @@ def test_papers_that_were_changed_are_found(edited, suffix, old, new, tmp_path):
   for path in edited.parent.iterdir():
     shutil.copy(path, tmp_path)
   path = tmp_path / edited.with_suffix(suffix).name
-  said = path.read_text()
-  path.write_text(said.replace(old, new, 1))
-  seen = inspect.look(tmp_path / edited.name)
-  assert old in said and path.name in seen['problems'][0]
+  text = path.read_text()
+  path.write_text(text.replace(old, new, 1))
+  verdict = inspect.verify(tmp_path / edited.name)
+  assert old in text and path.name in verdict['problems'][0]
 
 
 def test_a_preview_is_a_sheet_and_no_video(clip, other, checkpoint, tmp_path, capsys,
@@ -487,12 +490,12 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
     source, out = tmp_path / f'{rounds}.mp4', tmp_path / f'out{rounds}.mp4'
     video_writer.write_clip(source, (pictures + pictures[::-1]) * rounds, 25,
                             np.tile(samples, 2 * rounds), rate)
-    said = editor.regenerate(
-        editor.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
+    report = editor.regenerate(
+        preparation.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
         machine, show=False)
-    assert said['frames'] == 2 * rounds * len(pictures) == len(said['frames_without_a_face']) + sum(
-        b - a for a, b in said['regenerated_frames'])
-  assert most[1] <= most[0] <= 40 < said['frames']
+    assert report.frames == 2 * rounds * len(pictures) == len(report.frames_without_a_face) + sum(
+        b - a for a, b in report.regenerated_frames)
+  assert most[1] <= most[0] <= 40 < report.frames
 
 
 def breaks_at_20(film, first):
@@ -585,7 +588,7 @@ NEED_A_LOOK = ('no face was found', 'near the spans there is only face 1 at',
     ({'span': None, 'audio': None, 'patch': '0.6-99={wrong}/long.wav'}, 'does not lie in'),
     ({'edits': '{wrong}/edits.json'}, '--span and --edits exclude'),
     ({'span': None, 'edits': '{wrong}/edits.json'}, 'names the new sound itself'),
-    ({'span': None, 'audio': None, 'edits': '{wrong}/edits.json'}, '"edits" is no list'),
+    ({'span': None, 'audio': None, 'edits': '{wrong}/edits.json'}, '"edits" is not a list'),
     ({'span': None, 'audio': None}, 'either the whole new soundtrack'),
     ({'margin': 'nan'}, '--margin nan is not between'),
     ({'margin': '-0.1'}, '--margin -0.1 is not between'),
@@ -706,10 +709,10 @@ def made_at_once(monkeypatch):
     for call in meanwhile:
       call()
     for path in ready.edit.outputs[:3]:
-      ready.made.part(path).write_text('made')
+      ready.output_files.part(path).write_text('made')
   monkeypatch.setattr(editor, 'make', make)
   monkeypatch.setattr(pipeline, 'load', lambda *given: None)
-  monkeypatch.setattr(flags, '_tell', lambda **given: None)
+  monkeypatch.setattr(flags, '_say', lambda edit, report: None)
   return meanwhile
 
 
@@ -751,15 +754,15 @@ def test_an_edit_list_is_not_replaced_by_the_report(clip, other, checkpoint, tmp
   assert edits.read_text() == text and list(tmp_path.iterdir()) == [edits]
 
 
-@pytest.mark.parametrize(('source', 'told'), [
+@pytest.mark.parametrize(('source', 'reason'), [
     ('{clip}', 'all but a tenth of the soundtrack differs from that of'),
-    ('{wrong}/silent.mp4', 'has no soundtrack to compare with, and so the whole video is made')])
-def test_where_no_spans_are_found_that_is_said(source, told, made_at_once, wrong, clip, other,
+    ('{wrong}/silent.mp4', 'has no soundtrack to compare with, so the whole video is regen')])
+def test_where_no_spans_are_found_that_is_said(source, reason, made_at_once, wrong, clip, other,
                                                checkpoint, tmp_path, capsys):
   assert regenerate.main([source.format(clip=clip, wrong=wrong), '--audio', str(other),
                           '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out',
                           str(tmp_path / 'out.mp4')]) == 0
-  assert told in capsys.readouterr().out
+  assert reason in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('overwrites', [False, True])

@@ -9,10 +9,10 @@ import pytest
 import tiny_system
 
 from vidregen_jax import inspect
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import opening, video
-from vidregen_jax.media.audio import lazy
+from vidregen_jax.media.audio import sound_file
 from vidregen_jax.provenance import certificates
 from vidregen_jax.provenance import consent as consents
 
@@ -43,29 +43,29 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   out = tmp_path / f'out {NAME}.{out_suffix}'
   machine = pipeline.load(tiny_system.write(tmp_path, whisper_folder))
   editor.regenerate(
-    editor.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
+    preparation.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
                 spans=(SPAN,), signer=certificates.local(), page=True), machine, show=False)
 
-  said = json.loads(out.with_suffix('.json').read_text())
-  assert said['spans'] == [list(SPAN)]
-  assert said['source']['path'] == str(tmp_path / f'{READABLE}.{suffix}')
-  assert json.dumps(said, ensure_ascii=False).encode()  # which half a character would not be
+  report = json.loads(out.with_suffix('.json').read_text())
+  assert report['spans'] == [list(SPAN)]
+  assert report['source']['path'] == str(tmp_path / f'{READABLE}.{suffix}')
+  assert json.dumps(report, ensure_ascii=False).encode()  # which half a character would not be
   assert f'{READABLE}.{suffix}' in out.with_suffix('.html').read_bytes().decode()
-  seen = inspect.look(out)
-  assert seen['valid'] and seen['title'] == f'out {READABLE}.{out_suffix}'
-  assert seen['edit']['source']['title'] == f'{READABLE}.{suffix}'
+  verdict = inspect.verify(out)
+  assert verdict['valid'] and verdict['title'] == f'out {READABLE}.{out_suffix}'
+  assert verdict['edit']['source']['title'] == f'{READABLE}.{suffix}'
 
   before, after = list(video.frames(source)), list(video.frames(out))
   assert [float(f.time) for f in after] == pytest.approx([float(f.time) for f in before])
   change = [np.abs(a.image.astype(int) - b.image).mean()
             for a, b in zip(before, after, strict=True)]
   inside = np.array([SPAN[0] <= frame.time < SPAN[1] for frame in before])
-  (first, stop), = said['regenerated_frames']
+  (first, stop), = report['regenerated_frames']
   assert np.flatnonzero(inside).tolist() == list(range(first, stop))
   assert min(np.array(change)[inside]) > max(np.array(change)[~inside])
 
   # In the span it is the new sound that is heard, at its own time, and around it the old.
-  old, made, word = (lazy.Recording(path) for path in (source, out, new))
+  old, made, word = (sound_file.Recording(path) for path in (source, out, new))
   level = lambda x: float(np.sqrt(np.mean(np.square(x))))
   heard = lambda x, a, b: x[:, round((a - float(x.start)) * x.rate):][:, :round((b - a) * x.rate)]
   assert old.rate == made.rate == word.rate

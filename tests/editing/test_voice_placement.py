@@ -15,17 +15,18 @@ MONO, STEREO = ('FC',), ('FL', 'FR')
 
 def placed(old, new, places=None):
   """What comes out of all of an old sound with a new one in its place; and the Placing."""
-  heard = lazy.Samples(np.float32(old), RATE)
-  made = voice_placement.choose(voice_placement.measure(heard, 0, COUNT), heard.places,
+  sound = lazy.Samples(np.float32(old), RATE)
+  placing = voice_placement.choose(voice_placement.measure(sound, 0, COUNT), sound.places,
                                 places or channels.usual(len(new)))
-  return channels.mix(made.gives, np.float32(new)) + channels.mix(made.keeps, np.float32(old)), made
+  out = channels.mix(placing.gives, np.float32(new)) + channels.mix(placing.keeps, np.float32(old))
+  return out, placing
 
 
 def test_a_films_voice_is_in_the_centre():
   old = [LEFT, RIGHT, VOICE, BASS, BEHIND, -BEHIND]
-  out, made = placed(old, [NEW])
+  out, placing = placed(old, [NEW])
   np.testing.assert_array_equal(out, [LEFT, RIGHT, NEW, BASS, BEHIND, -BEHIND])
-  assert 'in the centre' in made.note
+  assert 'in the centre' in placing.note
 
 
 def test_stereo_goes_into_the_centre_too_where_the_voice_was_there():
@@ -34,11 +35,11 @@ def test_stereo_goes_into_the_centre_too_where_the_voice_was_there():
 
 
 def test_voice_that_spills_into_other_channels_is_exchanged_there_too():
-  out, made = placed([LEFT + .5 * VOICE, RIGHT, VOICE, BASS + .3 * VOICE, BEHIND, BEHIND], [NEW])
+  out, placing = placed([LEFT + .5 * VOICE, RIGHT, VOICE, BASS + .3 * VOICE, BEHIND, BEHIND], [NEW])
   np.testing.assert_allclose(out[0], LEFT + .5 * NEW, atol=.01)  # measured among other sounds
   np.testing.assert_array_equal(out[[1, 2, 4, 5]], [RIGHT, NEW, BEHIND, BEHIND])
   np.testing.assert_allclose(out[3], BASS + .3 * VOICE)  # never speech in the bass
-  assert 'in FL' in made.note
+  assert 'in FL' in placing.note
 
 
 def test_without_a_voice_in_the_centre_it_goes_to_the_fronts():
@@ -52,11 +53,11 @@ def test_without_a_voice_in_the_centre_it_goes_to_the_fronts():
 @pytest.mark.parametrize(('right', 'share'), [(1, 1), (.8, 1), (.4, .4), (0, 0), (.05, 0)])
 def test_a_voice_in_one_of_two_channels_stays_there(right, share):
   noise = 1e-3 * RIGHT
-  out, made = placed([VOICE, right * VOICE if right else noise], [NEW])
+  out, placing = placed([VOICE, right * VOICE if right else noise], [NEW])
   np.testing.assert_array_equal(out[0], NEW)
   kept = (right * VOICE if right else noise) if share == 0 else share * NEW
   np.testing.assert_allclose(out[1], kept, atol=1e-6)
-  assert bool(made.note) == (share != 1)
+  assert bool(placing.note) == (share != 1)
 
 
 def test_where_nothing_was_said_words_are_in_the_centre_or_on_both_sides():
@@ -66,27 +67,27 @@ def test_where_nothing_was_said_words_are_in_the_centre_or_on_both_sides():
 
 def test_more_channels_are_mixed_down_and_as_many_are_themselves():
   new = [LEFT, RIGHT, VOICE, BASS, BEHIND, NEW]
-  out, made = placed([VOICE, VOICE], new)
+  out, placing = placed([VOICE, VOICE], new)
   less = np.float32(.5**.5)
   np.testing.assert_allclose(
       out, [LEFT + less * VOICE + less * BEHIND, RIGHT + less * VOICE + less * NEW], atol=1e-6)
-  assert 'mixed down to 2' in made.note
+  assert 'mixed down to 2' in placing.note
   sides = ('FL', 'FR', 'FC', 'LFE', 'SL', 'SR')
-  out, made = placed(np.zeros((6, COUNT)), new, sides)
+  out, placing = placed(np.zeros((6, COUNT)), new, sides)
   np.testing.assert_array_equal(out, new)
-  assert not made.note
+  assert not placing.note
 
 
 def test_what_new_sound_has_no_channel_for_stays():
-  out, made = placed([LEFT, RIGHT, VOICE, BASS, BEHIND, -BEHIND], [NEW, NEW, RIGHT])
+  out, placing = placed([LEFT, RIGHT, VOICE, BASS, BEHIND, -BEHIND], [NEW, NEW, RIGHT])
   np.testing.assert_array_equal(out, [NEW, NEW, RIGHT, BASS, BEHIND, -BEHIND])
-  assert 'LFE, BL, BR' in made.note
+  assert 'LFE, BL, BR' in placing.note
 
 
 def test_it_is_measured_around_the_span_alone():
   early, late = np.zeros((2, 6, 4 * RATE), np.float32)
   early[2, :RATE] = early[0, 3 * RATE:] = .1
-  heard = lazy.Samples(early + late, RATE)
-  first, last = voice_placement.measure(heard, 0, RATE), voice_placement.measure(heard, 3 * RATE,
+  sound = lazy.Samples(early + late, RATE)
+  first, last = voice_placement.measure(sound, 0, RATE), voice_placement.measure(sound, 3 * RATE,
                                                                                  4 * RATE)
   assert first[2, 2] > 0 == first[0, 0] and last[0, 0] > 0 == last[2, 2]

@@ -17,6 +17,8 @@ from vidregen_jax.faces import crop_mask
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import pixels, streams
 
+pytestmark = pytest.mark.optimized
+
 # Float32 in other orders: convolutions are written otherwise on a CPU, and compiled apart. Values
 # are near 1.
 TOLERANCE = 2e-4

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidregen_jax.faces import detect_and_track, landmarks, reidentify, tracks
+from vidregen_jax.faces import detect_and_track, face_track, landmarks, reidentify, tracks
 from vidregen_jax.media import video, video_writer
 
 
@@ -13,8 +13,6 @@ from vidregen_jax.media import video, video_writer
 def talkers(pack_folder):
   """The first frames of some clips, one person each: lists of uint8 [256, 256, 3]."""
   clips = sorted((pack_folder / 'test').glob('*.mp4'))
-  if not clips:
-    pytest.skip(f'no rendered clips in {pack_folder}; make them with data.talkers.make_pack')
   return [[frame.draft for frame in video.frames(clips[at], 0, 40)] for at in (0, 3, 5)]
 
 
@@ -27,8 +25,8 @@ def follow(images, **options):
 
 
 def test_two_faces_keep_their_numbers_and_places(talkers):
-  seen = follow(beside(*talkers[:2]))
-  left, right = reidentify.tell_apart(seen)
+  faces = follow(beside(*talkers[:2]))
+  left, right = reidentify.tell_apart(faces)
   assert (left.number, right.number) == (1, 2)
   for person, alone, shift in ((left, talkers[0], 0), (right, talkers[1], 256)):
     piece, = person.pieces
@@ -44,17 +42,17 @@ def test_who_leaves_is_gone_and_who_comes_is_found(talkers):
     images.append(np.concatenate([one[i], other[i] if i < 15 else nobody], 1))
   left, right = reidentify.tell_apart(follow(images))
   assert left.pieces[0].stop == 40 and right.pieces[0].stop == 15
-  seen = follow(images[::-1])
-  left, right = reidentify.tell_apart(seen)
+  faces = follow(images[::-1])
+  left, right = reidentify.tell_apart(faces)
   assert left.pieces[0].start == 0 and right.pieces[0].start <= 25 + detect_and_track._EVERY
-  assert np.unique(seen.shot).tolist() == [0]  # half of the picture changed, and somebody stayed
+  assert np.unique(faces.shot).tolist() == [0]  # half of the picture changed, and somebody stayed
 
 
 def test_a_cut_parts_what_is_followed(talkers):
-  seen = follow(talkers[0][:14] + talkers[1][:12] + talkers[0][14:24])
-  assert (np.flatnonzero(np.diff(seen.shot)) + 1).tolist() == [14, 26]
-  assert [(piece.start, piece.stop) for piece in seen.pieces] == [(0, 14), (14, 26), (26, 36)]
-  first, second = reidentify.tell_apart(seen)  # and the first is known again
+  faces = follow(talkers[0][:14] + talkers[1][:12] + talkers[0][14:24])
+  assert (np.flatnonzero(np.diff(faces.shot)) + 1).tolist() == [14, 26]
+  assert [(piece.start, piece.stop) for piece in faces.pieces] == [(0, 14), (14, 26), (26, 36)]
+  first, second = reidentify.tell_apart(faces)  # and the first is known again
   assert [piece.start for piece in first.pieces] == [0, 26] and len(second.pieces) == 1
 
 
@@ -113,10 +111,10 @@ def test_a_turned_file_says_how_its_picture_is_shown(talkers, tmp_path):
     for i, image in enumerate(stored):
       writer.write(image, i * 512)
   assert video.probe(path).rotation == 90
-  seen = tracks.follow_parts(video.probe(path), [(0, 8)])
-  left, right = reidentify.tell_apart(seen)
-  assert left.boxes(seen.size, seen.turns)[:, 2].max() < .5
-  assert right.boxes(seen.size, seen.turns)[:, 0].min() > .5
+  faces = tracks.follow_parts(video.probe(path), [(0, 8)])
+  left, right = reidentify.tell_apart(faces)
+  assert left.boxes(faces.size, faces.turns)[:, 2].max() < .5
+  assert right.boxes(faces.size, faces.turns)[:, 0].min() > .5
 
 
 def test_a_mirrored_face_is_a_face(talkers):
@@ -129,11 +127,11 @@ def test_small_faces_and_lips_outside_the_picture_are_left_alone(talkers):
   import cv2
   small = [cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA) for image in talkers[0][:6]]
   small = [np.pad(image, ((60, 60), (60, 60), (0, 0)), mode='edge') for image in small]
-  assert (tracks.track(small).reason == tracks.TOO_SMALL).all()
+  assert (tracks.track(small).reason == face_track.TOO_SMALL).all()
   plain = tracks.track(talkers[0][:6])
   lips = int((plain.affine[0] @ (*plain.mouth_box[0].reshape(2, 2).mean(0), 1))[1])
   cut_off = tracks.track([np.ascontiguousarray(image[:lips - 4]) for image in talkers[0][:6]])
-  assert (cut_off.reason == tracks.OUT_OF_FRAME).all() and not cut_off.valid.any()
+  assert (cut_off.reason == face_track.OUT_OF_FRAME).all() and not cut_off.valid.any()
   assert (cut_off.confidence == 0).all() and (plain.confidence > .8).all()
 
 
@@ -142,7 +140,7 @@ def test_an_empty_picture_is_never_filled_in(talkers):
   images[9:11] = [np.zeros_like(images[0])] * 2
   track = tracks.track(images)
   assert np.flatnonzero(~track.valid).tolist() == [9, 10]
-  assert (track.reason[9:11] == tracks.NO_FACE).all()
+  assert (track.reason[9:11] == face_track.NO_FACE).all()
 
 
 def test_a_blurred_frame_has_less_confidence(talkers):

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 
-from vidregen_jax.faces import detect_and_track, landmarks, smoothing, tracks
+from vidregen_jax.faces import detect_and_track, face_track, landmarks, smoothing, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import waveform
 
@@ -47,7 +47,7 @@ class Told:
 IMAGE = np.random.default_rng(0).integers(0, 256, (600, 900, 3), np.uint8)
 
 
-def follow(monkeypatch, story, times=None, images=None, **options) -> tracks.Track:
+def follow(monkeypatch, story, times=None, images=None, **options) -> face_track.Track:
   monkeypatch.setattr(detect_and_track, 'Follower', lambda turns: Told(story))
   return tracks.track(images or [IMAGE] * len(story), times, **options)
 
@@ -126,7 +126,7 @@ def test_a_profile_is_left_alone(monkeypatch):
   turned[454, 2] = turned[454, 0] * 3
   track = follow(monkeypatch, [moved()] * 3 + [turned] * 3)
   assert track.valid.tolist() == [True] * 3 + [False] * 3
-  assert (np.abs(track.yaw[3:]) > tracks.MAX_YAW).all()
+  assert (np.abs(track.yaw[3:]) > face_track.MAX_YAW).all()
 
 
 def test_nothing_to_follow(monkeypatch):
@@ -216,10 +216,7 @@ def test_program_reports_mistakes_and_counts(tmp_path):
 @pytest.fixture(scope='module')
 def talker(pack_folder):
   """One rendered clip: its path."""
-  clips = sorted(pack_folder.rglob('*.mp4'))
-  if not clips:
-    pytest.skip(f'no rendered clips in {pack_folder}; make them with data.talkers.make_pack')
-  return clips[0]
+  return sorted(pack_folder.rglob('*.mp4'))[0]
 
 
 def test_every_frame_of_a_rendered_talker_is_found(talker):
@@ -236,12 +233,12 @@ def test_every_frame_of_a_rendered_talker_is_found(talker):
 def test_parts_of_a_video_are_tracked_as_they_are_alone(talker):
   whole = tracks.track_file(talker, 0, 60)
   times = whole.times
-  seen = tracks.follow_parts(video.probe(talker), [(0, 20), (40, 49)])
-  parts = seen.track(seen.pieces)
+  faces = tracks.follow_parts(video.probe(talker), [(0, 20), (40, 49)])
+  parts = faces.track(faces.pieces)
   assert len(parts) == video.probe(talker).frame_count and parts.times[:60].tolist() == list(times)
   assert parts.valid[:20].all() and parts.valid[40:49].all()
   assert not parts.valid[20:40].any() and not parts.valid[49:].any()
-  assert (parts.reason[20:40] == tracks.NOT_LOOKED_AT).all() and (parts.shot[49:] == -1).all()
+  assert (parts.reason[20:40] == face_track.NOT_LOOKED_AT).all() and (parts.shot[49:] == -1).all()
   np.testing.assert_allclose(parts.lip_gap[:20], whole.lip_gap[:20], atol=1e-6)
   np.testing.assert_allclose(parts.affine[:15], whole.affine[:15], atol=1e-6)  # smoothed alike
   assert np.isnan(parts.affine[20:40]).all() and not parts.score[20:40].any()

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.faces import face_track, landmarks, tracks
 from vidregen_jax.media import video
 
 # Mesh points along the jaw from ear to ear, and over cheeks and nose back again.
@@ -123,9 +123,9 @@ def test_frames_without_the_mask_are_worked_on(pack_folder):
   half = [masked(image, at, (150, 195, 220)) if i < 45 else image
           for i, (image, at) in enumerate(zip(images, points, strict=True))]
   track = tracks.track(half, keep_landmarks=False)
-  left = tracks.uncovered(track)
+  left = face_track.uncovered(track)
   assert np.isfinite(track.affine).all() and track.valid.all()
-  hidden = left.reason == tracks.COVERED
+  hidden = left.reason == face_track.COVERED
   assert hidden[:42].all() and not hidden[48:].any()  # it is looked for in every fourth frame
   np.testing.assert_array_equal(left.valid, ~hidden)
   np.testing.assert_array_equal(np.isfinite(left.affine).all((1, 2)), left.valid)

@@ -17,6 +17,8 @@ from vidregen_jax.models import (
   token_layout,
 )
 
+pytestmark = pytest.mark.optimized
+
 CODEC = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (1, 3, 3), 6)
 GENERATOR = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=4,

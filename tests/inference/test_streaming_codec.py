@@ -7,6 +7,8 @@ import pytest
 from vidregen_jax.exports import model_folder
 from vidregen_jax.inference import streaming_codec
 
+pytestmark = pytest.mark.optimized
+
 CELLS, CHANNELS, SIZE = 2, 4, 16
 
 

@@ -9,7 +9,7 @@ import small_sounds
 from small_sounds import RATE, pitch, tones
 
 from vidregen_jax.media import video, video_writer
-from vidregen_jax.media.audio import aac, channels, lazy, waveform
+from vidregen_jax.media.audio import aac, channels, lazy, sound_file, waveform
 
 NAMES = ['mono', 'stereo', '2.1', '3.0', '3.0(back)', '4.0', 'quad', 'quad(side)', '3.1', '5.0',
          '5.0(side)', '4.1', '5.1', '5.1(side)', '6.0', '6.1', '6.1(back)', '7.0', '7.1',
@@ -81,7 +81,7 @@ def test_every_channel_is_read_where_it_is(suffix, codec, layout, tmp_path):
     path = small_sounds.write(tmp_path / f'many{suffix}', codec, sent, layout=layout)
   whole, rate, _ = waveform.read(path)
   assert whole.shape[0] == count and rate == RATE
-  np.testing.assert_array_equal(lazy.Recording(path)[:, :], whole)
+  np.testing.assert_array_equal(sound_file.Recording(path)[:, :], whole)
   for index in {0, 2, 7, count - 1} & {*range(count)}:
     alone = small_sounds.channel(path, index)
     np.testing.assert_allclose(whole[index], alone[:whole.shape[1]], atol=1e-6)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.editing import soundtrack
+from vidregen_jax.editing import changed_spans, soundtrack
 from vidregen_jax.faces import tracks
-from vidregen_jax.media import opening, smart_render, video, video_writer
-from vidregen_jax.media.audio import aac, lazy, packet_splice, waveform
+from vidregen_jax.media import opening, smart_render, smart_render_plan, video, video_writer
+from vidregen_jax.media.audio import aac, packet_splice, sound_file, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.reporting import proxy_video
@@ -54,7 +54,7 @@ def path(request, tmp_path_factory):
 
 def check(path, also=0):
   """Sound and picture clap together, at about AT; returns the moment."""
-  seen, heard = clapper.seen(video.frames(path)), clapper.heard(lazy.Recording(path))
+  seen, heard = clapper.seen(video.frames(path)), clapper.heard(sound_file.Recording(path))
   assert abs(heard - float(seen)) <= rounding(path) + also
   assert AT - 1e-3 <= seen <= AT + RUN_UP
   return float(seen)
@@ -77,7 +77,7 @@ def test_times_count_from_the_files_start(path):
 
 def soundtracks(path):
   """The sound in all forms in which it can be written again."""
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
   yield track
   if 'pcm_s16le' not in FILES[path.name]:  # which not every container takes
@@ -111,10 +111,10 @@ def test_what_is_encoded_anew_starts_at_its_start(path, suffix, tmp_path):
 def test_what_is_joined_keeps_its_times(path, tmp_path):
   info, out = video.probe(path), tmp_path / f'out{path.suffix}'
   if path.suffix not in ('.mp4', '.mov', '.mkv'):
-    assert 'it is no mp4, mov, mkv or webm' in smart_render.plan(info, tmp_path / 'out.mp4',
+    assert 'it is no mp4, mov, mkv or webm' in smart_render_plan.plan(info, tmp_path / 'out.mp4',
                                                                  [(3, 5)])
     return
-  planned = smart_render.plan(info, out, [(14, 16)])
+  planned = smart_render_plan.plan(info, out, [(14, 16)])
   for written in soundtracks(path):
     with smart_render.Joined(out, info, planned, audio=written, keep=path) as joined:
       for frame in video.frames(path, *planned.regions[0]):
@@ -131,9 +131,9 @@ def test_what_is_joined_into_an_mp4_starts_at_its_start(name, tmp_path):
   encoder, sound_encoder, more = FILES[name]
   path, out = tmp_path / name, tmp_path / 'out.mp4'
   clapper.make(path, encoder, sound_encoder, **more)
-  info, recording = video.probe(path), lazy.Recording(path)
+  info, recording = video.probe(path), sound_file.Recording(path)
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
-  planned = smart_render.plan(info, out, [(14, 16)])
+  planned = smart_render_plan.plan(info, out, [(14, 16)])
   for written in (track, packet_splice.patch(path, track, [(1000, 3000)])):
     if isinstance(written, str):
       continue
@@ -157,7 +157,7 @@ def test_an_mp4_in_fragments_is_cut_out_of_a_stream(tmp_path):
   path.write_bytes(data)
   info, out = video.probe(path), tmp_path / 'out.mp4'
   assert info.origin == LATE and both(path) == pytest.approx(plain, abs=1e-4)
-  planned = smart_render.plan(info, out, [(14, 16)])
+  planned = smart_render_plan.plan(info, out, [(14, 16)])
   with smart_render.Joined(out, info, planned, audio=path, keep=path) as joined:
     for frame in video.frames(path, *planned.regions[0]):
       joined.copy(frame)
@@ -166,7 +166,7 @@ def test_an_mp4_in_fragments_is_cut_out_of_a_stream(tmp_path):
 
 def both(path):
   """When it is seen and heard to clap."""
-  return float(clapper.seen(video.frames(path))), clapper.heard(lazy.Recording(path))
+  return float(clapper.seen(video.frames(path))), clapper.heard(sound_file.Recording(path))
 
 
 def test_other_tracks_and_chapters_move_along(tmp_path):
@@ -220,7 +220,7 @@ def test_spans_patches_and_messages_are_on_that_clock(path, tmp_path):
 
 
 def test_found_spans_are_on_that_clock(path, tmp_path):
-  info, recording = video.probe(path), lazy.Recording(path)
+  info, recording = video.probe(path), sound_file.Recording(path)
   samples = recording[:, :].copy()
   begin = clapper.CLICK + clapper.RATE // 5
   noise = np.random.default_rng(0).normal(0, .2, clapper.RATE // 4).astype(np.float32)
@@ -228,7 +228,7 @@ def test_found_spans_are_on_that_clock(path, tmp_path):
   new = tmp_path / 'new.wav'
   lead = np.zeros((2, round(float(recording.start) * recording.rate)), np.float32)
   waveform.write_wav(new, np.concatenate([lead, samples], 1), recording.rate)
-  (start, stop), = soundtrack.differences(info, new, 0)
+  (start, stop), = changed_spans.differences(info, new, 0)
   expected = float(recording.start) + begin / recording.rate
   assert start == pytest.approx(expected, abs=.03)
   assert stop == pytest.approx(expected + .25, abs=.03)
@@ -257,9 +257,9 @@ def test_the_pages_film_claps_in_both_its_halves(path, tmp_path):
 def test_the_pages_film_knows_that_an_edit_may_start_earlier(tmp_path):
   """In Matroska the run-up of new sound comes before the first picture."""
   path = clapper.make(tmp_path / 'late.mkv', 'libx264', 'aac', offset=LATE + Fraction(1, 25))
-  info, recording, out = video.probe(path), lazy.Recording(path), tmp_path / 'out.mkv'
+  info, recording, out = video.probe(path), sound_file.Recording(path), tmp_path / 'out.mkv'
   track = aac.Soundtrack(recording, recording.rate, float(recording.start))
-  planned = smart_render.plan(info, out, [(14, 16)])
+  planned = smart_render_plan.plan(info, out, [(14, 16)])
   with smart_render.Joined(out, info, planned, audio=track) as joined:
     for frame in video.frames(path, *planned.regions[0]):
       joined.copy(frame)

@@ -10,7 +10,8 @@ import small_videos
 from small_videos import COUNT, HALF, QUARTER
 
 from vidregen_jax import errors
-from vidregen_jax.media import planes, smart_render, video, video_writer
+from vidregen_jax.evaluation import image_metrics
+from vidregen_jax.media import planes, smart_render, smart_render_plan, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.bitstreams import av1, h264, hevc, nal, vp9
 
@@ -81,7 +82,7 @@ def changed(frame):
 def edit(source, out, touched=(TOUCHED,), crf=12, audio=None, planned=None):
   """Inverts a corner of the touched frames; returns the regions, and what was left out."""
   info = video.probe(source)
-  planned = planned or smart_render.plan(info, out, touched)
+  planned = planned or smart_render_plan.plan(info, out, touched)
   kept = dict(audio=audio, keep=source, crf=crf)
   if isinstance(planned, str):
     writer, regions = video_writer.Writer(out, info, **kept), [(0, info.frame_count)]
@@ -102,7 +103,7 @@ def decibels(one, other):
   difference = np.concatenate([(a.astype(float) - b).ravel() for a, b in
                                zip(planes._arrays(one), planes._arrays(other), strict=True)])
   full = (1 << one.format.components[0].bits) - 1
-  return 10 * np.log10(full ** 2 / max(np.square(difference).mean(), 1e-9))
+  return image_metrics.decibels(max(np.square(difference).mean(), 1e-9), full)
 
 
 def check(source, out, regions, touched=(TOUCHED,), near=40.0, step=Fraction(0)):
@@ -169,7 +170,7 @@ def test_an_edit_list_that_trims_the_start_stays(encoder, touched, turned, tmp_p
   old, new = (small_videos.packets(path) for path in (source, tmp_path / 'out.mp4'))
   hidden = [sum(pts < 0 for pts, _ in packets) for packets in (old, new)]
   assert hidden == [5, 0 if regions[0][0] == 0 else 5]
-  assert 'edit list hides' in smart_render.plan(video.probe(source), 'out.mkv', [(20, 22)])
+  assert 'edit list hides' in smart_render_plan.plan(video.probe(source), 'out.mkv', [(20, 22)])
 
 
 @pytest.mark.parametrize(('encoder', 'length', 'said'), [
@@ -233,8 +234,9 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
                              lambda data, pts: nal.sample([pps], 4) + data)
   other = small_videos.remade(source, tmp_path / 'other.mp4',
                               lambda data, pts: nal.sample([pps + b'\x80'], 4) + data)
-  assert isinstance(smart_render.plan(video.probe(same), 'out.mp4', [TOUCHED]), smart_render.Plan)
-  assert 'change on the way' in smart_render.plan(video.probe(other), 'out.mp4', [TOUCHED])
+  assert isinstance(smart_render_plan.plan(video.probe(same), 'out.mp4', [TOUCHED]),
+                    smart_render_plan.Plan)
+  assert 'change on the way' in smart_render_plan.plan(video.probe(other), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('traits', 'out', 'reason'), [
@@ -248,14 +250,15 @@ def test_parameter_sets_that_change_on_the_way_are_told(encoder, coding, kind, t
 def test_what_cannot_be_joined_says_why(traits, out, reason, tmp_path):
   traits = dict(traits)
   source = small_videos.make(tmp_path / traits.pop('name', 'source.mp4'), **traits)
-  planned = smart_render.plan(video.probe(source), out, [TOUCHED])
-  assert reason is None and isinstance(planned, smart_render.Plan) or reason in planned
+  planned = smart_render_plan.plan(video.probe(source), out, [TOUCHED])
+  assert reason is None and isinstance(planned, smart_render_plan.Plan) or reason in planned
 
 
 def test_what_its_encoder_would_not_make_is_not_joined(tmp_path, monkeypatch):
   source = small_videos.make(tmp_path / 'source.mp4')
   monkeypatch.setattr(h264, '_PROFILES', {100: 'none that x264 knows'})
-  assert 'libx264 does not encode' in smart_render.plan(video.probe(source), 'out.mp4', [TOUCHED])
+  assert 'libx264 does not encode' in smart_render_plan.plan(
+    video.probe(source), 'out.mp4', [TOUCHED])
 
 
 @pytest.mark.parametrize(('come', 'go', 'traits', 'codec'), [
@@ -299,14 +302,14 @@ def test_without_loss_all_other_frames_are_the_sources(pix_fmt, size, go, codec,
   source = small_videos.make(tmp_path / 'source.mkv', 'ffv1', pix_fmt=pix_fmt, size=size,
                              base='1/1000')
   out = tmp_path / f'out.{go}'
-  edit(source, out, crf=0, planned='--lossless asks for all of it anew')
+  edit(source, out, crf=0, planned='--lossless re-encodes all of it')
   assert video.probe(out).codec == codec
   check(source, out, [TOUCHED])
 
 
 def test_rgb_goes_into_a_matroska_without_loss(tmp_path):
   source = small_videos.make(tmp_path / 'source.mp4', 'libx265', pix_fmt='gbrp', tags=(2, 0, 1, 13))
-  edit(source, tmp_path / 'out.mkv', crf=0, planned='--lossless asks for all of it anew')
+  edit(source, tmp_path / 'out.mkv', crf=0, planned='--lossless re-encodes all of it')
   for old, new in zip(video.frames(source), video.frames(tmp_path / 'out.mkv'), strict=True):
     expected = changed(old) if TOUCHED[0] <= old.index < TOUCHED[1] else old.image
     np.testing.assert_array_equal(new.image, expected)
@@ -410,8 +413,8 @@ def test_frames_shown_before_an_open_groups_key_frame_are_found(tmp_path):
 
 def test_regions_end_at_a_key_frame_though_earlier_pictures_are_decoded_after_it():
   # I P, then an open group: a key frame, two pictures shown before it, and two shown after.
-  packets = smart_render.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
-                                 np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
+  packets = smart_render_plan.Packets(np.array([0, 10, 40, 20, 30, 50, 60]), np.arange(-2, 5) * 10,
+                                      np.full(7, 10), np.array([1, 0, 1, 0, 0, 0, 0], bool))
   assert packets.regions([(1, 2)]) == [(1, 4)]  # with the two, which look behind
   assert packets.regions([(3, 4)]) == [(2, 4)]
   assert packets.regions([(4, 5)]) == [(2, 7)]

@@ -200,7 +200,7 @@ def test_grey_stays_grey(encoder, pix_fmt, come, go, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, 'sched_getscheduler') or os.geteuid() != 0,
-                    reason='only root may make threads real-time ones, and only on Linux')
+                    reason="encoders' threads: only root may make them real-time ones, on Linux")
 def test_no_encoder_makes_a_thread_a_real_time_one(tmp_path):
   info = video.VideoInfo('in.mkv', WIDTH, HEIGHT, Fraction(25), Fraction(1, 25), codec='av1',
                          pix_fmt='yuv420p10le')

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media.audio import lazy, waveform
+from vidregen_jax.media.audio import lazy, sound_file, waveform
 
 RATE, SECONDS = 44_100, 5
 
@@ -57,12 +57,12 @@ def test_a_recording_is_the_file_bit_for_bit(name, tmp_path):
   rate = 48_000 if codec == 'libopus' else RATE
   path = write(tmp_path / name, codec, voice(rate=rate), rate, **options)
   whole, rate, start = waveform.read(path)
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   assert (recording.shape, recording.rate, recording.start) == (whole.shape, rate, start)
   np.testing.assert_array_equal(recording[:, :], whole)
   edges = np.r_[0, np.sort(np.random.default_rng(1).integers(0, whole.shape[1], 12)),
                 whole.shape[1]]
-  backwards = lazy.Recording(path)
+  backwards = sound_file.Recording(path)
   for first, last in list(zip(edges, edges[1:], strict=False))[::-1]:
     np.testing.assert_array_equal(backwards[:, first:last], whole[:, first:last])
 
@@ -75,17 +75,17 @@ def test_a_file_is_decoded_once_and_anew_when_it_has_changed(tmp_path, monkeypat
       decoded.append(piece)
       yield piece
   monkeypatch.setattr(waveform, 'decode', counted)
-  count = lazy.Recording(path).shape[1]
+  count = sound_file.Recording(path).shape[1]
   first = len(decoded)
-  assert lazy.Recording(path).shape[1] == count and len(decoded) == first + 1
+  assert sound_file.Recording(path).shape[1] == count and len(decoded) == first + 1
   write(path, 'flac', voice(seconds=3))
-  assert lazy.Recording(path).shape[1] == 3 * RATE < count
+  assert sound_file.Recording(path).shape[1] == 3 * RATE < count
 
 
 def test_silence_keeps_a_recordings_packets_in_their_places(tmp_path):
   path = write(tmp_path / 'holes.mkv', 'pcm_s16le', voice(), skip=range(60, 140))
   whole, _, _ = waveform.read(path)
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   assert recording.shape == whole.shape and not whole[:, 61_000:139_000].any()
   for part in (slice(150_000, None), slice(0, 150_000)):
     np.testing.assert_array_equal(recording[:, part], whole[:, part])
@@ -98,7 +98,7 @@ def test_a_file_that_is_entered_too_late_is_read_from_its_start(tmp_path, monkey
   def late(container, stream, path):
     pieces = list(decode(container, stream, path))
     return iter(pieces[15:] if pieces[0].pts else pieces)
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   monkeypatch.setattr(waveform, 'decode', late)
   np.testing.assert_array_equal(recording[:, 200_000:], whole[:, 200_000:])
   np.testing.assert_array_equal(recording[:, :200_000], whole[:, :200_000])
@@ -106,7 +106,7 @@ def test_a_file_that_is_entered_too_late_is_read_from_its_start(tmp_path, monkey
 
 def test_what_is_read_does_not_depend_on_what_was(tmp_path):
   path = write(tmp_path / 'noisy.mp4', 'aac', voice())  # with noise that the decoder makes
-  one, other = lazy.Recording(path), lazy.Recording(path)
+  one, other = sound_file.Recording(path), sound_file.Recording(path)
   last = other[:, 150_000:160_000]
   one[:, :]
   np.testing.assert_array_equal(one[:, 150_000:160_000], last)
@@ -117,7 +117,7 @@ def test_what_is_read_does_not_depend_on_what_was(tmp_path):
 
 def test_memory_does_not_grow_with_the_sound(tmp_path):
   path = write(tmp_path / 'a.mp4', 'aac', voice())
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   resampled = lazy.mono_16k(recording)
   for track in (recording, resampled):
     for first in range(0, track.shape[1], 1000):
@@ -180,6 +180,6 @@ def test_a_cut_is_silent_outside_or_holds_its_last_sample():
 
 def test_mistakes_are_named(tmp_path):
   with pytest.raises(errors.UserError, match='no such file'):
-    lazy.Recording(tmp_path / 'none.wav')
+    sound_file.Recording(tmp_path / 'none.wav')
   with pytest.raises(IndexError, match='is sliced as'):
     lazy.Samples(voice(), RATE)[0, 5:9]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax import errors
-from vidregen_jax.media import opening, smart_render, video, video_writer
-from vidregen_jax.media.audio import lazy, waveform
+from vidregen_jax.media import opening, smart_render, smart_render_plan, video, video_writer
+from vidregen_jax.media.audio import sound_file, waveform
 
 # A name that is not UTF-8, and names that FFmpeg takes for addresses, pipes and sequences.
 NAMES = [b'caf\xe9', b'take:2', b'http:/x', b'pipe:1', b'a%03d', b'-i', b'concat:a|b', b"it's"]
@@ -23,12 +23,12 @@ def test_any_name_is_a_files_name(tmp_path, monkeypatch):
     os.link('clip.mp4', f'{name}.mp4')
     info = video.probe(f'{name}.mp4')
     assert info.frame_count == clapper.COUNT and info.has_audio
-    np.testing.assert_array_equal(lazy.Recording(f'{name}.mp4')[:, :], heard)
+    np.testing.assert_array_equal(sound_file.Recording(f'{name}.mp4')[:, :], heard)
     with video_writer.Writer(f'{name}2.mp4', info, audio=f'{name}.mp4', keep=f'{name}.mp4',
                              preset='ultrafast') as writer:
       for frame in frames:
         writer.copy(frame)
-    planned = smart_render.plan(info, f'{name}3.mp4', [(13, 15)])
+    planned = smart_render_plan.plan(info, f'{name}3.mp4', [(13, 15)])
     with smart_render.Joined(f'{name}3.mp4', info, planned, audio=f'{name}.mp4') as joined:
       for frame in frames[slice(*planned.regions[0])]:
         joined.copy(frame)
@@ -54,7 +54,7 @@ def test_a_playlist_leads_nowhere(tmp_path, kind, suffix):
   clapper.make(tmp_path / 'other.ts', 'libx264', 'mp2')
   path = tmp_path / f'list{suffix}'
   path.write_text(PLAYLISTS[kind].format('other.ts'))
-  for read in (video.probe, waveform.read, lazy.Recording):
+  for read in (video.probe, waveform.read, sound_file.Recording):
     with pytest.raises(errors.UserError, match=rf'is a playlist \({kind}\), which names other fil'):
       read(path)
 
@@ -73,7 +73,7 @@ def test_what_is_no_file_is_not_opened(tmp_path):
   kinds = {tmp_path / 'pipe.mp4': 'a pipe', '/dev/zero': 'a device',
            tmp_path / 'folder.mp4': 'a folder', tmp_path / 'none.mp4': 'no such file'}
   for path, told in kinds.items():
-    for read in (video.probe, waveform.read, lazy.Recording):
+    for read in (video.probe, waveform.read, sound_file.Recording):
       with pytest.raises(errors.UserError, match=told) as error:
         read(path)
       assert str(path) in str(error.value) and '\n' not in str(error.value)

@@ -64,7 +64,7 @@ def test_the_crop_is_that_of_the_picture_as_it_is_shown(talker, shape, rotation,
   assert down / across == pytest.approx(float(shape), rel=.03)
   np.testing.assert_allclose(track.mouth_box, plain.mouth_box, atol=.03)
   np.testing.assert_allclose(
-    reidentify.shown_box(piece.box, seen.size, seen.turns),
+    reidentify.displayed_box(piece.box, seen.size, seen.turns),
     tracks.follow(talker).pieces[0].box / 256, atol=.03)
 
 

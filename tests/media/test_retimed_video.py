@@ -62,7 +62,7 @@ def test_frames_come_in_any_order_at_their_times(info, order, first):
 
 def face(film):
   """Along a film, the one face that is seen in it."""
-  seen = in_video.look(film, [(0.0, 9.0)])
+  seen = in_video.follow(film, [(0.0, 9.0)])
   return in_video.along(film, seen.track(seen.pieces))
 
 

@@ -8,7 +8,7 @@ import pytest
 from small_videos import ASS
 
 from vidregen_jax import errors
-from vidregen_jax.media import planes, smart_render, video, video_writer
+from vidregen_jax.media import planes, smart_render, smart_render_plan, video, video_writer
 from vidregen_jax.media.audio import aac
 from vidregen_jax.media.bitstreams import h264
 
@@ -61,8 +61,8 @@ def make(path, *, codec='libx264', pix_fmt='yuv420p', size=(64, 48), stamps=None
 def edit(source, out, touched=(TOUCHED,), audio=None, keep=None, crf=12):
   """Inverts a corner of the touched frames; returns the plan."""
   info = video.probe(source)
-  planned = smart_render.plan(info, out, touched)
-  assert isinstance(planned, smart_render.Plan), planned
+  planned = smart_render_plan.plan(info, out, touched)
+  assert isinstance(planned, smart_render_plan.Plan), planned
   with smart_render.Joined(out, info, planned, audio=audio, keep=keep, crf=crf) as writer:
     for start, stop in planned.regions:
       for frame in video.frames(source, start, stop):
@@ -202,7 +202,7 @@ def test_regions_begin_late_end_early_and_are_merged():
   shown = np.array([0, 3, 1, 2, 4, 7, 5, 6, 9, 8, 10, 11])
   clean = np.zeros(12, bool)
   clean[[0, 4, 10]] = True
-  packets = smart_render.Packets(shown * 10, np.arange(12) * 10 - 10, np.full(12, 10), clean)
+  packets = smart_render_plan.Packets(shown * 10, np.arange(12) * 10 - 10, np.full(12, 10), clean)
   assert packets.regions([(2, 3)]) == [(1, 4)]  # frame 1 needs nothing after it but the P
   assert packets.regions([(5, 6)]) == [(5, 10)]  # the group at 8 is open: it cannot be begun
   assert packets.regions([(1, 2), (3, 5)]) == [(1, 10)]
@@ -231,7 +231,7 @@ def test_a_header_comes_back_and_takes_more_sets():
 ])
 def test_what_cannot_be_joined_says_why(options, out, reason, tmp_path):
   source = make(tmp_path / 'source.mp4', **options)
-  assert reason in smart_render.plan(video.probe(source), tmp_path / out, [TOUCHED])
+  assert reason in smart_render_plan.plan(video.probe(source), tmp_path / out, [TOUCHED])
 
 
 @pytest.mark.parametrize(('pixels', 'size', 'kept'), [
@@ -251,7 +251,7 @@ def test_what_is_encoded_whole_keeps_depth_and_chroma(pixels, size, kept, tmp_pa
 def test_frames_out_of_order_or_missing_are_refused_and_leave_nothing(tmp_path):
   source, out = make(tmp_path / 'source.mp4'), tmp_path / 'out.mp4'
   info = video.probe(source)
-  planned = smart_render.plan(info, out, [TOUCHED])
+  planned = smart_render_plan.plan(info, out, [TOUCHED])
   frames = list(video.frames(source, *planned.regions[0]))
   with pytest.raises(ValueError, match='was to come next'), smart_render.Joined(out, info,
                                                                                 planned) as w:

@@ -9,7 +9,7 @@ import small_sounds
 from small_sounds import RATE, noise, tones, wav
 
 from vidregen_jax import errors
-from vidregen_jax.media.audio import lazy, waveform
+from vidregen_jax.media.audio import sound_file, waveform
 
 # Samples by which a sound comes late where its file does not say how much of it is the encoder's
 # warming up: of LAME 576 and the decoder's 529, of AAC a packet, of AC-3 half a transform.
@@ -33,7 +33,7 @@ def test_sound_is_where_ffmpeg_puts_it(name, tmp_path):
   codec, more, late = KINDS[name]
   sent = noise()
   path = small_sounds.write(tmp_path / name, codec, sent, **more)
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   after, alike = small_sounds.delay(recording[:, :][0], sent[0])
   assert alike > .9
   assert after + round(recording.start * RATE) == late
@@ -45,7 +45,7 @@ def test_vorbis_is_where_it_was(tmp_path):
   sent = np.repeat(noise(), 2, 0)
   path = small_sounds.write(tmp_path / 'a.ogg', 'vorbis', sent, layout='stereo',
                             options={'strict': '-2', 'b': '256k'})
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   after, alike = small_sounds.delay(recording[:, :][0], sent[0])
   assert after == 0 == recording.start and alike > .8
 
@@ -53,9 +53,9 @@ def test_vorbis_is_where_it_was(tmp_path):
 def test_sound_alone_begins_at_its_first_sample_and_beside_pictures_when_it_is_heard(tmp_path):
   alone, film = (small_sounds.write(tmp_path / name, 'aac', noise(), late=24_000, **more)
                  for name, more in (('late.mka', {}), ('late.mkv', {'pictures': 40})))
-  assert lazy.Recording(alone).start == 0 == waveform.read(alone)[2]
+  assert sound_file.Recording(alone).start == 0 == waveform.read(alone)[2]
   # In Matroska, AAC's warming up comes before, and times are milliseconds.
-  assert abs(lazy.Recording(film).start - .5) < .025
+  assert abs(sound_file.Recording(film).start - .5) < .025
 
 
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf, 1e30, 32_768.])
@@ -67,7 +67,7 @@ def test_what_is_no_sound_is_named_with_its_place(codec, value, tmp_path):
   said = rf'odd\.wav: the sample at 0\.6250 s is {value:g}'
   with pytest.raises(errors.UserError, match=said.replace('+', r'\+')):
     waveform.check(path)
-  recording = lazy.Recording(path)
+  recording = sound_file.Recording(path)
   with pytest.raises(errors.UserError, match='0.6250 s'):
     recording[:, :]
 
@@ -93,13 +93,13 @@ def test_only_what_can_hold_it_is_read_for_it(tmp_path, monkeypatch):
   ({'data': b''}, 'is empty')])
 def test_headers_that_cannot_be_are_one_line(header, said, tmp_path):
   with pytest.raises(errors.UserError, match=said) as raised:
-    lazy.Recording(wav(tmp_path / 'odd.wav', **header))
+    sound_file.Recording(wav(tmp_path / 'odd.wav', **header))
   assert '\n' not in str(raised.value)
 
 
 def test_a_wav_that_claims_four_gigabytes_is_what_it_has(tmp_path):
   path = wav(tmp_path / 'stream.wav', data=struct.pack('<4h', 1, 2, 3, 4), claims=2**32 - 1)
-  np.testing.assert_array_equal(lazy.Recording(path)[:, :] * 32_768, [[1, 2, 3, 4]])
+  np.testing.assert_array_equal(sound_file.Recording(path)[:, :] * 32_768, [[1, 2, 3, 4]])
 
 
 def joined(tmp_path, *sounds):
@@ -140,6 +140,6 @@ def test_times_that_were_rounded_move_nothing(tmp_path):
         new.mux(packet)
   with av.open(str(tmp_path / 'odd.mp4')) as container:
     assert 1025 in [packet.duration for packet in container.demux(container.streams.audio[0])]
-  straight, odd = lazy.Recording(source), lazy.Recording(tmp_path / 'odd.mp4')
+  straight, odd = sound_file.Recording(source), sound_file.Recording(tmp_path / 'odd.mp4')
   np.testing.assert_array_equal(odd[:, :], waveform.read(tmp_path / 'odd.mp4')[0])
   np.testing.assert_array_equal(odd[:, :40_000], straight[:, :40_000])

@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import ROOT
 
-from vidregen_jax.media import containers, opening, smart_render
+from vidregen_jax.media import containers, opening, smart_render_plan
 
 PAGE = (ROOT / 'docs' / 'editing.md').read_text().partition('## Supported media')[2]
 
@@ -35,6 +35,6 @@ def test_outputs_hold_what_the_page_says(suffix):
 
 def test_the_page_names_all_outputs_and_all_codecs_that_are_joined():
   assert set(re.findall(r'`(\.\w+)`', PAGE)) == set(containers._KINDS)
-  assert set(smart_render._CODINGS) == {'h264', 'hevc', 'vp9', 'av1'}
+  assert set(smart_render_plan.CODINGS) == {'h264', 'hevc', 'vp9', 'av1'}
   # FFmpeg's one name each: mov and webm are these.
-  assert set(smart_render._SOURCES) == {'mp4', 'matroska'}
+  assert set(smart_render_plan.SOURCES) == {'mp4', 'matroska'}

@@ -12,6 +12,8 @@ from configs import codec as codec_config
 from vidregen_jax.models import codec, layers
 from vidregen_jax.training import codec_setup
 
+pytestmark = pytest.mark.optimized
+
 CONFIG = codec.CodecConfig(32, (16, 24, 32), (1, 1, 1), (1, 1, 1), (2, 1, 3), 6, latent_stages=1)
 
 
@@ -72,7 +74,7 @@ def test_chunks_equal_the_whole(params, frames, chunk):
   np.testing.assert_allclose(np.concatenate(parts, 1), made, atol=2e-5)
 
 
-def test_scanned_equals_chunks_bit_for_bit_in_latents(params, frames):
+def test_a_scan_over_chunks_equals_chunks_one_by_one_to_rounding(params, frames):
   chunks = np.moveaxis(frames.reshape(1, 4, 4, 32, 32, 3), 1, 0)
 
   def step(cache, chunk):

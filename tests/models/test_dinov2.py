@@ -1,13 +1,16 @@
-"""DINOv2: the same tokens as transformers' own, and damaged folders are told."""
+"""DINOv2: the tokens of transformers (`goldens/make.py`), and damaged folders are told."""
 
 import json
 
 import numpy as np
+import parity
 import pytest
 import random_weights
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2
+
+pytestmark = pytest.mark.optimized
 
 WIDTH = random_weights.DINOV2['width']
 
@@ -61,26 +64,12 @@ def test_a_folder_that_does_not_fit_is_told(folder, change, told):
     dinov2.load(folder)
 
 
-@pytest.mark.parametrize('registers', [0, 3])
-@pytest.mark.parametrize('shape', [(56, 56), (70, 42), (28, 28)])
+@pytest.mark.parametrize('registers', parity.DINOV2_REGISTERS)
+@pytest.mark.parametrize('shape', parity.DINOV2_SHAPES)
 def test_tokens_equal_those_of_transformers(tmp_path, registers, shape):
-  torch, transformers = pytest.importorskip('torch'), pytest.importorskip('transformers')
-  torch.manual_seed(0)
-  sizes = dict(hidden_size=48, num_hidden_layers=3, num_attention_heads=4, image_size=56,
-               patch_size=14)
-  if registers:
-    config = transformers.Dinov2WithRegistersConfig(**sizes, num_register_tokens=registers)
-    model = transformers.Dinov2WithRegistersModel(config)
-  else:
-    model = transformers.Dinov2Model(transformers.Dinov2Config(**sizes))
-  with torch.no_grad():
-    for parameter in model.parameters():  # as initialised, most would be zeros and ones
-      parameter.normal_(0, 0.2)
-  model.eval().save_pretrained(tmp_path)
-  images = np.random.default_rng(2).normal(size=(2, *shape, 3)).astype(np.float32)
-  with torch.no_grad():
-    theirs = model(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).last_hidden_state
-  theirs = theirs[:, 1 + registers:].numpy()
-  ours = np.asarray(dinov2.patch_tokens(*dinov2.load(tmp_path), images))
+  config, params = dinov2.load(
+    random_weights.dinov2(tmp_path, registers, parity.DINOV2_EMBEDDING))
+  ours = np.asarray(dinov2.patch_tokens(config, params, parity.images(*shape)))
+  theirs = parity.golden('dinov2')['{}_{}x{}'.format(registers, *shape)]
   # Float32 on both sides; the sums are ordered differently.
-  np.testing.assert_allclose(ours.reshape(theirs.shape), theirs, atol=1e-4)
+  np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -12,6 +12,8 @@ from configs import generator as generator_config
 from vidregen_jax.models import generator, streams, teacher_forcing, token_layout
 from vidregen_jax.training import generator_setup
 
+pytestmark = pytest.mark.optimized
+
 CONFIG = generator.GeneratorConfig(
     cells=2, latent_channels=6, region=(2, 3), width=32, heads=2, layers=2, mlp=2, window=3,
     look_ahead=1, references=2, sinks=2, sink_logit=True, audio_layers=2, audio_channels=12,

@@ -1,34 +1,21 @@
-"""I3D: read whole or told, the same numbers as PyTorch's; the Frechet distance of Gaussians."""
+"""I3D: read whole or told, the numbers of the common port; the Frechet distance of Gaussians."""
 
 import jax
 import numpy as np
+import parity
 import pytest
+import random_weights
 import safetensors.numpy
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import i3d
 
-
-def random_tensors():
-  """I3D with He-initialised kernels and lively batch statistics, under the stored names."""
-  rng, tensors = np.random.default_rng(0), {}
-  draw = lambda *shape: rng.standard_normal(shape, dtype=np.float32)
-  for name, c_in, c_out, kernel in i3d.units():
-    scale = np.float32(np.sqrt(2 / (kernel**3 * c_in)))
-    tensors[f'{name}.conv3d.weight'] = scale * draw(c_out, c_in, kernel, kernel, kernel)
-    tensors[f'{name}.bn.weight'] = 1 + 0.1 * draw(c_out)
-    tensors[f'{name}.bn.bias'] = 0.1 * draw(c_out)
-    tensors[f'{name}.bn.running_mean'] = 0.1 * draw(c_out)
-    tensors[f'{name}.bn.running_var'] = np.exp(0.1 * draw(c_out))
-    tensors[f'{name}.bn.num_batches_tracked'] = np.array(7)
-  tensors['logits.conv3d.weight'] = 0.03 * draw(i3d.CLASSES, 1024, 1, 1, 1)
-  tensors['logits.conv3d.bias'] = draw(i3d.CLASSES)
-  return tensors
+pytestmark = pytest.mark.optimized
 
 
 @pytest.fixture(scope='module')
 def tensors():
-  return random_tensors()
+  return random_weights.i3d_tensors()
 
 
 @pytest.fixture(scope='module')
@@ -48,51 +35,9 @@ def test_what_is_missing_is_named(tensors, tmp_path):
     i3d.load('./none')
 
 
-def test_logits_equal_those_of_torch(tensors, folder):
-  torch = pytest.importorskip('torch')
-  nn = torch.nn.functional
-  stored = {name: torch.from_numpy(x) for name, x in tensors.items()}
-
-  def padded(x, window, strides):
-    """As TensorFlow pads: as little as fills the last window, the odd one behind."""
-    pads = []
-    for size, w, s in zip(x.shape[2:], window, strides, strict=True):
-      total = max((-(-size // s) - 1) * s + w - size, 0)
-      pads = [total // 2, total - total // 2, *pads]
-    return nn.pad(x, pads)  # zeros, also before pooling: nothing there is below zero
-
-  def unit(name, x, stride=1):
-    kernel = stored[f'{name}.conv3d.weight']
-    x = nn.conv3d(padded(x, kernel.shape[2:], [stride] * 3), kernel, stride=stride)
-    mean, variance, gain, shift = (
-      stored[f'{name}.bn.{part}'] for part in ('running_mean', 'running_var', 'weight', 'bias'))
-    return torch.relu(nn.batch_norm(x, mean, variance, gain, shift, eps=1e-3))
-
-  def pool(x, window, strides):
-    return nn.max_pool3d(padded(x, window, strides), window, strides)
-
-  def mixed(name, x):
-    return torch.cat([
-      unit(f'{name}.b0', x), unit(f'{name}.b1b', unit(f'{name}.b1a', x)),
-      unit(f'{name}.b2b', unit(f'{name}.b2a', x)),
-      unit(f'{name}.b3b', pool(x, (3, 3, 3), (1, 1, 1)))], 1)
-
-  def logits(x):
-    x = pool(unit('Conv3d_1a_7x7', x, 2), (1, 3, 3), (1, 2, 2))
-    x = pool(unit('Conv3d_2c_3x3', unit('Conv3d_2b_1x1', x)), (1, 3, 3), (1, 2, 2))
-    x = pool(mixed('Mixed_3c', mixed('Mixed_3b', x)), (3, 3, 3), (2, 2, 2))
-    for letter in 'bcdef':
-      x = mixed(f'Mixed_4{letter}', x)
-    x = pool(x, (2, 2, 2), (2, 2, 2))
-    x = mixed('Mixed_5c', mixed('Mixed_5b', x))
-    x = nn.avg_pool3d(x, (2, *x.shape[3:]), stride=1)
-    x = nn.conv3d(x, stored['logits.conv3d.weight'], stored['logits.conv3d.bias'])
-    return x[..., 0, 0].mean(2)
-
-  # Odd sizes, so that padding is uneven everywhere; longer than 16, so that time is averaged.
-  clips = np.random.default_rng(1).uniform(-1, 1, (2, 25, 45, 38, 3)).astype(np.float32)
-  ours = np.asarray(jax.jit(i3d.logits)(i3d.load(folder), clips))
-  theirs = logits(torch.from_numpy(np.moveaxis(clips, -1, 1).copy())).numpy()
+def test_logits_equal_those_of_the_common_port(folder):
+  ours = np.asarray(jax.jit(i3d.logits)(i3d.load(folder), parity.clips()))
+  theirs = parity.golden('i3d')['logits']
   # Twenty layers in float32, summed in another order and with the normalisation folded in.
   np.testing.assert_allclose(ours, theirs, atol=2e-4 * np.abs(theirs).max())
   assert np.abs(ours[0] - ours[1]).max() > 0.01 * np.abs(theirs).max()

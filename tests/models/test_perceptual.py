@@ -1,17 +1,17 @@
 """VGG16 and LPIPS: read whole or told, a distance, and the same numbers as the lpips package's."""
 
-import sys
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+import parity
 import pytest
 import random_weights
 import safetensors.numpy
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import perceptual
+
+pytestmark = pytest.mark.optimized
 
 
 @pytest.fixture(scope='module')
@@ -67,42 +67,14 @@ def test_what_is_missing_is_named(folder, tmp_path):
     perceptual.load('./none')
 
 
-@pytest.fixture
-def reference(monkeypatch):
-  """The lpips package's own LPIPS with the random tensors; of torchvision it needs layers only."""
-  torch = pytest.importorskip('torch')
-  tensors = {name: torch.from_numpy(x) for name, x in random_weights.vgg16_tensors().items()}
-  layers, inputs = [], 3
-  for count, width in zip(perceptual.BLOCKS, perceptual.WIDTHS, strict=True):
-    for _ in range(count):
-      layers += [torch.nn.Conv2d(inputs, width, 3, padding=1), torch.nn.ReLU(inplace=True)]
-      inputs = width
-    layers.append(torch.nn.MaxPool2d(2, 2))
-  trunk = types.SimpleNamespace(features=torch.nn.Sequential(*layers))
-  trunk.features.load_state_dict({name.removeprefix('features.'): x for name, x in tensors.items()
-                                  if name.startswith('features.')})
-  torchvision = types.ModuleType('torchvision')
-  torchvision.models = types.SimpleNamespace(vgg16=lambda pretrained: trunk)
-  monkeypatch.setitem(sys.modules, 'torchvision', torchvision)
-  lpips = pytest.importorskip('lpips')
-  monkeypatch.setattr(lpips.pretrained_networks, 'tv', torchvision.models)
-  model = lpips.LPIPS(net='vgg', pretrained=False, pnet_rand=True, verbose=False)
-  heads = {name: x for name, x in tensors.items() if name.startswith('lin')}
-  assert not model.load_state_dict(heads, strict=False).unexpected_keys
-  return model
-
-
-@pytest.mark.parametrize('cut', [(32, 48), (31, 45)])
-def test_taps_and_distance_equal_those_of_the_lpips_package(folder, images, reference, cut):
-  torch, params = pytest.importorskip('torch'), perceptual.load(folder)
-  images = images[:, :cut[0], :cut[1]]
-  other = np.roll(images, 5, axis=2)
-  first = lambda x: torch.from_numpy(np.moveaxis(x, -1, 1).copy())
-  with torch.no_grad():
-    taps = reference.net(reference.scaling_layer(first(images)))
-    distance = reference(first(images), first(other)).numpy().reshape(-1)
-  for ours, theirs in zip(perceptual.features(params, images), taps, strict=True):
-    theirs = np.moveaxis(theirs.numpy(), 1, -1)
+@pytest.mark.parametrize('cut', parity.LPIPS_CUTS)
+def test_taps_and_distance_equal_those_of_the_lpips_package(folder, cut):
+  params, golden, name = perceptual.load(folder), parity.golden('lpips'), '{}x{}'.format(*cut)
+  images = parity.images(*cut)
+  for i, ours in enumerate(perceptual.features(params, images)):
+    theirs = golden[f'tap{i}_{name}']
     # Thirteen convolutions in float32, summed in another order.
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
-  np.testing.assert_allclose(perceptual.lpips(params, images, other), distance, rtol=1e-4)
+    np.testing.assert_allclose(ours[..., ::parity.CHANNELS], theirs,
+                               atol=1e-4 * np.abs(theirs).max())
+  distance = perceptual.lpips(params, images, np.roll(images, 5, axis=2))
+  np.testing.assert_allclose(distance, golden[f'distance_{name}'], rtol=1e-4)

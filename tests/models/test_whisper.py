@@ -10,6 +10,8 @@ import safetensors.numpy
 from vidregen_jax import errors
 from vidregen_jax.models import log_mel, pretrained, whisper
 
+pytestmark = pytest.mark.optimized
+
 TINY = whisper.WhisperConfig(
   width=16, layers=3, heads=2, mlp_width=32, mel_bins=80, positions=100
 )

@@ -10,6 +10,8 @@ import pytest
 from vidregen_jax.models import codec, kernels, layers
 from vidregen_jax.planning import flops
 
+pytestmark = pytest.mark.optimized
+
 CODEC = codec.CodecConfig(32, (8, 16), (1, 1), (1, 1), (2, 3), 4, latent_stages=1, conv='native')
 F32 = functools.partial(jax.ShapeDtypeStruct, dtype=jnp.float32)
 

@@ -4,6 +4,8 @@ import pytest
 
 from vidregen_jax.planning import hlo
 
+pytestmark = pytest.mark.optimized
+
 PROGRAM = '''HloModule jit_step, is_scheduled=true
 
 FileNames

@@ -21,6 +21,8 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, generator, perceptual
 from vidregen_jax.planning import abstract_steps, accelerators, estimate, search, tpu_topologies
 
+pytestmark = pytest.mark.optimized
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -93,7 +95,7 @@ def test_without_the_compiler_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.skipif(tpu_topologies.importlib.util.find_spec('libtpu') is None,
-                    reason="no TPU compiler here: pip install 'vidregen_jax[tpu]'")
+                    reason="plans for TPUs: there is no compiler, pip install 'vidregen_jax[tpu]'")
 def test_the_tpu_compiler_makes_a_small_generator():
   ran = command('--config=configs/generator.py:tiny', '--config.model.layers=2',
                 '--config.model.unroll=False', '--config.batch_size=4', '--config.fsdp=4',
@@ -143,6 +145,23 @@ def test_streams_are_planned_for_one_device(module, what):
   # What is carried on to the next step is what came in.
   assert shapes(state) == shapes(program.held['state'])
   assert made.shape[-3:] == (64, 64, 3)
+
+
+def test_the_state_before_the_first_step_is_planned():
+  config = generator_config.get_config('tiny')
+  config.model.layers = 1
+  config.batch_size = jax.device_count()
+  aim = estimate.target('here')
+  program = estimate.make_program(config, 'train', aim, (3, 512))
+  memory = estimate.init_figures(program, aim)['memory']
+  state = [program.held[kind] for kind in ('parameters', 'average', 'moments')]
+  assert memory['results'] == pytest.approx(abstract_steps.bytes_on_a_device(state), rel=0.01)
+  # The draw that the weights are cut from is whole on every device.
+  assert memory['temporaries'] > abstract_steps.bytes_on_a_device(program.held['parameters'])
+  for what, topology in (('sample', 'here'), ('train', 'h100:1')):
+    aim = estimate.target(topology)
+    with pytest.raises(UserError, match='--init is for training, on chips with a compiler'):
+      estimate.init_figures(estimate.make_program(config, what, aim, (3, 512)), aim)
 
 
 def test_planned_windows_are_those_that_are_cut():

@@ -1,5 +1,6 @@
 """Content Credentials: signing changes no picture, and whoever changes one is found out."""
 
+import dataclasses
 import hashlib
 import http.server
 import json
@@ -14,7 +15,8 @@ import fake_report
 import pytest
 
 from vidregen_jax import inspect
-from vidregen_jax.provenance import certificates, content_credentials
+from vidregen_jax.provenance import certificates, consent, content_credentials
+from vidregen_jax.reporting import edit_report
 
 
 @pytest.fixture(scope='session')
@@ -23,15 +25,18 @@ def clip(pack_folder):
 
 
 def sign(source, out, page=None, **changes):
-  """Signs a file as an edit of a source, with what would be written beside it."""
-  report = fake_report.said(source, out, **changes)
-  report['source'] |= {'credentials': content_credentials.of_source(source)}
-  signed = content_credentials.sign(out, out, source, report, certificates.local(), page)
-  if signed.sidecar:
-    out.with_suffix('.c2pa').write_bytes(signed.sidecar)
-  report |= {'content_credentials': signed.facts,
-             'sha256': hashlib.sha256(out.read_bytes()).hexdigest()}
-  out.with_suffix('.json').write_text(json.dumps(report))
+  """Signs a file as an edit of a source, with what would be written beside it; gives the report."""
+  report = fake_report.make(source, out, **changes)
+  credentials = content_credentials.of_source(source)
+  report = dataclasses.replace(
+    report, source=dataclasses.replace(report.source, credentials=credentials),
+    content_credentials=content_credentials.signature(out, certificates.local()))
+  sidecar = content_credentials.sign(out, out, source, report.statement(), certificates.local(),
+                                     page)
+  if sidecar:
+    out.with_suffix('.c2pa').write_bytes(sidecar)
+  report = dataclasses.replace(report, sha256=hashlib.sha256(out.read_bytes()).hexdigest())
+  out.with_suffix('.json').write_text(json.dumps(report.to_json()))
   return report
 
 
@@ -56,17 +61,18 @@ def test_packets_stay_and_the_file_plays(signed, clip):
 
 
 def test_what_was_done_is_signed(signed, clip):
-  seen = inspect.look(signed)
-  assert seen['valid'] and seen['state'] == 'Trusted' and seen['vouched_by'] == 'this computer'
-  assert seen['report'] == 'my out.json'
-  opened, edited = seen['actions']
+  verdict = inspect.verify(signed)
+  assert verdict['valid'] and verdict['state'] == 'Trusted'
+  assert verdict['vouched_by'] == 'this computer'
+  assert verdict['report'] == 'my out.json'
+  opened, edited = verdict['actions']
   assert (opened['action'], edited['action']) == ('c2pa.opened', 'c2pa.edited')
   assert edited['digitalSourceType'].endswith('/compositeWithTrainedAlgorithmicMedia')
   times = [region['time'] for region in edited['changes'][0]['region']]
   assert [(float(t['start']), float(t['end'])) for t in times] == [(1.2, 1.8), (2.4, 2.8)]
-  assert seen['ingredients'] == [
+  assert verdict['ingredients'] == [
     {'title': clip.name, 'relationship': 'parentOf', 'problems': []}]
-  edit = seen['edit']
+  edit = verdict['edit']
   assert edit['consent']['statement'] == 'Ann Lee, who is shown, agreed'
   assert edit['model'] == {'codec': '5c' * 32, 'generator': '5d' * 32}
   assert edit['source']['sha256'] == '5a' * 32
@@ -78,8 +84,8 @@ def test_what_was_done_is_signed(signed, clip):
 def test_a_consent_file_stays_private(clip, tmp_path):
   out = tmp_path / 'out.mp4'
   shutil.copy(clip, out)
-  sign(clip, out, consent={'statement': None, 'file': '/home/ann/ann.json', 'sha256': 'ab' * 32})
-  assert inspect.look(out)['edit']['consent'] == {'sha256': 'ab' * 32}
+  sign(clip, out, consent=consent.Consent('ab' * 32, file='/home/ann/ann.json'))
+  assert inspect.verify(out)['edit']['consent'] == {'sha256': 'ab' * 32}
   assert b'ann.json' not in out.read_bytes()
 
 
@@ -89,9 +95,9 @@ def test_a_changed_byte_is_found(where, signed):
   pictures = data.index(b'mdat')
   data[pictures + int(where * (len(data) - pictures))] ^= 1
   signed.write_bytes(data)
-  seen = inspect.look(signed)
-  assert not seen['valid'] and seen['state'] == 'Invalid'
-  assert any('mismatch' in problem for problem in seen['problems'])
+  verdict = inspect.verify(signed)
+  assert not verdict['valid'] and verdict['state'] == 'Invalid'
+  assert any('mismatch' in problem for problem in verdict['problems'])
   assert inspect.main([str(signed)]) == 1
 
 
@@ -100,8 +106,9 @@ def test_another_report_is_found(signed, capsys):
   report = json.loads(path.read_text())
   path.write_text(json.dumps(report | {'seed': 7, 'sha256': '0' * 64}))
   assert inspect.main([str(signed)]) == 1
-  told = capsys.readouterr().out
-  assert 'something else of: seed' in told and 'something else of: sha256' in told
+  output = capsys.readouterr().out
+  assert 'differs from what was signed: seed' in output
+  assert 'differs from what was signed: sha256' in output
   path.unlink()
   assert inspect.main([str(signed), '--json']) == 0
   assert json.loads(capsys.readouterr().out)['report'] is None
@@ -111,9 +118,9 @@ def test_who_vouches(signed, tmp_path, monkeypatch):
   root = tmp_path / 'root.pem'
   root.write_bytes(certificates.local().root)
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'another computer'))
-  seen = inspect.look(signed)
-  assert seen['valid'] and seen['state'] == 'Valid' and seen['vouched_by'] is None
-  assert inspect.look(signed, [root])['vouched_by'] == 'an authority that --trust names'
+  verdict = inspect.verify(signed)
+  assert verdict['valid'] and verdict['state'] == 'Valid' and verdict['vouched_by'] is None
+  assert inspect.verify(signed, [root])['vouched_by'] == 'an authority that --trust names'
   assert not (tmp_path / 'another computer').exists()
 
 
@@ -121,8 +128,8 @@ def test_an_edit_of_an_edit_remembers_the_first(signed, tmp_path):
   out = tmp_path / 'again.mov'
   shutil.copy(signed, out)
   sign(signed, out)
-  seen = inspect.look(out)
-  assert seen['valid'] and seen['ingredients'][0]['title'] == signed.name
+  verdict = inspect.verify(out)
+  assert verdict['valid'] and verdict['ingredients'][0]['title'] == signed.name
   assert out.read_bytes().count(b'vidregen_jax.edit') > signed.read_bytes().count(
     b'vidregen_jax.edit')
 
@@ -137,10 +144,10 @@ def test_what_cannot_hold_credentials_has_them_beside_it(clip, tmp_path):
         copy.mux(packet)
   before = out.read_bytes()
   report = sign(out, out)
-  assert out.read_bytes() == before and report['sha256'] == hashlib.sha256(before).hexdigest()
-  assert inspect.look(out)['valid'] and inspect.look(out)['where'] == 'out.c2pa'
+  assert out.read_bytes() == before and report.sha256 == hashlib.sha256(before).hexdigest()
+  assert inspect.verify(out)['valid'] and inspect.verify(out)['where'] == 'out.c2pa'
   out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-  assert not inspect.look(out)['valid']
+  assert not inspect.verify(out)['valid']
   out.with_suffix('.c2pa').unlink()
   assert inspect.main([str(out)]) == 1
 
@@ -154,11 +161,11 @@ def opaque(path, content):
 def test_the_credentials_beside_a_source_are_remembered_too(clip, tmp_path):
   first, second = opaque(tmp_path / 'first.mkv', b'one'), opaque(tmp_path / 'second.mkv', b'two')
   sign(clip, first)
-  assert content_credentials.of_source(first) == {
-    'state': 'Trusted', 'problems': [], 'signer': certificates.local().name}
+  assert content_credentials.of_source(first) == content_credentials.SourceCredentials(
+    'Trusted', certificates.local().name, ())
   sign(first, second)
-  seen = inspect.look(second)
-  assert seen['valid'] and seen['ingredients'] == [
+  verdict = inspect.verify(second)
+  assert verdict['valid'] and verdict['ingredients'] == [
     {'title': 'first.mkv', 'relationship': 'parentOf', 'problems': []}]
   # The whole store of the first is in that of the second, its own assertion too.
   assert second.with_suffix('.c2pa').read_bytes().count(b'vidregen_jax.edit') > (
@@ -202,13 +209,14 @@ def test_broken_credentials_of_a_source_are_told_by_the_edit(make, suffix, signe
   out = tmp_path / f'again{suffix}'
   shutil.copy(clip, out)
   report = sign(source, out)
-  told = report['source']['credentials']
-  assert told['state'] == 'Invalid' and any(cause in problem for problem in told['problems'])
-  seen = inspect.look(out)
-  assert seen['valid'] and seen['edit']['source']['credentials'] == told
+  brought = report.source.credentials
+  assert brought.state == 'Invalid' and any(cause in problem for problem in brought.problems)
+  verdict = inspect.verify(out)
+  assert verdict['valid'] and verdict['edit']['source']['credentials'] == (
+    dataclasses.asdict(brought) | {'problems': list(brought.problems)})
   capsys.readouterr()
   assert inspect.main([str(out)]) == 0
-  assert f'its own credentials were not sound: {told["problems"][0]}'[:60] in (
+  assert f'its own credentials were not valid: {brought.problems[0]}'[:60] in (
     capsys.readouterr().out)
 
 
@@ -220,55 +228,56 @@ def test_a_change_to_anything_in_the_report_is_found(change, signed):
   path = signed.with_suffix('.json')
   report = json.loads(path.read_text())
   path.write_text(json.dumps(report, indent=None))
-  assert inspect.look(signed)['valid'], 'only its layout was changed'
+  assert inspect.verify(signed)['valid'], 'only its layout was changed'
   path.write_text(json.dumps(report | change))
-  problem, *_ = inspect.look(signed)['problems']
-  assert 'my out.json says something else of' in problem
+  problem, *_ = inspect.verify(signed)['problems']
+  assert 'my out.json differs from what was signed' in problem
 
 
 def test_what_was_measured_while_writing_is_not_signed_and_said_not_to_be(signed):
   path = signed.with_suffix('.json')
   path.write_text(json.dumps(json.loads(path.read_text()) | {'seconds': 7}))
-  seen = inspect.look(signed)
-  assert seen['valid'] and seen['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
-  assert {'fade', 'consent', 'sha256', 'signer', 'frames_without_a_face'} <= set(seen['compared'])
+  verdict = inspect.verify(signed)
+  assert verdict['valid'] and verdict['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+  assert {'fade', 'consent', 'sha256', 'signer', 'frames_without_a_face'} <= set(
+    verdict['compared'])
 
 
 @pytest.mark.parametrize('data', [b'{', b'\xff', b'[' * 100_000, b'{"seed": 1, "seed": 1}'])
 def test_a_damaged_report_is_a_finding_and_no_mistake(data, signed):
   signed.with_suffix('.json').write_bytes(data)
-  assert 'my out.json is not JSON' in inspect.look(signed)['problems'][0]
+  assert 'my out.json is not JSON' in inspect.verify(signed)['problems'][0]
 
 
 def test_another_page_is_found(clip, tmp_path):
   out, page = tmp_path / 'out.mp4', b'<p>sha256 ' + content_credentials.NO_DIGEST.encode() + b'</p>'
   shutil.copy(clip, out)
   report = sign(clip, out, page)
-  shown = page.replace(content_credentials.NO_DIGEST.encode(), report['sha256'].encode())
-  out.with_suffix('.html').write_bytes(shown)
-  seen = inspect.look(out)
-  assert seen['valid'] and seen['page'] == 'out.html' and 'out.html' in seen['compared']
-  for other in (shown.replace(b'<p>', b'<p> '), page, shown + b' ', b''):
+  written = page.replace(content_credentials.NO_DIGEST.encode(), report.sha256.encode())
+  out.with_suffix('.html').write_bytes(written)
+  verdict = inspect.verify(out)
+  assert verdict['valid'] and verdict['page'] == 'out.html' and 'out.html' in verdict['compared']
+  for other in (written.replace(b'<p>', b'<p> '), page, written + b' ', b''):
     out.with_suffix('.html').write_bytes(other)
-    assert 'out.html is not the page' in inspect.look(out)['problems'][0]
+    assert 'out.html is not the page' in inspect.verify(out)['problems'][0]
   out.with_suffix('.html').unlink()
-  assert inspect.look(out)['valid'], 'a page may be thrown away'
+  assert inspect.verify(out)['valid'], 'a page may be thrown away'
 
 
 def test_a_page_that_nobody_signed_is_said_to_be_that(signed):
   signed.with_suffix('.html').write_text('mine')
-  seen = inspect.look(signed)
-  assert seen['valid'] and seen['page'] is None and 'my out.html' in seen['not_compared']
+  verdict = inspect.verify(signed)
+  assert verdict['valid'] and verdict['page'] is None and 'my out.html' in verdict['not_compared']
 
 
 @pytest.mark.parametrize('count', [4_800, 50_000])
 def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
   out = tmp_path / 'out.mp4'
   shutil.copy(clip, out)
-  spans = [[i / 2, i / 2 + .25] for i in range(count)]
-  sign(clip, out, spans=spans, regenerated_frames=[[12 * i, 12 * i + 6] for i in range(count)])
-  seen = inspect.look(out)
-  assert seen['valid'] and f'in {count} spans within' in seen['actions'][1]['changes'][0][
+  sign(clip, out, spans=tuple(edit_report.TimeSpan(i / 2, i / 2 + .25) for i in range(count)),
+       regenerated_frames=tuple(edit_report.FrameRange(12 * i, 12 * i + 6) for i in range(count)))
+  verdict = inspect.verify(out)
+  assert verdict['valid'] and f'in {count} spans within' in verdict['actions'][1]['changes'][0][
     'description']
   assert inspect.main([str(out)]) == 0
   assert max(map(len, capsys.readouterr().out.splitlines())) < 2000
@@ -276,7 +285,7 @@ def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
   report = json.loads(path.read_text())
   report['spans'][count // 2][1] += .01
   path.write_text(json.dumps(report))
-  assert 'says something else of: spans' in inspect.look(out)['problems'][0]
+  assert 'differs from what was signed: spans' in inspect.verify(out)['problems'][0]
 
 
 def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, capsys):
@@ -286,12 +295,12 @@ def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, 
   shutil.copy(clip, out)
   sign(source, out, words='it\u202eis\nso')
   assert inspect.main([str(out)]) == 0
-  told = capsys.readouterr().out
-  assert all(c.isprintable() or c == '\n' for c in told)
-  assert 'a\\x1b[31m\\xe9\\u202e.mp4' in told and 'it\\u202eis\\nso' in told
+  output = capsys.readouterr().out
+  assert all(c.isprintable() or c == '\n' for c in output)
+  assert 'a\\x1b[31m\\xe9\\u202e.mp4' in output and 'it\\u202eis\\nso' in output
   assert inspect.main([str(out), '--json']) == 0
-  told = capsys.readouterr().out
-  assert told.isascii() and json.loads(told)['valid']
+  output = capsys.readouterr().out
+  assert output.isascii() and json.loads(output)['valid']
 
 
 @pytest.mark.parametrize(('argv', 'status', 'cause'), [
@@ -305,9 +314,9 @@ def test_a_mistake_is_one_line(argv, status, cause, clip, tmp_path, capsys):
   text = tmp_path / 'text.mp4'
   text.write_text('no video')
   assert inspect.main([part.format(clip=clip, text=text) for part in argv]) == status
-  told = capsys.readouterr()
-  assert cause in (told.out if status == 1 else told.err)
-  assert status == 1 or len(told.err.splitlines()) == 1
+  output = capsys.readouterr()
+  assert cause in (output.out if status == 1 else output.err)
+  assert status == 1 or len(output.err.splitlines()) == 1
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(clip, tmp_path, monkeypatch):
@@ -336,19 +345,19 @@ def test_ctrl_c_waits_for_the_signature(tmp_path, monkeypatch):
 
 
 def test_nothing_is_asked_of_the_network(clip, tmp_path):
-  asked = []
+  requests = []
 
   class Server(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-      asked.append(self.path)
+      requests.append(self.path)
       self.send_error(404)
 
   with http.server.HTTPServer(('127.0.0.1', 0), Server) as server:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # A file whose credentials are said to be elsewhere.
     far, out = tmp_path / 'far.mp4', tmp_path / 'out.mp4'
-    builder = content_credentials._builder(content_credentials.manifest(fake_report.said(clip,
-                                                                                         far)) | {
+    statement = fake_report.make(clip, far).statement()
+    builder = content_credentials._builder(content_credentials.manifest(far, statement) | {
       'ingredients': [{'title': 'a', 'relationship': 'parentOf', 'label': 'source'}]})
     builder.set_no_embed()
     builder.set_remote_url(f'http://127.0.0.1:{server.server_port}/credentials')
@@ -357,6 +366,6 @@ def test_nothing_is_asked_of_the_network(clip, tmp_path):
     assert b'/credentials' in far.read_bytes()
     shutil.copy(clip, out)
     sign(far, out)
-    assert inspect.look(out)['valid'] and inspect.main([str(far)]) != 0
+    assert inspect.verify(out)['valid'] and inspect.main([str(far)]) != 0
     server.shutdown()
-  assert not asked
+  assert not requests

@@ -41,8 +41,8 @@ def _pipe(path):
     for mode in (0o640, 0o604, 0o660, 0o601, 0o644)),
   (_linked, 'is a link to'),
   (_pipe, 'is a pipe'),
-  (lambda path: path.parent.chmod(0o777), 'everybody may write in'),
-  (lambda path: path.parent.parent.chmod(0o777), 'everybody may write in'),
+  (lambda path: path.parent.chmod(0o777), 'everybody can write to'),
+  (lambda path: path.parent.parent.chmod(0o777), 'everybody can write to'),
   (lambda path: path.unlink(), 'no such file'),
 ])
 def test_what_others_can_read_or_replace_is_refused(change, cause, key):
@@ -57,7 +57,7 @@ def test_in_a_sticky_folder_nobody_replaces_it(key):
   assert private_files.read(key, '--key') == b'secret'
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason='only root gives files away')
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user's files: only root gives files away")
 def test_another_users_is_refused(key):
   os.chown(key, 12345, 12345)
   with pytest.raises(UserError, match='belongs to another user'):
@@ -67,7 +67,7 @@ def test_another_users_is_refused(key):
 @pytest.mark.parametrize(('change', 'cause'), [
   (lambda path: path.chmod(0o777), 'others may write there'),
   (lambda path: path.chmod(0o720), 'others may write there'),
-  (lambda path: path.parent.chmod(0o777), 'everybody may write in'),
+  (lambda path: path.parent.chmod(0o777), 'everybody can write to'),
   (lambda path: (path / 'signer.pem').chmod(0o644), 'others can read it'),
   (lambda path: _linked(path / 'signer.pem'), 'is a link to'),
   (lambda path: _linked(path), 'is no folder'),

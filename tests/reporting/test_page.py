@@ -1,5 +1,7 @@
 """The page: source and edit in step, what was changed in sight, by keyboard, and no network."""
 
+import dataclasses
+import html
 import json
 import re
 import shutil
@@ -8,10 +10,12 @@ import cv2
 import fake_report
 import numpy as np
 import pytest
+from playwright import sync_api
 
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.timeline import retimed_video as films
-from vidregen_jax.reporting import page, proxy_video
+from vidregen_jax.provenance import content_credentials
+from vidregen_jax.reporting import page, proxy_video, stage_clock
 
 COUNT, BITS = 100, 8
 HEIGHT, WIDTH = 96, 192
@@ -104,13 +108,14 @@ def files(tmp_path_factory):
 
 
 def written(files, name, **changes):
-  """A page in the folder, and what it says."""
-  said = fake_report.said('/home/ann/source.mp4', '/home/ann/<i>out "1"<i>.mp4', NASTY, **changes)
+  """A page in the folder."""
+  report = fake_report.make('/home/ann/source.mp4', '/home/ann/<i>out "1"<i>.mp4', NASTY,
+                            **changes)
   film = films.Film.of(video.probe(files / 'source.mp4'))
   # A crop around the middle of the picture, which moves to the right by a pixel a frame.
-  affines = {i: np.array([(48., 0, 40 + i), (0, 48, 24)]) for a, b in said['regenerated_frames']
+  affines = {i: np.array([(48., 0, 40 + i), (0, 48, 24)]) for a, b in report.regenerated_frames
              for i in range(a, b)}
-  (files / name).write_bytes(page.make(film, files / 'edited.mp4', said, affines))
+  (files / name).write_bytes(page.make(film, files / 'edited.mp4', report, affines))
   return files / name
 
 
@@ -118,8 +123,7 @@ def written(files, name, **changes):
 def browser():
   path = shutil.which('chromium') or shutil.which('chromium-browser')
   if not path:
-    pytest.skip('chromium is not installed: pages are not tested')
-  sync_api = pytest.importorskip('playwright.sync_api')
+    pytest.skip('pages in a browser: there is no chromium')
   with sync_api.sync_playwright() as playwright:
     running = playwright.chromium.launch(executable_path=path, args=FLAGS)
     yield running
@@ -351,7 +355,7 @@ def test_a_long_video_is_shown_around_its_spans(browser, files, monkeypatch):
 
 def test_parts_are_what_changed_and_lie_within_bounds():
   times = np.arange(90_000) / 25
-  part = lambda touched: proxy_video.choose(touched, times, 3600.0)
+  part = lambda regenerated: proxy_video.choose(regenerated, times, 3600.0)
   assert part([(1000, 1010), (1100, 1120), (50_000, 50_010)]) == [(950, 1170), (49_950, 50_060)]
   whole = part([(0, 90_000)])
   assert whole == [(0, 7500), (82_500, 90_000)]
@@ -361,12 +365,12 @@ def test_parts_are_what_changed_and_lie_within_bounds():
 
 def test_the_film_holds_both_sounds_and_its_frames_last_as_long(files):
   film = films.Film.of(video.probe(files / 'source.mp4'))
-  made = proxy_video.make(film, files / 'edited.mp4', [(30, 45)])
+  proxy = proxy_video.make(film, files / 'edited.mp4', [(30, 45)])
   path = files / 'proxy.mp4'
-  path.write_bytes(made.data)
-  assert made.sounds == (True, True) and np.unique(np.diff(made.clock)).tolist() == [400]
+  path.write_bytes(proxy.data)
+  assert proxy.sounds == (True, True) and np.unique(np.diff(proxy.clock)).tolist() == [400]
   assert [round(float(f.time) * proxy_video.TICK)
-          for f in video.frames(path)] == made.clock[:-1].tolist()
+          for f in video.frames(path)] == proxy.clock[:-1].tolist()
   from vidregen_jax.media.audio import waveform
   samples, rate, _ = waveform.read(path)
   for side, tone in zip(samples, (440, 880), strict=True):
@@ -384,10 +388,10 @@ def test_a_turned_picture_and_its_outlines_agree(turn):
     def small(self, width, height):
       return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
   view, (width, height) = proxy_video._view(info, 120)
-  seen = proxy_video._turned(Frame(), info, width, height)
-  assert seen.shape == (height, width, 3)
+  turned = proxy_video._turned(Frame(), info, width, height)
+  assert turned.shape == (height, width, 3)
   assert sorted((width, height)) == [120, 360] if turn % 180 == 0 else [40, 120]
-  down, across = np.argwhere(seen[..., 0] > 128).mean(0)
+  down, across = np.argwhere(turned[..., 0] > 128).mean(0)
   np.testing.assert_allclose(view @ (210, 40, 1), (across, down), atol=.6)
 
 
@@ -411,13 +415,26 @@ def test_the_data_is_json_whatever_is_said(files):
 
 @pytest.mark.parametrize(('credentials', 'words'), [
   (None, None),
-  ({'state': 'Trusted', 'problems': [], 'signer': 'Ann <b>'}, 'Sound, signed by Ann &lt;b&gt;'),
-  ({'state': 'Invalid', 'problems': ['hash \u202emismatch<'], 'signer': None},
-   '<p>Signed by nobody known, and not sound:</p><p>hash \\u202emismatch&lt;</p>')])
-def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words):
-  said = fake_report.said('a.mp4', 'b\x1b[31m\u202e<i>.mp4')
-  said['source']['credentials'] = credentials
-  facts = dict(page._facts(said))
-  assert words is None or words in facts['Credentials of the source']
-  assert ('Credentials of the source' in facts) == (words is not None)
-  assert facts['Edited video'].startswith('<p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>')
+  (('Trusted', 'Ann <b>', ()), '<p>Valid, signed by Ann &lt;b&gt;</p>'),
+  (('Invalid', None, ('hash \u202emismatch<', )),
+   '<p>Signed by nobody known, and not valid:</p><p>hash \\u202emismatch&lt;</p>')])
+def test_what_was_wrong_with_the_credentials_of_the_source_is_said(credentials, words, files):
+  brought = credentials and content_credentials.SourceCredentials(*credentials)
+  source = fake_report.make('a.mp4', 'b.mp4').source
+  text = written(files, 'credentials.html',
+                 out='b\x1b[31m\u202e<i>.mp4',
+                 source=dataclasses.replace(source, credentials=brought)).read_text()
+  assert words is None or f'<dt>Credentials of the source</dt><dd>{words}</dd>' in text
+  assert ('Credentials of the source' in text) == (words is not None)
+  assert '<dt>Edited video</dt><dd><p>b\\x1b[31m\\u202e&lt;i&gt;.mp4</p>' in text
+
+
+def test_nothing_that_a_report_holds_is_markup(files):
+  nasty = '<img src=x onerror=alert(1)>'
+  plain = fake_report.make('a.mp4', nasty)
+  text = written(files, 'nasty.html', out=nasty, left_out=(nasty, ), why_all_are_encoded=nasty,
+                 model={nasty: nasty}, sampler={nasty: nasty},
+                 stages={nasty: stage_clock.Stage(1, 1)},
+                 source=dataclasses.replace(plain.source, path=nasty, sha256=nasty),
+                 content_credentials=content_credentials.Signature(nasty, nasty, True)).read_text()
+  assert '<img' not in text and f'<h1>{html.escape(nasty)}</h1>' in text

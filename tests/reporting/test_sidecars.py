@@ -1,5 +1,6 @@
 """What lies beside a video appears with it, or not at all; and no input is replaced."""
 
+import json
 import os
 import types
 
@@ -7,35 +8,37 @@ import fake_report
 import pytest
 
 from vidregen_jax import errors, outputs
-from vidregen_jax.reporting import page, sidecars, stage_clock
+from vidregen_jax.reporting import edit_report, page, sidecars, stage_clock
 
 
-def sealed(folder, made, monkeypatch):
+def sealed(folder, output_files, monkeypatch):
   """Seals a video that is not signed."""
   monkeypatch.setattr(page, 'make', lambda *args: b'a page')
   out = folder / 'out.mp4'
-  part = made.part(out)
+  part = output_files.part(out)
   part.write_bytes(b'a video')
-  said = fake_report.said('in.mp4', out)
-  sidecars.seal(made, part, edit=types.SimpleNamespace(signer=None, page=True, out=out), said=said,
-                film=None, affines={}, clock=stage_clock.Clock(), began=0.0)
-  return said
+  return sidecars.seal(
+    output_files, part, edit=types.SimpleNamespace(signer=None, page=True, out=out),
+    report=fake_report.make('in.mp4', out), film=None, affines={}, clock=stage_clock.Clock(),
+    began=0.0)
 
 
 def test_papers_get_their_names_at_the_end(tmp_path, monkeypatch):
-  with outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=False) as made:
-    said = sealed(tmp_path, made, monkeypatch)
+  with outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=False) as output_files:
+    report = sealed(tmp_path, output_files, monkeypatch)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith('out')]
   assert {path.name for path in tmp_path.iterdir()} == {'out.mp4', 'out.json', 'out.html'}
-  assert said['content_credentials'] is None and (tmp_path / 'out.html').read_bytes() == b'a page'
+  assert report.content_credentials is None and (tmp_path / 'out.html').read_bytes() == b'a page'
+  written = json.loads((tmp_path / 'out.json').read_text())
+  assert edit_report.EditReport.from_json(written) == report
 
 
 @pytest.mark.parametrize('error', [OSError, KeyboardInterrupt])
 def test_a_failure_leaves_what_was_there(error, tmp_path, monkeypatch):
   (tmp_path / 'out.json').write_text('an earlier one')
   with pytest.raises(error), outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'),
-                                             replace=True) as made:
-    sealed(tmp_path, made, monkeypatch)
+                                             replace=True) as output_files:
+    sealed(tmp_path, output_files, monkeypatch)
     raise error
   assert [path.read_text() for path in tmp_path.iterdir()] == ['an earlier one']
 
@@ -49,8 +52,8 @@ def test_a_page_too_large_for_the_disk_is_not_left(tmp_path, monkeypatch):
       raise OSError(28, 'No space left on device')
   monkeypatch.setattr(type(tmp_path), 'write_bytes', full)
   with pytest.raises(errors.UserError, match='out.mp4: cannot be written .No space'), (
-      outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=True)) as made:
-    sealed(tmp_path, made, monkeypatch)
+      outputs.Outputs(sidecars.paths(tmp_path / 'out.mp4'), replace=True)) as output_files:
+    sealed(tmp_path, output_files, monkeypatch)
   assert not list(tmp_path.iterdir())
 
 

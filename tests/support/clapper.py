@@ -1,4 +1,4 @@
-"""Films of a clapper: at one moment the picture is bright and the sound clicks."""
+"""Videos to measure sync with: at one moment the picture is bright and the sound clicks."""
 
 from fractions import Fraction
 
@@ -11,10 +11,10 @@ CLICK = FRAME * RATE // 25  # the sample at which the click begins
 
 
 def make(path, encoder, sound_encoder, *, offset=0, options=None, tracks=1):
-  """40 frames, 25 a second, with a key frame every 12, and as much sound.
+  """Writes 40 frames, 25 a second, with a key frame every 12, and sound of the same length.
 
   Args:
-    path, encoder, sound_encoder: what is written with what.
+    path, encoder, sound_encoder: the file, and the FFmpeg names of its encoders.
     offset: seconds by which the file's clock is late.
     options: of the muxer.
     tracks: of sound, all the same.
@@ -40,7 +40,7 @@ def make(path, encoder, sound_encoder, *, offset=0, options=None, tracks=1):
 
 
 def _sound(stream):
-  """Encodes silence with a click; returns the packets."""
+  """Encodes silence with a click, and returns the packets."""
   wave = np.zeros((2, COUNT * RATE // 25), np.float32)
   wave[:, CLICK:CLICK + 200] = .9 * np.sin(.8 * np.arange(200))
   context, packets = stream.codec_context, []
@@ -57,11 +57,11 @@ def _sound(stream):
 
 
 def seen(frames) -> Fraction:
-  """Seconds at which the bright one of some video.Frame begins."""
+  """The time in seconds of the bright frame among video.Frames."""
   return max(frames, key=lambda frame: frame.source.to_ndarray()[:80].mean()).time
 
 
 def heard(sound) -> float:
-  """Seconds at which the click begins in a lazy.Recording."""
+  """The time in seconds at which the click begins in a sound_file.Recording."""
   level = np.abs(sound[:, :]).max(0)
   return float(sound.start) + int(np.argmax(level > .3 * level.max())) / sound.rate

@@ -1,4 +1,4 @@
-"""A codec of two matrices with the API of vidregen_jax.models.codec: compiles in no time."""
+"""A codec of two matrices with the API of vidregen_jax.models.codec, which compiles at once."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def init_decoder_cache(config, batch):
 
 
 def encode(config, params, frames, cache):
-  """A latent frame is its own mean colours and half of those before."""
+  """A latent frame: the mean colours of its cells, plus half of the previous latent frame's."""
   batch, length, size = frames.shape[:3]
   cell = size // config.cells
   x = frames.reshape(batch, length // 4, 4, config.cells, cell, config.cells, cell, 3)

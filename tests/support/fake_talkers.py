@@ -1,11 +1,11 @@
-"""A talkers dataset of coloured noise: the features of the real one, at a size for tests."""
+"""A dataset of coloured noise with the features of the talkers dataset, small enough for tests."""
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 
 class FakeTalkers(tfds.core.GeneratorBasedBuilder):
-  """Clips of 24 to 40 frames at 25 a second; a frame's content tells its clip and its index."""
+  """Clips of 24 to 40 frames at 25 a second; each frame's content encodes its clip and index."""
 
   VERSION = tfds.core.Version('1.0.0')
   SPLITS = {'train': 5, 'validation': 2, 'test': 1}
@@ -58,7 +58,7 @@ class FakeTalkers(tfds.core.GeneratorBasedBuilder):
 
 
 def build(data_dir, size=16):
-  """Write the dataset under data_dir; returns its folder."""
+  """Writes the dataset under data_dir, and returns its folder."""
   builder = FakeTalkers(data_dir=str(data_dir), config=str(size), file_format='array_record')
   builder.download_and_prepare()
   return builder.data_dir

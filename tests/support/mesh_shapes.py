@@ -1,10 +1,10 @@
-"""One training step on every layout of 8 devices, of either stage; run as a program of its own.
+"""One training step of either stage on every layout of 8 devices; run as a separate program.
 
   XLA_FLAGS=--xla_force_host_platform_device_count=8 PYTHONPATH=.:tests \
     python tests/support/mesh_shapes.py generator [DATAxFSDPxTENSOR ...]
 
-Prints, as JSON, how far each layout is from one device in loss and gradients, and how much of every
-array of the state it gives to a device.
+Prints, as JSON, how far the loss and the gradients of each layout are from those of one device, and
+the shape of the shard of every array of the state.
 """
 
 import functools
@@ -34,7 +34,12 @@ CODEC = codec.CodecConfig(16, (8, 16), (0, 1), (0, 1), (1, 3), 8, remat=True)
 
 
 def of_generator():
-  """The stage's step maker, parameters, their axes, what is frozen, and a batch."""
+  """What a step of stage 2 is made of.
+
+  Returns:
+    (maker of the step, optimizer, maker of the parameters, their axes, frozen arrays, batch,
+    further arguments of the step).
+  """
   frames, cells, channels = 4, GENERATOR.cells**2, GENERATOR.latent_channels
   heard = frames + GENERATOR.look_ahead
   rng = np.random.default_rng(0)
@@ -63,7 +68,7 @@ def of_generator():
 
 
 def of_codec():
-  """The same of stage 1, with its discriminators."""
+  """The same for stage 1, with discriminators."""
   rng = np.random.default_rng(0)
   batch = {'frames': rng.integers(0, 256, (BATCH, 8, 16, 16, 3)).astype(np.uint8),
            'mouth_box': np.tile(np.float32([0.3, 0.6, 0.7, 0.9]), (BATCH, 8, 1)),
@@ -83,7 +88,7 @@ STAGES = {'generator': of_generator, 'codec': of_codec}
 
 
 def one_step(stage, mesh, accumulate=1):
-  """The state after one step, and what was measured."""
+  """(state after one step, measured values)."""
   make, optimizer, init, axes, frozen, batch, options = STAGES[stage]()
   abstract = train_state.abstract(init, optimizer, mesh, axes)
   settings = ConfigDict(SETTINGS.to_dict() | {'accumulate': accumulate})
@@ -97,7 +102,7 @@ def one_step(stage, mesh, accumulate=1):
 
 
 def gradients(train_state):
-  """What the first step's moments are in proportion to, as one vector."""
+  """The optimizer's first moments as one vector, proportional to the first step's gradients."""
   moments = [x for path, x in jax.tree_util.tree_flatten_with_path(train_state.opt_state)[0]
              if any(getattr(entry, 'name', None) == 'mu' for entry in path)]
   return np.concatenate([np.ravel(x) for x in moments])

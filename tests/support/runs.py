@@ -1,8 +1,8 @@
-"""A tiny codec's training as processes of their own, that can be killed; several make one run.
+"""Runs the training of a tiny codec in processes that tests can kill, one or several per run.
 
-The codec is two matrices (`fake_codec`), so that a run takes seconds; all else is what `python -m
-vidregen_jax.train` runs. Importing it takes longer than running it: a server that has imported
-everything, and touched no device, forks the processes.
+The codec is two matrices (`fake_codec`), so that a run takes seconds; everything else is what
+`python -m vidregen_jax.train` runs. Importing takes longer than running, so a server imports
+everything once, without initialising a device, and forks a process for each host.
 """
 
 import importlib
@@ -23,11 +23,11 @@ SETTINGS = dict(
 
 
 class Server:
-  """Starts processes; a context manager, and with it they all end."""
+  """Starts processes; a context manager that ends them all when it exits."""
 
   def __init__(self, **env):
-    """Args: **env: environment variables of all runs."""
-    # Tests name functions of their own, by file, that processes call first.
+    """Args: **env: environment variables for all runs."""
+    # `patch` names functions in the files of tests, which processes import.
     path = [ROOT, *(ROOT / 'tests' / folder for folder in ('support', 'training'))]
     env = os.environ | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ':'.join(map(str, path)),
                         'JAX_DEFAULT_PRNG_IMPL': 'unsafe_rbg'} | env
@@ -42,7 +42,7 @@ class Server:
     self._process.wait()
 
   def ask(self, **order):
-    """What `_serve` answers to an order."""
+    """Sends an order to `_serve` and returns its answer."""
     print(json.dumps(order), file=self._process.stdin, flush=True)
     return json.loads(self._process.stdout.readline())
 
@@ -52,14 +52,14 @@ class Server:
     Args:
       dataset: its folder.
       workdir: pathlib.Path.
-      hosts, devices: so many processes, of so many devices each.
-      hold: step that it logs, and then waits until there is a file `go` in the workdir.
-      flags: further ones.
-      patch: 'module:function' that each process calls first, with its workdir.
-      **changes: of SETTINGS.
+      hosts, devices: number of processes, and of the devices of each.
+      hold: step after which it waits until a file `go` is in the workdir.
+      flags: further command-line flags.
+      patch: 'module:function' that each process calls first, with its workdir as the argument.
+      **changes: replace values in SETTINGS.
 
     Returns:
-      list of Process, one a host.
+      list of Process, one per host.
     """
     workdir.mkdir(exist_ok=True)
     arguments = [f'--config={ROOT}/configs/codec.py:tiny', f'--workdir={workdir}',
@@ -73,7 +73,7 @@ class Server:
       [f'--process_id={host}'] if hosts > 1 else []), **order) for host in range(hosts)]
 
   def run(self, *args, **options):
-    """`start`, to the end, which must be a good one."""
+    """`start`, then waits for all processes and asserts that they succeed."""
     processes = self.start(*args, **options)
     for process in processes:
       assert process.wait() == 0, process.said()
@@ -87,27 +87,27 @@ class Process:
     self.pid = server.ask(errors=str(errors), **order)
 
   def status(self):
-    """Its exit status, minus the signal that ended it; None while it runs."""
+    """Its exit status, negative for the signal that ended it; None while it runs."""
     return self._server.ask(status=self.pid)
 
   def wait(self, seconds=120):
-    """`status` at its end, which comes in time."""
+    """Waits for its end and returns its exit status; fails after so many seconds."""
     return wait_for(lambda: [status] if (status := self.status()) is not None else None, seconds)[0]
 
   def kill(self, signal):
-    """Sends it a signal."""
+    """Sends a signal to it."""
     os.kill(self.pid, signal)
 
   def said(self):
-    """What it wrote on stderr."""
+    """What it wrote to stderr."""
     return self._errors.read_text()
 
 
 def wait_for(what, seconds=120):
-  """What a function gives, once it is true."""
+  """Polls a function until its result is true, and returns the result."""
   deadline = time.monotonic() + seconds
   while not (found := what()):
-    assert time.monotonic() < deadline, 'waited in vain'
+    assert time.monotonic() < deadline, f'nothing came within {seconds} s'
     time.sleep(0.05)
   return found
 

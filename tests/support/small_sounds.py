@@ -1,4 +1,4 @@
-"""Small sound files of every codec, container and layout, alone or beside pictures."""
+"""Small sound files in any codec, container and channel layout, with or without video."""
 
 import struct
 from fractions import Fraction
@@ -10,13 +10,13 @@ RATE = 48_000
 
 
 def tones(channels, seconds=1.0, rate=RATE, first=300, step=100, level=0.2):
-  """Channels of one tone each, float32 [channels, n]: the c-th of first + c * step Hz."""
+  """One tone per channel, float32 [channels, n]: channel c is first + c * step Hz."""
   t = np.arange(round(seconds * rate)) / rate
   return np.float32([level * np.sin(2 * np.pi * (first + step * c) * t) for c in range(channels)])
 
 
 def noise(seconds=1.0, rate=RATE, seed=0, level=0.1):
-  """Noise below some 5 kHz, which all codecs keep, float32 [1, n]."""
+  """Noise below about 5 kHz, which every codec keeps, float32 [1, n]."""
   made = np.random.default_rng(seed).normal(size=round(seconds * rate))
   made = np.convolve(made, np.hanning(9), 'same')
   return np.float32(made / made.std() * level)[None]
@@ -24,14 +24,14 @@ def noise(seconds=1.0, rate=RATE, seed=0, level=0.1):
 
 def write(path, codec, samples, rate=RATE, layout='mono', *, muxer=None, options=None, kind=None,
           file=None, pictures=0, late=0):
-  """Writes a sound.
+  """Writes a sound file.
 
   Args:
     samples: float32 [channels, n].
-    muxer, options, kind, file: FFmpeg's names: of the container, of the encoder's options, of its
-      samples, and of the container's options.
-    pictures: how many, 25 a second, in H.264 (VP9 in webm).
-    late: samples after which the sound begins.
+    muxer, options, kind, file: in FFmpeg's names, the container, the encoder's options, its sample
+      format, and the container's options.
+    pictures: number of video frames, 25 a second, in H.264 (VP9 in webm).
+    late: number of samples by which the sound begins later than the video.
   """
   with av.open(str(path), 'w', format=muxer, options=file or {}) as out:
     shown = None
@@ -59,7 +59,7 @@ def frame(samples, rate, pts, layout):
 
 
 def channel(path, index):
-  """One channel of a file as FFmpeg's own filter takes it out, float32 [n]."""
+  """One channel of a file as FFmpeg's pan filter extracts it, float32 [n]."""
   parts = []
   with av.open(str(path)) as container:
     graph = None
@@ -78,13 +78,13 @@ def channel(path, index):
 
 
 def pitch(samples, rate=RATE):
-  """The loudest frequency in Hz."""
+  """The strongest frequency in Hz."""
   heard = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
   return heard.argmax() * rate / len(samples)
 
 
 def delay(heard, sent):
-  """By how many samples what is heard comes later than what was sent; and how like it is."""
+  """(samples by which `heard` is later than `sent`, similarity at that delay: 1 if equal)."""
   part = sent[len(sent) // 4:len(sent) // 2]
   size = 1 << (len(heard) + len(part)).bit_length()
   across = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(part, size)), size)
@@ -93,7 +93,7 @@ def delay(heard, sent):
 
 
 def wav(path, *, channels=1, rate=RATE, bits=16, kind=1, data=b'\0\1' * 4800, claims=None):
-  """A wav whose header says what one likes."""
+  """Writes a wav file whose header may say anything."""
   block = channels * bits // 8
   path.write_bytes(
     b'RIFF' + struct.pack('<I', 2**32 - 1) + b'WAVEfmt '

@@ -1,4 +1,4 @@
-"""Small videos of every codec, container and make that the tests of written files begin with."""
+"""Small source videos in any codec and container, for the tests of written files."""
 
 from fractions import Fraction
 
@@ -28,7 +28,7 @@ Format: Layer, Start, End, Style, Text
 
 
 def picture(index, height, width):
-  """A smooth moving picture, uint8 [H, W, 3]."""
+  """Frame `index` of a smooth moving pattern, uint8 [H, W, 3]."""
   y, x = np.mgrid[:height, :width] / max(height, width)
   waves = [np.sin(6 * x + 4 * y + .3 * index), np.cos(8 * y - 3 * x), np.sin(5 * x - .2 * index)]
   return np.uint8(128 + 90 * np.stack(waves, -1))
@@ -36,16 +36,16 @@ def picture(index, height, width):
 
 def make(path, encoder='libx264', *, pix_fmt='yuv420p', size=(96, 80), stamps=None, base='1/12800',
          tags=(1, 1, 1, 1), turned=None, shape=None, sound=(), tag=None, more='', options=None):
-  """A source of 36 frames with a key frame every 12.
+  """Writes a source of 36 frames with a key frame every 12.
 
   Args:
-    stamps: of the frames, in `base`; 25 a second if left out.
-    tags: code points of range, matrix, primaries, transfer.
-    turned: a display matrix.
-    shape: a pixel's width over its height.
+    stamps: timestamps of the frames in units of `base`; without them, 25 frames a second.
+    tags: code points of colour range, matrix, primaries and transfer function.
+    turned: display matrix.
+    shape: pixel aspect ratio, width over height.
     sound: (encoder, rate, layout) of each soundtrack.
-    tag: the sample entry's name.
-    more: parameters for x264 or x265.
+    tag: name of the sample entry.
+    more: further parameters for x264 or x265.
   """
   base = Fraction(base)
   settings = dict(_OPTIONS.get(encoder, {'g': str(GROUP)}))
@@ -87,11 +87,11 @@ def make(path, encoder='libx264', *, pix_fmt='yuv420p', size=(96, 80), stamps=No
 
 
 def remade(source, path, change=lambda data, pts: data, shift=0):
-  """A copy of a file's first two tracks.
+  """Copies the first two tracks of a file.
 
   Args:
-    change: of the pictures' packets, by their content and time.
-    shift: by which all pictures are earlier; what is before 0 then is hidden by an edit list.
+    change: function of the content and the time of a video packet, which returns its new content.
+    shift: by how much video is earlier; an edit list then hides what is before 0.
   """
   with av.open(str(source)) as old, av.open(str(path), 'w') as new:
     streams = {s.index: new.add_stream_from_template(s, opaque=True) for s in old.streams}

@@ -1,4 +1,4 @@
-"""An exported system with random weights, as training would leave it."""
+"""A small exported system with random weights, in the folders that training would write."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ SIZE = 32
 
 
 def write(folder, whisper_folder):
-  """Returns the folder of the system, in `folder`."""
+  """Writes a system in `folder`, and returns its own folder."""
   codec_config = codec.CodecConfig(SIZE, (8, 8, 16), (1, 1, 1), (1, 1, 1), (1, 1, 2), 6)
   model_folder.export(folder / 'codec', 'codec', dataclasses.asdict(codec_config),
                       jax.device_get(codec.init(codec_config, jax.random.key(0))),
@@ -35,7 +35,7 @@ def write(folder, whisper_folder):
 
 
 def write_student(folder, whisper_folder):
-  """Returns the folder of such a system with a student in it, in `folder`."""
+  """Writes such a system with a student in `folder`, and returns its own folder."""
   teacher = pipeline.load(write(folder, whisper_folder))
   params = jax.tree.map(lambda x: np.asarray(x) + 0.01, teacher.params.generator)
   sampler = dataclasses.asdict(dataclasses.replace(teacher.sampler, steps=2))

@@ -1,4 +1,4 @@
-"""Stopping a training at a step, and reading what it logged."""
+"""Stops a training run at a step, and reads what it logged."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from vidregen_jax.training import metric_writer
 
 @contextlib.contextmanager
 def stopped_at(step, monkeypatch):
-  """Ctrl-C at a step of the training inside the `with`."""
+  """Raises KeyboardInterrupt at a step of the training inside the `with`, and expects it back."""
   def progress(self, at, loss):
     if at == step:
       raise KeyboardInterrupt
@@ -23,18 +23,18 @@ def stopped_at(step, monkeypatch):
 
 
 def logged(workdir):
-  """What was measured in training, dicts in the order of steps."""
+  """The lines of training metrics, dicts in the order of steps."""
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   return [line for line in lines if 'train/loss' in line]
 
 
 def losses(workdir):
-  """Training losses by step."""
+  """Training losses, {step: loss}."""
   return {line['step']: line['train/loss'] for line in logged(workdir)}
 
 
 def traced(folder):
-  """Numbers of the steps in a folder's only trace."""
+  """The step numbers in the only trace in a folder."""
   (path,) = folder.rglob('*.xplane.pb')
   planes = jax.profiler.ProfileData.from_file(str(path)).planes
   return [dict(event.stats)['step_num'] for plane in planes for line in plane.lines

@@ -8,11 +8,8 @@ import os
 import numpy as np
 import pytest
 
-pytest.importorskip('numba')
-pytest.importorskip('scipy')
-
-from data.talkers import appearance, clip, convert_ict, mesh, motion, render  # noqa: E402
-from vidregen_jax import errors  # noqa: E402
+from data.talkers import appearance, clip, convert_ict, mesh, motion, render
+from vidregen_jax import errors
 
 TIMES = np.arange(50) / 25
 
@@ -20,7 +17,7 @@ TIMES = np.arange(50) / 25
 @pytest.fixture(scope='module')
 def head():
   if not os.environ.get('VIDREGEN_HEAD'):
-    pytest.skip('VIDREGEN_HEAD names no head model')
+    pytest.skip('the renderer on a real head: VIDREGEN_HEAD names no head model')
   return mesh.load()
 
 

@@ -7,9 +7,6 @@ from data.talkers import articulation, mesh, sentences, speech
 from vidregen_jax import errors
 
 VOICE = 'espeak:en-us+f3'
-espeak = pytest.mark.skipif(
-  speech.importlib.util.find_spec('espeakng_loader') is None, reason='needs espeakng-loader'
-)
 
 
 def _channel(face, name):
@@ -24,7 +21,6 @@ def _say(*symbols, seconds=0.1, rest=0.4):
   return [(speech.SILENCE, 0.0, rest), *spoken, (speech.SILENCE, end, end + rest)]
 
 
-@espeak
 def test_speech_repeats_itself_bit_for_bit():
   first, second = (speech.speak('A purple moon.', VOICE, shift=1.1, seed=3) for _ in range(2))
   np.testing.assert_array_equal(first.samples, second.samples)
@@ -32,7 +28,6 @@ def test_speech_repeats_itself_bit_for_bit():
   assert np.abs(first.samples).max() > 0.1
 
 
-@espeak
 def test_phonemes_are_in_order_and_end_with_the_sound():
   said = speech.speak('Bob, my boy, may I come in?', VOICE)
   starts, stops = (np.array([p[i] for p in said.phonemes]) for i in (1, 2))
@@ -42,7 +37,6 @@ def test_phonemes_are_in_order_and_end_with_the_sound():
   assert any(symbol == speech.SILENCE for symbol, _, _ in said.phonemes[1:-1])  # the comma
 
 
-@espeak
 def test_a_plosive_begins_with_its_silent_closure():
   said = speech.speak('A happy puppy ate a pepper.', VOICE)
   loud = np.sqrt(np.mean(said.samples**2))
@@ -55,7 +49,6 @@ def test_a_plosive_begins_with_its_silent_closure():
   assert max(np.sqrt(np.mean(c**2)) for c in closures) < 0.25 * loud
 
 
-@espeak
 def test_a_shift_moves_every_frequency_but_not_the_pace():
   plain = speech.speak('Mama may moan.', VOICE)
   high = speech.speak('Mama may moan.', VOICE, shift=1.18)
@@ -68,7 +61,6 @@ def test_a_shift_moves_every_frequency_but_not_the_pace():
   assert centre(high) == pytest.approx(1.18 * centre(plain), rel=0.07)
 
 
-@espeak
 def test_unknown_voices_are_one_clear_error():
   with pytest.raises(errors.UserError, match='no voice'):
     speech.speak('Hello.', 'espeak:nobody')
@@ -85,7 +77,6 @@ def test_a_missing_engine_names_the_extra(monkeypatch):
 
 
 def test_the_neural_voice_gives_phonemes_where_its_sound_is():
-  pytest.importorskip('hibari')
   said = speech.speak('Papa may buy a boat.', 'hibari:heart', seed=1)
   spoken = [p for p in said.phonemes if p[0] != speech.SILENCE]
   assert [s for s, _, _ in spoken][:3] == ['p', 'ɑ', 'p']
@@ -108,7 +99,6 @@ def test_every_sentence_has_one_split_and_every_split_has_all_languages():
   assert not any('{' in sentence or '  ' in sentence for sentence in seen['train'])
 
 
-@espeak
 @pytest.mark.parametrize(
   ('language', 'voice'),
   [('en', 'en-us'), ('en', 'en-gb-scotland'), ('de', 'de'), ('fr', 'fr'), ('pl', 'pl'),

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vidregen_jax import outputs
+from vidregen_jax import scratch_folder
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.faces import crop_geometry
 from vidregen_jax.training import checkpoint
 
 
@@ -91,6 +92,25 @@ def test_a_place_that_is_not_the_one_written_is_damage(tmp_path):
     assert checkpoints.restore(abstract(x=(300,)))[2] == {'batches': 1}
 
 
+def test_a_checkpoint_of_another_mask_is_refused(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    patch.setattr(crop_geometry, 'MASKED_CROP', crop_geometry.MASKED_CROP | {'top': .4})
+    save(tmp_path, 1)
+  with checkpoint.Checkpoints(tmp_path) as checkpoints, pytest.raises(
+      UserError, match='step 1 in .* top is 0.4, where .* 0.37: choose another --workdir'):
+    checkpoints.restore(abstract(x=(300,)))
+
+
+def test_a_checkpoint_that_records_no_crop_is_of_the_first(tmp_path, monkeypatch):
+  save(tmp_path, 1)
+  path = tmp_path / '1/note/data.json'
+  note = json.loads(path.read_text())
+  del note['kept']['crop']
+  path.write_text(json.dumps(note | {'crc': checkpoint._crc(note['kept'])}))
+  with checkpoint.Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.restore(abstract(x=(300,)))[0] == 1
+
+
 def test_where_nothing_can_be_read_nothing_is_begun_anew(tmp_path):
   save(tmp_path, 1, 2)
   for step in (1, 2):
@@ -123,6 +143,20 @@ def test_export_round_trip(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['x'], 'parts were left behind'
 
 
+def test_an_export_of_another_mask_is_refused(tmp_path):
+  model_folder.export(tmp_path / 'x', 'codec', {}, model())
+  path = tmp_path / 'x' / 'config.json'
+  header = json.loads(path.read_text())
+  assert header['crop'] == crop_geometry.MASKED_CROP
+  header['crop']['grey'] = 127
+  path.write_text(json.dumps(header))
+  with pytest.raises(UserError, match='grey is 127, where .* 128: train the codec again'):
+    model_folder.load_export(tmp_path / 'x', 'codec')
+  del header['crop']
+  path.write_text(json.dumps(header))
+  model_folder.load_export(tmp_path / 'x', 'codec')
+
+
 def test_exporting_again_replaces_and_the_digest_tells_models_apart(tmp_path):
   model_folder.export(tmp_path / 'x', 'codec', {}, model())
   first = model_folder.load_export(tmp_path / 'x', 'codec').digest
@@ -141,10 +175,10 @@ def test_a_failed_export_leaves_the_old_one(tmp_path):
 
 
 def test_what_a_killed_process_left_of_an_export_goes_and_what_another_writes_stays(tmp_path):
-  with outputs.Room(tmp_path) as living:
+  with scratch_folder.ScratchFolder(tmp_path) as living:
     dead = tmp_path / f'{living.name[:-5]}0.part'  # of this computer, and nobody holds its lock
     dead.mkdir()
-    (outputs.sibling(dead) / 'half').mkdir(parents=True)
+    (scratch_folder.sibling(dead) / 'half').mkdir(parents=True)
     (dead / 'lock').touch()
     model_folder.export(tmp_path / 'x', 'codec', {}, model())
     assert sorted(p.name for p in tmp_path.iterdir()) == [living.name, 'x']

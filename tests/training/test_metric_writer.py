@@ -1,10 +1,13 @@
 import json
+import re
 import types
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
+from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.training import metric_writer
 
@@ -34,6 +37,26 @@ def test_a_resumed_run_appends_and_tells_the_time_left(tmp_path, capsys, monkeyp
     writer.progress(100, 1.0)
   assert len((tmp_path / 'metrics.jsonl').read_text().splitlines()) == 2
   assert '5.00 steps/s  16s left' in capsys.readouterr().err
+
+
+def test_terms_are_averaged_over_the_steps_that_have_them():
+  steps = [{'loss': np.float32(1), 'lr': np.float32(.1)},
+           {'loss': np.float32(2), 'lr': np.float32(.2), 'gan': np.float32(5)},
+           {'loss': np.float32(6), 'lr': np.float32(.3), 'gan': np.float32(6)}]
+  assert metric_writer.averages(steps) == {'loss': 3, 'lr': np.float32(.3), 'gan': 5.5}
+  # One step alone is told to the last bit.
+  assert metric_writer.averages([{'loss': np.float32(.1)}]) == {'loss': float(np.float32(.1))}
+
+
+def test_parameters_are_listed_with_how_they_lie(tmp_path):
+  mesh = sharding.make_mesh()
+  params = {'encoder': {'w': jax.device_put(np.zeros((3, 4), np.float32),
+                                            sharding.replicated(mesh))}}
+  with metric_writer.MetricWriter(tmp_path, num_steps=10) as writer:
+    writer.save_parameters(params)
+  told = (tmp_path / 'parameters.txt').read_text()
+  assert re.search(r'encoder/w +\| \(3, 4\) \| float32 +\| 12 ', told), told
+  assert 'Total: 12' in told
 
 
 def test_other_processes_write_nothing(tmp_path, capsys):

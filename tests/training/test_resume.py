@@ -24,12 +24,12 @@ def dataset(tmp_path_factory):
   return fake_talkers.build(tmp_path_factory.mktemp('data'))
 
 
-@pytest.fixture(autouse=True)
-def small_codec(monkeypatch):
-  for module in (train_codec, codec_objective, codec_setup):
-    monkeypatch.setattr(module, 'codec', fake_codec)
-  # Compiles ten times faster on a CPU than the usual generator, which is all that matters here.
-  with jax.default_prng_impl('unsafe_rbg'):
+@pytest.fixture(scope='module', autouse=True)
+def small_codec():
+  # Random numbers of this kind compile ten times faster on a CPU, which is all that matters here.
+  with jax.default_prng_impl('unsafe_rbg'), pytest.MonkeyPatch.context() as patch:
+    for module in (train_codec, codec_objective, codec_setup):
+      patch.setattr(module, 'codec', fake_codec)
     yield
 
 
@@ -45,24 +45,29 @@ def config(dataset, **changes):
   return small
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatch):
-  train_codec.train(config(dataset), tmp_path / 'whole')
+@pytest.fixture(scope='module')
+def uninterrupted(dataset, tmp_path_factory):
+  """The workdir of a run to its end."""
+  workdir = tmp_path_factory.mktemp('runs') / 'uninterrupted'
+  train_codec.train(config(dataset), workdir)
+  return workdir
 
+
+def test_a_resumed_run_equals_an_uninterrupted_one(dataset, uninterrupted, tmp_path, monkeypatch):
   with stopped_at(5, monkeypatch):
     train_codec.train(config(dataset), tmp_path / 'stopped', profile=True)
   assert not (tmp_path / 'stopped' / 'export').exists()
   assert sorted(losses(tmp_path / 'stopped')) == [1, 2, 3, 4, 5]
   train_codec.train(config(dataset), tmp_path / 'stopped')
 
-  assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
-  whole, resumed = (
-    model_folder.load_export(tmp_path / name / 'export', 'codec') for name in ('whole', 'stopped')
-  )
+  assert losses(tmp_path / 'stopped') == losses(uninterrupted)
+  whole, resumed = (model_folder.load_export(run / 'export', 'codec')
+                    for run in (uninterrupted, tmp_path / 'stopped'))
   assert whole.digest == resumed.digest
   assert traced(tmp_path / 'stopped' / 'profile') == [2, 3, 4]  # which changed nothing
-  assert not (tmp_path / 'whole' / 'profile').exists()
+  assert not (uninterrupted / 'profile').exists()
   # And the run did learn something that could have differed.
-  first, *others = losses(tmp_path / 'whole').values()
+  first, *others = losses(uninterrupted).values()
   assert min(others) < first and len(set(others)) == 6
 
 
@@ -107,9 +112,9 @@ def test_the_export_has_the_latents_statistics(dataset, tmp_path):
     train_codec.train(other, tmp_path)
 
 
-def test_a_later_stage_starts_from_an_export_and_leaves_the_encoder_alone(dataset, tmp_path):
-  train_codec.train(config(dataset), tmp_path / 'first')
-  first = tmp_path / 'first' / 'export'
+def test_a_later_stage_starts_from_an_export_and_leaves_the_encoder_alone(dataset, uninterrupted,
+                                                                          tmp_path):
+  first = uninterrupted / 'export'
   train_codec.train(config(dataset, start_from=str(first), parts=('decoder',), seed=1),
                     tmp_path / 'second')
   before, after = (model_folder.load_export(folder, 'codec').params

@@ -12,8 +12,8 @@ import jax
 import pytest
 
 from configs import codec as codec_config
+from configs import deltas, pods
 from configs import generator as generator_config
-from configs import pods
 from vidregen_jax import cli
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
@@ -68,6 +68,10 @@ def test_a_mistyped_field_fails():
   config = codec_config.get_config('tiny').lock()
   with pytest.raises(AttributeError):
     config.lerning_rate = 1.0
+  with pytest.raises(KeyError, match='sise'):
+    deltas.apply(config, {'model.sise': 64})
+  with pytest.raises(TypeError, match='num_steps'):
+    deltas.apply(config, {'num_steps': 1.5})
   with pytest.raises(ValueError, match="there is no size '64': choose 'tiny'"):
     codec_config.get_config('64')
 

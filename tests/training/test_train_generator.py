@@ -14,8 +14,7 @@ from training_runs import logged, losses, stopped_at, traced
 
 from configs import generator as generator_config
 from configs import student as student_config
-from vidregen_jax import encode_latents
-from vidregen_jax.datasets import windows
+from vidregen_jax.datasets import latent_dataset, windows
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import latent_validation
 from vidregen_jax.exports import model_folder, pipeline
@@ -37,7 +36,7 @@ def data(tmp_path_factory, whisper_folder):
 
   def listen(samples):
     return np.random.default_rng(len(samples)).standard_normal((len(samples) // 320, 1, 512))
-  encode_latents.write_dataset(
+  latent_dataset.write_dataset(
       folder / 'latents', fake_talkers.build(folder), streaming_codec.Encoder.of(export), listen,
       True,
       {'codec': export.digest, 'audio_encoder': str(whisper_folder), 'audio_layers': [3],
@@ -46,10 +45,13 @@ def data(tmp_path_factory, whisper_folder):
   return folder
 
 
-@pytest.fixture(autouse=True)
-def quick_randomness():
-  # Compiles ten times faster on a CPU than the usual generator, which is all that matters here.
-  with jax.default_prng_impl('unsafe_rbg'):
+@pytest.fixture(scope='module', autouse=True)
+def quick():
+  with jax.default_prng_impl('unsafe_rbg'), pytest.MonkeyPatch.context() as patch:
+    # Random numbers of this kind compile ten times faster on a CPU, which is all that matters here.
+    # The sampler is tested elsewhere; here it would be compiled for a picture.
+    patch.setattr(latent_validation.Rehearsal, 'make',
+                  lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
     yield
 
 
@@ -64,32 +66,33 @@ def config(data, **changes):
   return small
 
 
-def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, tmp_path, monkeypatch):
-  # The sampler is tested elsewhere; here it would be compiled for a picture.
-  monkeypatch.setattr(latent_validation.Rehearsal, 'make',
-                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
-  train_generator.train(config(data), tmp_path / 'whole')
+@pytest.fixture(scope='module')
+def uninterrupted(data, tmp_path_factory):
+  """The workdir of a run to its end."""
+  workdir = tmp_path_factory.mktemp('runs') / 'uninterrupted'
+  train_generator.train(config(data), workdir)
+  return workdir
 
+
+def test_a_resumed_run_is_an_uninterrupted_one_and_exports_a_system(data, uninterrupted, tmp_path,
+                                                                    monkeypatch):
   with stopped_at(3, monkeypatch):
     train_generator.train(config(data), tmp_path / 'stopped', profile=True)
   assert traced(tmp_path / 'stopped' / 'profile') == [2, 3]
   assert 'train/seconds_data' in logged(tmp_path / 'stopped')[-1]
   train_generator.train(config(data), tmp_path / 'stopped')
-  assert losses(tmp_path / 'stopped') == losses(tmp_path / 'whole')
-  assert len(set(losses(tmp_path / 'whole').values())) == 5
-  whole, resumed = (pipeline.load(tmp_path / name / 'export') for name in ('whole', 'stopped'))
+  assert losses(tmp_path / 'stopped') == losses(uninterrupted)
+  assert len(set(losses(uninterrupted).values())) == 5
+  whole, resumed = (pipeline.load(run / 'export') for run in (uninterrupted, tmp_path / 'stopped'))
   assert whole.digests == resumed.digests
   assert whole.models.codec == CODEC
   assert whole.listen(np.zeros(16_000, np.float32)).shape == (50, 1, 512)
-  assert list((tmp_path / 'whole' / 'samples').glob('samples_*.png'))
+  assert list((uninterrupted / 'samples').glob('samples_*.png'))
 
 
-def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
-    data, tmp_path, monkeypatch):
-  monkeypatch.setattr(latent_validation.Rehearsal, 'make',
-                      lambda *a: np.zeros((2, 12, 16, 16, 3), np.uint8))
-  train_generator.train(config(data, num_steps=1), tmp_path / 'teacher')
-  teacher = tmp_path / 'teacher' / 'export'
+def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(data, uninterrupted,
+                                                                        tmp_path):
+  teacher = uninterrupted / 'export'
   with pytest.raises(UserError, match='has no student in it'):
     pipeline.load(teacher, student=True)
 
@@ -117,7 +120,7 @@ def test_a_student_starts_from_its_teacher_and_goes_along_in_its_export(
     train_generator.train(given, tmp_path / 'other')
 
 
-def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_path, monkeypatch):
+def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes():
   """At each of its flow times, the target is the way from the noise to the teacher's face."""
   model = generator_config.get_config('tiny')
   model.model.update(width=16, heads=2, layers=1, window=3, sinks=1, audio_hidden=4)
@@ -134,16 +137,17 @@ def test_a_student_is_taught_straight_paths_to_what_the_sampler_makes(data, tmp_
   clip = random_conditions.clip(shape, 3, rng)
   keep = token_layout.keep_all(shape, (1, 1))
   frozen = generator_objective.Frozen(None, None, None, params)
-  noisy, target, t = generator_objective._taught(
+  noisy, target, t = jax.jit(generator_objective._taught, static_argnums=(0, 3))(
     objective, frozen, clip, (1, 3, 2, 4), keep, jax.random.split(jax.random.key(0), 6))
   assert set(np.unique(t)) <= {0.5, 1.0}
   noise = noisy + (1 - t[..., None, None]) * target
   made = noisy - t[..., None, None] * target
 
+  @jax.jit
   def velocity(x, t):
     def branch(**hidden):
-      return teacher_forcing.clip_velocity(shape, params, clip, x, np.full((1, 1, 3), t),
-                                     dataclasses.replace(keep, **hidden))
+      return teacher_forcing.clip_velocity(shape, params, clip, x, jnp.full((1, 1, 3), t),
+                                           dataclasses.replace(keep, **hidden))
     off = jnp.zeros((1, 1), bool)
     none = branch(reference=jnp.zeros((1, 1, 2), bool), anchor=off, audio=off, history=off)
     silent, full = branch(audio=off), branch()

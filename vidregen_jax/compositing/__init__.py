@@ -1,1 +1,1 @@
-"""Made faces put into their frames so that nobody sees it."""
+"""Pastes generated faces into their frames without a visible trace."""

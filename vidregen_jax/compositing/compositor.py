@@ -1,4 +1,4 @@
-"""Made faces put into their frames so that nobody sees it: all that pasting knows of a video."""
+"""Pastes generated faces into their frames, with what pasting has to remember along a video."""
 
 import functools
 
@@ -7,47 +7,47 @@ import numpy as np
 from vidregen_jax.compositing import film_grain, occlusion, paste
 from vidregen_jax.faces import crop_mask
 
-_NOTICED = .01  # of the lower face: less is not said
-# Of the mouth that is hidden: there is nothing to be made from the first share on, down to the
-# second, lest frames with a new mouth and with the old one take turns.
+_NOTICED = .01  # of the lower face: less is not reported
+# Share of the mouth that is hidden. Frames are left as they are from the first value up, and until
+# it falls below the second, so that old and new mouths do not alternate (hysteresis).
 _HIDDEN, _SEEN = .6, .4
-# Levels between the colours of a crop: in black and white up to the first, and on up to the second,
-# lest frames take turns.
+# Levels between the colours of a crop. It counts as black and white up to the first value, and
+# stays so up to the second (hysteresis).
 _GREY, _COLOUR = 2., 4.
 
 
 class Paster:
-  """Pastes one frame after the other, in order; memory does not grow with the video.
+  """Pastes frame after frame, in order; memory does not grow with the video.
 
   Args:
     size: S, the crop's side.
-    track: tracks.Track of the film.
+    track: face_track.Track of the film.
     seed: of the grain.
-    known: by person of the track, crops uint8 [N, S, S, 3] that show them with nothing before the
-      face; in frames of others nothing is looked for.
+    clear_crops: by person of the track, crops uint8 [N, S, S, 3] with nothing in front of the face;
+      for people without any, occluders are not searched for.
 
   Attributes:
-    hidden: [start, stop, share] of frames in which so much of the lower face lies behind something,
-      in tenths; frames that follow each other are one row.
+    hidden: [start, stop, share] of frames in which this share of the lower face is occluded,
+      rounded to tenths; consecutive frames are one row.
     left: [start, stop] of frames that were left as they are, as the mouth is hidden.
   """
 
-  def __init__(self, size, track, seed, known):
+  def __init__(self, size, track, seed, clear_crops):
     self._size, self._track = size, track
     self._grain = film_grain.Grain(seed)
-    self._occluders = {person: occlusion.Occluders(crops) for person, crops in known.items()}
+    self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()}
     self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
 
   def __call__(self, shot, new):
-    """The part of a frame that its shot has, with the made face.
+    """Pastes the generated face into the part of a frame that its shot holds.
 
     Args:
       shot: regenerator.Shot of the film.
-      new: uint8 [S, S, 3], the made crop.
+      new: uint8 [S, S, 3], the generated crop.
 
     Returns:
-      uint8 [h, w, 3], or None if the mouth is hidden: there is nothing to change.
+      uint8 [h, w, 3], or None if the mouth is hidden and the frame stays as it is.
     """
     index, crop, track = shot.frame.index, shot.crop, self._track
     if index != self._next:
@@ -57,8 +57,8 @@ class Paster:
       self._passing = self._grey = False
     self._next = index + 1
     mask = crop_mask.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
-    look = self._occluders.get(int(track.person[index]))
-    matte = look(crop) if look else np.zeros_like(mask)
+    occluders = self._occluders.get(int(track.person[index]))
+    matte = occluders(crop) if occluders else np.zeros_like(mask)
     share = float((mask * matte).sum() / mask.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])
@@ -74,7 +74,7 @@ class Paster:
     new = paste.match_rim(new, crop, mask)
     pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
                          functools.partial(self._grain, index))
-    # Again, as rounded grain has a little colour.
+    # Once more, as the grain, once rounded, has a little colour.
     return paste.luma_alone(pasted, shot.image) if self._grey else pasted
 
 

@@ -1,34 +1,36 @@
-"""The edges of a span: made faces turn into the real ones there, not all at once.
+"""Cross-fades between generated and real faces at the edges of a span.
 
-A made face differs from the real one a little everywhere: it is softer, and its mouth is not quite
-as open. Inside a span nothing shows that; at its edges all of it appears between two frames. So the
-model also makes the real frame next to an edge, which it hears as it was said: what its face lacks
-there belongs to no word. That is added to the made faces near the edge, less and less away from it.
+A generated face differs slightly from the real one everywhere: it is softer, and its mouth a little
+less open. Inside a span this goes unnoticed, but at an edge it shows as a jump between two frames.
+So the model also generates the real frame next to each edge, with its original sound. There the
+difference from the real face is independent of any word; it is added to the generated faces near
+the edge, fading out with distance.
 """
 
 import numpy as np
 
 
-def lack(real, made):
-  """What a made face lacks, int16 [S, S, 3]; both are crops, uint8 [S, S, 3]."""
-  return real.astype(np.int16) - made
+def residual(real, generated):
+  """The real crop minus the generated one, int16 [S, S, 3]; both are uint8 [S, S, 3]."""
+  return real.astype(np.int16) - generated
 
 
-def mend(made, time, lacks, seconds):
-  """A made face with what it lacks near the edges of its span.
+def mend(generated, time, residuals, seconds):
+  """A generated face, corrected by the residuals at the nearby edges of its span.
 
   Args:
-    made: uint8 [S, S, 3].
+    generated: uint8 [S, S, 3].
     time: of the frame, seconds.
-    lacks: (time of the real frame, `lack` there) of each edge.
-    seconds: how far an edge reaches.
+    residuals: (time of the real frame, its `residual`) for each edge.
+    seconds: length of the fade.
 
   Returns:
-    uint8 [S, S, 3]: at an edge's own time the real face, `seconds` away the made one.
+    uint8 [S, S, 3]: the real face at an edge's own time, the generated one `seconds` away.
   """
-  near = [(1 - abs(time - at) / seconds, what) for at, what in lacks if abs(time - at) < seconds]
+  near = [(1 - abs(time - at) / seconds, residual) for at, residual in residuals
+          if abs(time - at) < seconds]
   if not near:
-    return made
-  whole = max(sum(weight for weight, _ in near), 1.0)
-  added = sum(weight / whole * what for weight, what in near)
-  return np.clip(np.rint(made + added), 0, 255).astype(np.uint8)
+    return generated
+  total = max(sum(weight for weight, _ in near), 1.0)
+  added = sum(weight / total * residual for weight, residual in near)
+  return np.clip(np.rint(generated + added), 0, 255).astype(np.uint8)

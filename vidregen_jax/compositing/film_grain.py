@@ -1,24 +1,24 @@
-"""Grain of the picture's own kind, where the picture's own is gone.
+"""Synthesises grain that matches the picture, where pasting has removed the original grain.
 
-A made mouth is softer than the footage around it, and where it replaces the old one the footage's
-noise and pores go too: a clean patch in a grainy picture shows. So grain is made like that of the
-calm places of the same frame: as strong in each colour, as coarse, and as much of it standing still
-from frame to frame.
+A generated mouth is softer than the footage around it, and the old mouth takes the footage's noise
+and pores with it: a clean patch shows in a grainy picture. So grain is synthesised to match smooth
+areas of the same frame: of the same strength in each colour, the same coarseness, and the same
+share that stays fixed from frame to frame.
 """
 
 import cv2
 import numpy as np
 
-_TILES = 8  # along a face: patches in which grain is measured
+_TILES = 8  # patches along a face in which grain is measured
 _LEAST = 12  # pixels of a tile's side
-_KERNEL = 7  # pixels that grain hangs together
-_CALM = .4  # of the tiles; edges are in the others
-_NOISE = 512  # pixels after which noise repeats
-_MEMORY = .8  # of what earlier frames said of how much stands still
+_KERNEL = 7  # pixels over which grain is correlated
+_CALM = .4  # share of the tiles; the others contain edges
+_NOISE = 512  # pixels; the period of the noise
+_MEMORY = .8  # weight of earlier frames in the estimate of the fixed share
 
 
 class Grain:
-  """Makes grain for one frame after the other; memory is that of one face.
+  """Synthesises grain for frame after frame, in the memory of one face.
 
   Args:
     seed: of all noise; a frame's grain is a function of it, the frame's number and the footage.
@@ -27,11 +27,11 @@ class Grain:
   def __init__(self, seed: int):
     self._seed = seed
     white = np.random.default_rng(seed).standard_normal((_NOISE, _NOISE, 3), np.float32)
-    self._white = np.tile(white, (2, 2, 1))  # so that a period from any place on is a part of it
+    self._white = np.tile(white, (2, 2, 1))  # so that a whole period can be sliced from any offset
     self.restart()
 
   def restart(self) -> None:
-    """Forgets the frame before: the next one does not follow it."""
+    """Forgets the previous frame, as the next one does not follow it."""
     self._before, self._share = None, None
 
   def __call__(self, index: int, detail: np.ndarray, usable: np.ndarray,
@@ -40,12 +40,12 @@ class Grain:
 
     Args:
       index: the frame's number.
-      detail: float32 [H, W, 3], the part less what a crop can hold of it.
-      usable: bool [H, W], where the detail is the footage's and stays.
-      centre: of the face in the part, x and y in pixels: what stands still moves with it.
+      detail: float32 [H, W, 3], the part minus what a crop can represent of it.
+      usable: bool [H, W], where the detail is the footage's own and is kept.
+      centre: of the face in the part, x and y in pixels: the fixed share of grain moves with it.
 
     Returns:
-      float32 [H, W, 3], of mean 0; all 0 where too little is usable to tell.
+      float32 [H, W, 3], of mean 0; all 0 if too little is usable to measure grain.
     """
     if min(usable.shape) < _LEAST:
       return np.zeros_like(detail)
@@ -61,14 +61,14 @@ class Grain:
     return cv2.transform(cv2.filter2D(white, -1, kernel, borderType=cv2.BORDER_REFLECT), mix)
 
   def _noise(self, shape, at):
-    """White noise of a shape [H, W, 3] whose own point (x, y) lies at this one."""
+    """White noise of a shape [H, W, 3], with its origin at the point `at` (x, y)."""
     left, top = (-at % _NOISE).tolist()
     period = self._white[top:top + _NOISE, left:left + _NOISE]
     times = [-(-length // _NOISE) for length in shape[:2]]
     return (np.tile(period, (*times, 1)) if max(times) > 1 else period)[:shape[0], :shape[1]]
 
   def _standing(self, detail, usable, centre, level):
-    """The share of the grain's variance that the frame before has at the same place of the face."""
+    """The share of the grain's variance that stays fixed on the face from the previous frame."""
     now = cv2.transform(detail, np.full((1, 3), 1 / 3))
     calm = usable & (cv2.blur(np.abs(np.where(usable, now, 0)), (5, 5)) < 2 * level)
     now = np.where(calm, now, np.nan)
@@ -79,16 +79,16 @@ class Grain:
       both = np.isfinite(one) & np.isfinite(other)
       if both.sum() > _LEAST**2:
         a, b = one[both], other[both]
-        alike = (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
-        seen, memory = float(np.clip(alike, 0, 1)), 0. if self._share is None else _MEMORY
-        self._share = memory * (self._share or 0.) + (1 - memory) * seen
+        cosine = (a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-9)
+        correlation, memory = float(np.clip(cosine, 0, 1)), 0. if self._share is None else _MEMORY
+        self._share = memory * (self._share or 0.) + (1 - memory) * correlation
     self._before = now, here
     return self._share or 0.
 
 
 def _tiles(detail, usable):
   """Usable tiles [T, N, N, 3] of mean 0, and the mean square of each, [T]."""
-  side = max(min(usable.shape) // _TILES // 4 * 4, _LEAST)  # quick to transform
+  side = max(min(usable.shape) // _TILES // 4 * 4, _LEAST)  # a multiple of 4, for a fast FFT
   down, across = (length // side for length in usable.shape)
 
   def cut(picture):
@@ -100,7 +100,7 @@ def _tiles(detail, usable):
 
 
 def _statistics(tiles):
-  """The kernel [K, K] and colour mix [3, 3] that make white noise like these tiles."""
+  """The kernel [K, K] and colour mix [3, 3] that turn white noise into grain like these tiles."""
   window = np.hanning(tiles.shape[1])
   window = np.outer(window, window)
   power = (np.abs(np.fft.fft2(tiles.mean(-1) * window)) ** 2).mean(0)
@@ -115,7 +115,7 @@ def _statistics(tiles):
 
 
 def _overlap(one, at, other, there):
-  """The parts of two pictures [H, W] that show the same when their points fall together."""
+  """The overlapping parts of two pictures [H, W] when their given points are aligned."""
   low = np.maximum(-at, -there)
   high = np.minimum(np.array(one.shape[::-1]) - at, np.array(other.shape[::-1]) - there)
   cut = lambda picture, point: picture[max(low[1] + point[1], 0):max(high[1] + point[1], 0),

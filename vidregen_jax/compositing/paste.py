@@ -5,21 +5,20 @@ import numpy as np
 
 from vidregen_jax.faces import crop_mask, landmarks
 
-# Grey levels by which a crop must differ from the old one for the image's fine detail to begin to
-# give way there, and to be gone: below lies a codec's error, above another mouth.
+# Grey levels by which a crop must differ from the old one before the image's fine detail starts to
+# fade out there, and at which it is gone: less is the codec's error, more is another mouth.
 _DETAIL_STAYS, _DETAIL_GOES = 6., 22.
-# What a made crop holds no finer than, in sides of the crop.
+# The finest detail that a generated crop holds, in sides of the crop.
 _SMOOTH = .01
-# How far a difference of colour at the rim reaches inside, in sides of the crop, and the share of
-# rim among what is in reach at which half of the difference is taken off.
+# How far a colour difference at the rim is corrected inwards, in sides of the crop, and the share
+# of rim pixels within that reach at which half of the difference is removed.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
 
 
 def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.ndarray:
-  """A regenerated crop in the colours of the old one along the mask's soft edge.
+  """Matches a regenerated crop to the colours of the old one along the mask's soft edge.
 
-  By how much the two differ there, coarsely, is taken off the new one, and less and less of it
-  farther inside.
+  The low-frequency difference there is subtracted from the new crop, fading out inwards.
 
   Args:
     crop, old_crop: uint8 [S, S, 3].
@@ -38,10 +37,10 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
 
 
 def colours_apart(crop: np.ndarray) -> float:
-  """How far colours in a crop, uint8 [S, S, 3], lie apart: levels of Cb and Cr.
+  """The spread of colours in a crop, uint8 [S, S, 3], in levels of Cb and Cr.
 
-  At most 1 of a face in black and white, whatever a codec did to it; in colour 17 and more (274
-  clips), 6 and more in a third of their light, 3 in an eighth.
+  At most 1 for a face in black and white, even after lossy coding. In colour at least 17 (274
+  clips), at least 6 in a third of their light, and 3 in an eighth.
   """
   chroma = cv2.cvtColor(cv2.blur(crop, (5, 5)), cv2.COLOR_RGB2YCrCb)[..., 1:].reshape(-1, 2)
   low, high = np.percentile(chroma, (2, 98), axis=0)
@@ -49,7 +48,7 @@ def colours_apart(crop: np.ndarray) -> float:
 
 
 def luma_alone(image: np.ndarray, old: np.ndarray) -> np.ndarray:
-  """A picture in another's chroma, uint8 [H, W, 3] both: the old one made lighter or darker."""
+  """A picture's luma with another's chroma, both uint8 [H, W, 3]: the old one, relit."""
   light, before = (cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.int16) for each in (image, old))
   return np.clip(old + (light - before)[..., None], 0, 255).astype(np.uint8)
 
@@ -60,8 +59,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
 
   A crop is often much smaller than the face it came from, so pasting it would blur the skin, and
   blur shows as an edge. What is added to the image is therefore the difference of the new crop
-  from the old one: where nothing changed the image keeps its every pore. Where much changed, the
-  image's own detail belongs to a mouth that is gone, and is faded out, lest old teeth shine
+  from the old one: where nothing changed, the image keeps every pore. Where much changed, the
+  image's own detail belongs to the old mouth and is faded out, so that old teeth do not shine
   through.
 
   Args:
@@ -69,16 +68,16 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     crop: uint8 [S, S, 3], the new crop.
     affine: [2, 3], crop fraction to image pixel.
     mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
-    old_crop: uint8 [S, S, 3], what `landmarks.crop` gives for the image; made here if None.
-    grained: function of a part's detail float32 [h, w, 3], of where it stays bool [h, w], and of
-      the face's centre in it (x, y), that gives grain float32 [h, w, 3] for where detail is faded
+    old_crop: uint8 [S, S, 3], from `landmarks.crop` of the image; computed here if None.
+    grained: function of a part's detail float32 [h, w, 3], where it is kept bool [h, w], and the
+      face's centre in it (x, y), that returns grain float32 [h, w, 3] for where detail is faded
       out; None for no grain.
 
   Returns:
     uint8 [H, W, 3], a new array; where the mask is 0, bit for bit `image`.
 
   Raises:
-    ValueError: shapes that do not belong together, or an affine that is not finite.
+    ValueError: the shapes do not match, or the affine is not finite.
   """
   size = crop.shape[0]
   if crop.shape != (size, size, 3) or mask.shape != (size, size):
@@ -87,7 +86,7 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     old_crop = landmarks.crop(image, affine, size)
   affine = landmarks.pixel_affine(affine, size)
   reached = mask.copy()
-  if grained is not None:  # grain is measured on the rest of the face too
+  if grained is not None:  # grain is also measured on the rest of the face
     beside, above = (round(x * size) for x in crop_mask.FACE)
     reached[above:, beside:size - beside] = 1
   box = _reach(affine, reached, image.shape)
@@ -112,8 +111,7 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
   detail = region - to_image(old, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
   added = to_image(change, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE) - _thrice(gone) * detail
   if grained is not None:
-    # Two grains that know nothing of each other add by their squares. Grain is also in what a crop
-    # can hold, but not in a made one.
+    # Independent grains add in variance. A real crop holds some grain, a generated one does not.
     lost = np.sqrt(gone * (2 - gone))
     smooth = cv2.GaussianBlur(old, (0, 0), _SMOOTH * size)
     texture = region - to_image(smooth, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
@@ -124,12 +122,12 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
 
 
 def _thrice(weights: np.ndarray) -> np.ndarray:
-  """The same weight [H, W] for all three colours: a product with one of [H, W, 1] is far slower."""
+  """A weight [H, W] for all three colours; multiplying by [H, W, 1] is far slower."""
   return cv2.merge((weights,) * 3)
 
 
 def _reach(affine: np.ndarray, mask: np.ndarray, shape: tuple) -> tuple[int, ...] | None:
-  """The box x0, y0, x1, y1 of image pixels that the mask can touch; None if there are none."""
+  """The box x0, y0, x1, y1 of image pixels that the mask reaches; None if it reaches none."""
   rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
   if not len(rows):
     return None

@@ -1,9 +1,9 @@
-"""Batches for training: one sequence that a seed fixes, the same for any number of processes.
+"""Batches for training: a sequence that the seed alone fixes, for any number of processes.
 
 Row r of batch n is example g = n * batch_size + r. Its clip comes from the shuffle of the epoch
-that g is in, its window from random numbers that (seed, g) begins; so a process reads the rows of
-its own devices, wherever the run began, and the place in the sequence is a count of batches. A
-record that cannot be read gives way to the next one that can, whoever reads it.
+that g is in, its window from random numbers seeded by (seed, g). So a process reads just the rows
+of its own devices, wherever the run began, and the position in the sequence is a count of batches.
+A record that cannot be read is replaced by the next one that can, in whichever process.
 """
 
 import functools
@@ -22,7 +22,7 @@ START = {'batches': 0, 'bad_records': []}  # the place before the first batch
 
 
 class Batches:
-  """An iterator without end over put(batch), from a place on; `close` ends its threads.
+  """An endless iterator over put(batch), from a given place on; `close` ends its threads.
 
   Attributes:
     seed: what fixes the sequence.
@@ -40,9 +40,9 @@ class Batches:
       rows: which of them this process reads, ints.
       put: function from its part of a batch to device arrays; runs ahead in a thread.
       num_workers: processes that read and cut; 0 for threads of this one.
-      max_bad_records: so many records that cannot be read are passed over.
-      place: what `place` was.
-      tell: function of a line about a bad record, called once a record.
+      max_bad_records: how many unreadable records are replaced before the run ends.
+      place: where to begin, a `place` of another run; default: at the first batch.
+      tell: called with a line about each bad record, once.
     """
     self.seed = seed
     self._batches, self._bad = place['batches'], set(place['bad_records'])
@@ -51,7 +51,7 @@ class Batches:
     examples = examples.seed(seed).shuffle().repeat().random_map(
       lambda found, rng: (window(found[0], rng), found[1]))
     dataset = grain.MapDataset.source(_Parts(examples, batch_size, rows))[self._batches:]
-    # A batch is large: read few ahead.
+    # A batch is large: only a few are prefetched.
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
     if num_workers:
       dataset = dataset.mp_prefetch(
@@ -68,7 +68,7 @@ class Batches:
     """The next batch.
 
     Raises:
-      UserError: of a clip, or more bad records than are allowed.
+      UserError: a clip cannot be used, or more records are bad than allowed.
     """
     batch, bad = next(self._ahead)
     for index in sorted(bad.keys() - self._bad):
@@ -84,7 +84,7 @@ class Batches:
 
   @property
   def place(self):
-    """Where the next batch stands, as plain values: what a checkpoint keeps."""
+    """The position of the next batch, in plain values that a checkpoint keeps."""
     return {'batches': self._batches, 'bad_records': sorted(self._bad)}
 
   def learn(self, bad_records):
@@ -94,7 +94,7 @@ class Batches:
       bad_records: their indices in the split.
 
     Raises:
-      UserError: that makes too many.
+      UserError: there are more than allowed.
     """
     self._bad |= set(bad_records)
     if len(self._bad) > self._limit:
@@ -106,7 +106,7 @@ class Batches:
 
 
 def _end_with(parent, *_):
-  """Has a worker end with the process that reads from it, which may be killed."""
+  """Ends a worker once the process that reads from it is gone, even if that was killed."""
   def watch():
     while os.getppid() == parent:
       time.sleep(1)
@@ -116,16 +116,16 @@ def _end_with(parent, *_):
 
 
 def mended(clips, max_bad_records):
-  """Clips of which a bad one gives way to the next good one: grain.MapDataset.
+  """Clips as a grain.MapDataset in which the next good one stands in for a bad one.
 
   Raises:
-    UserError: on reading a clip, where the next good one is more than so many away.
+    UserError: on reading a clip, if it and so many after it are bad.
   """
   return grain.MapDataset.source(_Mended(clips, max_bad_records)).map(lambda found: found[0])
 
 
 class _Mended:
-  """Clips, each with what had to be passed over to find it: (clip, {index: what is wrong})."""
+  """Clips, each with the bad ones skipped on the way to it: (clip, {index: what is wrong})."""
 
   def __init__(self, clips, limit):
     self._clips, self._limit = clips, limit

@@ -1,8 +1,8 @@
-"""What the JSON files of a dataset's folder may say, checked before anything acts on it.
+"""Checks the JSON files of a dataset's folder before anything acts on what they say.
 
-A folder of crops is TFDS's, whose features.json names Python classes and has their modules
-imported, whichever they are: only those that our builders write are let through. A folder of
-latents is ours; it names its shards, which lie in it.
+A folder of crops is in TFDS's format: its features.json names Python classes, and TFDS imports
+their modules, whatever they are. So only the classes that our builders write are accepted. A folder
+of latents is in our own format; it names the shards in it.
 """
 
 import os
@@ -12,13 +12,14 @@ import re
 from vidregen_jax import documents, files
 from vidregen_jax.documents import choice, flag, number, record, row, table, text, whole
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry
 
 INFO, _FEATURES, _METADATA = 'dataset_info.json', 'features.json', 'metadata.json'
 _TFDS = 'tensorflow_datasets.core.features'
 _TEMPLATE = '{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}'
 _NAME = re.compile(r'\w[\w.-]*')
 _NUMBER = re.compile(r'\d{1,15}')
-_SIDE = object()  # of a crop, whatever it is
+_SIDE = object()  # stands for a crop's side, which may be any
 # What every clip has: dtype, and shape without the first axis, which is time.
 _CLIP = {'frames': ('uint8', (_SIDE, _SIDE, 3)), 'times': ('float32', ()), 'audio': ('int16', ()),
          'mouth_box': ('float32', (4,)), 'lip_gap': ('float32', ())}
@@ -39,6 +40,10 @@ def _digits(value, where):
   return int(value)
 
 
+def _any(value, where):
+  return value
+
+
 def _dimension(value, where):
   return -1 if value == '-1' else _digits(value, where)
 
@@ -56,12 +61,12 @@ _KINDS = {
 
 def _feature(value, where):
   """Checks one feature of a clip; gives (dtype, shape), None for a text."""
-  said = dict(record({'pythonClassName': text(200)}, more=True)(value, where))
-  if said['pythonClassName'] not in _KINDS:
-    raise UserError(f'{where} is of the class {documents.short(said["pythonClassName"])}, which is '
-                    'none that our builders write, and is not run')
+  fields = dict(record({'pythonClassName': text(200)}, more=True)(value, where))
+  if fields['pythonClassName'] not in _KINDS:
+    raise UserError(f'{where} is of the class {documents.short(fields["pythonClassName"])}, which '
+                    'is none that our builders write, and is not run')
   rest = {name: each for name, each in value.items() if name != 'pythonClassName'}
-  tensor = _KINDS[said['pythonClassName']](rest, where).get('tensor')
+  tensor = _KINDS[fields['pythonClassName']](rest, where).get('tensor')
   return tensor and (tensor['dtype'], tensor['shape'].get('dimensions', ()))
 
 
@@ -86,30 +91,35 @@ def check_crops(folder) -> None:
     folder: pathlib.Path, that of its version.
 
   Raises:
-    UserError: it is none that our builders write, or damaged; names the file and the field.
+    UserError: it is none that our builders write, damaged, or of another crop of the face; names
+      the file and the field.
   """
   for path in sorted(folder.iterdir()):
     files.check_readable(path)  # a shard that is a pipe is waited for without end
   about, features = folder / INFO, folder / _FEATURES
   _CROPS(documents.read(about), str(about))
-  held = _ALL_FEATURES(documents.read(features), str(features))['featuresDict']['features']
+  known = _ALL_FEATURES(documents.read(features), str(features))['featuresDict']['features']
   for name, (dtype, shape) in _CLIP.items():
-    found = held.get(name)
+    found = known.get(name)
     if not found or found[0] != dtype or len(found[1]) != len(shape) + 1 or any(
         size is not _SIDE and size != stored for size, stored in zip(shape, found[1][1:],
                                                                      strict=True)):
       raise UserError(f'{features}: {name} is not what a clip has: build the dataset again')
-  if 'clip_id' not in held:
+  if 'clip_id' not in known:
     raise UserError(f'{features} lacks clip_id: build the dataset again')
+  metadata = {}
   if os.path.lexists(folder / _METADATA):
-    table(text(10_000), 64)(documents.read(folder / _METADATA), str(folder / _METADATA))
+    metadata = dict(table(_any, 64)(documents.read(folder / _METADATA), str(folder / _METADATA)))
+  crop_geometry.check(metadata.pop('crop', None), crop_geometry.CROP, str(folder),
+                      'build the dataset again')
+  table(text(10_000), 64)(metadata, str(folder / _METADATA))
 
 
 def holds_latents(folder) -> bool:
   """Whether a folder's dataset_info.json, if there is one, is of latents."""
   path = pathlib.Path(folder) / INFO
-  said = documents.read(path) if os.path.lexists(path) else {}
-  return isinstance(said, dict) and 'latent_shape' in said
+  info = documents.read(path) if os.path.lexists(path) else {}
+  return isinstance(info, dict) and 'latent_shape' in info
 
 
 _SECONDS = number(0, 3600)
@@ -120,14 +130,14 @@ _TRAINED_ON = {
   'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS,
   'latent_shape': row(whole(1, 65_536), 3, 3)}
 _LATENTS = record(_TRAINED_ON | {'splits': _LISTED},
-                  {'dtype': text(32), 'flip': flag, 'size': whole(1, 65_536)})
+                  {'dtype': text(32), 'flip': flag, 'size': whole(1, 65_536), 'crop': _any})
 
 
 def read_latents(folder, way_out) -> dict:
-  """What `encode_latents` says of its dataset, checked.
+  """The dataset_info.json that `encode_latents` wrote, checked.
 
   Raises:
-    UserError: crops are there, nothing is, or it is damaged.
+    UserError: crops are there, nothing is, it is damaged, or made with another mask.
   """
   return _LATENTS(*_read_latents(folder, way_out))
 
@@ -144,4 +154,6 @@ def _read_latents(folder, way_out):
   info = documents.read(path)
   if isinstance(info, dict) and 'fileFormat' in info:  # TFDS's
     raise UserError(f'{folder} holds crops, but latents are needed here: {way_out}')
+  recorded = info.get('crop') if isinstance(info, dict) else None
+  crop_geometry.check(recorded, crop_geometry.MASKED_CROP, str(folder), 'encode the dataset again')
   return info, str(path)

@@ -1,6 +1,6 @@
-"""Clips of frames and of latents as they are on disk, and what the codec is trained on.
+"""Reads clips of frames and of latents from disk, and cuts the windows the codec is trained on.
 
-The one file that knows TFDS and ArrayRecord; `batches` makes an order of what is read here.
+The only file that reads TFDS and ArrayRecord; the order of what is read here is up to `batches`.
 """
 
 import functools
@@ -18,7 +18,7 @@ from vidregen_jax.datasets import batches, dataset_folder
 from vidregen_jax.errors import BadRecord, UserError
 from vidregen_jax.faces import crop_mask
 
-_BOX_SLACK = 0.5  # how far a mouth's box may stand out of the crop, in sides of the crop
+_BOX_SLACK = 0.5  # how far a mouth's box may reach beyond the crop, in sides of the crop
 
 
 # ------------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def talker_clips(folder, split, size, way_out='build it first'):
 
 
 class _Records:
-  """Records that are read when asked for; one that is damaged is told from the others."""
+  """Records, read on demand; a damaged one raises BadRecord, which names it."""
 
   def __init__(self, source, where):
     self._source, self._where = source, where
@@ -81,8 +81,8 @@ class _Records:
 def check_clip(clip):
   """Returns a clip whose frames and mouth boxes can be trained on.
 
-  A box may be cut by the crop's edge or stand out of it a little: trackers do that. One that does
-  not meet the crop, or lies far out, is of another unit or another face.
+  A box may reach a little beyond the crop's edge, as trackers' boxes do. One that does not meet the
+  crop, or lies far outside it, is in another unit or belongs to another face.
 
   Raises:
     BadRecord: frames that are not uint8, boxes of another number, or a box that is not finite,
@@ -135,7 +135,7 @@ def _window(clip, start, num_frames):
 
 
 def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
-  """One codec example: one encoder serves video, masked context and stills, and must see all."""
+  """One codec example. The encoder serves video, masked context and stills: it learns from all."""
   start = rng.integers(max(len(clip['frames']) - num_frames, 0) + 1)
   frames, boxes = _window(clip, start, num_frames)
   flip, masked, still = rng.random(3) < (p_flip, p_masked, p_still)
@@ -155,7 +155,7 @@ def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
 
 
 def codec_batches(config, split, seed, rows, put, augment=True, **options):
-  """Random windows of the clips, for ever.
+  """Random windows of the clips, without end.
 
   Args:
     config: fields dataset, dataset_help, batch_size, num_frames, p_flip, p_masked, p_still,
@@ -165,7 +165,7 @@ def codec_batches(config, split, seed, rows, put, augment=True, **options):
     rows: of a batch that this process reads.
     put: function from these rows as NumPy arrays to device arrays.
     augment: False for the plain windows only: no flips, masks or stills.
-    **options: of `batches.Batches`: the place to begin at, and who is told of bad records.
+    **options: `place` and `tell` of `batches.Batches`.
 
   Returns:
     batches.Batches of put(part), part = dict of frames uint8 [B, F, S, S, 3], mouth_box float32
@@ -190,7 +190,7 @@ def _clips(config, split):
 
 
 def codec_examples(config, split, count):
-  """The middle windows of a split's first clips, the same at every call: to look at and measure.
+  """The middle windows of a split's first clips, the same at every call, for validation.
 
   Returns:
     Dict of frames uint8 [N, F, S, S, 3] and mouth_box float32 [N, F, 4]; N is `count`, or fewer
@@ -206,7 +206,11 @@ def codec_examples(config, split, count):
 
 
 def codec_groups(config, split, count, seed):
-  """Groups of 4 frames from all over a split, half of them mirrored: uint8 [N, 4, S, S, 3]."""
+  """Groups of 4 frames drawn from all clips of a split, a share of them mirrored.
+
+  Returns:
+    uint8 [N, 4, S, S, 3], N at least `count`.
+  """
   clips = _clips(config, split)
   rng, groups = np.random.default_rng(seed), []
   each = -(-count // len(clips))
@@ -219,7 +223,7 @@ def codec_groups(config, split, count, seed):
 
 
 # ------------------------------------------------------------------------------------------------
-# Clips of latents, as encode_latents writes them
+# Clips of latents, as latent_dataset writes them
 # ------------------------------------------------------------------------------------------------
 
 
@@ -275,7 +279,7 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
   """Open a split of a dataset of latents; records are read when asked for.
 
   Returns:
-    grain.MapDataset of dicts as described in encode_latents.py.
+    grain.MapDataset of dicts as described in latent_dataset.py.
 
   Raises:
     UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,

@@ -1,6 +1,6 @@
-"""Windows of cached latents for the generator: what a clip gives in training and in evaluation.
+"""Windows cut from cached latents: the examples of the generator's training and evaluation.
 
-`regenerate` builds the same arrays from a video; the two must mean the same thing.
+`editing/regenerator` builds the same arrays from a video; the two must mean the same thing.
 """
 
 import dataclasses
@@ -14,13 +14,13 @@ from vidregen_jax.models import audio_timeline, codec, streams
 
 @dataclasses.dataclass(frozen=True)
 class WindowShape:
-  """What a window holds.
+  """The sizes of a window, and the distance of its references.
 
   Attributes:
     frames: latent frames T.
-    look_ahead: latent frames of audio beyond them.
-    references: stills R.
-    reference_distance: least distance, in video frames, between a reference and the window.
+    look_ahead: latent frames of audio after them.
+    references: number of stills R.
+    reference_distance: smallest distance in video frames between a reference and the window.
     region: flat cells of the lower face.
   """
 
@@ -32,17 +32,17 @@ class WindowShape:
 
 
 def cut(record, start, shape, rng):
-  """Cut a window out of a record of `encode_latents`.
+  """Cuts a window out of a record of `encode_latents`.
 
   Args:
     record: dict as `encode_latents` describes it, T' latent frames.
-    start: its first latent frame.
+    start: the window's first latent frame.
     shape: WindowShape.
-    rng: numpy Generator; chooses references and the anchor.
+    rng: numpy Generator, which chooses references and the anchor.
 
   Returns:
     Dict of arrays, all of fixed shape: those of `streams.Conditions` by name, audio not
-    standardised; and, to train and score with, mouth_box [T, 4] and lip_gap [4T].
+    standardised; and, for losses and scores, mouth_box [T, 4] and lip_gap [4T].
 
   Raises:
     UserError: the clip is shorter than a window.
@@ -51,18 +51,19 @@ def cut(record, start, shape, rng):
   if total < shape.frames:
     raise UserError(f'clip {record["clip_id"]} has {total} latent frames, but num_frames is '
                     f'{shape.frames}: use --config.num_frames={total} or less')
-  stop, heard = start + shape.frames, shape.frames + shape.look_ahead
+  stop, audio_frames = start + shape.frames, shape.frames + shape.look_ahead
   flat = record['target'].shape[1] * record['target'].shape[2]
   channels = record['target'].shape[3]
 
-  # Audio beyond the clip's last frame is not known to belong to it: hidden, and zero.
-  audio, durations = listen(record['audio'], record['times'], start, min(start + heard, total))
-  missing = heard - len(audio)
+  # Audio after the clip's last frame may not belong to it: it is zero and marked invalid.
+  audio, durations = listen(record['audio'], record['times'], start,
+                            min(start + audio_frames, total))
+  missing = audio_frames - len(audio)
   audio = np.pad(audio, [(0, missing)] + [(0, 0)] * 3)
   durations = np.pad(durations, (0, missing), mode='edge')
 
   references, valid = choose_references(record, start * factor, stop * factor, shape, rng)
-  # Half of the windows end where real footage goes on at once, half some way before it.
+  # In half of the windows real footage follows at once, in the others some way after the end.
   room = total - stop
   distance = 0 if rng.random() < 0.5 else int(rng.integers(shape.frames + 1))
   anchored = distance < room
@@ -72,7 +73,7 @@ def cut(record, start, shape, rng):
     'target': np.asarray(record['target'][start:stop]).reshape(shape.frames, flat, channels),
     'context': np.asarray(record['context'][start:stop]).reshape(shape.frames, flat, channels),
     'audio': audio,
-    'audio_valid': np.arange(heard) < heard - missing,
+    'audio_valid': np.arange(audio_frames) < audio_frames - missing,
     'durations': durations,
     'references': references.reshape(shape.references, flat, channels),
     'reference_valid': valid,
@@ -87,7 +88,7 @@ def cut(record, start, shape, rng):
 
 
 def shapes(model, frames):
-  """What `cut` returns, as shapes and types: what a step is planned with where there are no data.
+  """What `cut` returns, as shapes and types, to plan a step without data.
 
   Args:
     model: generator.GeneratorConfig.
@@ -100,7 +101,7 @@ def shapes(model, frames):
 
 
 def draw(clips, shape, count):
-  """Yields `count` random windows of each clip, the same at every call."""
+  """Yields `count` random windows of each clip, the same ones at every call."""
   rng = np.random.default_rng(0)
   for i in range(len(clips)):
     record = clips[i]
@@ -128,7 +129,7 @@ def listen(features, times, start, stop):
 
 
 def choose_references(record, start, stop, shape, rng):
-  """Random stills that are not near the frames [start, stop); none rather than near ones."""
+  """Random stills far enough from the frames [start, stop); fewer if there are not enough."""
   at = record['still_frames']
   far = np.flatnonzero((at < start - shape.reference_distance)
                        | (at >= stop + shape.reference_distance))

@@ -1,7 +1,7 @@
-"""Several processes of one run, one a host of a pod: how they join, agree, and end together.
+"""Several processes of one run, one on each host of a pod: how they join, agree, and end together.
 
-Whatever is said here of all processes must be called by all of them, in the same order. With one
-process it costs nothing.
+Collective functions must be called by all processes, in the same order. With one process they cost
+nothing.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _JOIN_SECONDS = 300
 
 
 def join(coordinator=None, num_processes=None, process_id=None):
-  """Become one of the processes of a run; before anything else is asked of JAX.
+  """Become one of the processes of a run; must precede every other use of JAX.
 
   Args:
     coordinator: 'HOST:PORT' of process 0, or None where JAX finds it by itself: on Cloud TPU VMs,
@@ -42,17 +42,17 @@ def join(coordinator=None, num_processes=None, process_id=None):
 
 
 def lead():
-  """Whether this process writes what is written once."""
+  """Whether this process writes the files that are written once per run."""
   return jax.process_index() == 0
 
 
 def name():
-  """This process in a message."""
+  """This process's name in messages."""
   return f'process {jax.process_index()} of {jax.process_count()} on {socket.gethostname()}'
 
 
 def wait(what):
-  """Until all processes are here; `what` names the place."""
+  """Wait until all processes are here; `what` names the place."""
   if jax.process_count() > 1:
     with jax.transfer_guard('allow'):
       multihost_utils.sync_global_devices(what)
@@ -64,7 +64,7 @@ def all_of(flag):
 
 
 def union(numbers, most):
-  """The numbers >= 0 that any process has; of each at most so many are looked at."""
+  """The numbers >= 0 that any process has; the smallest `most` of each are considered."""
   padded = np.full(most, -1, np.int64)
   kept = sorted(numbers)[:most]
   padded[:len(kept)] = kept
@@ -72,7 +72,7 @@ def union(numbers, most):
 
 
 def leads(tree):
-  """A tree of NumPy arrays as process 0 has it: sums differ in their last bits between machines."""
+  """Process 0's tree of NumPy arrays, as sums differ in their last bits between machines."""
   if jax.process_count() == 1:
     return tree
   with jax.transfer_guard('allow'):
@@ -80,9 +80,9 @@ def leads(tree):
 
 
 def whole(tree, mesh):
-  """Arrays that the devices of all processes hold together, as NumPy arrays in process 0.
+  """Fetch arrays that are spread over the devices of all processes, as NumPy arrays, to process 0.
 
-  One array after the other, so that no device holds more than one of them whole.
+  They are gathered one after the other, so that no device holds more than one of them whole.
 
   Returns:
     The tree of NumPy arrays in process 0, None in the others.
@@ -99,9 +99,9 @@ def whole(tree, mesh):
 
 @contextlib.contextmanager
 def ending_together():
-  """A process that fails in the `with` block ends at once, and then those that wait for it do.
+  """End the process at once if the `with` block fails, so that the processes that wait for it end.
 
-  JAX would have it wait for the others first.
+  Otherwise JAX would make it wait for them first.
   """
   status = 1
   try:
@@ -123,7 +123,7 @@ def ending_together():
 
 
 def _from_all(value):
-  """[processes, ...]: what each process has."""
+  """[processes, ...]: the value of every process."""
   if jax.process_count() == 1:
     return value[None]
   with jax.transfer_guard('allow'):

@@ -1,4 +1,4 @@
-"""A machine that will be taken away says so by SIGTERM: there is time to save, and no more."""
+"""Preemption: a machine that is taken away sends SIGTERM, with just enough time to save."""
 
 import signal
 
@@ -7,16 +7,16 @@ from jax.experimental import multihost_utils
 
 
 def going_on(step, workdir):
-  """What a run that ends early says."""
+  """The line that a run which ends early prints."""
   return (f'asked to end (SIGTERM): step {step} is saved in {workdir}, and there is no export yet; '
           'the same command goes on from there')
 
 
 class Notice:
-  """Hears of it; a context manager.
+  """Listens for SIGTERM; a context manager.
 
-  With several processes JAX hears it, in whichever process it comes to, and has all of them stop at
-  one step.
+  With several processes JAX receives it, in whichever process it arrives, and makes all of them
+  stop at the same step.
   """
 
   def __init__(self):
@@ -36,7 +36,7 @@ class Notice:
     self._heard = True
 
   def given(self, step):
-    """Whether to save and end after this step: all processes ask at each, and hear the same."""
+    """Whether to save and end after this step; all processes ask at every step and agree."""
     if jax.distributed.is_initialized():
       return multihost_utils.reached_preemption_sync_point(step)
     return self._heard

@@ -1,11 +1,11 @@
-"""Where arrays live: the device mesh, and the rules that say which axis of what it splits.
+"""The device mesh, and the rules by which the axes of arrays are split over it.
 
-  data     splits the batch; each of its shares holds all parameters
+  data     splits the batch; every share holds all parameters
   fsdp     splits the batch too, and the parameters: each is gathered where it is used
-  tensor   splits the tokens of a clip between layers, the heads in attention, and the parameters
-           with fsdp: for clips too long for one device. The codec has no tokens, and splits the
-           batch once more: over rows of pixels XLA's gradients of convolutions came out wrong, by
-           a tenth and more, where a device had fewer rows than a kernel.
+  tensor   splits the tokens of a clip between layers, the heads in attention, and together with
+           fsdp the parameters: for clips too long for one device. The codec has no tokens, so its
+           batch is split instead: split over rows of pixels, XLA's gradients of convolutions were
+           wrong by a tenth and more where a device had fewer rows than the kernel.
 
 The mesh axes are Auto: the compiler places the collectives. Models name the axes of their kernels
 and of what flows between their blocks (`constrain`); they never see the mesh.
@@ -21,8 +21,8 @@ from vidregen_jax.errors import UserError
 
 DATA, FSDP, TENSOR = 'data', 'fsdp', 'tensor'
 
-# What each named axis is split over. Of a kernel at most one axis is named: it is gathered whole
-# before it is used, so which axis is split does not matter to the sums.
+# The mesh axes that each named axis is split over. At most one axis of a kernel is named: it is
+# gathered whole before use, so which one is split does not affect the sums.
 RULES = {
   'batch': (DATA, FSDP),
   'crops': (DATA, FSDP, TENSOR),  # the codec's batch
@@ -33,14 +33,14 @@ RULES = {
 
 
 def make_mesh(fsdp=1, tensor=1, devices=None):
-  """Lay all devices out as (data, fsdp, tensor); what fsdp and tensor leave over is data.
+  """Arrange all devices as (data, fsdp, tensor); data takes what fsdp and tensor leave.
 
   Args:
     fsdp, tensor: sizes of these axes.
     devices: list of devices; default all of this run's.
 
   Raises:
-    UserError: the device count is not divisible by fsdp * tensor, or a slice is wired otherwise.
+    UserError: the device count is not divisible by fsdp * tensor, or does not fit the slice.
   """
   count = jax.device_count() if devices is None else len(devices)
   if count % (fsdp * tensor):
@@ -52,7 +52,7 @@ def make_mesh(fsdp=1, tensor=1, devices=None):
   axis_types = (jax.sharding.AxisType.Auto,) * 3
   try:
     return jax.make_mesh(shape, (DATA, FSDP, TENSOR), axis_types=axis_types, devices=devices)
-  except NotImplementedError as error:  # each axis is to lie along whole sides of a slice
+  except NotImplementedError as error:  # each axis must lie along whole sides of a slice
     raise UserError(
       f'data {shape[0]} x fsdp {fsdp} x tensor {tensor} does not lie along the sides of this '
       'slice: choose config.fsdp and config.tensor that are products of some of its sides'
@@ -70,7 +70,7 @@ def batch(mesh, axis='batch'):
 
 
 def constrain(x, *axes):
-  """`x`, split as the rules say over the mesh that is set (`jax.set_mesh`); with none, as it was.
+  """`x`, split by the rules over the current mesh (`jax.set_mesh`); unchanged without one.
 
   Args:
     x: array.
@@ -84,13 +84,13 @@ def constrain(x, *axes):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def gathered(kernel, axes):
-  """A kernel, whole on every device, in the type that it has here; its gradients are shared out.
+  """A kernel, gathered whole on every device in its present dtype; its gradients are scattered.
 
-  Left to itself the compiler may gather activations instead, or multiply by a part of the kernel
-  and gather the products.
+  Without this the compiler may gather activations instead, or multiply by a part of the kernel and
+  gather the products.
 
   Args:
-    kernel: array, cast to the type it is used in: float32 takes twice as long to gather.
+    kernel: array, cast to the dtype it is used in: float32 takes twice as long to gather.
     axes: a name of RULES or None for each of its axes, as it is stored.
   """
   return constrain(kernel, *(None,) * kernel.ndim)
@@ -101,7 +101,7 @@ gathered.defvjp(lambda kernel, axes: (gathered(kernel, axes), None),
 
 
 def _shared_out(x, axes):
-  """`x`, split as a kernel of these axes is stored."""
+  """`x`, split like a stored kernel with these axes."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
     return x
@@ -109,10 +109,10 @@ def _shared_out(x, axes):
 
 
 def attention(run):
-  """Attention by a kernel, which the compiler cannot split, over the mesh that is set.
+  """Attention by a kernel, which the compiler cannot split, over the current mesh.
 
-  Each device works on its part of the batch and its share of the heads; with no mesh set
-  (`jax.set_mesh`), `run` is what it was.
+  Each device works on its part of the batch and its share of the heads. Without a mesh
+  (`jax.set_mesh`), `run` is returned unchanged.
 
   Args:
     run: (q, keys, values, visible, sink) to what is attended to; the first three are of arrays
@@ -129,7 +129,7 @@ def attention(run):
 
 def check_batch(batch_size, mesh, accumulate=1, axis='batch'):
   """Raises:
-    UserError: a batch does not divide by the devices that share it, in its parts.
+    UserError: the batch, in its parts, is not divisible by the devices that share it.
   """
   shards = math.prod(mesh.shape[name] for name in RULES[axis])
   if accumulate < 1:
@@ -149,7 +149,7 @@ def process_rows(batch_size, mesh, accumulate=1, axis='batch'):
   Args:
     batch_size: of all processes.
     mesh: of `make_mesh`.
-    accumulate: parts that a batch is taken in.
+    accumulate: number of parts in which a batch is processed.
     axis: as in `batch`.
 
   Raises:
@@ -173,7 +173,7 @@ def put_batch(arrays, mesh, axis='batch', batch_size=None):
     shape = None if batch_size is None else (batch_size, *x.shape[1:])
     return jax.make_array_from_process_local_data(batch(mesh, axis), x, shape)
 
-  # Building a global array from host memory is the one transfer that a training loop is for.
+  # The only transfer that a training loop needs: a global array from host memory.
   with jax.transfer_guard('allow'):
     return jax.tree.map(put, arrays)
 
@@ -181,8 +181,8 @@ def put_batch(arrays, mesh, axis='batch', batch_size=None):
 def place(tree, mesh, axes):
   """The sharding of every array of a tree that holds parameters: a state, a teacher.
 
-  The rule looks at one leaf at a time. An average or a moment has the shape of its parameter and
-  its path ends in the parameter's, so one rule places them together. All else is replicated.
+  Leaves are placed one at a time. An average or a moment has the shape of its parameter, and its
+  path ends in the parameter's, so that one rule places them alike. Everything else is replicated.
 
   Args:
     tree: of jax.ShapeDtypeStruct or arrays.
@@ -204,7 +204,7 @@ def place(tree, mesh, axes):
 
 
 def _name(entry):
-  """An entry of a path as the name that it has in a parameter's path."""
+  """The name of an entry of a path, as in a parameter's path."""
   return entry.key if isinstance(entry, jax.tree_util.DictKey) else None
 
 
@@ -215,7 +215,7 @@ def _spec(axes, shape, mesh):
 
 
 def _divisors(over, size, mesh):
-  """As many of the mesh axes `over` as divide `size`: an axis that is too small stays whole."""
+  """The mesh axes of `over` whose product divides `size`; an axis that is too small stays whole."""
   kept, shares = (), 1
   for axis in over:
     if size % (shares * mesh.shape[axis]) == 0:

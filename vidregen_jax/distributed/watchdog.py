@@ -1,7 +1,7 @@
-"""Ends a process whose training stands still, so that whatever started it can start it again.
+"""Ends a process whose training hangs, so that whatever started it can restart it.
 
-A hung host is silent, and so are all that wait for it. Python cannot raise in a thread that waits
-for a device, so the process is ended.
+A hung host prints nothing, nor do those that wait for it. Python cannot raise an exception in a
+thread that waits for a device, so the process is ended.
 """
 
 import collections
@@ -18,8 +18,8 @@ import jax
 from vidregen_jax import terminal
 from vidregen_jax.distributed import multihost
 
-_COMPILING = 6  # times as long is allowed to a step that has to be compiled
-STATUS = 70  # of the process that is ended
+_COMPILING = 6  # factor by which a step that is compiled may take longer
+STATUS = 70  # exit status of the process
 
 
 class Watchdog:
@@ -27,13 +27,13 @@ class Watchdog:
 
   def __init__(self, seconds, workdir):
     """Args:
-      seconds: that a step may take; 0 for no watching.
-      workdir: where the stacks go when one takes longer.
+      seconds: that a step may take; 0 to turn it off.
+      workdir: where the stacks are written when a step takes longer.
     """
     self._seconds, self._folder = seconds, pathlib.Path(workdir)
-    self._running = collections.deque()  # (step, an array that is ready when the step is done)
+    self._running = collections.deque()  # (step, array that is ready when the step is done)
     self._begun = self._compiled = None
-    self._seen = time.monotonic()  # when something last went on
+    self._seen = time.monotonic()  # time of the latest progress
     self._paused, self._ended = False, threading.Event()
     self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -44,23 +44,23 @@ class Watchdog:
 
   def __exit__(self, *_):
     self._ended.set()
-    if self._seconds:  # a thread that is in JAX while Python ends would abort the process
+    if self._seconds:  # a thread inside JAX while Python exits would abort the process
       self._thread.join()
 
   def begin(self, step, compiles=False):
-    """A step is about to be given to the devices; `compiles` if it is the first of its program."""
+    """Notes that a step is about to be dispatched; `compiles` if it is the first of its program."""
     self._begun = step
     if compiles:
       self._compiled = step
 
   def given(self, step, measured):
-    """The step's measurements will be ready when it is done."""
+    """Notes that a step was dispatched; its measurements are ready when it is done."""
     if self._seconds:
       self._running.append((step, jax.tree.leaves(measured)[0]))
 
   @contextlib.contextmanager
   def paused(self):
-    """What happens in the `with` block, such as a checkpoint, takes the time that it takes."""
+    """Suspends the limit in the `with` block, for a checkpoint, say."""
     self._paused = True
     try:
       yield

@@ -15,12 +15,12 @@ from vidregen_jax.editing import soundtrack
 from vidregen_jax.errors import UserError
 
 _MOST_BYTES, _MOST_EDITS = 2**24, 10_000
-_SHOWN = 60  # characters of what is wrong
+_LONGEST = 60  # characters of a wrong value in a message
 
 
 @dataclasses.dataclass(frozen=True)
 class EditList:
-  """What a file asks for: either `audio` with spans, or patches.
+  """The content of a file: either `audio` with spans, or patches.
 
   Attributes:
     audio: path of the whole new soundtrack; '' with patches.
@@ -34,31 +34,32 @@ class EditList:
 
 
 def read(path) -> EditList:
-  """Reads a file; the paths in it count from its own folder.
+  """Reads a file; paths in it are relative to its folder.
 
   Raises:
-    UserError: it cannot be read, or says something else than the above.
+    UserError: it cannot be read, or is not of the form above.
   """
   path = pathlib.Path(path)
   data = files.read_bytes(path, '--edits', _MOST_BYTES)
   try:
-    said = json.loads(data.decode('utf-8-sig'), parse_int=_number, object_pairs_hook=_object_once)
-  # A wrong encoding is a ValueError too; a list in a list in a list overflows the parser.
+    document = json.loads(data.decode('utf-8-sig'), parse_int=_number,
+                          object_pairs_hook=_object_once)
+  # A wrong encoding is a ValueError too; deep nesting overflows the parser.
   except (ValueError, RecursionError) as error:
     raise UserError(f'{path}: is not JSON ({error})') from error
-  said = _object(path, said, {'edits'}, {'audio'}, 'the file')
-  audio, edits = said.get('audio', ''), said['edits']
+  document = _object(path, document, {'edits'}, {'audio'}, 'the file')
+  audio, edits = document.get('audio', ''), document['edits']
   if not isinstance(edits, list) or not edits:
-    raise UserError(f'{path}: "edits" is no list of at least one edit')
+    raise UserError(f'{path}: "edits" is not a list of at least one edit')
   if len(edits) > _MOST_EDITS:
-    raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: make it in parts')
-  if 'audio' in said:
+    raise UserError(f'{path}: has {len(edits)} edits, more than {_MOST_EDITS}: split it into parts')
+  if 'audio' in document:
     audio = _path(path, audio)
   spans, patches = [], []
   for number, edit in enumerate(edits, start=1):
     where = f'edit {number}'
-    needs = {'start', 'stop'} if audio else {'start', 'stop', 'audio'}
-    edit = _object(path, edit, needs, set(), where)
+    required = {'start', 'stop'} if audio else {'start', 'stop', 'audio'}
+    edit = _object(path, edit, required, set(), where)
     start, stop = (_seconds(path, edit[name], where) for name in ('start', 'stop'))
     if start >= stop:
       raise UserError(f'{path}: {where} starts at {start:g} and stops at {stop:g}: give "start" '
@@ -71,51 +72,51 @@ def read(path) -> EditList:
 
 
 def _object_once(pairs):
-  """A JSON object, in which nothing is said twice: readers differ in what they then believe."""
+  """A JSON object without duplicate fields, of which parsers disagree on the meaning."""
   fields = dict(pairs)
   if len(fields) < len(pairs):
     counts = collections.Counter(name for name, _ in pairs)
-    raise ValueError(f'"{_short(counts.most_common(1)[0][0])}" is there twice')
+    raise ValueError(f'"{_short(counts.most_common(1)[0][0])}" appears twice')
   return fields
 
 
 def _number(digits):
-  """A number without a point; Python refuses very long ones, and as a float they are infinite."""
+  """An integer; very long ones, which int() refuses, become floats and thus infinite."""
   return int(digits) if len(digits) < 16 else float(digits)
 
 
 def _short(text) -> str:
-  return text if len(text) <= _SHOWN else text[:_SHOWN] + '...'
+  return text if len(text) <= _LONGEST else text[:_LONGEST] + '...'
 
 
-def _shown(value) -> str:
+def _described(value) -> str:
   """A JSON value for a message."""
   kinds = {list: 'a list', dict: 'an object'}
   return kinds.get(type(value)) or _short(json.dumps(value))
 
 
 def _object(path, value, needed, allowed, where):
-  """`value`, a JSON object with all of the `needed` fields, maybe the `allowed`, and no other."""
+  """`value`, checked to be an object with all `needed` fields and none but the `allowed` ones."""
   if not isinstance(value, dict):
-    raise UserError(f'{path}: {where} is no JSON object')
+    raise UserError(f'{path}: {where} is not a JSON object')
   if missing := needed - set(value):
     raise UserError(f'{path}: {where} has no "{min(missing)}"'
                     + '; or give the whole new soundtrack as "audio" beside "edits"'
                     * (missing == {'audio'}))
   if unknown := set(value) - needed - allowed:
-    raise UserError(f'{path}: {where} has a field "{_short(min(unknown))}", which means nothing '
-                    f'here; known are {", ".join(sorted(needed | allowed))}')
+    raise UserError(f'{path}: {where} has an unknown field "{_short(min(unknown))}"; known are '
+                    f'{", ".join(sorted(needed | allowed))}')
   return value
 
 
 def _seconds(path, value, where):
   number = isinstance(value, int | float) and not isinstance(value, bool)
   if not number or not math.isfinite(value) or value < 0:
-    raise UserError(f'{path}: {where} has {_shown(value)} for a time: give seconds, from 0')
+    raise UserError(f'{path}: {where} has {_described(value)} for a time: give seconds, from 0')
   return float(value)
 
 
 def _path(path, value):
   if not isinstance(value, str) or not value:
-    raise UserError(f'{path}: {_shown(value)} is no path of a sound')
+    raise UserError(f'{path}: {_described(value)} is not the path of a sound')
   return str(path.parent / value)

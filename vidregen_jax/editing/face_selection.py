@@ -1,4 +1,4 @@
-"""Which face is changed, where a video shows several."""
+"""Chooses the face that is changed in a video that shows several."""
 
 import dataclasses
 import math
@@ -7,15 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import reidentify, tracks
+from vidregen_jax.faces import face_track, reidentify
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.reporting import edit_report
 
-# Agreement of lips and sound: under the first nobody is taken to speak, and closer together than
-# the second two faces are not told apart. Of two who both talked, for 2 to 5 s, with the sound of
-# one, 81 % were told apart by so much, and 96 % of those rightly (150 pairs of rendered people).
+# Agreement of lips and sound: below the first value nobody counts as speaking, and two faces whose
+# values differ by less than the second are a tie. Of 150 pairs of rendered people who both talked
+# for 2 to 5 s, with the sound of one, 81 % differed by that much, and 96 % of those correctly.
 _LEAST_AGREEMENT = 0.2
 _LEAST_LEAD = 0.08
-_MOST_FACES = 10_000  # that are counted; who types more meant something else
+_MOST_FACES = 10_000  # the largest number that is accepted; a larger one is a mistake
 
 
 def parse(text: str) -> str | int | tuple[float, float]:
@@ -39,80 +40,82 @@ def parse(text: str) -> str | int | tuple[float, float]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
-  """Who is changed.
+class Selection:
+  """The face that is changed.
 
   Attributes:
-    track: tracks.Track of the source; `person` is the number of a face.
-    said: for the report: the rule, all faces, who was chosen and what was not sure.
+    track: face_track.Track of the source; `person` is the number of a face.
+    choice: for the report: the rule, all faces, the chosen ones, and doubts.
   """
 
-  track: tracks.Track
-  said: dict
+  track: face_track.Track
+  choice: edit_report.FaceChoice
 
 
-def choose(rule, seen: tracks.Seen, wanted: np.ndarray, starts,
-           agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Chosen:
+def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
+           agree: Callable[[np.ndarray, np.ndarray, np.ndarray], float]) -> Selection:
   """Chooses a face.
 
-  After a cut the same person is found again by likeness. In a shot without anybody who surely is
-  the same, but with somebody who may be, the rule is applied anew and the doubt is noted; somebody
-  who surely is another is left alone.
+  After a cut the same person is recognised by likeness. In a shot where nobody certainly is that
+  person but somebody may be, the rule is applied again and the doubt is noted; people who certainly
+  are somebody else are left alone.
 
   Args:
-    rule: as `parse` gives it.
-    seen: the faces of the source.
-    wanted: [F], how often each frame is to be changed.
+    rule: from `parse`.
+    faces: the faces of the source.
+    weights: [F], how often each frame is to be changed.
     starts: (first, stop) of each span, in frames of the source.
     agree: `active_speaker.agreement` of times, lip gaps and mouth widths with the source's own
       sound.
 
   Raises:
-    UserError: the rule names nobody, or it is undecidable who speaks.
+    UserError: the rule matches nobody, or it cannot be decided who speaks.
   """
-  everybody = reidentify.tell_apart(seen)
-  cast = _Cast(rule, seen, everybody, wanted, agree)
-  said = {'rule': rule, 'faces': [person.said(seen) for person in everybody], 'chosen': [],
-          'notes': cast.notes}
-  track = seen.track([])
+  everybody = reidentify.tell_apart(faces)
+  cast = _Cast(rule, faces, everybody, weights, agree)
+  pieces, others = [], np.zeros(len(faces.times), bool)
   if everybody:
-    for first, stop, at in _territories(rule, starts, len(seen.times)):
-      _put(track, cast, cast.main(at), first, stop)
-    _part(track)
-  said['chosen'] = np.unique(track.person[track.valid]).tolist()
-  return Chosen(track, said)
+    for first, stop, at in _territories(rule, starts, len(faces.times)):
+      present, absent = _within(cast, cast.main(at), first, stop)
+      pieces += present
+      others |= absent
+  track = _parted(faces.track(pieces, others))
+  return Selection(track, edit_report.FaceChoice(
+    rule=rule, faces=tuple(person.appearance(faces) for person in everybody),
+    chosen=tuple(np.unique(track.person[track.valid]).tolist()), notes=tuple(cast.notes)))
 
 
 class _Cast:
-  """The rule, applied to all the people of a video or to those of a shot."""
+  """Applies the rule to all people of a video, or to those of one shot."""
 
-  def __init__(self, rule, seen, everybody, wanted, agree):
-    self.rule, self.seen, self.everybody = rule, seen, everybody
-    self.wanted, self._agree, self.notes = wanted, agree, []
+  def __init__(self, rule, faces, everybody, weights, agree):
+    self.rule, self.faces, self.everybody = rule, faces, everybody
+    self.weights, self._agree, self.notes = weights, agree, []
 
   def main(self, span) -> reidentify.Person:
-    """Whom the rule names, in the whole video or for a span (first, stop) of frames."""
+    """The person that the rule names, in the whole video or for a span (first, stop) of frames."""
     if isinstance(self.rule, tuple):
       return self._there(*span, self.everybody)
-    return self._named(self.everybody, self.wanted)
+    return self._named(self.everybody, self.weights)
 
   def stand_in(self, person, shot) -> reidentify.Person | None:
-    """Who in a shot may be a person that is not surely in it; None if nobody."""
-    frames = np.flatnonzero(self.seen.shot == shot)
-    begin, end = float(self.seen.times[frames[0]]), float(self.seen.times[frames[-1]])
+    """Somebody in a shot who may be a person not recognised in it; None if there is nobody."""
+    frames = np.flatnonzero(self.faces.shot == shot)
+    begin, end = float(self.faces.times[frames[0]]), float(self.faces.times[frames[-1]])
     maybe = [other for other in self.everybody if other.within(shot)
              and not _together(other, person)
-             and reidentify.likeness(other.looks, person.looks) > reidentify.DIFFERENT]
+             and reidentify.likeness(other.descriptors, person.descriptors) > reidentify.DIFFERENT]
     if not maybe:
       return None
     if isinstance(self.rule, tuple):
       other = self._there(int(frames[0]), int(frames[-1]) + 1, maybe)
     elif isinstance(self.rule, int):
-      other = max(maybe, key=lambda one: reidentify.likeness(one.looks, person.looks))
+      other = max(maybe, key=lambda one: reidentify.likeness(one.descriptors, person.descriptors))
     else:
-      other = self._named(maybe, np.where(self.seen.shot == shot, self.wanted, 0))
-    self.notes.append(f'from {begin:.2f} to {end:.2f} s it is not sure that face {other.number} is '
-                      f'the person of face {person.number}: it was taken by the same rule')
+      other = self._named(maybe, np.where(self.faces.shot == shot, self.weights, 0))
+    self.notes.append(f'from {begin:.2f} to {end:.2f} s it is uncertain whether face '
+                      f'{other.number} is the same person as face {person.number}: it was chosen '
+                      'by the same rule')
     return other
 
   def _named(self, candidates, weights):
@@ -121,7 +124,7 @@ class _Cast:
         if person.number == self.rule:
           return person
       raise UserError(f'--face {self.rule}: near the spans there is only ' + '; '.join(
-          _at(person.number, person.boxes(self.seen.size, self.seen.turns).mean(0))
+          _at(person.number, person.boxes(self.faces.size, self.faces.turns).mean(0))
           for person in candidates))
     if self.rule == 'speaking' and len(candidates) > 1:
       return self._speaking(candidates)
@@ -131,33 +134,33 @@ class _Cast:
   def _speaking(self, candidates):
     scores = {}
     for person in candidates:
-      track = self.seen.track(person.pieces)
-      # A mouth that is not seen well enough to be changed is not seen well enough to be read.
+      track = self.faces.track(person.pieces)
+      # A mouth that is not visible enough to be changed is not visible enough to be read.
       gap, width = (np.where(track.valid, x, np.nan) for x in (track.lip_gap, track.mouth_width))
-      score = self._agree(self.seen.times, gap, width)
+      score = self._agree(self.faces.times, gap, width)
       if np.isfinite(score):
         scores[person.number] = round(score, 3)
     order = sorted(scores, key=scores.get, reverse=True)
-    told = ', '.join(f'face {number} by {scores[number]:.2f}' for number in order)
+    ranking = ', '.join(f'face {number} by {scores[number]:.2f}' for number in order)
     if not order or scores[order[0]] < _LEAST_AGREEMENT:
-      raise UserError('--face speaking: no lips move as the sound does'
-                      + (f' ({told})' if told else '') + ': name the face by number or place')
+      raise UserError('--face speaking: no lips move with the sound'
+                      + (f' ({ranking})' if ranking else '') + ': name the face by number or place')
     if len(order) > 1 and scores[order[0]] - scores[order[1]] < _LEAST_LEAD:
-      raise UserError(f'--face speaking: lips agree too alike with the sound ({told}): name the '
+      raise UserError(f'--face speaking: lips match the sound about equally ({ranking}): name the '
                       'face by number or place')
-    self.notes.append(f'speaking is face {order[0]}: lips agree with the sound in {told}')
+    self.notes.append(f'face {order[0]} is speaking; agreement of lips and sound: {ranking}')
     return next(person for person in candidates if person.number == order[0])
 
   def _there(self, first, stop, candidates):
-    """Who is at the place when the span begins, or when a face is first seen in it."""
+    """The person at the given place when the span begins, or when a face first appears in it."""
     x, y = self.rule
     for frame in range(first, stop):
       boxes = {}
       for person in candidates:
         piece = person.at(frame)
         if piece is not None and np.isfinite(piece.box[frame - piece.start]).all():
-          boxes[person.number] = reidentify.shown_box(
-              piece.box[frame - piece.start], self.seen.size, self.seen.turns)
+          boxes[person.number] = reidentify.displayed_box(
+              piece.box[frame - piece.start], self.faces.size, self.faces.turns)
       if boxes:
         far = {number: math.hypot((x - (b[0] + b[2]) / 2) / (b[2] - b[0]),
                                   (y - (b[1] + b[3]) / 2) / (b[3] - b[1]))
@@ -166,9 +169,9 @@ class _Cast:
         if far[number] < 1:
           return next(person for person in candidates if person.number == number)
         there = '; '.join(_at(number, box) for number, box in boxes.items())
-        raise UserError(f'--face {x:g},{y:g}: no face is there at {self.seen.times[frame]:.2f} s, '
+        raise UserError(f'--face {x:g},{y:g}: no face is there at {self.faces.times[frame]:.2f} s, '
                         f'but {there}')
-    return max(candidates, key=lambda person: person.area(self.wanted))
+    return max(candidates, key=lambda person: person.area(self.weights))
 
 
 def _at(number, box):
@@ -176,12 +179,12 @@ def _at(number, box):
 
 
 def _together(one, other):
-  """Whether two people are seen in the same frame, and so are two."""
+  """Whether two people appear in the same frame, and so cannot be the same."""
   return any(a.start < b.stop and b.start < a.stop for a in one.pieces for b in other.pieces)
 
 
 def _territories(rule, starts, count):
-  """(first, stop, span) of frames in which one person is looked for: by place, a span's own."""
+  """(first, stop, span) of frames that share one person; with a place, each span has its own."""
   if not isinstance(rule, tuple) or not len(starts):
     return [(0, count, (0, count))]
   between = [(before[1] + after[0]) // 2
@@ -190,39 +193,44 @@ def _territories(rule, starts, count):
           for first, stop, span in zip([0, *between], [*between, count], starts, strict=True)]
 
 
-def _put(track, cast, person, first, stop):
-  """Writes what is seen of a person, and who stands in for them, into frames of a track."""
-  inside = np.zeros(len(track), bool)
+def _within(cast, person, first, stop):
+  """The pieces of a person, or of whoever stands in for them, in some frames.
+
+  Returns:
+    face_track.Piece of them, and the frames in which somebody else is visible, bool [F].
+  """
+  pieces, others = [], np.zeros(len(cast.faces.times), bool)
+  inside = np.zeros(len(others), bool)
   inside[first:stop] = True
-  for shot in np.unique(cast.seen.shot[first:stop]).tolist():
+  for shot in np.unique(cast.faces.shot[first:stop]).tolist():
     if shot < 0:
       continue
-    here = inside & (cast.seen.shot == shot)
+    here = inside & (cast.faces.shot == shot)
     someone = person
-    if not person.within(shot) and cast.wanted[here].any():
+    if not person.within(shot) and cast.weights[here].any():
       someone = cast.stand_in(person, shot)
-    others = [piece for one in cast.everybody if one is not someone for piece in one.within(shot)]
-    for piece in others:
-      frames = np.flatnonzero(here[piece.start:piece.stop] & (piece.track.reason == 0))
-      track.reason[piece.start + frames] = tracks.ANOTHER
+    for piece in (piece for one in cast.everybody if one is not someone
+                  for piece in one.within(shot)):
+      others[piece.start:piece.stop] |= here[piece.start:piece.stop] & piece.track.valid
     for piece in someone.within(shot) if someone else ():
       low, high = max(piece.start, first), min(piece.stop, stop)
       if low < high:
-        track.put(low, piece.track.at(slice(low - piece.start, high - piece.start)))
-        track.person[low:high] = someone.number
+        pieces.append(piece.part(low, high, someone.number))
+  return pieces, others
 
 
-def _part(track):
-  """Numbers the shots anew, so that one ends too where the face becomes another's."""
-  known = np.flatnonzero(track.person >= 0)
+def _parted(track):
+  """The same with shots renumbered, so that a shot also ends where the face becomes another's."""
+  with_face = np.flatnonzero(track.person >= 0)
   changes = np.zeros(len(track), bool)
   changes[1:] = np.diff(track.shot) != 0
-  changes[known[1:]] |= np.diff(track.person[known]) != 0
-  track.shot[:] = np.where(track.shot < 0, -1, np.cumsum(changes))
+  changes[with_face[1:]] |= np.diff(track.person[with_face]) != 0
+  return dataclasses.replace(
+    track, shot=np.where(track.shot < 0, -1, np.cumsum(changes)).astype(np.int32))
 
 
-def skipped(track, wanted) -> list[list]:
-  """[first, stop, reason] of the frames to be changed, bool [F], that are not."""
-  return [[first, stop, tracks.REASONS[number]]
-          for number in range(1, len(tracks.REASONS))
-          for first, stop in spans.stretches(wanted & (track.reason == number))]
+def skipped(track, in_spans) -> tuple[edit_report.SkippedFrames, ...]:
+  """The frames of the spans, bool [F], that cannot be changed, by reason."""
+  return tuple(edit_report.SkippedFrames(first, stop, face_track.REASONS[number])
+               for number in range(1, len(face_track.REASONS))
+               for first, stop in spans.stretches(in_spans & (track.reason == number)))

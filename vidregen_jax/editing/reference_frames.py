@@ -1,4 +1,4 @@
-"""Stills of the person, from the video itself: who is shown, to the generator."""
+"""Reference stills: frames of the video that show the generator what the person looks like."""
 
 import math
 
@@ -7,64 +7,64 @@ from scipy import ndimage
 
 from vidregen_jax.errors import UserError
 
-_STRIDE = 3  # frames between stills that are considered
+_STRIDE = 3  # frames between candidates
 _DISTANCE = 4  # frames between a span and a reference
-_SHARP = 0.7  # of the sharp ones, the candidates' 90th percentile; what is less is blurred
+_SHARP = 0.7  # of the 90th percentile of the candidates' sharpness: less counts as blurred
 
 
-def choose(track, wanted, count):
-  """Frames that show the person: sharp, unlike one another in mouth and pose, and not in a span.
+def choose(track, in_spans, count):
+  """Chooses references: sharp frames, varied in mouth and pose, outside the spans.
 
   Args:
-    track: tracks.Track.
-    wanted: bool [F], the frames to be regenerated.
+    track: face_track.Track.
+    in_spans: bool [F], the frames to be regenerated.
     count: references R.
 
   Returns:
-    At most `count` frame numbers, ascending. For a whole video, whose every frame is regenerated,
-    they are taken from all of it.
+    At most `count` frame numbers, ascending. If every frame is regenerated, they are taken from the
+    whole video.
   """
-  candidates = _usable(track, wanted)[::_STRIDE]
+  candidates = _usable(track, in_spans)[::_STRIDE]
   if not len(candidates):
     return candidates
   sharp = track.sharpness[candidates]
   candidates = candidates[sharp >= _SHARP * np.percentile(sharp, 90)]
-  seen = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
-  seen = (seen - seen.mean(0)) / (seen.std(0) + 1e-6)
-  chosen = [int(np.argmin(np.abs(seen).sum(1)))]  # the most ordinary first, then the farthest
-  while len(chosen) < min(count, len(candidates)):
-    distance = np.linalg.norm(seen[:, None] - seen[chosen][None], axis=-1).min(1)
-    chosen.append(int(np.argmax(distance)))
-  return np.sort(candidates[chosen])
+  features = np.stack([track.lip_gap, track.mouth_width, np.radians(track.yaw)], 1)[candidates]
+  features = (features - features.mean(0)) / (features.std(0) + 1e-6)
+  picks = [int(np.argmin(np.abs(features).sum(1)))]  # the most typical, then the farthest
+  while len(picks) < min(count, len(candidates)):
+    distance = np.linalg.norm(features[:, None] - features[picks][None], axis=-1).min(1)
+    picks.append(int(np.argmax(distance)))
+  return np.sort(candidates[picks])
 
 
-def known(track, wanted, count):
-  """Frames that show how the person's face varies: spread evenly over those outside the spans.
+def variety(track, in_spans, count):
+  """Frames that show how the person's face varies: evenly spaced outside the spans.
 
   Args:
-    track, wanted, count: as in `choose`.
+    track, in_spans, count: as in `choose`.
 
   Returns:
-    At most `count` frame numbers, ascending; of a whole video from all of it.
+    At most `count` frame numbers, ascending, as in `choose`.
   """
-  usable = _usable(track, wanted)
+  usable = _usable(track, in_spans)
   return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
 
 
-def check(seconds, times, wanted) -> None:
+def check(seconds, times, in_spans) -> None:
   """Refuses times that are past the video's ends or inside a span.
 
   Args:
     seconds: of each reference.
     times: [F] seconds of the video's frames.
-    wanted: bool [F], the frames to be regenerated.
+    in_spans: bool [F], the frames to be regenerated.
 
   Raises:
     UserError: names the time.
   """
   for second in seconds:
     frame = _nearest(second, times)
-    if wanted[frame] and not wanted.all():
+    if in_spans[frame] and not in_spans.all():
       raise UserError(f'--references {second:g} s is inside a span, whose mouth is to be made '
                       'anew: choose a time outside')
 
@@ -77,23 +77,23 @@ def _nearest(second, times) -> int:
   return frame
 
 
-def at(seconds, track, wanted, count):
-  """The frames at given times, where the person is to be seen as they were then.
+def at(seconds, track, in_spans, count):
+  """The frames at the times that the user asked for.
 
   Args:
     seconds: of each reference.
-    track, wanted, count: as in `choose`.
+    track, in_spans, count: as in `choose`.
 
   Returns:
     Frame numbers, ascending.
 
   Raises:
-    UserError: too many, without a face, or as `check`.
+    UserError: too many times, no face at one of them, or as in `check`.
   """
   if len(seconds) > count:
     raise UserError(f'--references names {len(seconds)} times and the model takes {count}: name '
                     'fewer')
-  check(seconds, track.times, wanted)
+  check(seconds, track.times, in_spans)
   frames = []
   for second in seconds:
     frame = _nearest(second, track.times)
@@ -103,20 +103,20 @@ def at(seconds, track, wanted, count):
   return np.unique(frames)
 
 
-def _usable(track, wanted):
+def _usable(track, in_spans):
   """Frames with a face, outside the spans where there are any."""
   usable = track.valid & ~track.filled
-  near = ndimage.binary_dilation(wanted, iterations=_DISTANCE)
+  near = ndimage.binary_dilation(in_spans, iterations=_DISTANCE)
   if (usable & ~near).any():
     usable &= ~near
   return np.flatnonzero(usable)
 
 
 def parse(text):
-  """'0.5,3.2' as seconds.
+  """Parses seconds such as '0.5,3.2'.
 
   Raises:
-    UserError: it is no list of numbers.
+    UserError: the text is not a list of numbers.
   """
   try:
     seconds = tuple(float(part) for part in text.split(',')) if text else ()

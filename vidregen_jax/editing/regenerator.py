@@ -1,4 +1,4 @@
-"""The walk through the regions of a video that makes frames anew, in order, in bounded memory."""
+"""Walks through the regions of a video and regenerates frames, in order and in bounded memory."""
 
 import collections
 import dataclasses
@@ -8,28 +8,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.compositing import crossfade
-from vidregen_jax.editing import soundtrack
 from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.models import codec, pixels, streams
+from vidregen_jax.media.audio import lazy
+from vidregen_jax.models import audio_timeline, codec, pixels, streams
 
-_AHEAD = 2 * codec.TIME_FACTOR  # frames that are decoded and cropped while the model works
-_ROOM = 1 / 8  # of a crop's side: so far around it cropping looks
-# Of a crop: what is pasted into, and the face, whose grain it shall have.
+_AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
+_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
+_ROOM = 1 / 8  # of a crop's side: how far around the crop its resampling reads
+# The part of a crop that pasting reads: the pasted region, and the face, whose grain is copied.
 _PASTED = (crop_mask.LEFT, crop_mask.FACE[1], crop_mask.RIGHT, crop_mask.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shot:
-  """A frame, and what the model sees of it.
+  """A frame, and the crop of it that the model sees.
 
   Attributes:
     frame: as decoded.
-    at: left and top of the part of its picture that is pasted into.
-    image: that part, uint8 [h, w, 3]; None where the model does not see the frame.
-    affine: [2, 3], crop fraction to pixel of `image`; None too.
-    crop: uint8 [S, S, 3]; None too.
+    at: left and top pixel of `image` within the frame.
+    image: the part that is pasted into, uint8 [h, w, 3]; None if the model does not see the frame.
+    affine: [2, 3], crop fraction to pixel of `image`; None likewise.
+    crop: uint8 [S, S, 3]; None likewise.
   """
 
   frame: video.Frame
@@ -40,11 +41,11 @@ class Shot:
 
 
 class Retake:
-  """Walks through regions of the film, in order, and makes the frames of the runs as it goes.
+  """Walks through regions of the film, in order, and generates the frames of the runs as it goes.
 
   Frames are decoded and cropped in a thread, so that the model does not wait for them. Memory holds
-  those, a latent frame's 4, those that wait for a run's end, and the sampler's state, however long
-  the video.
+  these, the 4 of a latent frame, those held back near a run's end, and the sampler's state, however
+  long the video is.
   """
 
   def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
@@ -55,22 +56,22 @@ class Retake:
     self._size = machine.models.codec.size
 
   def frames(self, runs, regions):
-    """Yields every frame of the regions, in order, with what is to be pasted into it.
+    """Yields every frame of the regions, in order, with the face to paste into it.
 
     Args:
-      runs: run_plan.Run of what is made, ascending.
+      runs: run_plan.Run of the frames to regenerate, ascending.
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
-      Shot, and a new crop uint8 [S, S, 3], or None where the frame is left as it is.
+      Shot, and the generated crop uint8 [S, S, 3], or None if the frame stays as it is.
     """
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
       first = min([start, *(run.warm for run in within[:1])])
-      with prefetch.Ahead(self._shots(first, within), _AHEAD) as coming:
-        for shot, made in self._region(within, _Peek(coming, first, self._clock), stop):
+      with prefetch.Ahead(self._shots(first, within), _AHEAD) as shots:
+        for shot, face in self._region(within, _Peek(shots, first, self._clock), stop):
           if shot.frame.index >= start:
-            yield shot, made
+            yield shot, face
 
   def _shots(self, first, runs):
     frames = self._film.frames(first)
@@ -79,9 +80,9 @@ class Retake:
         frame = next(frames, None)
       if frame is None:
         return
-      seen = any(run.warm <= frame.index < run.padded + codec.TIME_FACTOR for run in runs)
+      needed = any(run.warm <= frame.index < run.padded + codec.TIME_FACTOR for run in runs)
       affine = self._track.affine[frame.index]
-      if not seen or not np.isfinite(affine).all():
+      if not needed or not np.isfinite(affine).all():
         yield Shot(frame)
         continue
       with self._clock('crop', 1):
@@ -94,7 +95,7 @@ class Retake:
     crop = landmarks.crop(image, _moved(affine, box), self._size)
     inner = _box(affine, frame.source, _PASTED, 2 / self._size)
     image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
-    # A copy, lest the rest be held too.
+    # A copy: a view would keep the whole picture in memory.
     return Shot(frame, inner[:2], image.copy(), _moved(affine, inner), crop)
 
   def _region(self, runs, source, stop):
@@ -106,82 +107,83 @@ class Retake:
       yield source.take(), None
 
   def _run(self, run, source):
-    """Yields the run's frames; those near its end wait for what is made of the real one behind."""
+    """Yields the run's frames; those near its end wait until the frame after it is generated."""
     times, reach = self._track.times, self._edit.fade
     behind = run.stop if reach and self._same_shot(run, run.stop) else None
-    lacks, waiting = [], collections.deque()
-    mended = lambda shot, new: (shot, crossfade.mend(new, times[shot.frame.index], lacks, reach))
-    for start, crops, new in self._groups(run, source, behind):
+    residuals, pending = [], collections.deque()
+    faded = lambda shot, face: (
+      shot, crossfade.mend(face, times[shot.frame.index], residuals, reach))
+    for start, crops, faces in self._groups(run, source, behind):
       for index in range(start, start + codec.TIME_FACTOR):
         i = index - start
-        if index in (run.start - 1, behind) and new is not None:
-          lacks.append((times[index], crossfade.lack(crops[i], new[i])))
+        if index in (run.start - 1, behind) and faces is not None:
+          residuals.append((times[index], crossfade.residual(crops[i], faces[i])))
         if index < run.start:
           yield source.take(), None
         elif index < run.stop:
-          waiting.append((source.take(), new[i]))
-      while waiting and (behind is None
-                         or times[waiting[0][0].frame.index] < times[behind] - reach):
-        yield mended(*waiting.popleft())
-    while waiting:
-      yield mended(*waiting.popleft())
+          pending.append((source.take(), faces[i]))
+      while pending and (behind is None
+                         or times[pending[0][0].frame.index] < times[behind] - reach):
+        yield faded(*pending.popleft())
+    while pending:
+      yield faded(*pending.popleft())
 
   def _groups(self, run, source, behind):
-    """Yields (first frame's index, crops [4, S, S, 3], made crops or None) of 4 frames each.
+    """Yields (first frame's index, crops [4, S, S, 3], generated crops or None) for every 4 frames.
 
-    Of the real frames that warm a run up the last 4 are made too if the edge is to be mended; and
-    so is the frame `behind` the run.
+    For the cross-fade at the edges, the last 4 warm-up frames before the run are generated as well,
+    and so is the frame `behind` it.
     """
     models, params = self._machine.models, self._machine.params
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
-    state, heard = self._begin(run, end)
+    state, audio = self._begin(run, end)
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops = self._crops(source.peek(codec.TIME_FACTOR), run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([crops, crop_mask.hide_lower_face(crops)])
-        made, cache = self._encoder.advance(both, cache)
-      inputs = self._inputs(run, start, made, heard)
-      new = None
+        latents, cache = self._encoder.advance(both, cache)
+      inputs = self._inputs(run, start, latents, audio)
+      faces = None
       if start < run.start:
         if self._edit.fade and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, new = self._make(jax.tree.map(jnp.copy, state), inputs)
+            _, faces = self._make(jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, new = self._make(state, inputs)
-      yield start, crops, new
+          state, faces = self._make(state, inputs)
+      yield start, crops, faces
 
   def _make(self, state, inputs):
-    """The state after a latent frame, and its 4 made crops; `state` is used up."""
+    """The state after a latent frame, and its 4 generated crops; `state` is donated."""
     models, params = self._machine.models, self._machine.params
-    if self._sampler is None:  # nothing is to be made: the codec's own frames
-      state, new = sampling.warm(models, params, state, inputs)
+    if self._sampler is None:  # generate nothing: the codec's own reconstruction
+      state, face_cells = sampling.warm(models, params, state, inputs)
     else:
-      state, new = sampling.step(models, self._sampler, params, state, inputs)
-    return state, pixels.join_cells(pixels.to_uint8(np.asarray(new[0])), models.codec.cells)
+      state, face_cells = sampling.step(models, self._sampler, params, state, inputs)
+    return state, pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
 
   def _begin(self, run, end):
-    """The sampler's state before a run, and what there is to hear up to frame `end`."""
+    """The sampler's state before a run, and the stream of audio features up to frame `end`."""
     models, params = self._machine.models, self._machine.params
-    shape, look = models.generator, models.generator.look_ahead
+    shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
-    times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look)
-    features = soundtrack.listen(self._sound, times, durations, self._machine.hear)
-    with self._clock('listen', codec.TIME_FACTOR * look):
-      begun = np.stack([next(features) for _ in range(look)])
+    times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
+    features = _audio_features(self._sound, times, durations, self._machine.hear)
+    with self._clock('listen', codec.TIME_FACTOR * look_ahead):
+      first_features = np.stack([next(features) for _ in range(look_ahead)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
-    # Audio that lies wholly past the end of the sound is unknown.
+    # Audio features that lie wholly past the end of the sound are masked out.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
-    known = times[::codec.TIME_FACTOR] < end
+    audio_valid = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
     stills = self._references[int(self._track.person[run.start])]
     references[0, :len(stills)] = stills.reshape(-1, flat, channels)
-    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its context
+    anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its masked context
     if run.anchor is not None:
       after = np.arange(run.anchor, run.anchor + codec.TIME_FACTOR)
       crops = in_video.crops(self._film, after, self._track, self._size)
@@ -191,23 +193,25 @@ class Retake:
       references=references, reference_valid=np.arange(shape.references)[None] < len(stills),
       anchor=anchor[0][:, list(shape.region)], anchor_context=anchor[1],
       anchor_valid=np.array([run.anchor is not None]), anchor_time=np.float32([total]))
-    ahead = streams.Ahead(begun[None], known[None, :look], durations[None, :look])
+    ahead = streams.Ahead(first_features[None], audio_valid[None, :look_ahead],
+                          durations[None, :look_ahead])
     key = jax.random.fold_in(jax.random.key(self._edit.seed), run.start)
     state = sampling.init_state(models, params, key, streams.Start(fixed, ahead))
-    return state, (features, known, durations)
+    return state, (features, audio_valid, durations)
 
-  def _inputs(self, run, start, made, heard):
-    features, known, durations = heard
-    i, look = (start - run.warm) // codec.TIME_FACTOR, self._machine.models.generator.look_ahead
+  def _inputs(self, run, start, latents, audio_stream):
+    features, audio_valid, durations = audio_stream
+    i = (start - run.warm) // codec.TIME_FACTOR
+    ahead = i + self._machine.models.generator.look_ahead
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
-    made = made.reshape(2, 1, -1, made.shape[-1]).astype(np.float32)
+    latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
     return streams.Inputs(
-      streams.Frames(target=made[0], context=made[1]),
-      streams.Ahead(audio[None], known[i + look][None], durations[i + look][None]))
+      streams.Frames(target=latents[0], context=latents[1]),
+      streams.Ahead(audio[None], audio_valid[ahead][None], durations[ahead][None]))
 
   def _clocked(self, start, stop):
-    """Times and durations of frames, going on at the last frame's pace past the video's end."""
+    """Times and durations of frames, extrapolated past the video's end at the last frame's pace."""
     times, durations = self._track.times[start:stop], self._durations[start:stop]
     missing = stop - start - len(times)
     times = np.concatenate([times, times[-1] + durations[-1] * np.arange(1, missing + 1)])
@@ -219,7 +223,7 @@ class Retake:
     return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
 
   def _crops(self, group, run):
-    """Crops of 4 shots; where one is missing or of no use to the run, the crop before it again."""
+    """Crops of 4 shots; one that is missing or of another shot is replaced by the one before."""
     crops = []
     for shot in group:
       index = shot.frame.index
@@ -235,7 +239,7 @@ def _box(affine, source, part, room):
     affine: [2, 3], crop fraction to image pixel.
     source: the image's size, as `width` and `height`.
     part: left, top, right, bottom as crop fractions.
-    room: around it, as a share of the crop's side.
+    room: extra space around it, as a share of the crop's side.
   """
   x0, y0, x1, y1 = part
   corners = affine @ np.array([(x0, x1, x0, x1), (y0, y0, y1, y1), (1, 1, 1, 1)], float)
@@ -247,29 +251,48 @@ def _box(affine, source, part, room):
 
 
 def _moved(affine, at):
-  """An affine into the image's part that begins at left and top `at`."""
+  """An affine into the sub-image whose left and top are `at`."""
   return affine - [[0, 0, at[0]], [0, 0, at[1]]]
 
 
+def _audio_features(track, times, durations, hear):
+  """Yields the audio features of latent frames, in order, computed on demand.
+
+  Args:
+    track: aac.Soundtrack that the mouth follows.
+    times, durations: [4T] seconds.
+    hear: System.hear.
+
+  Yields:
+    [16, layers, channels] T times.
+  """
+  begin = max(times[0] - _MARGIN, float(track.start))
+  end = times[-1] + durations[-1] + _MARGIN
+  first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
+  sound = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
+  yield from audio_timeline.sample_stream(hear(sound), sound.shape[1], np.asarray(times) - begin,
+                                   durations)
+
+
 class _Peek:
-  """Shots of a video, some of which can be looked at before they are taken."""
+  """A stream of Shots that allows looking ahead."""
 
   def __init__(self, shots, first, clock):
-    self._shots, self._clock, self._waiting = shots, clock, []
+    self._shots, self._clock, self._pending = shots, clock, []
     self.next_index = first
 
   def peek(self, count):
-    """The next `count` shots, fewer at the end."""
-    while len(self._waiting) < count:
+    """The next `count` shots without taking them; fewer at the end."""
+    while len(self._pending) < count:
       with self._clock('wait for decode', 1):
         shot = next(self._shots, None)
       if shot is None:
         break
-      self._waiting.append(shot)
-    return self._waiting[:count]
+      self._pending.append(shot)
+    return self._pending[:count]
 
   def take(self):
-    """The next shot, which is then past."""
+    """Takes the next shot."""
     self.peek(1)
     self.next_index += 1
-    return self._waiting.pop(0)
+    return self._pending.pop(0)

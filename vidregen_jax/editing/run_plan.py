@@ -1,4 +1,4 @@
-"""Spans of time to runs of frames: what is regenerated, what warms it up, what comes after."""
+"""Turns spans of time into runs of frames: warm-up, the frames to regenerate, and the anchor."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ from vidregen_jax.models import codec
 
 
 def _unbroken(mask, shot) -> list[tuple[int, int]]:
-  """`spans.stretches` that end at cuts."""
+  """`spans.stretches`, split at cuts."""
   cuts = np.flatnonzero(np.diff(shot)) + 1
   return [(start, stop) for first, last in spanning.stretches(mask)
           for start, stop in itertools.pairwise(
@@ -19,12 +19,12 @@ def _unbroken(mask, shot) -> list[tuple[int, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """Frames that are regenerated in one go, in frame numbers; ends are exclusive.
+  """Frames that are regenerated in one pass, as frame numbers; ends are exclusive.
 
   Attributes:
-    warm: first frame of the real latent frames before; their 4-frame groups end at `start`.
+    warm: first of the real frames that warm up the model; their groups of 4 end at `start`.
     start, stop: the frames that change.
-    padded: end of the last 4-frame group; frames from `stop` to here are made and thrown away.
+    padded: end of the last group of 4; frames from `stop` to here are generated and discarded.
     anchor: first of the 4 real frames after `padded`, or None.
   """
 
@@ -38,17 +38,16 @@ class Run:
 def plan(spans, times, valid, shot, window: int) -> list[Run]:
   """Runs of frames with a face, for spans of time.
 
-  A frame without a face ends a run, and so does a cut. What warms a run up is of its own shot, and
-  never a frame that another run changes: its old mouth is not the past any more. The anchor too is
-  of the same shot.
+  A run ends at a frame without a face and at a cut. Its warm-up frames are from the same shot, and
+  never frames that another run changes, as the original mouth there is no longer part of the video.
+  The anchor is from the same shot, too.
 
   Args:
     spans: merged (start, stop) in seconds.
     times: [F] seconds.
     valid: bool [F].
-    shot: int [F], as in tracks.Track: neighbours of unlike numbers have nothing to do with each
-      other.
-    window: latent frames of warm-up at most.
+    shot: int [F], as in face_track.Track: a change of number is a cut.
+    window: the most latent frames of warm-up.
   """
   valid, shot = np.asarray(valid), np.asarray(shot)
   changed = spanning.frames(spans, times) & valid

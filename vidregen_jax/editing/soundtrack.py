@@ -1,74 +1,21 @@
-"""The output's sound, and the features of it that the mouth follows."""
+"""The output's sound: the source's sound, with the new words in place of the old ones."""
 
 import dataclasses
 import math
 
 import numpy as np
 
-from vidregen_jax.editing import audio_diff as differing
-from vidregen_jax.editing import voice_placement
+from vidregen_jax.editing import audio_diff, voice_placement
 from vidregen_jax.errors import UserError
-from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, waveform
+from vidregen_jax.media.audio import aac, channels, lazy, packet_splice, sound_file, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import retiming as timelines
 from vidregen_jax.media.timeline import spans as spanning
-from vidregen_jax.models import audio_timeline
-
-_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
-
-
-def differences(info, new_audio, margin) -> list[tuple[float, float]] | None:
-  """Spans of the video in which a new soundtrack is not the old one; see `audio_diff.find`.
-
-  Args:
-    info: VideoInfo of the source.
-    new_audio: path.
-    margin: seconds by which a span may be widened to where it is quietest.
-
-  Returns:
-    Seconds on the video's clock; None where there is no old soundtrack to compare with, or where
-    all but a tenth of it differs.
-  """
-  if not info.has_audio:
-    return None
-  old, new, first = _compared(info, new_audio)
-  # Where the old sound ends before the new one does, it is silent.
-  old = lazy.Cut(old, 0, max(old.shape[1], new.shape[1]))
-  begin, end = float(info.start_time), float(info.start_time + info.duration)
-  found = [(max(start + first, begin), min(stop + first, end))
-           for start, stop in differing.find(old, new, old.rate, margin)]
-  found = [(start, stop) for start, stop in found if start < stop]
-  return None if sum(b - a for a, b in found) > 0.9 * (end - begin) else found
-
-
-def lag(info, new_audio) -> float:
-  """Seconds by which a new soundtrack comes later than the old one; 0 where it is another.
-
-  Args:
-    info, new_audio: as of `differences`.
-  """
-  old, new, _ = _compared(info, new_audio)
-  return differing.lag(old, new)
-
-
-def _compared(info, new_audio):
-  """The old and the new sound as the model hears them, on one clock, and that clock's start."""
-  sounds = [lazy.Recording(path) for path in (info.path, new_audio)]
-  first = float(min(recording.start for recording in sounds))
-  old, new = (_led(lazy.mono_16k(recording), float(recording.start) - first)
-              for recording in sounds)
-  return old, new, first
-
-
-def _led(heard, seconds):
-  """A sound after so many seconds of silence."""
-  lead = round(seconds * heard.rate)
-  return lazy.Cut(heard, -lead, heard.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-  """A piece of sound for a span of seconds, as long as it is."""
+  """A piece of sound, of any length, that replaces a span of seconds."""
 
   start: float
   stop: float
@@ -77,14 +24,14 @@ class Patch:
 
 @dataclasses.dataclass(frozen=True)
 class Composed:
-  """What the output sounds like, and what that asks of the picture.
+  """The output's sound, and the film and spans that follow from it.
 
   Attributes:
-    track: all of its sound, as samples; what the mouth follows.
-    written: what a writer is given: the track, or the source's packets with some replaced.
-    film: the source, as long as the sound asks for.
-    spans: merged (start, stop) seconds of the film in which the mouth is made anew.
-    why_all_is_encoded: why `written` is not packets; None where it is.
+    track: all of the sound, as samples; what the mouth follows.
+    written: passed to the writer: the track, or the source's packets with some replaced.
+    film: the source, retimed to the sound.
+    spans: merged (start, stop) seconds of the film in which the mouth is regenerated.
+    why_all_is_encoded: why `written` is not packets; None if it is.
     cut: seconds of the new sound that lie past the video's end.
     changed: (first, last) samples of the track that are new, where packets may be replaced.
     notes: what was decided about the sound, in words.
@@ -101,7 +48,7 @@ class Composed:
 
 
 def check_samples(info, new_audio='', patches=()) -> None:
-  """Finds samples that are no sound, before anything is made of them.
+  """Checks all sound that will be read for invalid samples.
 
   Args:
     info: VideoInfo of the source; the others as of `compose`.
@@ -114,13 +61,13 @@ def check_samples(info, new_audio='', patches=()) -> None:
     waveform.check(path)
 
 
-def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
-  """The sound that is asked for, as samples, and the film that it is for.
+def compose(info, new_audio='', spans=(), patches=(), fit='') -> Composed:
+  """Composes the requested sound, as samples, and the film that goes with it.
 
   Args:
     info: VideoInfo of the source.
     new_audio: path of the new soundtrack; '' with patches.
-    wanted: (start, stop) seconds of the spans in which it is heard; empty for the whole video.
+    spans: (start, stop) seconds of the spans in which it is heard; empty for the whole video.
     patches: Patch of each; empty where there is a new soundtrack.
     fit: as of `compose_whole`.
 
@@ -132,15 +79,15 @@ def compose(info, new_audio='', wanted=(), patches=(), fit='') -> Composed:
   if patches:
     spanning.check([(patch.start, patch.stop) for patch in patches], begin, end, info.path)
     return compose_patches(film, patches)
-  if not wanted:
+  if not spans:
     return compose_whole(film, new_audio, fit)
-  wanted = spanning.merge(wanted)
-  spanning.check(wanted, begin, end, info.path)
-  return compose_spans(film, new_audio, wanted)
+  spans = spanning.merge(spans)
+  spanning.check(spans, begin, end, info.path)
+  return compose_spans(film, new_audio, spans)
 
 
 def patched(composed: Composed) -> Composed:
-  """The same with the source's own packets where nothing has changed, if that can be."""
+  """The same, written as the source's own packets where nothing has changed, if possible."""
   if not composed.changed:
     return composed
   written = packet_splice.patch(composed.film.source.path, composed.track, composed.changed)
@@ -149,15 +96,15 @@ def patched(composed: Composed) -> Composed:
   return dataclasses.replace(composed, written=written, why_all_is_encoded=None)
 
 
-def _read(path, until, rate) -> lazy.Recording:
-  """A soundtrack that lasts at least until a time.
+def _read(path, until, rate) -> sound_file.Recording:
+  """Opens a soundtrack that must last at least until a time.
 
   Raises:
-    UserError: it does not.
+    UserError: it ends earlier.
   """
-  new = lazy.Recording(path)
+  new = sound_file.Recording(path)
   have = float(new.start) + new.shape[1] / new.rate
-  # A frame's length of slack: a video's last frame often ends a little after its sound.
+  # One frame of slack: a video's last frame often ends a little after its sound.
   if have < until - float(1 / rate) - 1e-6:
     raise UserError(f'{path} ends at {have:.3f} s but is needed until {until:.3f} s: give the '
                     f'whole new soundtrack, or --span up to {have:.2f}')
@@ -165,23 +112,23 @@ def _read(path, until, rate) -> lazy.Recording:
 
 
 def compose_whole(film, new_audio, fit='') -> Composed:
-  """All of a video with a new soundtrack.
+  """A whole video with a new soundtrack.
 
   Args:
     film: the source.
     new_audio: path.
-    fit: of retiming.FITS, what the picture does where the sound is longer or shorter; '' for
-      nothing: longer sound is cut at the picture's end.
+    fit: one of retiming.FITS, how the picture is fitted to longer or shorter sound; '' to cut
+      longer sound at the picture's end.
 
   Raises:
-    UserError: no sound, too little of it, or too much and `fit` is 'trim'.
+    UserError: there is no sound, too little of it, or too much while `fit` is 'trim'.
   """
   info = film.info
   if fit:
     new = _read(new_audio, 0.0, info.rate)
     lasts = float(new.start) + new.shape[1] / new.rate - float(info.start_time)
     ticks = round(lasts / info.time_base)
-    # Within half a frame it fits.
+    # A difference of less than half a frame needs no fitting.
     if abs(ticks * info.time_base - info.duration) > 1 / (2 * info.rate):
       film = dataclasses.replace(film, timeline=timelines.fit(film.timeline, ticks, fit))
       info = film.info
@@ -196,22 +143,22 @@ def compose_whole(film, new_audio, fit='') -> Composed:
                   notes=_guesses(new))
 
 
-def compose_spans(film, new_audio, wanted) -> Composed:
-  """A video with spans of a new soundtrack, which is in time with it.
+def compose_spans(film, new_audio, spans) -> Composed:
+  """A video in which spans of a new, synchronous soundtrack replace the old sound.
 
   Args:
     film: the source.
     new_audio: path.
-    wanted: merged spans, seconds on the video's clock.
+    spans: merged spans, seconds on the video's clock.
 
   Raises:
-    UserError: no sound where it is needed, or too little.
+    UserError: the new sound is missing or too short.
   """
   info = film.info
-  new = _read(new_audio, max(stop for _, stop in wanted), info.rate)
-  own, start, padded = _own(info, wanted[0][0], wanted[-1][1])
+  new = _read(new_audio, max(stop for _, stop in spans), info.rate)
+  own, start, padded = _own(info, spans[0][0], spans[-1][1])
   end, pieces, notes = start + own.shape[1] / own.rate, [], list(_guesses(own, new))
-  for begin, stop in wanted:
+  for begin, stop in spans:
     begin, stop = (min(max(x, start), end) for x in (begin, stop))
     first, last = (round((x - float(new.start)) * new.rate) for x in (begin, stop))
     piece = lazy.at_rate(lazy.Cut(new, first, last), own.rate)
@@ -219,21 +166,21 @@ def compose_spans(film, new_audio, wanted) -> Composed:
     piece, note = _placed(own, first, last, lazy.Cut(piece, 0, last - first, hold=True))
     pieces.append((first, last, piece))
     notes.append(note)
-  return _spliced(film, own, start, pieces, wanted, padded, notes)
+  return _spliced(film, own, start, pieces, spans, padded, notes)
 
 
 def compose_patches(film, patches) -> Composed:
   """A video in which pieces of sound replace spans of another length.
 
-  The picture of a span is retimed to its new sound, and all after it moves, sound and picture
-  alike. New sound is brought to whole frames with silence.
+  The picture of a span is retimed to its new sound, and everything after it, sound and picture, is
+  shifted. New sound is padded with silence to whole frames.
 
   Args:
     film: the source.
     patches: list of Patch.
 
   Raises:
-    UserError: no soundtrack, a patch outside it or empty, or patches that overlap.
+    UserError: there is no soundtrack, a patch is empty or outside it, or patches overlap.
   """
   info = film.info
   patches = sorted(patches, key=lambda patch: patch.start)
@@ -241,22 +188,22 @@ def compose_patches(film, patches) -> Composed:
   rate, notes = own.rate, list(_guesses(own))
   for before, after in zip(patches, patches[1:], strict=False):
     if after.start < before.stop:
-      raise UserError(f'the patches {before.path} and {after.path} overlap: {after.start:g} s '
-                      f'comes before {before.stop:g} s')
+      raise UserError(f'the patches {before.path} and {after.path} overlap: the second starts '
+                      f'at {after.start:g} s, before the first ends at {before.stop:g} s')
   spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
-    new = lazy.Recording(patch.path)
-    shown, base = film.timeline, info.time_base
+    new = sound_file.Recording(patch.path)
+    timeline, base = film.timeline, info.time_base
     first, last = np.searchsorted(film.times, (begin - 1e-6, stop - 1e-6)).tolist()
-    old_end = shown.end
+    old_end = timeline.end
     film = dataclasses.replace(film, timeline=timelines.retime(
-        shown, first, last, max(round(new.shape[1] / new.rate / base), 1)))
+        timeline, first, last, max(round(new.shape[1] / new.rate / base), 1)))
     longer = float((film.timeline.end - old_end) * base)
-    edges = np.r_[shown.pts, shown.end]
+    edges = np.r_[timeline.pts, timeline.end]
     begin, stop = (float(info.seconds(int(edges[i]))) for i in (first, last))
     need = round((stop + longer - begin) * rate)
-    # A frame may last a little longer than the sound does.
+    # The last frame may end a little after the sound.
     first, last = (min(max(round((x - start) * rate) - shift, 0), own.shape[1])
                    for x in (begin, stop))
     piece, note = _placed(own, first, last, lazy.Cut(lazy.at_rate(new, rate), 0, need))
@@ -269,76 +216,77 @@ def compose_patches(film, patches) -> Composed:
 
 
 def _placed(own, first, last, piece):
-  """New sound among the channels of the old, which it takes the place of from `first` to `last`.
+  """Places new sound among the channels of the old sound that it replaces from `first` to `last`.
 
-  Where the old sound stays beside it and the new is longer, what follows is heard there already.
+  If the new sound is longer, channels that keep the old sound already play what follows the span.
 
   Returns:
-    Sound, and what was decided.
+    Sound, and a note on what was decided.
   """
   if piece.places == own.places:
     return piece, ''
-  made = voice_placement.choose(voice_placement.measure(own, first, last), own.places, piece.places)
-  heard = lazy.Mixed(piece, own.places, made.gives)
-  if not made.keeps.any():
-    return heard, made.note
+  placing = voice_placement.choose(voice_placement.measure(own, first, last), own.places,
+                                   piece.places)
+  voice = lazy.Mixed(piece, own.places, placing.gives)
+  if not placing.keeps.any():
+    return voice, placing.note
   old = lazy.Cut(own, first, first + piece.shape[1])
-  return lazy.Sum(heard, lazy.Mixed(old, own.places, made.keeps)), made.note
+  return lazy.Sum(voice, lazy.Mixed(old, own.places, placing.keeps)), placing.note
 
 
 def _spliced(film, own, start, pieces, spans, padded, notes):
-  """The old sound with new pieces, of which packets may be replaced where nothing has moved."""
+  """The old sound with new pieces; packets can be replaced only if nothing was shifted."""
   spliced = lazy.Spliced(own, pieces)
   track = aac.Soundtrack(spliced, own.rate, start, _bit_rate(film.info, own.shape[0]))
   why, changed = '', tuple(spliced.changed)
   if not film.is_the_source:
-    why, changed = 'what follows a patch has moved', ()
+    why, changed = 'what follows a patch is shifted', ()
   elif padded:
-    why, changed = 'the new sound is also where the old one has not begun or has ended', ()
+    why, changed = 'the new sound extends beyond the old one', ()
   return Composed(track, track, film, spans, why, changed=changed,
                   notes=tuple(dict.fromkeys(filter(None, notes))))
 
 
 def _guesses(*recordings):
-  """What is said of recordings that do not say where their channels are."""
-  return tuple(f'{recording.path} does not say where its {recording.shape[0]} channels are: taken '
-               f'as {_layout(recording)}'
+  """Notes on recordings that do not declare their channel layout."""
+  return tuple(f'{recording.path} does not declare the layout of its {recording.shape[0]} '
+               f'channels: taken as {_layout(recording)}'
                for recording in recordings if not recording.places_are_said)
 
 
 def _layout(recording):
-  known = channels.are_known(recording.places)
-  return ', '.join(recording.places) if known else 'equal parts of one'
+  named = channels.are_known(recording.places)
+  return ', '.join(recording.places) if named else 'equal parts of one'
 
 
 def with_margin(composed, margin) -> Composed:
-  """The same with spans widened by at most so many seconds, to where it is quietest.
+  """The same with each span widened by at most `margin` seconds, to the quietest moments.
 
-  There the mouth rests, and old and new picture meet best. The sound stays what it is.
+  There the mouth is at rest, so old and new picture match best. The sound does not change.
   """
   track, info = composed.track, composed.film.info
   begin, end = float(info.start_time), float(info.start_time + info.duration)
-  widened = differing.widen(composed.spans, lazy.voice(track.samples),
+  widened = audio_diff.widen(composed.spans, lazy.voice(track.samples),
                             float(track.start), margin)
   return dataclasses.replace(composed, spans=spanning.merge(
       (max(start, begin), min(stop, end)) for start, stop in widened))
 
 
 def _own(info, first, last):
-  """The source's own sound, with silence around it as far as it is needed.
+  """The source's own sound, padded with silence as far as needed.
 
   Args:
     info: VideoInfo of the source.
-    first, last: seconds from which and to which there shall be sound. Up to a frame of it may be
-      missing: pictures and sound seldom begin and end at once.
+    first, last: seconds between which sound is needed. Up to one frame may be missing, as picture
+      and sound rarely begin and end at exactly the same time.
 
   Returns:
-    Sound, its start in seconds, and whether there is more of it than before.
+    Sound, its start in seconds, and whether it was padded.
   """
   if not info.has_audio:
     raise UserError(f'{info.path} has no soundtrack to keep outside the spans: regenerate the '
                     'whole video with --whole')
-  own = lazy.Recording(info.path)
+  own = sound_file.Recording(info.path)
   start, count, rate = float(own.start), own.shape[1], own.rate
   frame = float(1 / info.rate)
   lead = math.ceil((start - first) * rate) if first < start - frame else 0
@@ -349,7 +297,7 @@ def _own(info, first, last):
 
 
 class _Padded(lazy.Cut):
-  """A recording with silence before and after it."""
+  """A recording padded with silence."""
 
   def __init__(self, recording, lead, tail):
     super().__init__(recording, -lead, recording.shape[1] + tail)
@@ -357,24 +305,5 @@ class _Padded(lazy.Cut):
 
 
 def _bit_rate(info, count):
-  """Bits a second for so many channels, and no fewer than the source's."""
+  """Bits per second for `count` channels, and no fewer than the source has."""
   return max(info.audio_bit_rate, 192_000, 64_000 * min(count, 8))
-
-
-def listen(track, times, durations, hear):
-  """Yields the audio features of latent frames, in order, as far as they are asked for.
-
-  Args:
-    track: aac.Soundtrack that the mouth follows.
-    times, durations: [4T] seconds.
-    hear: System.hear.
-
-  Yields:
-    [16, layers, channels] T times.
-  """
-  begin = max(times[0] - _MARGIN, float(track.start))
-  end = times[-1] + durations[-1] + _MARGIN
-  first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  heard = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from audio_timeline.sample_stream(hear(heard), heard.shape[1], np.asarray(times) - begin,
-                                   durations)

@@ -1,8 +1,8 @@
-"""Where new words go among a soundtrack's channels: where the old voice is.
+"""Places new words among a soundtrack's channels: in those that hold the old voice.
 
-A film's voice is in its centre, an interview's perhaps in one of two channels. New sound of fewer
-channels than the old goes there alone; everywhere else the old sound stays, without the old voice
-as far as the two are told apart.
+In a film the voice is in the centre channel, in an interview perhaps in one of two. New sound with
+fewer channels than the old goes only there; the other channels keep the old sound, minus the old
+voice as far as it can be separated.
 """
 
 import dataclasses
@@ -11,22 +11,22 @@ import numpy as np
 
 from vidregen_jax.media.audio import channels, lazy
 
-_AROUND = 0.5  # seconds on either side of a span in which the old voice is also looked for
+_AROUND = 0.5  # seconds on either side of a span that are also searched for the old voice
 _AT_ONCE = 10  # seconds
 _SILENT = 1e-4  # of full scale
-_FAINT = 0.1  # of the loudest front: what is fainter does not have the voice
-_LOUD = 0.7  # of the loudest front: what is louder is as loud
-_ALIKE = 0.2  # correlation with the centre from which a channel has some of its voice
+_FAINT = 0.1  # of the loudest front channel: fainter ones do not hold the voice
+_LOUD = 0.7  # of the loudest front channel: louder ones count as equally loud
+_ALIKE = 0.2  # correlation with the centre above which a channel shares its voice
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Placing:
-  """What a soundtrack's channels are made of where new sound comes in.
+  """How a soundtrack's channels are mixed where new sound is inserted.
 
   Attributes:
-    gives: of the new sound's channels, float32 [old, new].
-    keeps: of the old sound's channels, float32 [old, old].
-    note: what was decided, in words; '' where there was nothing to decide.
+    gives: gains of the new sound's channels, float32 [old, new].
+    keeps: gains of the old sound's channels, float32 [old, old].
+    note: what was decided, in words; '' if there was nothing to decide.
   """
 
   gives: np.ndarray
@@ -35,14 +35,14 @@ class Placing:
 
 
 def measure(old: lazy.Sound, first: int, last: int) -> np.ndarray:
-  """How loud and how alike channels are around a span, float64 [channels, channels].
+  """Levels and correlations of the channels around a span, float64 [channels, channels].
 
   Args:
     old: the soundtrack.
     first, last: samples of the span.
 
   Returns:
-    The mean products of every two channels.
+    The mean product of every pair of channels.
   """
   around, step = round(_AROUND * old.rate), _AT_ONCE * old.rate
   first, last = max(first - around, 0), min(last + around, old.shape[1])
@@ -57,8 +57,8 @@ def choose(products: np.ndarray, old: tuple[str, ...], new: tuple[str, ...]) -> 
   """Places new sound among a soundtrack's channels.
 
   Args:
-    products: of the soundtrack, as `measure` gives them.
-    old, new: places of the channels, as `channels.places` gives them.
+    products: of the soundtrack, from `measure`.
+    old, new: places of the channels, from `channels.places`.
   """
   gives, nothing = channels.matrix(new, old), np.zeros((len(old), len(old)), np.float32)
   if len(new) >= len(old):
@@ -79,14 +79,14 @@ def choose(products: np.ndarray, old: tuple[str, ...], new: tuple[str, ...]) -> 
 
 
 def _beside(gives, old):
-  """Every channel of the new sound in its own place; where it has none the old sound stays."""
+  """Every channel of the new sound in its own place; channels that it lacks keep the old sound."""
   free = ~gives.any(1)
   note = f'the old sound stays in {_named(old, free)}' if free.any() else ''
   return Placing(gives, np.diag(free).astype(np.float32), note)
 
 
 def _in_the_centre(products, loud, old, centre, voice):
-  """What is in the centre is the voice; where others have some of it, it is exchanged there too."""
+  """Replaces the voice in the centre, and its share in channels that correlate with the centre."""
   share, keeps = np.zeros(len(old), np.float32), np.eye(len(old), dtype=np.float32)
   share[centre] = 1
   if loud[centre] > _SILENT:
@@ -103,7 +103,7 @@ def _in_the_centre(products, loud, old, centre, voice):
 
 
 def _in_front(loud, fronts, old, voice):
-  """The new voice into the fronts that have the old voice, as loud to each other as that was."""
+  """Puts the new voice into the front channels that hold the old one, with its relative levels."""
   share = np.zeros(len(old), np.float32)
   loudest = loud[fronts].max()
   share[fronts] = loud[fronts] / loudest if loudest > _SILENT else 1

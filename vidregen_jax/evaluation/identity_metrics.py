@@ -1,12 +1,13 @@
-"""Does the person stay themselves: identity, colour and sharpness of made lower faces.
+"""Whether a person stays the same: identity, colour and sharpness of generated lower faces.
 
-No network judges here, so the figures are for rendered people, whose crops are alike in everything
-but the person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
+No network is involved, so the figures suit rendered people, whose crops differ in nothing but the
+person. `where` is a mask bool [S, S], such as `lower_face` or `rim`.
 """
 
 import cv2
 import numpy as np
 
+from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.faces import crop_mask
 
 _RIM = 0.15  # width of the rim inside the mask, in sides of the crop
@@ -25,46 +26,46 @@ def rim(size):
                              borderValue=1).astype(bool)
 
 
-def nearest_identity(made, true):
-  """The share of people whose mean made lower face is nearest to their own mean true one.
+def nearest_identity(generated, true):
+  """The share of people whose mean generated lower face is nearest to their own mean true one.
 
   Args:
-    made, true: uint8 [B, F, S, S, 3], of B people.
+    generated, true: uint8 [B, F, S, S, 3], of B people.
   """
-  where = lower_face(made.shape[2])
+  where = lower_face(generated.shape[2])
   mean_of = lambda frames: frames[:, :, where].mean(1, dtype=np.float64).reshape(len(frames), -1)
-  distance = np.linalg.norm(mean_of(made)[:, None] - mean_of(true)[None], axis=-1)
-  return float(np.mean(distance.argmin(1) == np.arange(len(made))))
+  distance = np.linalg.norm(mean_of(generated)[:, None] - mean_of(true)[None], axis=-1)
+  return float(np.mean(distance.argmin(1) == np.arange(len(generated))))
 
 
-def colour_difference(made, true):
+def colour_difference(generated, true):
   """CIE 1976 delta E of the rim's mean colour, one number a clip.
 
   Args:
-    made, true: uint8 [B, F, S, S, 3], sRGB.
+    generated, true: uint8 [B, F, S, S, 3], sRGB.
 
   Returns:
     [B]; 2.3 is just noticeable (Mahy, Van Eycken and Oosterlinck, 1994).
   """
-  where = rim(made.shape[2])
+  where = rim(generated.shape[2])
 
   def lab(frames):
     mean = frames[:, :, where].mean((1, 2), dtype=np.float64) / 255
     return cv2.cvtColor(mean[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
 
-  return np.linalg.norm(lab(made) - lab(true), axis=-1)
+  return np.linalg.norm(lab(generated) - lab(true), axis=-1)
 
 
-def psnr(made, true, where, axis=(1, 2)):
-  """Of the pixels `where`, dB: one number a clip [B], or with axis 2 one a frame [B, F].
+def psnr(generated, true, where, axis=(1, 2)):
+  """PSNR of the pixels `where`, dB: one number a clip [B], or with axis 2 one a frame [B, F].
 
   Args:
-    made, true: uint8 [B, F, S, S, 3].
+    generated, true: uint8 [B, F, S, S, 3].
     where: bool [S, S].
     axis: over which the error is a mean: (1, 2) for frames and pixels, 2 for pixels.
   """
-  error = ((made[:, :, where].astype(np.float32) - true[:, :, where]) ** 2).mean(-1)
-  return 10 * np.log10(255**2 / np.maximum(error.mean(axis), 1e-9))
+  error = ((generated[:, :, where].astype(np.float32) - true[:, :, where]) ** 2).mean(-1)
+  return image_metrics.decibels(np.maximum(error.mean(axis), 1e-9), 255)
 
 
 def sharpness(frames, where):
@@ -74,9 +75,9 @@ def sharpness(frames, where):
   return np.array([np.mean([of_frame(frame) for frame in clip]) for clip in frames])
 
 
-def difference(made, true, where):
+def difference(generated, true, where):
   """Mean absolute difference of frames [B, F, S, S, 3] over the pixels `where`, [B, F], of 255."""
-  return np.abs(made[:, :, where].astype(np.float32) - true[:, :, where]).mean((2, 3))
+  return np.abs(generated[:, :, where].astype(np.float32) - true[:, :, where]).mean((2, 3))
 
 
 def jumps(frames, where):

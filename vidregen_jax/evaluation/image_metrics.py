@@ -1,7 +1,18 @@
 """How near pictures are: in JAX, of values in [-1, 1]."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+
+
+def decibels(error, peak):
+  """The peak signal to noise ratio of a mean squared error, dB.
+
+  Args:
+    error: NumPy or JAX array, or a number; 0 is infinitely near.
+    peak: the largest difference that two values can have.
+  """
+  return 10 * (jnp if isinstance(error, jax.Array) else np).log10(peak**2 / error)
 
 
 def psnr(frames, target, weight=None):
@@ -17,7 +28,7 @@ def psnr(frames, target, weight=None):
   else:
     weight = jnp.broadcast_to(weight, error.shape)
     mse = jnp.sum(error * weight) / jnp.sum(weight)
-  return 10.0 * jnp.log10(4.0 / mse)
+  return decibels(mse, 2)
 
 
 def ssim_map(frames, target, window: int = 11, sigma: float = 1.5):

@@ -1,7 +1,7 @@
-"""Validation that samples: windows of clips, made with their own and with another clip's sound.
+"""Validation by sampling: windows of clips, regenerated with their own and with another's sound.
 
-What training's loss cannot tell is looked at here: do the lips that are made follow the sound? They
-are read from latents (`lip_reading`), beside what is read from the truth.
+It measures what the training loss does not show: whether generated lips follow the sound. The lip
+gap is read from latents (`lip_gap_probe`), and compared with the true one.
 """
 
 import dataclasses
@@ -14,73 +14,74 @@ from vidregen_jax.evaluation import lip_gap_probe
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import pixels, streams, whisper
 
-_PICTURES = 4  # clips that a sheet of samples shows
+_PICTURES = 4  # clips on a sheet of samples
 
 
 class Rehearsal:
-  """Some windows of clips, and what is read in what a generator makes of them.
+  """Windows of clips to regenerate, and the lip gaps that should be read in them.
 
   Attributes:
     models: sampling.Models.
-    shown: the windows (`windows.cut`), stacked.
+    batch: the windows (`windows.cut`), stacked.
     truth: uint8 [B, 4T, S, S, 3], the true latents decoded.
-    gaps: {'own': lip gaps [B, 4T], 'new': those of the clips whose sound is heard instead}.
+    gaps: {'own': lip gaps [B, 4T], 'new': those of the clips whose sound replaces their own}.
   """
 
-  def __init__(self, exported_codec, models, statistics, reader, shown, seed):
+  def __init__(self, exported_codec, models, statistics, reader, batch, seed):
     """Args:
       exported_codec: model_folder.Export of the codec.
       models: sampling.Models.
       statistics: (linear_prior.Expectation, audio mean, audio std) as of `pipeline.statistics`.
       reader: lip_gap_probe.Reader.
-      shown: windows, stacked, as of `show_windows`.
+      batch: windows, stacked, as from `show_windows`.
       seed: of the noise.
     """
     self.models, self._codec, self._seed = models, exported_codec, seed
     self._guess, self._mean, self._std = statistics
     self._encoder, self._reader = streaming_codec.Encoder.of(exported_codec), reader
-    self.shown = shown
-    swapped = {name: np.roll(shown[name], 1, 0) for name in
+    self.batch = batch
+    swapped = {name: np.roll(batch[name], 1, 0) for name in
                ('audio', 'audio_valid', 'durations', 'lip_gap')}
-    self._heard = {'own': shown, 'new': shown | swapped}
-    self.gaps = {sound: windows['lip_gap'] for sound, windows in self._heard.items()}
-    target, cells = np.float32(shown['target']), models.generator.cells
+    self._batches = {'own': batch, 'new': batch | swapped}
+    self.gaps = {sound: each['lip_gap'] for sound, each in self._batches.items()}
+    target, cells = np.float32(batch['target']), models.generator.cells
     self.truth = streaming_codec.Decoder.of(exported_codec)(
       target.reshape(*target.shape[:2], cells, cells, -1))
 
   def begin(self, params, sound):
-    """The sampler's start for the windows with sound 'own' or 'new'.
+    """What the sampler needs for the windows.
 
     Args:
       params: the generator's.
-      sound: whose.
+      sound: 'own' or 'new'.
 
     Returns:
       (sampling.Params, SamplerState, Inputs).
     """
     params = sampling.Params(self._codec.params, params, self._guess,
                              self._codec.arrays['latent_mean'], self._codec.arrays['latent_std'])
-    return params, *begin(self.models, params, self._heard[sound], self._mean, self._std,
+    return params, *begin(self.models, params, self._batches[sound], self._mean, self._std,
                           self._seed)
 
   def make(self, sampler, params, sound):
-    """The windows made anew, uint8 [B, 4T, S, S, 3]; `sampler` is a SamplerConfig."""
+    """The windows regenerated, uint8 [B, 4T, S, S, 3]; `sampler` is a SamplerConfig."""
     params, start, inputs = self.begin(params, sound)
     return to_frames(sampling.sample(self.models, sampler, params, start, inputs)[1])
 
   def lips(self, frames):
-    """The lip gaps [B, 4T] that are read in frames of the windows."""
-    shown = self.shown
-    read = self._encoder.stream(frames).reshape(shown['target'].shape)
-    return self._reader(read, shown['context'], shown['references'], shown['reference_valid'])
+    """The lip gaps [B, 4T] read in frames of the windows."""
+    batch = self.batch
+    read = self._encoder.stream(frames).reshape(batch['target'].shape)
+    return self._reader(read, batch['context'], batch['references'], batch['reference_valid'])
 
   def __call__(self, sampler, params):
-    """Makes the windows with both sounds.
+    """Regenerates the windows with both sounds.
 
     Returns:
-      (figures by name, rows of pictures). Figures are median correlations of the lip gap: with its
-      truth (own_audio), where another's sound is heard with that one's truth (new_audio) and with
-      its own (new_audio_old_truth), of the two truths, and of true latents' reading (reader).
+      (figures by name, rows of pictures). Figures are median correlations of lip gaps: with their
+      own sound and the truth (own_audio); with another's sound and that one's truth (new_audio) or
+      their own (new_audio_old_truth); of the two truths (truths); and of the gap read in true
+      latents and the truth (reader).
     """
     own, new = (self.make(sampler, params, sound) for sound in ('own', 'new'))
     own_lips, new_lips, true_lips = (self.lips(frames) for frames in (own, new, self.truth))
@@ -96,9 +97,9 @@ class Rehearsal:
 
 
 def show_windows(clips, shape, count):
-  """The middle windows of some clips, stacked: the same at every call.
+  """The middle windows of some clips, stacked; the same ones at every call.
 
-  Clips begin and end with closed lips; in the middle, lips that agree have listened.
+  Clips begin and end with closed lips, which would correlate without any listening.
   """
   rng = np.random.default_rng(0)
   picked = [clips[i] for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
@@ -108,10 +109,10 @@ def show_windows(clips, shape, count):
 
 
 def begin(models, params, batch, audio_mean, audio_std, seed):
-  """What the sampler needs to make the lower faces of windows, with nothing before them.
+  """What the sampler needs to regenerate windows, with nothing before them.
 
   Args:
-    models, params: what is run.
+    models: sampling.Models; params: sampling.Params.
     batch: windows (`windows.cut`), stacked.
     audio_mean, audio_std: [layers, channels] of Whisper states.
     seed: of the noise.
@@ -126,14 +127,14 @@ def begin(models, params, batch, audio_mean, audio_std, seed):
   return sampling.init_state(models, params, jax.random.key(seed), start), inputs
 
 
-def to_frames(made):
+def to_frames(decoded):
   """The sampler's [T, B, 4, S, S, 3] as uint8 [B, 4T, S, S, 3]."""
-  made = np.moveaxis(np.asarray(made), 0, 1)
-  return pixels.to_uint8(made.reshape(len(made), -1, *made.shape[3:]))
+  decoded = np.moveaxis(np.asarray(decoded), 0, 1)
+  return pixels.to_uint8(decoded.reshape(len(decoded), -1, *decoded.shape[3:]))
 
 
 def sheet(truth, own, swapped):
-  """For each clip three rows over time: truth, its own audio, the next clip's audio; uint8."""
+  """Three rows of uint8 frames per clip: the truth, with its own audio, with the next clip's."""
   at = np.linspace(0, truth.shape[1] - 1, 12).astype(int)
   scale = -(-96 // truth.shape[2])
   return [[x[clip, i].repeat(scale, 0).repeat(scale, 1) for i in at]

@@ -1,8 +1,8 @@
-"""How open a mouth is, read from latents: training scores its own samples with it.
+"""Reads from latents how open a mouth is: training scores its own samples with it.
 
-In the residual of the linear guess (`expectation`), which is mostly the mouth, the lip gap is
-nearly linear: a ridge regression on true latents reads it well enough to tell whether samples
-follow the sound. Final figures come from the face tracker on written videos (`evaluate`).
+The lip gap is nearly linear in the residual of the linear prior, which is mostly the mouth: a ridge
+regression on true latents reads it well enough to tell whether samples follow the sound. Final
+figures come from the face tracker on written videos (`evaluate`).
 """
 
 import dataclasses
@@ -39,22 +39,22 @@ class Reader:
 
 
 def _residual(guess, target, context, references, valid):
-  """What the guess does not say, [B, T, M*C]."""
+  """The residual of the linear prior's guess, [B, T, M*C]."""
   target, context, references = (
     np.asarray(x, np.float32) for x in (target, context, references))
   reference = linear_prior.mean_reference(references, np.asarray(valid))
   face = target[:, :, np.asarray(guess.region)]
-  made = np.asarray(guess.residual(face, context, reference))
-  return made.reshape(*made.shape[:2], -1)
+  residual = np.asarray(guess.residual(face, context, reference))
+  return residual.reshape(*residual.shape[:2], -1)
 
 
 def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draws: int) -> Reader:
   """Fits a reader to clips whose lip gap is known.
 
   Args:
-    clips: sequence of records of `encode_latents`.
+    clips: sequence of records of `latent_dataset`.
     shape: what a window holds.
-    guess: what is expected of a lower face.
+    guess: the linear prior of a lower face.
     draws: windows of each clip.
   """
   inputs, gaps = [], []

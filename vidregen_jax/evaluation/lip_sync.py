@@ -1,15 +1,15 @@
-"""Does a mouth follow what it hears: rendered clips edited with other sound, and read again.
+"""Whether a mouth follows its sound: rendered clips are edited with other sound and read again.
 
 Each edit is a real video, and the mouth in it is read with the bundled tracker.
 
-  new      another clip's sound. A mouth that listens correlates with that one's truth, and no more
-           with the old one than the two truths do with each other. Clips begin and end with closed
-           lips, which correlates by itself, so the middle of each clip is measured too. The
+  new      another clip's sound. A mouth that follows it correlates with that clip's truth, and with
+           its own clip's no more than the two truths do with each other. Clips begin and end with
+           closed lips, which correlates by itself, so the middle of each clip is measured too. The
            tracker's reading of real footage, against its truth, stands beside as the ceiling.
-  own      the clip's own sound, all of it made anew: besides, how far the mouth's opening and width
-           are from those of the true film, read by the same tracker.
-  codec    nothing is made: the true faces, encoded, decoded and pasted, measured as `own`. No
-           generator can be expected to do better.
+  own      the clip's own sound, with the whole clip regenerated: also how far the mouth's opening
+           and width are from those of the true film, read by the same tracker.
+  codec    nothing is generated: the true faces are encoded, decoded and pasted, and measured as
+           `own`. No generator can be expected to do better.
   silence  no sound: the mouth should be closed, as often as the true films' are where they rest.
 """
 
@@ -21,12 +21,13 @@ import zlib
 import numpy as np
 
 from vidregen_jax import files, terminal
-from vidregen_jax.editing import editor
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.provenance import consent
+from vidregen_jax.reporting import dataclass_json
 
 SOUNDS = ('new', 'own', 'codec', 'silence')
 # A mouth that is open, as the tracker reads it: of the true films' resting frames, 1 in 100 is.
@@ -86,7 +87,7 @@ def read_clips(pack, split):
 
 
 def pair(clips):
-  """For each clip the next one, whose sound it will hear: every sound is heard once.
+  """For each clip the next one, whose sound it is edited with: every sound is used once.
 
   Where the sound is shorter than the clip, the clip is edited for as long as it lasts.
   """
@@ -116,29 +117,29 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
   rows, folder = [], pathlib.Path(folder)
   for clip, other in terminal.progress(pairs, 'clip', 'listening'):
     for sound in sounds:
-      heard = {'new': other, 'silence': _silent(clip, folder)}.get(sound, clip)
-      stop = min(clip.seconds, heard.seconds)
-      spans = () if heard.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
+      source = {'new': other, 'silence': _silent(clip, folder)}.get(sound, clip)
+      stop = min(clip.seconds, source.seconds)
+      spans = () if source.seconds >= clip.seconds else ((0.0, stop - 1e-3),)
       out = folder / f'{clip.path.stem}_{sound}.mp4'
-      edit = editor.Edit(
-          str(clip.path), consent.of('rendered people'), str(out), str(heard.path), spans,
+      edit = preparation.Edit(
+          str(clip.path), consent.of('rendered people'), str(out), str(source.path), spans,
           seed=seed, overrides=overrides, reconstruct=sound == 'codec')
-      said = editor.regenerate(edit, machine, show=False)
-      seen = tracks.track_file(out)
-      inside = seen.times < stop - 1e-3
-      gap = seen.lip_gap[inside]
-      row = {'clip': clip.path.stem, 'sound': sound, 'audio': heard.path.stem,
+      report = editor.regenerate(edit, machine, show=False)
+      track = tracks.track_file(out)
+      inside = track.times < stop - 1e-3
+      gap = track.lip_gap[inside]
+      row = {'clip': clip.path.stem, 'sound': sound, 'audio': source.path.stem,
              'frames': int(inside.sum()), 'lost_faces': int((~np.isfinite(gap)).sum()),
-             'seconds': said['seconds'], 'stages': said['stages'],
-             'peak_memory_mb': said['peak_memory_mb']}
+             'seconds': report.seconds, 'stages': dataclass_json.to_json(report.stages),
+             'peak_memory_mb': report.peak_memory_mb}
       if sound == 'silence':
         row['open'] = float(np.mean(gap[np.isfinite(gap)] > OPEN))
         rest = np.r_[clip.tracked_gap[:_REST_FRAMES], clip.tracked_gap[-_REST_FRAMES:]]
         row['open_in_truth'] = float(np.mean(rest > OPEN))
       else:
-        row |= _follows(clip, heard, seen.times[inside], gap, stop)
+        row |= _follows(clip, source, track.times[inside], gap, stop)
       if sound in ('own', 'codec'):
-        row |= _mouth_error(seen, tracks.track_file(clip.path), inside)
+        row |= _mouth_error(track, tracks.track_file(clip.path), inside)
       rows.append(row)
   return rows
 
@@ -151,39 +152,39 @@ def _silent(clip, folder):
   return Clip(path, clip.times, closed, closed)
 
 
-def _follows(clip, heard, times, gap, stop):
+def _follows(clip, source, times, gap, stop):
   """Correlations over the whole edit and over its middle, without half a second at both ends."""
-  new, old = heard.truth(times), clip.truth(times)
+  new, old = source.truth(times), clip.truth(times)
   middle = (times >= _EDGE_SECONDS) & (times < stop - _EDGE_SECONDS)
   return {name: {
     'new': correlation(gap[part], new[part]),
     'old': correlation(gap[part], old[part]),
     'truths': correlation(new[part], old[part]),
-    'tracker_on_truth': correlation(heard.tracked_gap, heard.lip_gap),
+    'tracker_on_truth': correlation(source.tracked_gap, source.lip_gap),
     'opening': float(np.nanstd(gap[part]) / max(new[part].std(), 1e-6)),
   } for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle))}
 
 
-def _mouth_error(seen, true, inside):
+def _mouth_error(track, true_track, inside):
   """Mean distance of (opening, width) from the true film's, pixels at 100 between the eyes.
 
   Beside it, that of a mouth that is always the true film's mean.
   """
   shape = lambda track: np.stack([track.lip_gap, track.mouth_width], 1)[:len(inside)][inside]
-  made, wanted = shape(seen), shape(true)
-  distance = lambda shapes: float(100 * np.nanmean(np.linalg.norm(shapes - wanted, axis=1)))
-  return {'mouth_error': distance(made), 'mouth_error_of_mean': distance(np.nanmean(wanted, 0))}
+  output, truth = shape(track), shape(true_track)
+  distance = lambda shapes: float(100 * np.nanmean(np.linalg.norm(shapes - truth, axis=1)))
+  return {'mouth_error': distance(output), 'mouth_error_of_mean': distance(np.nanmean(truth, 0))}
 
 
 def medians(rows):
   """By kind of sound and part, the median of each figure over the clips; of shares, the mean."""
-  said = {}
+  summary = {}
   for sound in dict.fromkeys(row['sound'] for row in rows):
     of = [row for row in rows if row['sound'] == sound]
-    said[sound] = {
+    summary[sound] = {
       part: {name: round(float(np.nanmedian([row[part][name] for row in of])), 3)
              for name in of[0][part]} for part in ('whole', 'middle') if part in of[0]}
     for name in ('mouth_error', 'mouth_error_of_mean', 'open', 'open_in_truth'):
       if name in of[0]:
-        said[sound][name] = round(float(np.mean([row[name] for row in of])), 3)
-  return said
+        summary[sound][name] = round(float(np.mean([row[name] for row in of])), 3)
+  return summary

@@ -1,4 +1,4 @@
-"""sha256 of every file that was packed with a system, so that any change to it shows."""
+"""The manifest of a pack: sha256 of every file, so that any change is noticed."""
 
 import json
 import os
@@ -17,8 +17,8 @@ def write(folder, *elsewhere):
   """Writes the manifest of a folder.
 
   Args:
-    folder: whose files are listed, all of them.
-    *elsewhere: further folders that it names, as seen from it.
+    folder: all of its files are listed.
+    *elsewhere: further folders to list, relative to it.
   """
   folder = pathlib.Path(folder)
   paths = [path for root in ('.', *elsewhere) for path in (folder / root).rglob('*')
@@ -30,7 +30,7 @@ def write(folder, *elsewhere):
 
 
 def check(folder):
-  """Compares a folder with its manifest; returns how many files that are.
+  """Compares a folder with its manifest; returns the number of files.
 
   Raises:
     UserError: names the first file that is missing, changed or was not packed.
@@ -52,7 +52,7 @@ def check(folder):
 
 
 def check_known(folder, digests):
-  """Compares files that were read anyhow with a folder's manifest, if it has one.
+  """Compares digests of files that have been read with a folder's manifest, if it has one.
 
   Args:
     folder: where the manifest is.
@@ -82,7 +82,7 @@ def read(folder):
     raise UserError(f'{path} is damaged ({error}): get the whole folder again') from error
   for name in listed:
     if os.path.isabs(name) or '\0' in name:
-      raise UserError(f'{path} is damaged ({name!r} is no path as seen from its folder): get the '
+      raise UserError(f'{path} is damaged ({name!r} is not a relative path): get the '
                       'whole folder again')
   return listed
 

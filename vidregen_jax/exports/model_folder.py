@@ -1,9 +1,8 @@
 """Exported models: a folder with config.json and <kind>.safetensors, enough to run the model.
 
-Needs neither Orbax nor Grain: this is what `regenerate` and `evaluate` read.
+`regenerate` and `evaluate` read these, without Orbax or Grain.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,17 +14,19 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from vidregen_jax import documents, files, interrupts, outputs
+from vidregen_jax import documents, files, outputs
 from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry
 
 _FORMAT = 1
 _PARAMS = 'params/'
-_MOST_SAID = 1_000_000  # bytes of config.json
+_MOST_CONFIG = 1_000_000  # bytes of config.json
 _LONGEST_NAME = 300
 _TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
 _HEADER = documents.record({
   'format': documents.whole(_FORMAT, _FORMAT), 'kind': documents.text(32),
-  'config': documents.table(lambda value, where: value, 256)})
+  'config': documents.table(lambda value, where: value, 256)},
+  {'crop': lambda value, where: value})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Export:
     kind: 'codec', 'generator' or 'student'.
     config: what was given to `export`, with tuples for lists.
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
-    arrays: dict of the further NumPy arrays (a codec's latent_mean and latent_std, say).
+    arrays: dict of further NumPy arrays, such as a codec's latent_mean and latent_std.
     digest: sha256 of the weights file: which model this is.
-    config_digest: sha256 of config.json; '' of what was not read from a file.
+    config_digest: sha256 of config.json; '' if the export was not read from files.
   """
 
   kind: str
@@ -83,32 +84,8 @@ def split(flat):
   return unflatten(params), {name: x for name, x in flat.items() if not name.startswith(_PARAMS)}
 
 
-@contextlib.contextmanager
-def whole_folder(folder):
-  """A new folder to fill, which takes the place of `folder` when the `with` block ends well.
-
-  Otherwise what was there stays. Yields the path to fill, from which `..` is what it will be.
-  """
-  folder = pathlib.Path(folder)
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with outputs.Room(folder.parent) as room:
-    new, old = outputs.sibling(room), room / 'old'
-    new.mkdir()
-    yield new
-    with interrupts.held():
-      existed = folder.exists()
-      if existed:
-        folder.rename(old)
-      try:
-        new.rename(folder)
-      except BaseException:
-        if existed:
-          old.rename(folder)
-        raise
-
-
 def export(folder, kind, config, params, **arrays):
-  """Write a model to a folder; it appears whole or not at all, in place of what was there.
+  """Writes a model to a folder, whole or not at all; it replaces an older one.
 
   Args:
     folder: path of the folder to make.
@@ -120,22 +97,22 @@ def export(folder, kind, config, params, **arrays):
   Returns:
     sha256 of the weights file, as in `Export.digest`.
   """
-  with whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     return fill(part, kind, config, params, **arrays)
 
 
 def fill(folder, kind, config, params, **arrays):
-  """`export` into a folder that is there already, beside what is in it."""
+  """`export` into an existing folder, beside its other files."""
   flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
   data = safetensors.numpy.save(flat)
-  header = {'format': _FORMAT, 'kind': kind, 'config': config}
+  header = {'format': _FORMAT, 'kind': kind, 'crop': crop_geometry.MASKED_CROP, 'config': config}
   (folder / f'{kind}.safetensors').write_bytes(data)
   (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
   return hashlib.sha256(data).hexdigest()
 
 
 def copy(folder, target, kind):
-  """Copies a model that `export` wrote into a new folder; nothing else that lies beside it."""
+  """Copies a model that `export` wrote into a new folder, without any other files."""
   target.mkdir()
   for name in ('config.json', f'{kind}.safetensors'):
     files.check_readable(folder / name)
@@ -143,10 +120,11 @@ def copy(folder, target, kind):
 
 
 def load_export(folder, kind):
-  """Read a model that `export` wrote; what its config says is `described`'s to check.
+  """Reads a model that `export` wrote; `model_loader` checks its config.
 
   Raises:
-    UserError: no such folder, a model of another kind, damaged files, or a number that is none.
+    UserError: no such folder, a model of another kind, damaged files, or numbers that are not
+      finite.
   """
   folder = pathlib.Path(folder)
   about, path = folder / 'config.json', folder / f'{kind}.safetensors'
@@ -155,25 +133,27 @@ def load_export(folder, kind):
       f'{folder}: no exported {kind} here (no config.json): give the `export` folder that '
       'training leaves in its workdir'
     )
-  said = files.read_bytes(about, most=_MOST_SAID)
-  header = documents.parse(said, str(about))
+  config = files.read_bytes(about, most=_MOST_CONFIG)
+  header = documents.parse(config, str(about))
   if not isinstance(header, dict) or header.get('format') != _FORMAT:
     raise UserError(f'{about} is not of format {_FORMAT}: export the model again')
   header = _HEADER(header, str(about))
   if header['kind'] != kind:
     raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
+  crop_geometry.check(header.get('crop'), crop_geometry.MASKED_CROP, str(folder),
+                      f'train the {kind} again')
   if not os.path.exists(path):
     raise UserError(f'{path} is missing: export the model again')
   data = files.read_bytes(path)
   return Export(kind, _tuples(header['config']), *split(tensors(data, path)),
-                hashlib.sha256(data).hexdigest(), hashlib.sha256(said).hexdigest())
+                hashlib.sha256(data).hexdigest(), hashlib.sha256(config).hexdigest())
 
 
 def tensors(data: bytes, path) -> dict:
   """The arrays in the bytes of a safetensors file, by name; float16 becomes float32.
 
   Raises:
-    UserError: it is damaged, or an array is of another type or not finite; names `path`.
+    UserError: it is damaged, or an array has another type or is not finite; names `path`.
   """
   again = 'export the model again'
   try:
@@ -199,7 +179,7 @@ def tensors(data: bytes, path) -> dict:
 
 
 def check_shapes(stored, expected, source, way_out):
-  """Refuse weights that belong to a model of another shape.
+  """Refuses weights that belong to a model of another shape.
 
   Args:
     stored, expected: nested dicts of anything with a shape.

@@ -1,7 +1,7 @@
-"""Exported models, checked before they are run: what config.json says, and the weights for it.
+"""Loads exported models, and checks config.json and the weights before anything runs.
 
-Files are got from elsewhere and mended by hand. Whatever is in them, what is given here runs, or
-the file and the field are named.
+Files may come from anywhere and may have been edited by hand. A model that is returned from here
+runs; otherwise the error names the file and the field.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
 _depths = functools.partial(row, least=1, most=_STAGES)
 
-# By name, what a field may be; `fields_of` finds which of them must be there.
+# The allowed values of each field; `fields_of` finds out which fields are required.
 CODEC = {
   'size': whole(codec.PATCH, 4096), 'widths': _depths(_WIDTH),
   'encoder_depths': _depths(whole(0, 64)), 'decoder_depths': _depths(whole(0, 64)),
@@ -38,10 +38,10 @@ GENERATOR = {
   'sinks': whole(0, 1024), 'sink_logit': flag, 'audio_layers': whole(1, _LAYERS),
   'audio_channels': _WIDTH, 'audio_hidden': _WIDTH, 'audio_modulates': flag, 'aligned': flag,
   'unroll': flag, 'dtype': choice('float32', 'bfloat16'),
-  # A kernel is of a machine and of training; what is exported is sampled by XLA.
+  # Kernels depend on the machine and are for training; exported models are sampled with XLA.
   'attention': choice('xla'), 'remat': text(16),
 }
-_WHOLE = ('expected_region',)  # arrays of whole numbers
+_WHOLE = ('expected_region',)  # arrays of integers
 _SIZE = number(0, 1000)
 SAMPLER = {
   'steps': whole(1, 1000), 'solver': text(16), 'shift': number(1e-3, 1000),
@@ -55,7 +55,7 @@ _LISTENING = {
 
 
 def fields_of(kind, checks):
-  """The check of a JSON object that a dataclass is made from."""
+  """A check of the JSON object from which a dataclass is built."""
   needed = {field.name for field in dataclasses.fields(kind)
             if field.default is dataclasses.MISSING}
   return documents.record({name: checks[name] for name in checks if name in needed},
@@ -76,7 +76,7 @@ _CONFIGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-  """An exported codec: its shape, and what was read."""
+  """An exported codec: its config, and the files' contents."""
 
   model: codec.CodecConfig
   export: model_folder.Export
@@ -84,7 +84,7 @@ class Codec:
 
 @dataclasses.dataclass(frozen=True)
 class Generator:
-  """An exported generator, or student: its shape, how it is sampled, and what was read."""
+  """An exported generator or student: its config, its sampler, and the files' contents."""
 
   model: generator.GeneratorConfig
   sampler: flow_matching.SamplerConfig
@@ -95,10 +95,10 @@ def load_codec(folder) -> Codec:
   """Reads an exported codec.
 
   Raises:
-    UserError: there is none, or something in it is damaged or is not of the rest.
+    UserError: there is none, or a part of it is damaged or does not fit the rest.
   """
   path, export = _read(folder, 'codec')
-  model = _made(codec.CodecConfig, export.config, f'{path}: config')
+  model = _build(codec.CodecConfig, export.config, f'{path}: config')
   _check_arrays(folder, export, functools.partial(codec.init, model),
                 dict.fromkeys(('latent_mean', 'latent_std'), (model.latent_channels,)))
   _check_positive(folder, export, 'latent_std')
@@ -108,23 +108,23 @@ def load_codec(folder) -> Codec:
 def load_generator(folder) -> Generator:
   """Reads an exported generator; raises as `load_codec`."""
   path, export = _read(folder, 'generator')
-  said = export.config
-  model = _made(generator.GeneratorConfig, said['model'], f'{path}: config.model')
-  sampler = _made(flow_matching.SamplerConfig, said['sampler'], f'{path}: config.sampler')
+  config = export.config
+  model = _build(generator.GeneratorConfig, config['model'], f'{path}: config.model')
+  sampler = _build(flow_matching.SamplerConfig, config['sampler'], f'{path}: config.sampler')
   if model.region[-1] >= model.cells**2:
     raise UserError(f'{path}: config.model.region has cell {model.region[-1]}, but {model.cells} '
                     f'cells a side are {model.cells**2}')
-  if len(said['listening']['audio_layers']) != model.audio_layers:
+  if len(config['listening']['audio_layers']) != model.audio_layers:
     raise UserError(f'{path}: config.listening.audio_layers are '
-                    f'{len(said["listening"]["audio_layers"])}, but config.model.audio_layers is '
+                    f'{len(config["listening"]["audio_layers"])}, but config.model.audio_layers is '
                     f'{model.audio_layers}')
   guess = linear_prior.shapes(model.region, model.cells, model.latent_channels)
   if not export.arrays.get('expected_kernel', np.ones(1)).size:
     guess = linear_prior.none(model.region)
   expected = {f'expected_{name}': tuple(value.shape) for name, value in vars(guess).items()}
-  heard = (model.audio_layers, model.audio_channels)
+  states = (model.audio_layers, model.audio_channels)
   _check_arrays(folder, export, functools.partial(generator.init, model),
-                expected | {'audio_mean': heard, 'audio_std': heard})
+                expected | {'audio_mean': states, 'audio_std': states})
   for name in ('audio_std', 'expected_scale'):
     _check_positive(folder, export, name)
   if export.arrays['expected_region'].tolist() != list(model.region):
@@ -136,27 +136,27 @@ def load_generator(folder) -> Generator:
 def load_student(folder, teacher: Generator) -> Generator:
   """Reads the student of a generator; raises as `load_codec`."""
   path, export = _read(folder, 'student')
-  sampler = _made(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
+  sampler = _build(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
   _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
   return Generator(teacher.model, sampler, export)
 
 
 def _read(folder, kind):
-  """The path of config.json, and the export whose config is of its kind."""
+  """The path of config.json, and the export with its config checked."""
   path, export = pathlib.Path(folder) / 'config.json', model_folder.load_export(folder, kind)
-  said = _CONFIGS[kind](export.config, f'{path}: config')
-  return path, dataclasses.replace(export, config=said)
+  config = _CONFIGS[kind](export.config, f'{path}: config')
+  return path, dataclasses.replace(export, config=config)
 
 
-def _made(kind, said, where):
+def _build(kind, fields, where):
   try:
-    return kind(**said)
+    return kind(**fields)
   except UserError as error:
     raise UserError(f'{where}: {error}') from error
 
 
 def _check_arrays(folder, export, init, shapes):
-  """Refuses parameters of another shape than the model's, and other arrays than `shapes`."""
+  """Refuses parameters whose shapes are not the model's, and arrays other than `shapes`."""
   model_folder.check_shapes(export.params, jax.eval_shape(init, jax.random.key(0)),
                             f'the {export.kind} in {folder}', f'export the {export.kind} again')
   wanted = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}

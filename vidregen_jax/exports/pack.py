@@ -1,4 +1,4 @@
-"""A trained system in half precision, in one folder, with a card and licences: to give away."""
+"""Packs a trained system for distribution: half precision, one folder, a card and licences."""
 
 import os
 import pathlib
@@ -6,65 +6,65 @@ import shutil
 
 import numpy as np
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 from vidregen_jax.models import flow_matching
 
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
          pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
-_MOST_PAPER = 16_000_000  # bytes
+_MOST_PAPER = 16_000_000  # bytes of a card or a licence
 _LARGEST = float(np.finfo(np.float16).max)
 
 
 def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False):
-  """Writes a system in half precision; whole or not at all, over what was there.
+  """Writes a system in half precision, whole or not at all; it replaces an older pack.
 
   Args:
     source: folder of an exported system.
     folder: where to.
-    card: path of its README.md, which speaks of data and consent.
-    licence: path of its LICENSE.
-    audio_encoder: folder of the encoder as seen from `folder`, or None for a copy.
+    card: path of the text for its README.md, which must cover data and consent.
+    licence: path of the text for its LICENSE.
+    audio_encoder: folder of the encoder relative to `folder`, or None to copy it.
     with_stablehlo: whether to add `stablehlo`.
 
   Raises:
-    UserError: something is missing or does not fit into half precision, or `folder` holds more
-      than an earlier pack.
+    UserError: something is missing or out of the range of half precision, or `folder` holds files
+      that are not of an earlier pack.
   """
   source, folder = pathlib.Path(source), pathlib.Path(folder)
   if os.path.exists(folder) and (
       not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
     raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
-  pipeline.load(source)  # what does not run is not given away
+  pipeline.load(source)  # refuses a system that would not run
   _check_papers(card, licence)
   if audio_encoder and not os.path.isdir((folder / audio_encoder).resolve()):
     raise UserError(f'there is no folder {folder / audio_encoder}: --audio_encoder is seen from '
                     '--out')
   if with_stablehlo:
     stablehlo.check()
-  made, packed = _half(source, 'generator'), _half(source / 'codec', 'codec')
-  encoder = pipeline.find_encoder(source, made.config)
+  generator, codec = _half(source, 'generator'), _half(source / 'codec', 'codec')
+  encoder = pipeline.find_encoder(source, generator.config)
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
-  taught = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
-  with model_folder.whole_folder(folder) as part:
-    digest = model_folder.export(part / 'codec', 'codec', packed.config, packed.params,
-                                 **packed.arrays)
+  student = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
+  with outputs.whole_folder(folder) as part:
+    digest = model_folder.export(part / 'codec', 'codec', codec.config, codec.params,
+                                 **codec.arrays)
     where = audio_encoder or pipeline.AUDIO_ENCODER
     if not audio_encoder:
       pipeline.copy_encoder(encoder, part / where)
-    config = made.config | {'codec': digest} | pipeline.listening_to(part, where)
-    digest = model_folder.fill(part, 'generator', config, made.params, **made.arrays)
-    if taught:
-      model_folder.export(part / 'student', 'student', taught.config | {'teacher': digest},
-                          taught.params)
+    config = generator.config | {'codec': digest} | pipeline.listening_to(part, where)
+    digest = model_folder.fill(part, 'generator', config, generator.params, **generator.arrays)
+    if student:
+      model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
+                          student.params)
     shutil.copyfile(card, part / 'README.md')
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
-                  for export in (made, taught) if export]
+                  for export in (generator, student) if export]
       stablehlo.write(part, pipeline.load(part), *samplers)
     checksums.write(part, *([where] if audio_encoder else []))
 
@@ -87,8 +87,8 @@ def _check_papers(card, licence):
 
 
 def _half(folder, kind):
-  """An export whose floats are float16."""
-  made = model_folder.load_export(folder, kind)
+  """An export with its floats converted to float16."""
+  export = model_folder.load_export(folder, kind)
 
   def half(tree):
     flat = model_folder.flatten(tree)
@@ -98,4 +98,5 @@ def _half(folder, kind):
     return model_folder.unflatten({name: x.astype(np.float16) if x.dtype == np.float32 else x
                                    for name, x in flat.items()})
 
-  return model_folder.Export(kind, made.config, half(made.params), half(made.arrays), made.digest)
+  return model_folder.Export(kind, export.config, half(export.params), half(export.arrays),
+                             export.digest)

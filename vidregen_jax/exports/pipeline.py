@@ -3,9 +3,9 @@
   config.json, generator.safetensors    the generator, with its sampler and what it listens to
   codec/                                as the codec's own training exported it
   audio_encoder/                        the Whisper encoder, with its licence; config.json may name
-                                        another folder, as seen from this one, of whose files it
-                                        then knows the digests
-  student/                              where there is one: a generator of few steps and one branch
+                                        another folder, relative to this one, and then holds the
+                                        digests of its files
+  student/                              if there is one: a generator for few steps and one branch
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ import shutil
 import jax
 import numpy as np
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
@@ -28,7 +28,7 @@ _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 @dataclasses.dataclass(frozen=True)
 class System:
-  """What a folder holds, ready to run.
+  """The contents of a folder, ready to run.
 
   Attributes:
     models: shapes of codec and generator.
@@ -36,7 +36,7 @@ class System:
     sampler: the settings that the generator was exported with.
     listen: function from samples float32 [n], mono 16 kHz, to standardised Whisper states
       [n / 320, layers, channels].
-    hear: the same for sound of any length, [1, n] or what is sliced like it; yields the states in
+    hear: the same for sound of any length, [1, n] or anything sliced like it; yields the states in
       order, some at a time.
     digests: sha256 of the weights, by part.
   """
@@ -50,7 +50,7 @@ class System:
 
 
 def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays):
-  """Writes a system's folder; it appears whole or not at all, in place of what was there.
+  """Writes a system's folder, whole or not at all; it replaces an older one.
 
   Args:
     folder: where to.
@@ -62,7 +62,7 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     model_folder.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
     copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
     model_folder.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params,
@@ -70,7 +70,7 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
 
 
 def copy_encoder(source, target):
-  """Copies what makes an audio encoder, and its licence, into a new folder."""
+  """Copies an audio encoder's files and its licence into a new folder."""
   target.mkdir()
   for pattern in _AUDIO_FILES:
     for path in source.glob(pattern):
@@ -79,23 +79,23 @@ def copy_encoder(source, target):
 
 
 def listening_to(folder, where) -> dict:
-  """What a generator's config says of its audio encoder.
+  """The fields of a generator's config that describe its audio encoder.
 
   Args:
     folder: of the system.
-    where: the encoder's folder, as seen from it.
+    where: the encoder's folder, relative to it.
   """
   digests = {path.name: files.digest(path) for path in _audio_files(pathlib.Path(folder) / where)}
   return {'audio_encoder': where, 'audio_encoder_files': digests}
 
 
 def _audio_files(folder):
-  """The files that an encoder is read from."""
+  """The files that an encoder is loaded from."""
   return sorted(path for pattern in pretrained.FILES for path in folder.glob(pattern))
 
 
 def export_student(folder, teacher_folder, config, params):
-  """Writes a teacher's system with a student in it; whole or not at all, over what was there.
+  """Writes a teacher's system with a student in it, whole or not at all; it replaces an older one.
 
   Args:
     folder: where to.
@@ -105,7 +105,7 @@ def export_student(folder, teacher_folder, config, params):
   """
   teacher_folder = pathlib.Path(teacher_folder)
   teacher = model_loader.load_generator(teacher_folder).export
-  with model_folder.whole_folder(folder) as part:
+  with outputs.whole_folder(folder) as part:
     model_folder.copy(teacher_folder / 'codec', part / 'codec', 'codec')
     copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
     digest = model_folder.fill(part, 'generator',
@@ -115,13 +115,13 @@ def export_student(folder, teacher_folder, config, params):
 
 
 def expected(arrays):
-  """The linear_prior.Expectation among a generator's further arrays."""
+  """The linear_prior.Expectation in a generator's arrays."""
   fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
   return linear_prior.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
 
 
 def statistics(export: model_folder.Export):
-  """What a generator's export knows of data: (linear_prior.Expectation, audio mean, audio std)."""
+  """A generator's data statistics: (linear_prior.Expectation, audio mean, audio std)."""
   return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
 
@@ -137,8 +137,8 @@ def load(folder, student: bool = False) -> System:
   """
   folder = pathlib.Path(folder)
   teacher, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
-  made, models = teacher.export, sampling.Models(packed.model, teacher.model)
-  if made.config['codec'] != packed.export.digest:
+  exported, models = teacher.export, sampling.Models(packed.model, teacher.model)
+  if exported.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
                     'with: export the generator again')
   for name in ('cells', 'latent_channels'):
@@ -147,14 +147,14 @@ def load(folder, student: bool = False) -> System:
                       f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
                       f'{getattr(models.codec, name)}: export the generator again')
   sampled = _load_student(folder, teacher) if student else teacher
-  read = [('.', made), ('codec', packed.export)] + [('student', sampled.export)] * student
+  read = [('.', exported), ('codec', packed.export)] + [('student', sampled.export)] * student
   checksums.check_known(folder, {
     os.path.normpath(f'{where}/{name}'): digest for where, export in read
     for name, digest in ((f'{export.kind}.safetensors', export.digest),
                          ('config.json', export.config_digest))})
-  audio_config, audio_params = _load_encoder(folder, made.config, models.generator)
-  listening = made.config['listening']
-  guess, audio_mean, audio_std = statistics(made)
+  audio_config, audio_params = _load_encoder(folder, exported.config, models.generator)
+  listening = exported.config['listening']
+  guess, audio_mean, audio_std = statistics(exported)
 
   def hear(samples):
     for states in whisper.stream(
@@ -173,27 +173,27 @@ def load(folder, student: bool = False) -> System:
 
 
 def find_encoder(folder, config) -> pathlib.Path:
-  """The folder of a system's audio encoder; nothing but the system's own folder and what it pins.
+  """The folder of a system's audio encoder: in the system's folder, or pinned by its digests.
 
   Args:
     folder: of the system.
     config: its generator's.
 
   Raises:
-    UserError: there is none, it lies elsewhere and no digests say which it is, or it is another.
+    UserError: there is none, it is elsewhere and not pinned by digests, or its digests differ.
   """
-  folder, said, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
+  folder, where, pins = pathlib.Path(folder), config['audio_encoder'], config.get(
     'audio_encoder_files')
-  found, about = folder / said, f'{folder}/config.json: config.audio_encoder'
-  if os.path.isabs(said) or not os.path.isdir(found):
-    raise UserError(f'{about} is {said!r}, and there is no such folder as seen from {folder}: get '
+  found, about = folder / where, f'{folder}/config.json: config.audio_encoder'
+  if os.path.isabs(where) or not os.path.isdir(found):
+    raise UserError(f'{about} is {where!r}, and there is no such folder as seen from {folder}: get '
                     'the whole folder again; nothing is looked for elsewhere')
   paths = _audio_files(found)
   if pins is None:
     home = folder.resolve()
     for path in (found, *paths):
       if not path.resolve().is_relative_to(home):
-        raise UserError(f'{about} is {said!r}, but {path} lies outside of {folder}, and no '
+        raise UserError(f'{about} is {where!r}, but {path} lies outside of {folder}, and no '
                         'audio_encoder_files say which it is: export the system again')
     return found
   if missing := sorted(set(pins) - {path.name for path in paths}):

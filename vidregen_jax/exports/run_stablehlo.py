@@ -1,4 +1,4 @@
-"""Makes lower faces with the model in this folder, by JAX alone: pip install jax flatbuffers
+"""Generates lower faces with the model in this folder and JAX alone: pip install jax flatbuffers
 
   python run_stablehlo.py IN.npz OUT.npy [student]
 
@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def read(path):
-  """Arrays of a safetensors file: 8 bytes say how long the JSON is that says where they lie."""
+  """Arrays of a safetensors file: 8 bytes with the length of a JSON header, which locates them."""
   data, kinds = (HERE / path).read_bytes(), {'F16': '<f2', 'F32': '<f4', 'I32': '<i4', 'I64': '<i8'}
   base = 8 + int.from_bytes(data[:8], 'little')
   arrays = {}
@@ -31,7 +31,7 @@ def read(path):
 
 
 def load(name):
-  """A function, and zeros for its arguments."""
+  """An exported function, and zeros for its arguments."""
   exported = jax.export.deserialize(bytearray((HERE / 'stablehlo' / f'{name}.bin').read_bytes()))
   zeros = [np.zeros(x.shape, x.dtype) for x in exported.in_avals]
   return jax.jit(exported.call), jax.tree.unflatten(exported.in_tree, zeros)[0]
@@ -46,20 +46,20 @@ if student:
 weights = jax.device_put({'codec': codec, 'generator': {
   name: x for name, x in generator.items() if not name.startswith('audio_')}})
 
-heard, seconds, many = given['heard'][None], given['seconds'][None], len(given['stills'])
+audio, seconds, many = given['heard'][None], given['seconds'][None], len(given['stills'])
 total = len(given['crops']) // 4
-ahead = heard.shape[1] - total
+ahead = audio.shape[1] - total
 for i, still in enumerate(given['stills']):
   start['references'][0, i] = encode(
     weights['codec'], fresh, np.repeat(still[None, None], 4, 1))[1]['target'][0]
 start['reference_valid'][0, :many] = True
-start |= {'audio': heard[:, :ahead], 'durations': seconds[:, :ahead],
+start |= {'audio': audio[:, :ahead], 'durations': seconds[:, :ahead],
           'audio_valid': np.ones((1, ahead), bool)}
-cache, state, made = fresh, begin(weights, np.uint32(0), start), []
+cache, state, crops = fresh, begin(weights, np.uint32(0), start), []
 for i in range(total):
   cache, seen = encode(weights['codec'], cache, given['crops'][None, 4 * i:4 * i + 4])
   state, frames = step(weights, state, inputs | seen | {
-    'audio': heard[:, i + ahead], 'audio_valid': np.ones(1, bool),
+    'audio': audio[:, i + ahead], 'audio_valid': np.ones(1, bool),
     'durations': seconds[:, i + ahead]})
-  made.append(np.asarray(frames[0]))
-np.save(sys.argv[2], ((np.concatenate(made) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))
+  crops.append(np.asarray(frames[0]))
+np.save(sys.argv[2], ((np.concatenate(crops) + 1) * 127.5).round().clip(0, 255).astype(np.uint8))

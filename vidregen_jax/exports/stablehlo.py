@@ -1,19 +1,20 @@
-"""A system's functions as StableHLO, which run wherever JAX does and without this package.
+"""Exports a system's functions as StableHLO, which runs with JAX alone, without this package.
 
-  stablehlo/encode.bin       the next 4 crops to normalised latents, as they are and masked
+  stablehlo/encode.bin       the next 4 crops to normalised latents, of the crops and of masked ones
   stablehlo/decode.bin       the next normalised latents to 4 crops
   stablehlo/begin.bin        the sampler's state before the first latent frame
-  stablehlo/warm_step.bin    the state after a latent frame that is real
-  stablehlo/sample_step.bin  the state after one that is made, and its 4 crops
-  stablehlo/student_step.bin the same with the student, where there is one
+  stablehlo/warm_step.bin    the state after a real latent frame
+  stablehlo/sample_step.bin  the state after a generated one, and its 4 crops
+  stablehlo/student_step.bin the same with the student, if there is one
   run_stablehlo.py           how to use them
 
-One artefact runs on CPUs, GPUs and TPUs, for one video at a time. So what is otherwise left to the
-backend is decided here: convolutions by XLA, float32 in the codec, attention by XLA.
+Every artefact runs on CPUs, GPUs and TPUs, for one video at a time. Choices that otherwise depend
+on the backend are therefore fixed here: convolutions by XLA, float32 in the codec, attention by
+XLA.
 
-Weights are arguments, by the names in the safetensors files: constants would lie in five artefacts,
-and be folded by every compiler. Arguments and results are flat dicts of arrays, since `jax.export`
-knows no other trees.
+Weights are arguments, named as in the safetensors files: as constants they would be stored in five
+artefacts, and folded by every compiler. Arguments and results are flat dicts of arrays, since
+`jax.export` does not serialise the package's own classes.
 """
 
 import contextlib
@@ -35,11 +36,11 @@ from vidregen_jax.models import codec, pixels, streams
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 FOLDER, SCRIPT = 'stablehlo', 'run_stablehlo.py'
-_KEY = 'threefry2x32'  # the same noise whatever JAX's default is, which may change
+_KEY = 'threefry2x32'  # fixed, so that the noise does not depend on JAX's default
 
 
 def check():
-  """Raises UserError where `jax.export` lacks what it writes with."""
+  """Raises UserError if the package that `jax.export` serialises with is missing."""
   if importlib.util.find_spec('flatbuffers') is None:
     raise UserError("StableHLO is written with flatbuffers, which is not installed: "
                     "pip install 'vidregen_jax[export]'")
@@ -52,7 +53,7 @@ def write(folder, machine, sampler, student_sampler=None):
     folder: of the system.
     machine: pipeline.System.
     sampler: SamplerConfig of the generator.
-    student_sampler: that of the student; None where there is none.
+    student_sampler: that of the student; None if there is none.
   """
   out = pathlib.Path(folder) / FOLDER
   out.mkdir()
@@ -82,13 +83,13 @@ def lower(machine, sampler, student_sampler=None):
   hidden = crop_mask.lower_face_mask(models.codec.size, soft=False) > 0
 
   def encode(given, cache, crops):
-    """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C] of these and masked."""
+    """crops uint8 [1, 4, S, S, 3] -> the cache, and latents [1, H*W, C], plain and masked."""
     masked = jnp.where(hidden[:, :, None], np.uint8(crop_mask.HIDDEN), crops)
     both = pixels.to_float(jnp.concatenate([crops, masked]))
     params, known = model_folder.split(given)
     (mean, _), cache = codec.encode(models.codec, params, both, cache)
-    made = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
-    return cache, {'target': made[0], 'context': made[1]}
+    latents = ((mean - known['latent_mean']) / known['latent_std']).reshape(2, 1, *cells)
+    return cache, {'target': latents[0], 'context': latents[1]}
 
   def decode(given, cache, latents):
     """Normalised latents [1, H*W, C] -> the cache, and crops [1, 4, S, S, 3] about in [-1, 1]."""
@@ -136,7 +137,7 @@ def lower(machine, sampler, student_sampler=None):
 
 @contextlib.contextmanager
 def _without_paths():
-  """Programs name the lines that they come from; folders of this machine are nobody's business."""
+  """Keeps this machine's folders out of the source locations that programs contain."""
   settings = {'jax_hlo_source_file_canonicalization_regex': '.*/',
               'jax_include_full_tracebacks_in_locations': False}
   before = {name: jax.config.values[name] for name in settings}
@@ -150,19 +151,19 @@ def _without_paths():
 
 
 def _params(given):
-  """sample.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
+  """sampling.Params of {'codec': ..., 'generator': ...}, each as in its weights file."""
   (decoder, known), (maker, guess) = (model_folder.split(given[part]) for part in given)
   return sampling.Params(decoder, maker, pipeline.expected(guess), known['latent_mean'],
                          known['latent_std'])
 
 
 def _names(tree):
-  """Names of a tree's leaves, '/'-joined paths, in their order."""
+  """Names of a tree's leaves, as '/'-joined paths, in order."""
   paths, _ = jax.tree_util.tree_flatten_with_path(tree)
   return [jax.tree_util.keystr(path, simple=True, separator='/') for path, _ in paths]
 
 
 def flat(state):
-  """A SamplerState as a flat dict; its key as numbers."""
+  """A SamplerState as a flat dict of arrays; the random key becomes its data."""
   state = dataclasses.replace(state, key=jax.random.key_data(state.key))
   return dict(zip(_names(state), jax.tree.leaves(state), strict=True))

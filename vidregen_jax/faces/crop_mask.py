@@ -1,24 +1,27 @@
-"""Which part of the canonical crop is made anew: its lower face, hidden from what the codec sees.
+"""The part of the canonical crop that is regenerated: the lower face, hidden from the codec.
 
-Training, encoding of datasets and regeneration must agree on this to the last bit.
+Training, dataset encoding and regeneration must agree on it to the last bit: `crop_geometry`
+records it with everything that is made, and compares.
 """
 
 import numpy as np
 
+# Where the canonical crop has the eyes and the nose, in crop fractions (x, y).
+ANCHORS = (.32, .30), (.68, .30), (.50, .50)
 # The mask's outline in crop fractions: a box with rounded corners.
 TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
-_TOP_RADIUS, _BOTTOM_RADIUS = .06, .28
+TOP_RADIUS, BOTTOM_RADIUS = .06, .28
 # Width of the soft edge, inside the outline.
 _EDGE = .07
-# What is pasted back: inside the outline, the face alone. Half its width at cheek and at chin, and
-# the heights of both; what lies beside a face is the source's, whatever was made of it.
+# What is pasted back is only the face inside the outline, given by half its width at cheek and chin
+# and the heights of both. What lies beside the face stays the source's.
 _CHEEK, _CHIN = (.40, .36), (1., .24)
-# A turned head shows less of the cheek it turns away: so much less of the half's width a degree
-# (measured on the mesh's outlines, up to 23 degrees), and as far as that goes.
+# A turned head shows less of the far cheek: the half width shrinks by this share per degree, up to
+# this many degrees (measured on the mesh's outlines, up to 23 degrees).
 _TURNED, _FARTHEST = .006, 30.
-# Left and top of what is face and not hair or background, in crop fractions.
+# Left and top of the face without hair and background, in crop fractions.
 FACE = .18, .08
-HIDDEN = 128  # grey of the hidden lower face, about 0 for the codec
+HIDDEN = 128  # grey level of the hidden lower face, about 0 as codec input
 
 
 def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
@@ -26,8 +29,8 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
 
   Args:
     size: S, the crop's side in pixels.
-    soft: For pasting back: the edge ramps from 0 to 1 inside the hard mask's outline, so what is
-      pasted was regenerated, and the room beside cheeks and chin is left out.
+    soft: for pasting: the edge ramps from 0 to 1 inside the hard mask's outline, so that only
+      regenerated pixels are pasted, without the background beside cheeks and chin.
     yaw: degrees by which the head is turned, positive to the image's right; for `soft`.
 
   Returns:
@@ -35,8 +38,8 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
   """
   centres = (np.arange(size) + .5) / size
   y, x = centres[:, None], centres[None, :]
-  # Distance outside the outline (negative inside), by the usual formula for a rounded box.
-  radius = np.where(y > (TOP + BOTTOM) / 2, _BOTTOM_RADIUS, _TOP_RADIUS)
+  # Signed distance to the outline (negative inside), by the usual formula for a rounded box.
+  radius = np.where(y > (TOP + BOTTOM) / 2, BOTTOM_RADIUS, TOP_RADIUS)
   across = np.abs(x - (LEFT + RIGHT) / 2) - (RIGHT - LEFT) / 2 + radius
   down = np.abs(y - (TOP + BOTTOM) / 2) - (BOTTOM - TOP) / 2 + radius
   distance = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))
@@ -52,13 +55,13 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
 
 
 def ramp(x: np.ndarray) -> np.ndarray:
-  """0 below 0, 1 above 1, and smooth between (Hermite's cubic)."""
+  """Smoothstep: 0 below 0, 1 above 1, Hermite's cubic between."""
   x = np.clip(x, 0, 1)
   return x * x * (3 - 2 * x)
 
 
 def hide_lower_face(frames):
-  """Grey out what the generator will have to make; the rest is its context.
+  """Greys out what the generator will regenerate; the rest is its context.
 
   Args:
     frames: uint8 [..., S, S, 3].
@@ -71,13 +74,13 @@ def hide_lower_face(frames):
 
 
 def mirror(frames, mouth_box):
-  """Flip frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
+  """Flips frames [..., S, S, 3] left to right, and boxes [..., 4] (crop fractions) with them."""
   x0, y0, x1, y1 = np.moveaxis(mouth_box, -1, 0)
   return frames[..., ::-1, :], np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
 
 
 def region(size, cells, grow):
-  """Latent cells that are made anew: those that meet the lower-face mask, grown by `grow` cells."""
+  """Latent cells to regenerate: those that meet the lower-face mask, grown by `grow` cells."""
   return region_cells(lower_face_mask(size, soft=False), cells, grow)
 
 

@@ -1,7 +1,7 @@
-"""All faces of a video, followed from image to image; each keeps its number while it is followed.
+"""Tracks all faces of a video from image to image; each keeps its number while it is tracked.
 
-Where a face is looked for comes from its points in the image before. So newcomers are searched for
-besides: in the whole image and in one of its squares, every few images.
+A face's region in the next image is predicted from its points in the previous one. New faces are
+found by a separate search of the whole image, or of one of its squares, every few images.
 """
 
 import dataclasses
@@ -12,14 +12,15 @@ import numpy as np
 
 from vidregen_jax.faces import landmarks
 
-MAX_FACES = 8  # at once; the largest are kept
-_EVERY = 20  # images between searches while nothing is missed
-# Of the detector's score, by which another turn must be better than the told one; and by which the
-# opposite one must, as a dark mask is hair to the detector, and the face upside down: by .16 at
-# most, by .10 in one image of 20 (468 of drawn masks); what is upside down has .14 at least.
+MAX_FACES = 8  # tracked at the same time; the largest are kept
+_EVERY = 20  # images between searches while no face is missing
+# Margins of the detector's score by which another orientation must beat the declared one, and by
+# which the opposite one must: the detector takes a dark mask for hair, and so the face for upside
+# down, by .16 at most, by more than .10 in one of 20 images (468 with drawn masks). Faces that
+# really are upside down lead by .14 at least.
 _LEAD, _OPPOSITE = .02, .12
-_NEAR = .6, .8, 1., 1.5  # views around a face, in shares of twice its region
-_FORGET = 75  # images after which a face that was lost is not expected back
+_NEAR = .6, .8, 1., 1.5  # sizes of views around a face, in units of twice its region
+_FORGET = 75  # images after which a lost face is no longer expected back
 
 
 @dataclasses.dataclass
@@ -29,7 +30,7 @@ class _Lost:
 
 
 class Follower:
-  """Follows the faces of a video, one image at a time.
+  """Tracks the faces of a video, one image at a time.
 
   Args:
     turns: quarter turns, clockwise, by which players turn the image.
@@ -48,28 +49,28 @@ class Follower:
 
     Args:
       image: uint8 [H, W, 3] RGB.
-      again: whether much has changed since the image before, so that others may have come.
+      again: whether much has changed since the previous image, so that new faces may be there.
     """
     self._index += 1
     expected = self._regions
-    seen = self._read_again(image)
-    missed = [number for number in expected if number not in seen]
+    faces = self._read_again(image)
+    missed = [number for number in expected if number not in faces]
     for number in missed:
       self._lost[number] = _Lost(expected[number], self._index)
-    if again or self._index == 0 or not seen or missed:
-      found = self._search(image, self._index == 0 or (again and bool(missed)), missed)
+    if again or self._index == 0 or not faces or missed:
+      regions = self._search(image, self._index == 0 or (again and bool(missed)), missed)
     elif self._index % _EVERY == 0:
-      found = self._search_one(image)
+      regions = self._search_one(image)
     else:
-      found = []
-    for region in sorted(found, key=lambda region: -region.side):
-      self._take(image, region, seen)
-    self._faceless = 0 if seen else self._faceless + 1
-    return seen
+      regions = []
+    for region in sorted(regions, key=lambda region: -region.side):
+      self._take(image, region, faces)
+    self._faceless = 0 if faces else self._faceless + 1
+    return faces
 
   def _read_again(self, image):
-    """The faces where they are expected. Of two that have become one, it is the one that stayed."""
-    seen, at = {}, {}
+    """The faces at their predicted places. If two tracks merge, the one that moved less remains."""
+    faces, at = {}, {}
     for number, region in self._regions.items():
       face = self.finder.read(image, region)
       if face is None:
@@ -80,14 +81,14 @@ class Follower:
       if rival is not None:
         if at[rival][1] <= moved:
           continue
-        del seen[rival], at[rival]
-      seen[number], at[number] = face, (now, moved)
+        del faces[rival], at[rival]
+      faces[number], at[number] = face, (now, moved)
     self._regions = {number: region for number, (region, _) in at.items()}
-    return seen
+    return faces
 
-  def _take(self, image, region, seen):
-    """Adds the face in a region to those seen, unless it is one of them."""
-    if len(seen) >= MAX_FACES or any(region.meets(r) for r in self._regions.values()):
+  def _take(self, image, region, faces):
+    """Adds the face in a region to those found, unless it is one of them."""
+    if len(faces) >= MAX_FACES or any(region.meets(r) for r in self._regions.values()):
       return
     face = self.finder.read(image, region)
     if face is None:
@@ -96,10 +97,10 @@ class Follower:
     if any(region.meets(r) for r in self._regions.values()):
       return
     number = self._number(region)
-    seen[number], self._regions[number] = face, region
+    faces[number], self._regions[number] = face, region
 
   def _number(self, region):
-    """That of the face which was lost nearest to here, or a new one."""
+    """The number of the nearest lost face, or a new number."""
     self._lost = {number: lost for number, lost in self._lost.items()
                   if self._index - lost.since <= _FORGET}
     near = {number: math.dist(lost.region.centre, region.centre)
@@ -113,32 +114,32 @@ class Follower:
     return number
 
   def _search(self, image, thorough, missed):
-    """Regions of faces: in the whole image, around those that are missed, and in its squares.
+    """Regions of faces in the whole image, around missing faces, and in the image's squares.
 
-    The smaller squares take as long as ten images and are searched only where nothing is found
-    otherwise: at once when all faces are lost, and in every eighth image from then on.
+    The smaller squares take as long as ten images and are searched only if nothing is found
+    elsewhere: at once when all faces are lost, and in every eighth image from then on.
     """
     height, width = image.shape[:2]
     whole, squares, small = landmarks.views(width, height)
     around = [_around(self._lost[number].region, width, height) for number in missed]
     anew = not self._regions and self._faceless % 8 == 0
-    found = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
-    found += self._in(image, [*around, *(squares if thorough else ())])
+    regions = self._upright(image, whole[0]) if anew and not missed else self._in(image, whole)
+    regions += self._in(image, [*around, *(squares if thorough else ())])
     for views in ([] if thorough else squares, small):
-      if anew and not found:
-        found = self._in(image, views)
-    return found
+      if anew and not regions:
+        regions = self._in(image, views)
+    return regions
 
   def _upright(self, image, view):
-    """Regions of faces, by the quarter turns of which the detector is surest, or which it is told.
+    """Regions of faces, in the orientation of which the detector is surest, or in the declared one.
 
-    It also finds faces that lie on their side or stand on their head, and takes these for upright
-    ones; of a small one it can be as sure. So it is asked again near to the surest, in several
-    sizes. Of 60 images of a man with his hand to his face, 7 were upside down for it at first and
-    none is then; nor is any of 222 of others.
+    The detector also finds sideways and upside-down faces and reports them as upright; for a small
+    face it can be just as sure of that. So it is run again around the surest face, at several
+    scales. Of 60 images of a man with his hand to his face, 7 came out upside down at first and
+    none after that; nor did any of 222 images of others.
     """
-    found = [self.finder.search(image, view, turns) for turns in range(4)]
-    surest = max(itertools.chain(*found), key=lambda region: region.score, default=None)
+    by_turn = [self.finder.search(image, view, turns) for turns in range(4)]
+    surest = max(itertools.chain(*by_turn), key=lambda region: region.score, default=None)
     if surest is None:
       return []
     height, width = image.shape[:2]
@@ -149,10 +150,10 @@ class Follower:
     best = int(np.argmax(sure))
     if best != (self._turns + 2) % 4 or sure[best] - sure[self._turns] > _OPPOSITE - _LEAD:
       self._turns = best
-    return found[self._turns]
+    return by_turn[self._turns]
 
   def _search_one(self, image):
-    """Regions of faces in one view: twice the whole image, then one of its squares."""
+    """Regions of faces in one view: twice in a row the whole image, then one of its squares."""
     height, width = image.shape[:2]
     whole, squares, small = landmarks.views(width, height)
     parts = squares + small
@@ -165,7 +166,7 @@ class Follower:
 
 
 def _around(region, width, height, share=1.):
-  """A view twice as large as a region or a share of that, as far as the image goes."""
+  """A view twice as large as a region, times `share`, clipped to the image."""
   low = np.maximum(np.floor(region.centre - share * region.side), 0).astype(int)
   high = np.minimum(np.ceil(region.centre + share * region.side), (width, height)).astype(int)
   low = np.minimum(low, (width - 1, height - 1))

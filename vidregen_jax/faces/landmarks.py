@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from vidregen_jax.faces import crop_mask
+
 # Mesh points. 'Left' and 'right' are the image's, not the person's.
 LEFT_EYE = (33, 133)
 RIGHT_EYE = (263, 362)
@@ -32,7 +34,7 @@ LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 
         267, 269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)
 
 # Where the three anchors lie in the crop, in fractions (x, y).
-ANCHORS = np.array([(.32, .30), (.68, .30), (.50, .50)])
+ANCHORS = np.array(crop_mask.ANCHORS)
 
 _MIN_SCORE = .5
 _FOLDER = pathlib.Path(__file__).parent
@@ -187,9 +189,9 @@ class Finder:
     scale = side / size
     rotation = scale * np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])
     affine = np.concatenate([rotation, (centre - rotation @ (size / 2, size / 2))[:, None]], 1)
-    seen = warp(image, affine, size).astype(np.float32)
-    seen *= 1 / 255
-    points, logit = self._mesh(seen)
+    sample = warp(image, affine, size).astype(np.float32)
+    sample *= 1 / 255
+    points, logit = self._mesh(sample)
     score = float(_sigmoid(logit.item()))
     if score < _MIN_SCORE:
       return None
@@ -234,10 +236,10 @@ def warp(image: np.ndarray, affine: np.ndarray, size: int, exact: bool = False) 
   fine = 2 if exact and (steps / blocks).max() > 1.1 else 1
   affine = affine @ np.array([(1 / fine, 0, .5 / fine - .5), (0, 1 / fine, .5 / fine - .5),
                               (0, 0, 1)])
-  seen = cv2.warpAffine(
+  sample = cv2.warpAffine(
     patch, affine, (size * fine, size * fine), borderMode=cv2.BORDER_REPLICATE,
     flags=(cv2.INTER_CUBIC if exact else cv2.INTER_LINEAR) | cv2.WARP_INVERSE_MAP)
-  return cv2.resize(seen, (size, size), interpolation=cv2.INTER_AREA) if fine > 1 else seen
+  return cv2.resize(sample, (size, size), interpolation=cv2.INTER_AREA) if fine > 1 else sample
 
 
 def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
@@ -245,7 +247,7 @@ def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
 
   Args:
     image: uint8 [H, W, 3].
-    affine: [2, 3], crop fraction to image pixel, as in `tracks.Track.affine`.
+    affine: [2, 3], crop fraction to image pixel, as in `face_track.Track.affine`.
     size: S, the crop's side in pixels.
 
   Returns:
@@ -254,8 +256,8 @@ def crop(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
   Raises:
     ValueError: the affine is not finite, as in frames where a track is not valid.
   """
-  seen = warp(image, pixel_affine(affine, size), size, exact=True)
-  return np.clip(np.rint(seen), 0, 255).astype(np.uint8)
+  sample = warp(image, pixel_affine(affine, size), size, exact=True)
+  return np.clip(np.rint(sample), 0, 255).astype(np.uint8)
 
 
 def pixel_affine(affine: np.ndarray, size: int) -> np.ndarray:
@@ -315,10 +317,10 @@ def similarity(points: np.ndarray) -> np.ndarray:
   Returns:
     float64 [4]: real and imaginary part of s (pixels per crop side), mean x, mean y.
   """
-  found = np.array([points[list(group), :2].mean(0) for group in (LEFT_EYE, RIGHT_EYE, NOSE)])
-  mean = found.mean(0)
+  anchors = np.array([points[list(group), :2].mean(0) for group in (LEFT_EYE, RIGHT_EYE, NOSE)])
+  mean = anchors.mean(0)
   z = (ANCHORS - ANCHORS.mean(0)) @ (1, 1j)
-  w = (found - mean) @ (1, 1j)
+  w = (anchors - mean) @ (1, 1j)
   scale = (z.conj() @ w) / (z.conj() @ z).real
   return np.array([scale.real, scale.imag, *mean])
 

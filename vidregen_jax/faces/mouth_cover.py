@@ -1,10 +1,10 @@
-"""What covers a mouth all the time, such as a surgical mask or a veil: told from one picture.
+"""Detects, from a single picture, what covers a mouth permanently: a surgical mask or a veil.
 
-`occluders` learns from other frames how a person looks, and so takes what is worn in all of them
-for the person. Here the mouth is compared with the same face's eyes and the skin between them:
-lips, teeth and their shadows are about as rich in contrast as eyes, by day and by night, in colour
-and in grey, with a beard or without; cloth is plain. Or it is of a colour that skin, hair and lips
-never have.
+`occlusion` learns from other frames how a person looks, and so takes anything worn in all of them
+for part of the person. Here the mouth is compared with the same face's eyes and the skin between
+them: lips, teeth and their shadows have about as much contrast as eyes, in any light, in colour or
+black and white, with or without a beard, while cloth is plain; or cloth has a colour that skin,
+hair and lips never have.
 """
 
 import cv2
@@ -12,20 +12,22 @@ import numpy as np
 
 from vidregen_jax.faces import landmarks
 
-_SIDE = 48  # of the crop that is looked at
-# Contrast of the mouth over that of the eyes, and over the light on it or on the bridge of the
-# nose, whichever is lighter: below both it is plain. In 274 clips, 266 of rendered people and 8 of
-# real ones, each as it is and in 12 kinds of bad light, blur, noise, compression, lipstick and
-# sunglasses, and in 48 with drawn beards of 7 kinds, one of both is 1.12 times as much at least.
-# Of masks drawn on 43 clips, plain ones of 12 colours are seen in 88 to 100 % of the clips, a dark
-# veil in 90 %, small dots in 65 %, a gaudy scarf in 26 %.
+_SIDE = 48  # pixels of the crop that is examined
+# Contrast of the mouth relative to that of the eyes, and relative to the brightness of the mouth or
+# of the bridge of the nose, whichever is brighter: below both limits it is plain. In 274 clips, 266
+# of rendered people and 8 of real ones, each as it is and with 12 kinds of bad light, blur, noise,
+# compression, lipstick and sunglasses, and in 48 with 7 kinds of drawn beards, at least one of the
+# two exceeds its limit by 1.12 times. Of masks drawn on 43 clips, plain ones in 12 colours are
+# detected in 88 to 100 % of the clips, a dark veil in 90 %, small dots in 65 %, a gaudy scarf in
+# 26 %.
 _PLAIN_TO_EYES, _PLAIN_TO_LIGHT = .36, .07
-_BURNT = 250  # grey levels at the bridge of the nose: nothing can be told of what is white all over
-# Units of CIE Lab's a and b that a quarter of the mouth is at least away from the line from grey to
-# the skin's own colour, on which hair, teeth and lips lie: 21 at most in the same clips.
+_BURNT = 250  # grey level at the bridge of the nose: an overexposed face cannot be judged
+# The 25th percentile over the mouth of the distance, in units of CIE Lab's a and b, from the line
+# between grey and the skin's own colour, on which hair, teeth and lips lie: at most 21 in the same
+# clips.
 _FOREIGN = 26.
-_MOST = 1.5  # times the skin's colour, up to which lips are redder
-_ROOM = .15  # around the lips, in their size
+_MOST = 1.5  # times the skin's saturation, up to which lips are redder
+_ROOM = .15  # margin around the lips, as a share of their size
 
 _y, _x = (np.mgrid[:_SIDE, :_SIDE] + .5) / _SIDE
 _EYES = (_y > .20) & (_y < .38) & (np.abs(_x - .5) < .30)
@@ -33,7 +35,7 @@ _BRIDGE = (_y > .20) & (_y < .38) & (np.abs(_x - .5) < .07)
 
 
 def cover(image: np.ndarray, affine: np.ndarray, lips: np.ndarray) -> float:
-  """How much what is at the mouth is no mouth: above 1 it is something else.
+  """How unlike a mouth the picture at the lips is: above 1 something covers it.
 
   Args:
     image: uint8 [H, W, 3] RGB.
@@ -41,7 +43,7 @@ def cover(image: np.ndarray, affine: np.ndarray, lips: np.ndarray) -> float:
     lips: [P, 2] image pixels of the lips' points.
 
   Returns:
-    No unit; 0 where the lips are not in the crop.
+    No unit; 0 if the lips are not in the crop.
   """
   crop = landmarks.warp(image, landmarks.pixel_affine(affine, _SIDE), _SIDE)
   low, high = (f(landmarks.to_fractions(affine, lips), 0) for f in (np.min, np.max))

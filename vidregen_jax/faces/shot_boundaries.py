@@ -1,8 +1,12 @@
-"""Shots: where a video cuts from one scene to another, told from thumbnails as frames go by.
+"""Shot boundaries: detects cuts in a video from thumbnails, in one pass.
 
-A cut differs from motion in that the frames on either side of it are calm, from a jerk of the
-camera in that no shift undoes it, and from a flash in that the old picture does not come back. A
-cross-fade is a picture that is, again and again, the mean of one before and one after.
+Unlike motion, a cut has calm frames on both sides; unlike a jerk of the camera, no shift undoes it;
+unlike a flash, the old picture does not come back. In a cross-fade, picture after picture is the
+mean of one before and one after it.
+
+PySceneDetect 0.7.2 is not used: of 137 boundaries this finds 126, in .13 s of processor time a
+minute of video; its best detector 79 in .65 s, no cross-fade among them, and it takes every flash
+for a cut (`bench/shot_boundaries.py`).
 """
 
 import collections
@@ -11,19 +15,19 @@ import cv2
 import numpy as np
 
 _SIDE = 32  # pixels of a thumbnail
-_LEAST = 5.0  # mean grey levels over which two frames may be of two scenes
-_TIMES = 3.0  # how much more than its neighbours a cut differs
-_NEAR = 5  # frames that are a cut's neighbours, on either side
-_FLASH = 4  # frames after which the old picture must be back if it was a flash
-_HALF_FADE = 10  # frames: half the length over which a cross-fade is looked for
+_LEAST = 5.0  # mean grey levels of difference above which two frames may belong to two scenes
+_TIMES = 3.0  # times by which the difference at a cut exceeds that of its neighbours
+_NEAR = 5  # frames on either side that count as neighbours of a cut
+_FLASH = 4  # frames within which the old picture is back after a flash
+_HALF_FADE = 10  # frames: half the length of the cross-fades that are detected
 _FADE_LEAST = 12.0  # mean grey levels between the two ends of a cross-fade
-_EMPTY = 3.0  # grey levels of deviation under which a picture shows nothing
+_EMPTY = 3.0  # standard deviation in grey levels below which a picture is blank
 
 
 class Watch:
-  """Watches a video's frames go by.
+  """Detects shot boundaries frame by frame.
 
-  Kept are a few thumbnails, and of each frame some bytes.
+  It keeps a few thumbnails, and a few bytes per frame.
   """
 
   def __init__(self):
@@ -31,7 +35,7 @@ class Watch:
     self._steps, self._cuts, self._fading, self._empty = [], {}, [], []
 
   def __call__(self, image: np.ndarray) -> bool:
-    """Whether the next frame, uint8 [H, W, 3], may be the first of a shot."""
+    """Adds the next frame, uint8 [H, W, 3]; returns whether it may be the first of a shot."""
     now, index = _thumbnail(image), len(self._steps)
     step = _difference(self._recent[-1], now) if self._recent else 0.0
     recent = self._steps[-_NEAR:]
@@ -46,11 +50,11 @@ class Watch:
     return may_be
 
   def take_back(self) -> None:
-    """Says that there is no cut before the last frame."""
+    """Discards the cut before the last frame."""
     self._cuts.pop(len(self._steps) - 1, None)
 
   def _is_back(self, index, now):
-    """Whether the picture is what it was before a recent cut; that was none then, but a flash."""
+    """Whether the picture is back to that before a recent cut, which then was only a flash."""
     for at, (before, step) in list(self._cuts.items()):
       if before is None or index - at > _FLASH:
         self._cuts[at] = (None, step)
@@ -61,7 +65,7 @@ class Watch:
     return False
 
   def _fades(self):
-    """How far apart the ends are that the middle of the recent frames is the mean of; 0 if not."""
+    """Distance of the first and last recent frames if the middle one is their mean; else 0."""
     if len(self._recent) < 2 * _HALF_FADE + 1:
       return 0.0
     first, last = self._recent[0], self._recent[-1]
@@ -81,7 +85,7 @@ class Watch:
       near = [i for i in range(max(at - _NEAR, 1), min(at + _NEAR + 1, len(steps)))
               if i not in self._cuts]
       starts[at] = not near or step > _TIMES * steps[near].mean()
-    # What was told of a middle was told half a fade later.
+    # The middle of a fade is detected half a fade later.
     fading = np.array([*self._fading[_HALF_FADE:], *[0.0] * _HALF_FADE])[:len(steps)]
     edges = np.flatnonzero(np.diff(np.r_[0, fading > 0, 0]))
     for start, stop in edges.reshape(-1, 2).tolist():
@@ -106,7 +110,7 @@ def _difference(one, other):
 
 
 def _unmoved(one, other):
-  """The least difference of two thumbnails over small shifts of one of them."""
+  """The least difference of two thumbnails over small shifts of one."""
   least, reach = np.inf, 4
   for y in range(-reach, reach + 1):
     for x in range(-reach, reach + 1):

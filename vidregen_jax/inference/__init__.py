@@ -1,1 +1,1 @@
-"""Models run in a stream: the sampler and the codec."""
+"""Models that run on a stream of frames: the sampler and the codec."""

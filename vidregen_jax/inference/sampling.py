@@ -25,7 +25,7 @@ from vidregen_jax.models import (
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-  """The two learned parts' shapes; static, hashable."""
+  """The configs of both models; static, hashable."""
   codec: codec.CodecConfig
   generator: generator.GeneratorConfig
 
@@ -34,7 +34,7 @@ class Models:
                    data_fields=['codec', 'generator', 'expectation', 'latent_mean', 'latent_std'])
 @dataclasses.dataclass(frozen=True)
 class Params:
-  """Parameters of both, what is expected of a lower face, and the latents' statistics [C]."""
+  """Parameters of both models, the linear prediction, and the latents' statistics [C]."""
   codec: dict
   generator: dict
   expectation: linear_prior.Expectation
@@ -45,20 +45,21 @@ class Params:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SamplerState:
-  """Everything that one latent frame hands to the next.
+  """All state that is carried from one latent frame to the next.
 
   Attributes:
-    index: latent frames so far, int32.
-    key: noise of latent frame i is drawn from fold_in(key, i).
-    reference: [B, H*W, C] the mean reference, for what is expected.
-    anchor_time: [B] the anchor's place in latent frames from the first.
+    index: number of latent frames so far, int32.
+    key: the noise of latent frame i is drawn with fold_in(key, i).
+    reference: [B, H*W, C] the mean reference, for the linear prediction.
+    anchor_time: [B] position of the anchor, in latent frames from the first.
     fixed: keys of `token_layout.fixed_tokens`.
     fixed_valid: bool [B, statics + M].
-    window: keys of `token_layout.window_tokens`, the slots.
+    window: keys of `token_layout.window_tokens`, called slots.
     window_valid: bool [B, slots], false where nothing has been written.
-    vectors: [B, look_ahead + 1, E] of `generator.embed_ahead`, the current and the coming frames'.
-    durations: [B, look_ahead + 1] seconds a frame, of the same.
-    decoder_cache: the codec's.
+    vectors: [B, look_ahead + 1, E] from `generator.embed_ahead`, for the current latent frame and
+      the next ones.
+    durations: [B, look_ahead + 1] seconds per frame, for the same.
+    decoder_cache: of the codec.
   """
   index: jax.Array
   key: jax.Array
@@ -78,7 +79,7 @@ class SamplerState:
 
 @functools.cache
 def _slots(config: generator.GeneratorConfig):
-  """The window's tokens, and of each stream {stream: (first, after the last, tokens a frame)}."""
+  """The window's tokens, and {stream: (first token, last token + 1, tokens per frame)}."""
   slots = token_layout.window_tokens(config)
   spans = {}
   for stream in np.unique(slots.stream).tolist():
@@ -89,7 +90,7 @@ def _slots(config: generator.GeneratorConfig):
 
 
 def _roll(config: generator.GeneratorConfig, state: SamplerState) -> SamplerState:
-  """Moves every stream of the window one latent frame into the past; the newest slots are empty."""
+  """Moves the window one latent frame into the past, which leaves the newest slots empty."""
   _, spans = _slots(config)
 
   def shift(x, axis):
@@ -143,9 +144,10 @@ def init_state(models: Models, params: Params, key, start: streams.Start) -> Sam
   """The state before the first latent frame.
 
   Args:
-    models, params: what is run.
+    models: their configs.
+    params: their parameters.
     key: of all noise.
-    start: what is known then, its audio standardised.
+    start: what is known by then; audio is standardised.
   """
   config, fixed = models.generator, start.fixed
   batch, tokens = len(fixed.references), token_layout.fixed_tokens(models.generator)
@@ -164,8 +166,8 @@ def init_state(models: Models, params: Params, key, start: streams.Start) -> Sam
       vectors=jnp.zeros((batch, ahead, config.width), config.dtype),
       durations=jnp.zeros((batch, ahead)),
       decoder_cache=codec.init_decoder_cache(models.codec, batch))
-  # The state stands before frame 0, so the audio of frame 0 is one frame ahead, and so on: each
-  # roll makes room for the next, and the last lands at the look-ahead's far end.
+  # The current frame is now -1, so the audio of frame 0 is one frame ahead. Each roll makes room
+  # for one more, until the last is `look_ahead` frames ahead.
   for i in range(config.look_ahead):
     state = _hear(config, params.generator, _roll(config, state),
                   jax.tree.map(lambda x, i=i: x[:, i], start.ahead))
@@ -173,7 +175,7 @@ def init_state(models: Models, params: Params, key, start: streams.Start) -> Sam
 
 
 def _hear(config, params: dict, state: SamplerState, ahead: streams.Ahead) -> SamplerState:
-  """Writes what arrives ahead of its latent frame, [B, ...]."""
+  """Writes what arrives ahead of its latent frame; arrays are [B, ...]."""
   embedded, vectors = generator.embed_ahead(config, params, _one_frame(ahead))
   state = _write(config, params, state, embedded, ahead.durations)
   push = lambda x, newest: jnp.concatenate([x[:, 1:], newest], 1)
@@ -182,7 +184,7 @@ def _hear(config, params: dict, state: SamplerState, ahead: streams.Ahead) -> Sa
 
 
 def _one_frame(tree):
-  """Arrays [B, ...] as those of one latent frame, [B, 1, ...]."""
+  """Adds the time axis of a single latent frame: [B, ...] -> [B, 1, ...]."""
   return jax.tree.map(lambda x: x[:, None], tree)
 
 
@@ -196,8 +198,8 @@ def _see(config, params: dict, state: SamplerState, inputs: streams.Inputs) -> S
 def _remember(models: Models, params: Params, state: SamplerState, region, frames: streams.Frames):
   """Writes a finished lower face into the history, and decodes the latent frame's 4 frames.
 
-  Here, as in all of the generator's streams but context and references, a lower face is its
-  residual [B, M, C] from what is expected.
+  As in all streams of the generator except context and references, the lower face is given as its
+  residual [B, M, C] (`linear_prior`).
   """
   config = models.generator
   embedded = generator.embed_history(config, params.generator, region[:, None])
@@ -216,7 +218,7 @@ def _remember(models: Models, params: Params, state: SamplerState, region, frame
 
 
 def warm_step(models: Models, params: Params, state: SamplerState, inputs: streams.Inputs):
-  """Advances over a real latent frame: its own lower face becomes history.
+  """Advances over a real latent frame: its true lower face becomes history.
 
   Returns:
     The state, and the codec's reconstruction [B, 4, S, S, 3].
@@ -229,7 +231,7 @@ def warm_step(models: Models, params: Params, state: SamplerState, inputs: strea
 
 def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
                 state: SamplerState, inputs: streams.Inputs):
-  """Makes one latent frame.
+  """Generates one latent frame.
 
   Returns:
     The state, and the 4 frames [B, 4, S, S, 3], about in [-1, 1].
@@ -240,7 +242,7 @@ def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Pa
 
 
 def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state: SamplerState):
-  """Noise to the lower face [B, M, C] of the latent frame whose inputs have been seen."""
+  """Turns noise into the residual [B, M, C] of the latent frame whose inputs have been written."""
   batch, cells = len(state.reference), len(config.region)
   slots, _ = _slots(config)
   # Branch 0 sees context alone, 1 also the appearance, 2 also the audio.
@@ -255,8 +257,8 @@ def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state:
       join(state.fixed.timed_values, state.window.timed_values))
   past = generator.Past(keys, token_layout.fixed_tokens(config) + slots,
                         jnp.concatenate([state.fixed_valid, state.window_valid], 1))
-  # The slots' times are relative to the current frame. Training's anchors lie ahead of all frames.
-  memory = generator.memory(config, past, jnp.maximum(state.anchor_time - state.index, 1), keep)
+  # Times are relative to the current frame. In training, anchors are always ahead: at least 1.
+  memory = generator.as_memory(config, past, jnp.maximum(state.anchor_time - state.index, 1), keep)
   vectors = jnp.where(audio[:, None, None], state.vectors[:, None, :1], 0)
   query = generator.Query(np.zeros(1, int), state.durations[:, :1], vectors)
   copies = len(audio)
@@ -283,19 +285,19 @@ def _run(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
          state: SamplerState, inputs: streams.Inputs, count):
   """`count` sample steps over inputs [T, B, ...].
 
-  The count is not known to the compiler. A loop of one turn, known as such, would be compiled into
-  something else than a loop of many, and float32 sums ordered differently; so both drivers run the
-  same loop's body, and agree to the last bit.
+  The count is a traced value. A loop that is known to run once would be compiled differently from
+  one that runs many times, with float32 sums in another order; with a traced count both drivers run
+  the same compiled body, and agree to the last bit.
   """
   def turn(i, carried):
-    state, made = carried
+    state, video = carried
     arriving = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), inputs)
     state, frames = sample_step(models, sampler, params, state, arriving)
-    return state, jax.lax.dynamic_update_index_in_dim(made, frames, i, 0)
+    return state, jax.lax.dynamic_update_index_in_dim(video, frames, i, 0)
 
   (total, batch), side = inputs.frames.context.shape[:2], models.codec.size
-  made = jnp.zeros((total, batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
-  return jax.lax.fori_loop(0, count, turn, (state, made))
+  video = jnp.zeros((total, batch, codec.TIME_FACTOR, side, side, 3), jnp.float32)
+  return jax.lax.fori_loop(0, count, turn, (state, video))
 
 
 def sample(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
@@ -303,7 +305,8 @@ def sample(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
   """Runs `sample_step` over a span, in one program.
 
   Args:
-    models, sampler, params: what is run, and how.
+    models, params: what is run.
+    sampler: how.
     state: donated.
     inputs: [T, B, ...].
 

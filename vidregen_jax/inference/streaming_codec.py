@@ -1,4 +1,4 @@
-"""Frames to normalised latents and back with an exported codec: clips, lone groups, or a stream."""
+"""Encodes frames to normalised latents and back: whole clips, single groups, or a stream."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 from vidregen_jax.models import codec, pixels
 
 _CHUNK = 8  # latent frames encoded at once; any number gives the same latents
-_GROUPS = 16  # lone latent frames encoded at once
+_GROUPS = 16  # single latent frames encoded at once
 _STEP = 4  # latent frames decoded at once; any number gives the same frames
 
 
@@ -24,12 +24,12 @@ def _decode(model, params, latents, cache):
 
 
 class _Side:
-  """A codec with what its latents are normalised with.
+  """A codec and the statistics that its latents are normalised with.
 
   Args:
     model: CodecConfig.
     params: the codec's parameters.
-    mean, std: [C], what latents are normalised with.
+    mean, std: [C], of its latents.
   """
 
   def __init__(self, model, params, mean, std):
@@ -73,7 +73,7 @@ class Encoder(_Side):
 
     Args:
       frames: uint8 [B, F, S, S, 3], F at least 1. Where F is no multiple of 4, the last latent
-        frame is of the frames that are left and the last one repeated; `Decoder` crops it off.
+        frame holds the remaining frames and repeats of the last; `Decoder` crops those off.
 
     Returns:
       float32 [B, ceil(F / 4), H, W, C], normalised.
@@ -87,8 +87,8 @@ class Encoder(_Side):
     frames = np.pad(frames, [(0, 0), (0, -length % step)] + 3 * [(0, 0)], mode='edge')
     cache, chunks = self.start(len(frames)), []
     for start in range(0, frames.shape[1], step):
-      made, cache = self.advance(frames[:, start : start + step], cache)
-      chunks.append(made)
+      latents, cache = self.advance(frames[:, start : start + step], cache)
+      chunks.append(latents)
     return np.concatenate(chunks, axis=1)[:, : -(-length // codec.TIME_FACTOR)]
 
   def alone(self, groups):
@@ -96,17 +96,17 @@ class Encoder(_Side):
     self._check(groups, 'N4SS3')
     total = len(groups)
     groups = np.pad(groups, [(0, -total % _GROUPS)] + 4 * [(0, 0)], mode='edge')
-    made = [self.advance(groups[start : start + _GROUPS], self.start(_GROUPS))[0]
+    latents = [self.advance(groups[start : start + _GROUPS], self.start(_GROUPS))[0]
             for start in range(0, len(groups), _GROUPS)]
-    return np.concatenate(made)[:total, 0]
+    return np.concatenate(latents)[:total, 0]
 
   def stills(self, images):
-    """Encode stills, uint8 [N, S, S, 3] -> [N, H, W, C]: each is one frame four times."""
+    """Encode stills, uint8 [N, S, S, 3] -> [N, H, W, C], each as one frame repeated 4 times."""
     self._check(images, 'NSS3')
     return self.alone(np.repeat(images[:, None], codec.TIME_FACTOR, axis=1))
 
   def _check(self, frames, axes):
-    """Refuse all but uint8 of the shape that `axes` spells: 'BFSS3' has B and F of at least 1."""
+    """Refuse all but uint8 arrays with these axes; letters other than S stand for any size >= 1."""
     size = self.model.size
     known = {'S': size, '3': 3, '4': codec.TIME_FACTOR}
     if frames.ndim != len(axes) or any(
@@ -138,8 +138,8 @@ class Decoder(_Side):
     Returns:
       float32 [B, 4T, S, S, 3], about in [-1, 1], not clipped, and the cache.
     """
-    made, cache = _decode(self.model, self._params, z * self._std + self._mean, cache)
-    return np.asarray(made), cache
+    frames, cache = _decode(self.model, self._params, z * self._std + self._mean, cache)
+    return np.asarray(frames), cache
 
   def __call__(self, z, frames=None):
     """Decode whole clips to pictures: as `stream`, but uint8."""
@@ -150,8 +150,8 @@ class Decoder(_Side):
 
     Args:
       z: [B, T, H, W, C], normalised, T at least 1.
-      frames: how many frames the clips have; default all of the 4T that the latents hold. Fewer
-        undo what `Encoder.stream` appended.
+      frames: how many frames the clips have, to crop what `Encoder.stream` appended; default: all
+        4T.
 
     Returns:
       float32 [B, frames, S, S, 3], about in [-1, 1], not clipped.
@@ -169,8 +169,8 @@ class Decoder(_Side):
       raise ValueError(f'{frames} frames are asked of {z.shape[1]} latent frames, which hold '
                        f'{held}: ask for 1 to {held}')
     padded = np.pad(z, [(0, 0), (0, -z.shape[1] % _STEP)] + 3 * [(0, 0)], mode='edge')
-    made, cache = [], self.start(len(z))
+    parts, cache = [], self.start(len(z))
     for start in range(0, padded.shape[1], _STEP):
       part, cache = self.advance(padded[:, start : start + _STEP], cache)
-      made.append(part)
-    return np.concatenate(made, axis=1)[:, :frames]
+      parts.append(part)
+    return np.concatenate(parts, axis=1)[:, :frames]

@@ -1,4 +1,4 @@
-"""What the end of a file's name says: its muxer, what it can hold, and how fine its times are."""
+"""Containers by file suffix: the muxer, the codecs that it holds, and how fine its times are."""
 
 import dataclasses
 import os
@@ -14,10 +14,10 @@ class Container:
 
   Attributes:
     muxer: FFmpeg's name of it.
-    video: The codecs of pictures it may hold, of those that can be written here.
-    sound: FFmpeg's name of the encoder of its sound.
-    step: Seconds to which its times are rounded; 0 where any time base can be kept.
-    hides: Whether what lies before time 0 can be there and not be shown or heard.
+    video: The video codecs that it may hold, of those that can be written here.
+    sound: FFmpeg's name of the audio encoder.
+    step: Seconds to which its times are rounded; 0 if it keeps any time base.
+    hides: Whether packets before time 0 can be stored without being shown or heard.
   """
 
   muxer: str
@@ -36,12 +36,12 @@ _KINDS = {
   '.mkv': Container('matroska', _MP4.video | {'ffv1'}, 'aac', _MILLISECOND, False),
   '.webm': Container('webm', frozenset({'vp9', 'av1'}), 'libopus', _MILLISECOND, False),
 }
-# Of the sound that is copied; all others hold what FFmpeg's muxer takes.
+# Codecs of sound that is copied; the other containers hold whatever FFmpeg's muxer accepts.
 _WEBM_SOUND = ('opus', 'vorbis')
 
 
 def of(path: str | os.PathLike) -> Container:
-  """Raises UserError: no such kind can be written."""
+  """The container that a path's suffix names; raises UserError if it cannot be written."""
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in _KINDS:
     raise errors.UserError(f'{path}: can write {", ".join(_KINDS)} only; choose one of them')
@@ -54,5 +54,5 @@ def takes_sound(path: str | os.PathLike, codec: str) -> bool:
 
 
 def keeps_shape(path: str | os.PathLike, codec: str) -> bool:
-  """Whether pixels that are not square can be told: in the file, or by the codec itself."""
+  """Whether pixels that are not square can be signalled, by the container or by the codec."""
   return of(path).muxer == 'mp4' or codec in ('h264', 'hevc')

@@ -11,35 +11,35 @@ import av
 from vidregen_jax import errors
 from vidregen_jax.media import containers, video
 
-os.environ.setdefault('SVT_LOG', '1')  # else SVT-AV1 tells all of its settings on stderr
+os.environ.setdefault('SVT_LOG', '1')  # otherwise SVT-AV1 prints all of its settings to stderr
 
 _CODECS = {'libx264': 'h264', 'libx265': 'hevc', 'libvpx-vp9': 'vp9', 'libsvtav1': 'av1',
            'ffv1': 'ffv1'}
 _LOSSLESS = {'libx264': {'qp': '0'}, 'libx265': {'x265-params': 'lossless=1'},
              'libvpx-vp9': {'lossless': '1'}, 'ffv1': {}}
 _ALWAYS = {
-  # Threads for frames, not for slices: less work, and encoding does not wait for them.
+  # Threads by frame, not by slice: less work, and the caller does not wait for them.
   'libx264': {'x264-params': 'sliced-threads=0'},
   'libx265': {'preset': 'veryfast', 'x265-params': 'log-level=none'},
   'libvpx-vp9': {'deadline': 'good', 'cpu-used': '5', 'row-mt': '1'},
   'libsvtav1': {'preset': '8'},
   'ffv1': {'level': '3', 'slicecrc': '1', 'g': '1'},
 }
-# What this preset of x264 leaves out, though it halves the bytes of a calm picture in no time.
+# The preset leaves this out, though it halves the size of a calm picture at hardly any cost.
 _PRESETS = {'superfast': {'x264-params': 'mbtree=1:rc-lookahead=10'}}
-# By encoder, the option that takes what display HDR was mastered on.
+# By encoder, the option that takes the mastering display of HDR.
 _HDR = {'libx264': 'x264-params', 'libx265': 'x265-params', 'libsvtav1': 'svtav1-params'}
-_EVEN = ('libx264', 'libx265')  # of sides, where chroma is not as large as luma
-# By how many powers of two chroma is coarser than luma, across and down.
+_EVEN = ('libx264', 'libx265')  # they need even sides where chroma is subsampled
+# Chroma subsampling, as powers of two across and down.
 _CHROMA = {(0, 0): '444', (0, 1): '440', (1, 0): '422', (1, 1): '420', (2, 0): '411', (2, 2): '410'}
-_STEPS = (8, 10, 12)  # bits of what players take; of others only FFV1
-# Pixels whose samples are neither YUV nor RGB, or no integers: no encoder here keeps them.
+_STEPS = (8, 10, 12)  # bit depths that players decode; all others are left to FFV1
+# Formats that are neither YUV nor RGB, or not of integers: no encoder here keeps them.
 _STRANGE = re.compile('xyz|bayer|.*f(16|32)[lb]e')
-# What FFmpeg decodes to 4:2:0, though it is grey.
+# Grey formats that FFmpeg decodes as 4:2:0.
 _READ_AS_COLOUR = (('libx264', 'gray'), ('libx264', 'gray10le'))
-# What a file cannot say of VP9, and players then do not open it.
+# Formats of VP9 that the container cannot signal, so that players do not open the file.
 _UNSAID = {'mp4': ('yuv440p', )}
-# x264's rate factor in another measure, for about the same distance from the source.
+# Factors from x264's crf to another encoder's, for about the same distance from the source.
 _SCALES = {'libvpx-vp9': 0.7, 'libsvtav1': 0.7}
 
 
@@ -54,13 +54,13 @@ class Coder:
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-  """What samples a pixel format has, however they are ordered in memory.
+  """The samples of a pixel format, whatever their order in memory.
 
   Attributes:
     family: 'yuv', 'rgb' or 'gray'.
     bits: of a sample.
-    chroma: by how many powers of two chroma is coarser than luma, across and down.
-    alpha: whether there is transparency.
+    chroma: subsampling, as powers of two across and down.
+    alpha: whether it has transparency.
   """
 
   family: str
@@ -70,7 +70,7 @@ class Pixels:
 
   @classmethod
   def of(cls, pix_fmt: str) -> 'Pixels | None':
-    """Of FFmpeg's name of a format; None if it is of no family."""
+    """The samples of a format by FFmpeg's name; None if it belongs to no family."""
     side = 16
     kind = av.VideoFormat(pix_fmt, side, side)
     if kind.has_palette:
@@ -85,7 +85,7 @@ class Pixels:
 
   @property
   def same(self) -> tuple[str, ...]:
-    """The formats that hold the very samples, plane by plane where there are planes."""
+    """The formats that hold exactly these samples, planar ones first."""
     depth, alpha = '' if self.bits <= 8 else f'{self.bits}le', 'a' * self.alpha
     if self.family == 'yuv':
       return (f'yuv{alpha}{_CHROMA[self.chroma]}p{depth}', )
@@ -96,7 +96,7 @@ class Pixels:
 
   @property
   def larger(self) -> tuple[str, ...]:
-    """Formats of YUV that hold no less, but for alpha, the smallest first."""
+    """YUV formats that hold at least as much, except alpha, smallest first."""
     across, down = (1, 1) if self.family == 'gray' else self.chroma
     depths = _STEPS[:1] if self.bits <= 8 else [bits for bits in _STEPS if bits >= self.bits]
     finer = [one for one in ((1, 1), (1, 0), (0, 0)) if one[0] <= across and one[1] <= down]
@@ -105,7 +105,7 @@ class Pixels:
 
 
 def require(encoder: str, pix_fmt: str) -> None:
-  """Raises ValueError: the encoder does not take such pixels."""
+  """Raises ValueError if the encoder does not take such pixels."""
   pixels = Pixels.of(pix_fmt)
   if pixels and pixels.alpha:
     raise ValueError('it is transparent')
@@ -121,7 +121,7 @@ def settings(encoder: str, crf: float, preset: str, *more: dict[str, str]) -> di
     crf: x264's constant rate factor, or what is about the same: 0 lossless, 16 hard to tell from
       the source, 51 worst.
     preset: x264's preset: speed against file size.
-    more: further options; lists of parameters of one name are put behind each other.
+    more: further options; lists of parameters under the same name are concatenated.
   """
   options = {'crf': f'{crf * _SCALES.get(encoder, 1):g}'} if crf else dict(_LOSSLESS[encoder])
   of_preset = {}
@@ -137,17 +137,16 @@ def settings(encoder: str, crf: float, preset: str, *more: dict[str, str]) -> di
 def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: str) -> Coder:
   """What a whole video is encoded with, so that it keeps the source's depth, chroma and colours.
 
-  That is H.264; for more than 8 bits HEVC, which more players take; VP9 or AV1 in WebM; and FFV1
-  in a Matroska where nothing may be lost, or where there are more than 12 bits. `lost` says what
-  such pixels are not any more.
+  That is H.264; for more than 8 bits HEVC, which more players decode; VP9 or AV1 in WebM; and FFV1
+  in Matroska where nothing may be lost or there are more than 12 bits. `lost` says what is lost.
 
   Args:
     info: of the source.
-    path: where it shall be.
+    path: of the output.
     crf, preset: As for `settings`.
 
   Raises:
-    UserError: depth, chroma or, if nothing may be lost, any sample would change.
+    UserError: bit depth or chroma cannot be kept or, with crf 0, any sample.
   """
   container, pixels = containers.of(path), Pixels.of(info.pix_fmt)
   square = info.sample_aspect_ratio in (None, 1)
@@ -169,23 +168,23 @@ def choose(info: video.VideoInfo, path: str | os.PathLike, crf: float, preset: s
 
 
 def lost(pix_fmt: str, coder: Coder) -> list[str]:
-  """What pixels are not any more when they are encoded, in words."""
+  """What is lost of pixels of a format when they are encoded, in words."""
   before, after = Pixels.of(pix_fmt), Pixels.of(coder.pix_fmt)
-  told = []
+  losses = []
   if before.alpha and not after.alpha:
-    told.append('transparency')
+    losses.append('transparency')
   if av.VideoFormat(pix_fmt).has_palette:
-    told.append('the palette, and transparency where it has any')
+    losses.append('the palette, and transparency where it has any')
   if before.family == 'rgb' and after.family == 'yuv':
-    told.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
-                f'{after.bits} bits)')
-  return told
+    losses.append(f'RGB samples (they became YUV {":".join(_CHROMA[after.chroma])}, '
+                  f'{after.bits} bits)')
+  return losses
 
 
 def _ways(pix_fmt, pixels, container, lossless):
-  """(format, encoder) to encode a format as, best first, whether or not there is such an encoder.
+  """Yields (format, encoder) to try for a format, best first; not all pairs exist.
 
-  Transparency is left to FFV1: what others write of it hardly anybody reads.
+  Transparency is left to FFV1: hardly any player reads what the others write of it.
   """
   if container.muxer == 'webm':
     usual = ('libvpx-vp9', 'libsvtav1')
@@ -207,19 +206,19 @@ def _formats(encoder):
 
 
 def _is_full(pix_fmt):
-  """Whether chroma is as large as luma, or there is none."""
+  """Whether chroma is not subsampled, or absent."""
   return not any(x in pix_fmt for x in ('420', '422', '440', '411', '410'))
 
 
 @contextlib.contextmanager
 def scheduled_as_before() -> Iterator[None]:
-  """While an encoder is opened, so that all threads of the process are scheduled as they were.
+  """Keeps the scheduling of the process's threads while an encoder is opened.
 
-  SVT-AV1, run by root, makes its own threads and the one that opens it real-time ones of the
-  highest priority, whose children are such too: all else on the computer then waits for them.
+  Run by root, SVT-AV1 gives its own threads and the one that opens it real-time priority, which
+  their children inherit: everything else on the computer then waits for them.
   """
   if not hasattr(os, 'sched_setscheduler') or os.sched_getscheduler(0) != os.SCHED_OTHER:
-    yield  # no Linux, or somebody asked for it
+    yield  # not Linux, or the caller chose the scheduling
     return
   try:
     yield
@@ -231,15 +230,15 @@ def scheduled_as_before() -> Iterator[None]:
 
 
 def says_hdr(encoder: str) -> bool:
-  """Whether what an encoder makes can say what display HDR was mastered on."""
+  """Whether an encoder can write the mastering display of HDR."""
   return encoder in _HDR
 
 
 def _static_hdr(info, encoder):
-  """Options that say what display a video was mastered on, and how light it is."""
+  """Options for the mastering display and the light levels of HDR."""
   if not says_hdr(encoder):
     return {}
-  said = []
+  parts = []
   if info.mastering:
     # CIE 1931 is counted in 1/50000, light in 1/10000 candela a square metre; SVT-AV1 counts in 1.
     units = (1, 1) if encoder == 'libsvtav1' else (50_000, 10_000)
@@ -247,8 +246,8 @@ def _static_hdr(info, encoder):
     low, high = (f'{float(x * units[1]):.10g}' for x in info.mastering[8:])
     red, green, blue, white = (f'({",".join(at[i:i + 2])})' for i in range(0, 8, 2))
     name = 'master-display' if encoder == 'libx265' else 'mastering-display'
-    said.append(f'{name}=G{green}B{blue}R{red}WP{white}L({high},{low})')
+    parts.append(f'{name}=G{green}B{blue}R{red}WP{white}L({high},{low})')
   if info.light_level:
     name = {'libx264': 'cll', 'libx265': 'max-cll', 'libsvtav1': 'content-light'}[encoder]
-    said.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
-  return {_HDR[encoder]: ':'.join(said)} if said else {}
+    parts.append(f'{name}={info.light_level[0]},{info.light_level[1]}')
+  return {_HDR[encoder]: ':'.join(parts)} if parts else {}

@@ -1,4 +1,4 @@
-"""Sheets of pictures: what was made beside what it should be, large enough to look at."""
+"""Sheets of pictures: results beside their references, large enough to look at."""
 
 import cv2
 import numpy as np
@@ -6,10 +6,10 @@ import numpy as np
 PIXELS = 192  # least side of one picture on a sheet
 
 
-def compare(source, made):
-  """[source, made, 4 x error], of two uint8 pictures [H, W, 3]."""
-  error = np.abs(source.astype(np.int16) - made)
-  return [source, made, np.minimum(4 * error, 255).astype(np.uint8)]
+def compare(source, result):
+  """[source, result, 4 x error] of two pictures, uint8 [H, W, 3]."""
+  error = np.abs(source.astype(np.int16) - result)
+  return [source, result, np.minimum(4 * error, 255).astype(np.uint8)]
 
 
 def enlarge(picture, least=PIXELS):
@@ -27,7 +27,7 @@ def square(picture, box, side):
     side: pixels a side of what is returned.
 
   Returns:
-    uint8 [side, side, 3]; the square is moved where it would reach beyond the picture.
+    uint8 [side, side, 3]; a square that would reach beyond the picture is moved inside.
   """
   size = len(picture)
   x0, y0, x1, y1 = np.asarray(box) * size

@@ -1,8 +1,8 @@
-"""How media files are opened, in and out: FFmpeg is held to the very file that was named.
+"""How media files are opened to read and write: FFmpeg may touch only the file that was named.
 
-FFmpeg reads playlists, follows what stands in them, and takes names with a colon for addresses.
-Whose pictures and sound an edit is made of must be what its signature says. So only containers are
-opened that hold all of their media themselves, and only from disk.
+FFmpeg reads playlists, follows what they list, and takes names with a colon for URLs. But the
+pictures and sound of an edit must be those that its signature names. So only containers that hold
+all of their media themselves are opened, and only from disk.
 """
 
 import os
@@ -12,9 +12,9 @@ import av
 
 from vidregen_jax import errors, files
 
-# FFmpeg's demuxers of recordings. Left out are all that lead to other files or machines (hls, dash,
-# concat, sdp, rtp, imf, image sequences, filters), and all that are no recording of somebody who
-# talks (stills, GIF, subtitles, games): what is not needed cannot be attacked.
+# FFmpeg's demuxers for recordings. Those that lead to other files or machines (hls, dash, concat,
+# sdp, rtp, imf, image sequences, filters) are left out, and those for anything but recordings of
+# people (stills, GIF, subtitles, games): what is not enabled cannot be attacked.
 DEMUXERS = (
   'mov', 'matroska', 'avi', 'mpegts', 'mpeg', 'mxf', 'asf', 'flv', 'nut', 'dv', 'gxf',
   'ivf', 'h264', 'hevc', 'obu', 'mpegvideo', 'yuv4mpegpipe',
@@ -22,12 +22,12 @@ DEMUXERS = (
   'truehd', 'amr', 'wv',
 )
 _LIMITS = {'format_whitelist': ','.join(DEMUXERS), 'protocol_whitelist': 'file'}
-# Titles in an old encoding, or broken, go through as the bytes they are; PyAV 19 sees to it itself.
+# Titles in an old or broken encoding pass through as bytes; PyAV 19 does that by itself.
 _TITLES = ({'metadata_errors': 'surrogateescape'} if int(av.__version__.split('.')[0]) < 19 else {})
 _FILE = 'file:'
-# FFmpeg looks through all pieces of metadata for each one that it adds, at every opening.
+# FFmpeg searches all metadata for each entry that it adds, at every opening: quadratic time.
 _MOST_METADATA = 4096
-# How files begin that only name others.
+# First bytes of files that only name others.
 _PLAYLISTS = {b'#EXTM3U': 'hls', b'ffconcat': 'ffconcat', b'<MPD': 'dash', b'v=0': 'sdp',
               b'[playlist]': 'pls', b'<SmoothStreamingMedia': 'smooth streaming', b'<asx': 'asx',
               b'<smil': 'smil', b'[Reference]': 'asx'}
@@ -37,8 +37,8 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
   """Opens a media file to read it.
 
   Raises:
-    UserError: no such file, none that can be read, a playlist, no recording, or one with more said
-      about it than anybody would say.
+    UserError: no such file, one that cannot be read, a playlist, no recording, or more metadata
+      than any real file has.
   """
   files.check_readable(path)
   try:
@@ -49,7 +49,7 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
     if playlist := _playlist(path):
       raise errors.UserError(f'{path}: is a playlist ({playlist}), which names other files: give '
                              'the media file itself') from error
-    if isinstance(error, av.error.ArgumentError):  # how FFmpeg says that it may not
+    if isinstance(error, av.error.ArgumentError):  # FFmpeg's answer to a format that is not allowed
       raise errors.UserError(f'{path}: not a media file of a kind that is read here: convert it '
                              'to mp4, or sound to wav') from error
     raise errors.UserError(f'{path}: not a media file that FFmpeg can open ({error.strerror})'
@@ -64,7 +64,7 @@ def open_input(path: str | os.PathLike) -> av.container.InputContainer:
 
 def open_output(path: str | os.PathLike, muxer: str,
                 options: dict[str, str]) -> av.container.OutputContainer:
-  """Opens a file to write media into it; FFmpeg's own errors are let through.
+  """Opens a file to write media into; FFmpeg's own errors are not converted.
 
   Args:
     path: where.
@@ -75,14 +75,14 @@ def open_output(path: str | os.PathLike, muxer: str,
 
 
 def origin(container: av.container.InputContainer) -> Fraction:
-  """Seconds on a file's clock at which it starts: what players call 0, and so do all times here.
+  """Seconds on a file's own clock at which it starts: time 0 in players, and everywhere here.
 
-  A broadcast's clock runs on from file to file, and MPEG-TS begins at 1.4 s by custom. An mp4's
-  times are those of its presentation already, where an empty edit at the start is a pause that was
-  meant; so it starts at 0, unless it is in fragments, cut out of a stream. What lies before 0 is a
-  decoder's run-up, and never shown or heard.
+  A broadcast's clock runs on from file to file, and MPEG-TS conventionally starts at 1.4 s. The
+  times of an mp4 are presentation times already, and an empty edit at the start is an intended
+  pause; so an mp4 starts at 0, unless it is fragmented, that is, cut out of a stream. What lies
+  before 0 only primes a decoder and is never shown or heard.
 
-  It is a whole number of the pictures' ticks, so that their times stay whole ones.
+  The origin is a whole number of ticks of the video stream, so that frame times stay integers.
   """
   if 'mp4' in container.format.name.split(',') and not _in_fragments(container.name):
     return Fraction(0)
@@ -96,12 +96,12 @@ def origin(container: av.container.InputContainer) -> Fraction:
 
 
 def _named(path) -> str:
-  """A path as FFmpeg takes it: a colon in it is then a colon, and `http:/x` a folder's file."""
+  """A path for FFmpeg, in which a colon is only a colon, and `http:/x` a file in a folder."""
   return f'{_FILE}{os.fspath(path)}'
 
 
 def _in_fragments(name) -> bool:
-  """Whether an mp4's packets are told of in fragments (ISO 14496-12), by its outermost boxes."""
+  """Whether an mp4 is fragmented (ISO 14496-12), by its outermost boxes."""
   with open(name.removeprefix(_FILE), 'rb') as file:
     while len(head := file.read(16)) >= 8:
       length, kind = int.from_bytes(head[:4]), head[4:8]
@@ -116,7 +116,7 @@ def _in_fragments(name) -> bool:
 
 
 def _playlist(path) -> str | None:
-  """What kind of playlist a file is, by its first kilobyte; None if none."""
+  """The kind of playlist that a file is, by its first kilobyte; None if it is none."""
   with open(path, 'rb') as file:
     start = file.read(1024).removeprefix(b'\xef\xbb\xbf').lstrip()
   if start.startswith(b'<?xml'):

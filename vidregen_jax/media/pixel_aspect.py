@@ -1,7 +1,7 @@
-"""Pixels that are not square: a picture as it is shown, and the way from there to the stored one.
+"""Pixels that are not square: pictures as they are shown, and maps from there to stored pixels.
 
-A face is followed and cut out as it is shown, or its mouth would be made for another face. So its
-crop is a square of shown pixels, and the affine from there to stored ones has two scales.
+Faces are tracked and cropped as they are shown, because the model knows faces of no other shape. So
+a crop is a square of shown pixels, and its affine map to stored pixels has two scales.
 """
 
 import dataclasses
@@ -12,15 +12,15 @@ import numpy as np
 from vidregen_jax import errors
 from vidregen_jax.media import video
 
-_SEEN = 1.02  # a pixel's longer side over its shorter one: less is nothing to a face
-_MOST = 8  # more is a broken header, whose picture would not fit into memory
+_SEEN = 1.02  # longer side of a pixel over the shorter: below this a face looks the same
+_MOST = 8  # above this the header is broken, and its picture would not fit into memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Squares:
-  """How large a picture is stored, and shown in square pixels: (width, height) each.
+  """Size of a picture as stored, and as shown in square pixels: (width, height) each.
 
-  No side is made smaller, so that nothing of what is stored is lost.
+  Neither side shrinks, so that no stored detail is lost.
   """
 
   stored: tuple[int, int]
@@ -28,10 +28,10 @@ class Squares:
 
   @classmethod
   def of(cls, info: video.VideoInfo) -> 'Squares':
-    """Of a file.
+    """The sizes of a file's pictures.
 
     Raises:
-      UserError: its pixels are so far from square that no picture is meant.
+      UserError: its pixels are so far from square that the header must be wrong.
     """
     stored, shape = (info.width, info.height), float(info.sample_aspect_ratio or 1)
     longer = max(shape, 1 / shape)
@@ -45,7 +45,7 @@ class Squares:
     return cls(stored, tuple(round(side * by) for side, by in zip(stored, grown, strict=True)))
 
   def picture(self, image: np.ndarray) -> np.ndarray:
-    """A stored picture as it is shown; the very one where its pixels are square."""
+    """A stored picture as it is shown; the same array if its pixels are square."""
     if self.stored == self.shown:
       return image
     return cv2.resize(image, self.shown, interpolation=cv2.INTER_LINEAR)

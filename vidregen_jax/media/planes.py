@@ -13,7 +13,7 @@ from av.video.reformatter import ColorRange, Interpolation
 from vidregen_jax.media import video
 
 _TO_YUV = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND
-# Around a change, in pixels: as far as a scaler's taps reach, and a multiple of every chroma block.
+# Pixels around a change: the reach of a scaler's taps, and a multiple of every chroma block.
 _MARGIN = 16
 # Formats in which a pixel's samples lie beside each other: blue, green, red, and one more.
 _PACKED = ('bgr0', 'bgra')
@@ -32,10 +32,10 @@ def from_image(image: np.ndarray, info: video.VideoInfo, pixel_format: str) -> a
 
 
 def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> av.VideoFrame:
-  """A decoded frame in a pixel format: the very planes where it is the frame's own.
+  """A decoded frame in a pixel format; its own planes if it has that format already.
 
-  Of a broken file, samples can be above what their depth has; they are brought down to it, as x264
-  ends the process at them.
+  In a broken file, samples can exceed their bit depth; they are clipped to it, because x264 ends
+  the process at them.
 
   Raises:
     ValueError: a frame of another size than the file's.
@@ -66,7 +66,7 @@ def as_format(frame: video.Frame, info: video.VideoInfo, pixel_format: str) -> a
 
 
 def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
-  """What `frame.image[top:bottom, left:right]` is, to the last bit, without converting the rest.
+  """`frame.image[top:bottom, left:right]`, to the last bit, without converting the rest.
 
   Args:
     frame: as decoded.
@@ -78,7 +78,7 @@ def part(frame: video.Frame, box: tuple[int, int, int, int]) -> np.ndarray:
     return frame.image[top:bottom, left:right]
   x0, y0, x1, y1 = room = _grown(box, _MARGIN, source.width, source.height)
   small = _through(source, 'crop', f'{x1 - x0}:{y1 - y0}:{x0}:{y0}:exact=1')
-  small.colorspace = frame.matrix  # where it is not tagged it goes by the whole picture's size
+  small.colorspace = frame.matrix  # untagged, it would be chosen by the small picture's size
   return _inside(dataclasses.replace(frame, source=small).image, room, box)
 
 
@@ -86,13 +86,12 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
                pixel_format: str, at: tuple[int, int] = (0, 0)) -> av.VideoFrame:
   """A decoded frame with another picture in it.
 
-  What is added to the planes is the difference of the two pictures: where they are the same the
-  planes stay what they are, to the last bit, however deep they are; and what RGB cannot tell of
-  them stays too.
+  The difference of the two pictures is added to the planes: where the pictures agree, the planes
+  stay the same to the last bit, at any depth, and so does whatever RGB cannot represent of them.
 
   Args:
     frame: as decoded.
-    image: uint8 [h, w, 3] RGB, the picture wanted instead of `frame.image`, or instead of a part.
+    image: uint8 [h, w, 3] RGB, the picture to put in place of `frame.image` or of a part of it.
     info: of the frame's file.
     pixel_format: FFmpeg's name of planes, or of packed RGB of 8 bits.
     at: left and top of the part.
@@ -106,7 +105,7 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
     plane = np.frombuffer(out.planes[0], np.uint8).reshape(info.height, -1, 4)
     _inside(plane, (0, 0), box)[..., 2::-1] = image
     return out
-  room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change in it can reach
+  room = _grown(box, 2 * _MARGIN, info.width, info.height)  # all that a change can reach
   old = part(frame, room)
   new = old.copy()
   _inside(new, room, box)[...] = image
@@ -129,12 +128,9 @@ def with_image(frame: video.Frame, image: np.ndarray, info: video.VideoInfo,
 
 
 def _through(source, name, arguments=None):
-  """A frame after one of FFmpeg's filters, with all that it knows of the frame besides its pixels.
-
-  That is where chroma lies, and captions.
-  """
+  """A frame passed through one of FFmpeg's filters, with its chroma location and captions."""
   graph = av.filter.Graph()
-  graph.threads = 1  # starting more takes longer than all the rest
+  graph.threads = 1  # starting more would take longer than the work
   way = [graph.add_buffer(width=source.width, height=source.height, format=source.format,
                           time_base=Fraction(1)),
          graph.add(name, arguments), graph.add('buffersink')]

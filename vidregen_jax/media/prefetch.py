@@ -1,11 +1,11 @@
-"""Work in a thread beside the caller's: what comes is made ahead of time, what goes is put away.
+"""Work in threads beside the caller's: items are produced ahead of it, and consumed behind it.
 
   with Ahead(frames(path), 8) as coming, Behind(write, 8) as going:
     for frame in coming:        # the next ones are decoded meanwhile
       going.put(edit(frame))    # and the last ones encoded
 
 Both hold a bounded number of items, keep their order, and end their threads when the block is left,
-however it is left. What goes wrong in a thread is raised where its work is waited for.
+in whatever way. An error in a thread is raised where the caller waits for its work.
 """
 
 import collections
@@ -19,7 +19,7 @@ class _Closed(Exception):
 
 
 class _Line:
-  """Items between two threads, of which a bounded number can wait."""
+  """A bounded queue of items between two threads."""
 
   def __init__(self, length: int):
     self._items, self._length = collections.deque(), length
@@ -34,7 +34,7 @@ class _Line:
       self._changed.notify_all()
 
   def take(self):
-    """The next item; what was put before the line was closed can still be taken."""
+    """The next item; items put before the line was closed can still be taken."""
     with self._changed:
       self._changed.wait_for(lambda: self._closed or self._items)
       if not self._items:
@@ -44,7 +44,7 @@ class _Line:
       return item
 
   def close(self, drop: bool = False) -> None:
-    """Lets nothing more in; what waits is dropped if asked."""
+    """Accepts no more items; `drop` discards those that wait."""
     with self._changed:
       self._closed = True
       if drop:
@@ -79,10 +79,10 @@ class _Worker:
     return self
 
   def _end(self, drop: bool) -> None:
-    """Returns when the thread has ended; after Ctrl-C too, which only makes it end sooner."""
+    """Returns when the thread has ended; Ctrl-C only makes it end sooner."""
     self._line.close(drop)
     try:
-      self._ended.wait()  # not `join`: interrupted, that takes the thread for one that has ended
+      self._ended.wait()  # not `join`, which after an interrupt takes the thread for ended
     except BaseException:
       self._line.close(drop=True)
       self._ended.wait()

@@ -1,263 +1,65 @@
-"""A video in which only what was asked for is encoded anew: every other packet is the source's.
+"""A video in which only the changed frames are encoded anew; all other packets are the source's.
 
-An edit of two words must not cost the rest of a take its sharpness. Frames are encoded from the
-first one that changes - or the last place before it at which every earlier packet is an earlier
-picture - up to the next key frame at which a decoder can begin. All else is copied, byte for byte,
-and decodes to the same bits.
-
-That is for H.264, HEVC, VP9 and AV1 in mp4, mov, Matroska and WebM. New packets are made with the
-source's profile, pixel format and colours and take over the old ones' times; what captions and
-dynamic range the old ones carried goes with them. How the new ones can stand among the old ones
-differs by codec. A `Coding` of `avc`, `hevc`, `vp9` and `av1` knows, and has
-
-  encoder        FFmpeg's name of what makes new pictures, one packet each, in the order they are
-  options        shown, if it is given these options
-  entry(data)    whether a decoder can begin at a packet, and needs nothing from before to show it
-                 and what is shown later
-  head(made)     the output's header, given the encoder's
-  kept(data)     what of an old packet must go with its picture
-  made(data, kept, first)
-                 a new packet for the file, with what was kept; is it a region's first?
-  resumed(data)  the first old packet after new ones
-
-Any of them raises ValueError with the reason why a stream cannot be joined.
+An edit of two words must not cost the rest of a take its sharpness. What is not encoded again is
+copied byte for byte, and decodes to the same bits. New packets have the source's profile, pixel
+format and colours, and take over the times, captions and dynamic HDR metadata of those that they
+replace. `smart_render_plan` says which frames are encoded.
 """
 
 import collections
-import dataclasses
 import os
 from fractions import Fraction
 
 import av
 import numpy as np
-from av.codec.context import Flags
 
 from vidregen_jax import errors
-from vidregen_jax.media import containers, encoders, opening, planes, video, video_writer
-from vidregen_jax.media.bitstreams import av1, h264, hevc, vp9
+from vidregen_jax.media import containers, muxer, planes, smart_render_plan, video
 
-_CODINGS = {'h264': h264.Coding, 'hevc': hevc.Coding, 'vp9': vp9.Coding, 'av1': av1.Coding}
-_SOURCES = ('mp4', 'matroska')  # of FFmpeg's names; what is in others has no header of its own
 _ENTRIES = ('hvc1', 'hev1', 'dvh1')  # names of HEVC in mp4; the last is Dolby Vision's
-_CRF, _PRESET = 12, 'medium'
-_CHECKED = 3  # frames at each seam that are decoded again, and must be the source's
-_COARSE = 8  # blocks a side whose means are kept of each new picture, 64 bytes in all
+_CHECKED = 3  # frames at each seam that are decoded for a check, and must equal the source's
+_COARSE = 8  # blocks a side whose means are kept of each new picture, for that check: 64 bytes
 _TOLERANCE = 8  # by which such a mean may differ, of 255
 
 
-@dataclasses.dataclass(frozen=True)
-class Packets:
-  """A source's packets in the order they are decoded; all arrays are [P].
-
-  Attributes:
-    pts, dts, duration: in units of the stream's time base.
-    entry: whether a decoder can begin here; what is decoded later and shown earlier is then lost.
-    hidden, surplus: how many of the earliest and of the latest are never shown, as an edit list
-      begins after them or ends before them.
-  """
-
-  pts: np.ndarray
-  dts: np.ndarray
-  duration: np.ndarray
-  entry: np.ndarray
-  hidden: int = 0
-  surplus: int = 0
-
-  @property
-  def rank(self) -> np.ndarray:
-    """Of each, how many are shown earlier."""
-    return np.argsort(np.argsort(self.pts))
-
-  def regions(self, touched) -> list[tuple[int, int]]:
-    """The frames to encode, [start, stop) each, so that those in `touched` are among them.
-
-    Frames are counted as they are shown, packets as they are decoded. At a place where all packets
-    before are shown before all packets after, the two counts agree, and a region may begin. It may
-    end at an entry that is shown after all packets before it. Surplus packets are left out, so the
-    last frames that may be made of them are encoded too.
-
-    Args:
-      touched: (start, stop) of frames, ascending.
-    """
-    count, hidden, rank = len(self.pts) - self.surplus, self.hidden, self.rank
-    latest = np.maximum.accumulate(self.pts)
-    earliest = np.minimum.accumulate(self.pts[::-1])[::-1]
-    starts = np.flatnonzero(np.r_[True, latest[:-1] < earliest[1:], True])
-    starts = np.unique(np.maximum(starts, hidden))
-    stops = np.sort(rank[self.entry & (latest == self.pts) & (rank < count)])
-    stops = np.r_[stops, count]
-    if self.surplus:
-      last = int(starts[starts <= np.argmax(rank >= count)].max())
-      touched = sorted([*touched, (last - hidden, count - hidden)])
-    regions = []
-    for start, stop in touched:
-      if start >= stop:
-        continue
-      start = int(starts[starts <= start + hidden].max()) - hidden
-      stop = int(stops[stops >= stop + hidden].min()) - hidden
-      if regions and start <= regions[-1][1]:
-        regions[-1] = (regions[-1][0], max(stop, regions[-1][1]))
-      else:
-        regions.append((start, stop))
-    return regions
-
-
-def read(path: str | os.PathLike, coding) -> Packets:
-  """A source's packets.
-
-  Raises:
-    ValueError: they cannot be joined with others; the message says why.
-    UserError: the file is broken.
-  """
-  rows = []
-  with opening.open_input(path) as container:
-    stream = video.video_stream(container, path)
-    try:
-      for packet in container.demux(stream):
-        if packet.size == 0:
-          continue
-        if packet.pts is None:
-          raise ValueError('some of its packets have no time')
-        if packet.is_corrupt:
-          raise ValueError('a packet is corrupt')
-        entry = coding.entry(bytes(packet)) and packet.is_keyframe
-        rows.append((packet.pts, packet.pts if packet.dts is None else packet.dts,
-                     packet.duration or 0, entry, packet.is_discard))
-    except av.error.FFmpegError as error:
-      raise errors.UserError(f'{path}: cannot be read to its end ({error.strerror})') from error
-  if not rows:
-    raise ValueError('it has no packets')
-  pts, dts, duration, entry, discard = (np.array(column) for column in zip(*rows, strict=True))
-  if len(np.unique(pts)) < len(pts):
-    raise ValueError('two of its packets have the same time')
-  shown = np.flatnonzero(~discard[np.argsort(pts)])
-  if not len(shown) or (np.diff(shown) > 1).any():
-    raise ValueError('its edit list leaves frames out between others')
-  if (np.diff(dts) <= 0).any() or (dts > pts).any():
-    # Matroska has no decoding times; these are the latest that are early enough.
-    ascending = np.sort(pts)
-    dts = ascending - (ascending - pts).max()
-  return Packets(pts, dts, duration, entry.astype(bool), int(shown[0]),
-                 len(pts) - 1 - int(shown[-1]))
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-  """How a source can be joined: its packets, its coding, and what must be encoded anew."""
-
-  packets: Packets
-  coding: object
-  regions: list[tuple[int, int]]
-
-  def around(self, out: str | os.PathLike, touched) -> 'Plan | str':
-    """The same for other frames, as `plan` gives it; reads no file."""
-    regions = self.packets.regions(touched)
-    hides = containers.of(out).hides
-    if self.packets.hidden and not hides and not (regions and regions[0][0] == 0):
-      return f'its edit list hides frames, which {os.path.splitext(out)[1]} cannot'
-    return dataclasses.replace(self, regions=regions)
-
-
-def plan(info: video.VideoInfo, out: str | os.PathLike, touched) -> Plan | str:
-  """What is to be encoded so that the frames in `touched` can change; or why it is everything.
-
-  Args:
-    info: of the source.
-    out: where the joined file shall be.
-    touched: (start, stop) of frames, ascending.
-
-  Returns:
-    A Plan, or a reason, which reads on after "the source cannot be joined: ".
-
-  Raises:
-    UserError: no such kind of file can be written.
-  """
-  container = containers.of(out)
-  with opening.open_input(info.path) as source:
-    stream = video.video_stream(source, info.path)
-    names = source.format.name.split(',')
-    head = bytes(stream.codec_context.extradata or b'')
-    transparent = stream.metadata.get('alpha_mode') == '1'
-  if not set(names) & set(_SOURCES):
-    return f'it is no mp4, mov, mkv or webm but {names[0]}'
-  if info.codec not in _CODINGS:
-    return f'it is {info.codec}, not {", ".join(_CODINGS)}'
-  if info.codec not in container.video:
-    return f'{os.path.splitext(out)[1]} does not hold {info.codec}'
-  if info.sample_aspect_ratio not in (None, 1) and not containers.keeps_shape(out, info.codec):
-    return 'its pixels are not square'
-  if info.interlaced:
-    return 'it is interlaced'
-  if transparent:
-    return 'it is transparent'
-  try:
-    coding = _CODINGS[info.codec](head)
-    encoders.require(coding.encoder, info.pix_fmt)
-    _encoder(coding, info, _CRF, _PRESET)
-    packets = read(info.path, coding)
-  except av.error.FFmpegError:
-    return f'{coding.encoder} does not encode pictures of its kind and size'
-  except ValueError as error:
-    return str(error)
-  if len(packets.pts) - packets.hidden - packets.surplus != info.frame_count:
-    return f'it has {len(packets.pts)} packets for {info.frame_count} frames'
-  return Plan(packets, coding, []).around(out, touched)
-
-
-def _encoder(coding, info, crf, preset) -> av.CodecContext:
-  """What makes a region's pictures, opened."""
-  encoder = av.CodecContext.create(coding.encoder, 'w')
-  encoder.width, encoder.height, encoder.pix_fmt = info.width, info.height, info.pix_fmt
-  encoder.time_base, encoder.framerate = info.time_base, info.rate
-  if info.sample_aspect_ratio:
-    encoder.sample_aspect_ratio = info.sample_aspect_ratio
-  encoder.color_range, encoder.colorspace = info.color_range, info.color_space
-  encoder.color_primaries, encoder.color_trc = info.color_primaries, info.color_trc
-  encoder.bit_rate = 0  # quality is constant instead
-  encoder.options = encoders.settings(coding.encoder, crf, preset, coding.options)
-  encoder.flags |= Flags.global_header
-  with encoders.scheduled_as_before():
-    encoder.open()
-  return encoder
-
-
-class Joined(video_writer.File):
+class Joined(muxer.Muxer):
   """Writes a source again, with the frames of a plan's regions encoded anew.
 
-  Every frame of every region must be given, in order, to `copy` or `replace`; no other may. Times
-  stay what they were; but an mp4 starts at 0, whatever the source's clock.
+  All frames of the regions, and no others, must be given in order to `copy` or `replace`. Times
+  stay the same, except that an mp4 starts at 0, whatever the source's clock.
 
   Args:
     path: Where to write.
     info: of the source.
-    planned: from `plan`.
-    audio, keep, part: As for `video_writer.File`.
-    crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, and
-      decoders (FFmpeg's of H.264 for one) do not change to it in the middle of a stream.
+    plan: from `smart_render_plan.plan`.
+    audio, keep, part: As for `muxer.Muxer`.
+    crf: As for `video_writer.Writer`, above 0: lossless is another profile in most codecs, to which
+      decoders (FFmpeg's of H.264, for one) cannot change in the middle of a stream.
     preset: As for `video_writer.Writer`.
   """
 
-  def __init__(self, path: str | os.PathLike, info: video.VideoInfo, planned: Plan, *,
-               audio=None, keep=None, part=None, crf: float = _CRF, preset: str = _PRESET):
-    # An mp4 would show nothing up to a late start, which is what an edit list makes of it.
+  def __init__(self, path: str | os.PathLike, info: video.VideoInfo,
+               plan: smart_render_plan.Plan, *, audio=None, keep=None, part=None,
+               crf: float = smart_render_plan.CRF, preset: str = smart_render_plan.PRESET):
+    # For a late start, an edit list would make an mp4 show nothing up to it.
     begins = Fraction(0) if containers.of(path).muxer == 'mp4' else info.origin
     super().__init__(path, info.time_base, audio, keep, part, begins)
     self._earlier = int((info.origin - begins) / info.time_base)
-    self.info, self.regions = info, planned.regions
-    self._packets, self._coding = planned.packets, planned.coding
+    self.info, self.regions = info, plan.regions
+    self._packets, self._coding = plan.packets, plan.coding
     self._crf, self._preset = crf, preset
     end = len(self._packets.pts) - self._packets.surplus
     order = np.argsort(self._packets.pts)[self._packets.hidden:end]
     self._times, lengths = (x[order].tolist() for x in (self._packets.pts, self._packets.duration))
     self._lengths = dict(zip(self._times, lengths, strict=True))
-    # With the first shown frame made anew, nothing needs what is hidden before it.
+    # If the first visible frame is encoded anew, no frame depends on the hidden ones before it.
     self._bares = bool(self.regions) and self.regions[0][0] == 0
     self._written = self._packets.hidden if self._bares else 0
     self._made_times = {self._times[i] for start, stop in self.regions for i in range(start, stop)}
     self._region, self._resumes = 0, False
     self._encoder, self._made = None, 0
-    self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, and not yet copied
-    self._kept: dict[int, list[bytes]] = {}  # by pts, of old packets that were left out
+    self._old_ones: collections.deque[av.Packet] = collections.deque()  # read, not copied yet
+    self._kept: dict[int, list[bytes]] = {}  # by pts: what to keep of packets that are replaced
     self._coarse = np.zeros((len(self._times), _COARSE, _COARSE), np.uint8)
     self._next = self.regions[0][0] if self.regions else len(self._times)
 
@@ -269,25 +71,25 @@ class Joined(video_writer.File):
     self._stream = self._container.add_stream_from_template(stream, opaque=True)
     self._stream.disposition = stream.disposition
     context = self._stream.codec_context
-    context.framerate = self.info.rate  # of which Matroska makes the last frame's length
+    context.framerate = self.info.rate  # from which Matroska derives the last frame's duration
     if self.info.codec == 'hevc' and containers.of(self.path).muxer == 'mp4':
       # hvc1 promises that all parameter sets are in the header, as they are here.
-      said = stream.codec_context.codec_tag
-      context.codec_tag = said if said in _ENTRIES else _ENTRIES[0]
+      tag = stream.codec_context.codec_tag
+      context.codec_tag = tag if tag in _ENTRIES else _ENTRIES[0]
     if self.info.sample_aspect_ratio:
       context.sample_aspect_ratio = self._stream.sample_aspect_ratio = self.info.sample_aspect_ratio
     if self.regions:
       context.extradata = self._coding.head(bytes(self._new_encoder().extradata or b''))
 
   def _new_encoder(self) -> av.CodecContext:
-    return _encoder(self._coding, self.info, self._crf, self._preset)
+    return smart_render_plan.open_encoder(self._coding, self.info, self._crf, self._preset)
 
   def copy(self, frame: video.Frame) -> None:
     """Adds a frame of a region as it was decoded."""
     self._add(frame, planes.as_format(frame, self.info, self.info.pix_fmt))
 
   def replace(self, frame: video.Frame, image: np.ndarray, at: tuple[int, int] = (0, 0)) -> None:
-    """Adds a frame of a region with another picture, as of `video_writer.Writer`."""
+    """Adds a frame of a region with another picture, as in `video_writer.Writer`."""
     self._add(frame, planes.with_image(frame, image, self.info, self.info.pix_fmt, at))
 
   def _add(self, frame: video.Frame, picture: av.VideoFrame) -> None:
@@ -295,7 +97,7 @@ class Joined(video_writer.File):
       raise ValueError(f'frame {frame.index} at {frame.pts} is not frame {self._next}, '
                        'which was to come next')
     start, stop = self.regions[self._region]
-    with self._told():
+    with self._disk_errors():
       if frame.index == start:
         self._copy_until(self._times[start])
         self._encoder, self._made = self._new_encoder(), start
@@ -319,11 +121,11 @@ class Joined(video_writer.File):
       pts = self._times[self._made]
       while pts not in self._kept:
         self._read()
-      made = av.Packet(self._coding.made(bytes(packet), self._kept.pop(pts), self._made == start))
-      made.pts, made.duration, made.time_base = pts, self._lengths[pts], self._base
-      made.is_keyframe = packet.is_keyframe
+      new = av.Packet(self._coding.made(bytes(packet), self._kept.pop(pts), self._made == start))
+      new.pts, new.duration, new.time_base = pts, self._lengths[pts], self._base
+      new.is_keyframe = packet.is_keyframe
       self._made += 1
-      self._mux(made)
+      self._mux(new)
 
   def _read(self) -> bool:
     """Takes one more packet of the source; False at its end."""
@@ -339,7 +141,7 @@ class Joined(video_writer.File):
     return True
 
   def _copy_until(self, pts: int | None) -> None:
-    """Copies old packets up to the place of one that is left out, or all, each as it is read."""
+    """Copies old packets up to the one at `pts`, which is replaced, or all if it is None."""
     self._copy_read()
     while pts not in self._kept and self._read():
       self._copy_read()
@@ -368,7 +170,7 @@ class Joined(video_writer.File):
     self._copy_until(None)
 
   def _check(self, path) -> None:
-    """Decodes the regions and what lies at their seams: a decoder may stumble over them."""
+    """Decodes the regions and the frames at their seams, where a decoder may fail."""
     count, step = len(self._times), containers.of(path).step
     refused = errors.UserError(f'{self.info.path}: a joined video would not be decoded to what was '
                                'written; --reencode encodes all of it')
@@ -394,7 +196,7 @@ class Joined(video_writer.File):
 
 
 def _coarse(picture):
-  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture is too small for so many."""
+  """Means of luma over blocks, uint8 [8, 8]; 0 where a picture has fewer blocks."""
   means = np.zeros((_COARSE, _COARSE), np.uint8)
   found = planes.coarse(picture, _COARSE)
   means[:found.shape[0], :found.shape[1]] = np.clip(np.rint(found), 0, 255)

@@ -1,11 +1,12 @@
-"""Video files read, one frame at a time, with every timestamp, tag and turn.
+"""Video files read one frame at a time, with all timestamps, colour tags and rotation.
 
-A file is probed once and read as a stream of `Frame`s; `encode` and `join` write what they are.
+A file is probed once and then read as a stream of `Frame`s; `video_writer` and `smart_render` write
+them.
 
-Times are integers in units of the stream's time base, as they stand in the file, and `Fraction`s of
-a second from where it starts, its `origin`: never floats, so 24000/1001 and variable frame rates
-come out as they went in. Images are as stored in the file; a phone's quarter turn is metadata and
-stays metadata.
+Times are integers in units of the stream's time base, as in the file, and `Fraction`s of a second
+from where it starts, its `origin`: never floats, so that 24000/1001 and variable frame rates come
+out as they went in. Images are as stored in the file; a phone's rotation is metadata and stays
+metadata.
 """
 
 import dataclasses
@@ -23,27 +24,27 @@ from av.video.reformatter import Interpolation
 from vidregen_jax import errors, files
 from vidregen_jax.media import opening
 
-# swscale's default paths are fast and wrong by 1.2 grey levels of luma on average, always darker.
-# These flags, and those of `planes`, bring a round trip through RGB to 0.001 grey levels.
+# swscale's default paths are fast, and on average 1.2 grey levels of luma too dark. With these
+# flags and those of `planes`, a round trip through RGB is off by 0.001 grey levels.
 _TO_RGB = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _DRAFT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
 
-# ISO 23091-2 matrix coefficients which swscale converts by, and 2020's constant-luminance twin,
-# which differs from the other by less than this codec chain does.
+# ISO 23091-2 matrix coefficients that swscale converts by, and BT.2020's constant-luminance one,
+# which differs from the other by less than encoding does.
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_BACK = (0, 2, 10, 50)  # seconds by which a seek is tried earlier
-_RATE_SLACK = 4  # by which the rate that a file claims may differ from frames in its duration
-_LONGEST = 64  # sides over each other: in what is longer and narrower no face can be looked for
+_BACK = (0, 2, 10, 50)  # seconds before the wanted frame to which a seek is tried, in turn
+_RATE_SLACK = 4  # factor by which a file's stated rate may differ from its frames over its duration
+_LONGEST = 64  # ratio of the sides: in narrower pictures faces cannot be detected
 _MATRIX_RGB, _UNSPECIFIED = 0, 2
 _UNCUT = {'mpeg', 'mpegts'}  # containers in which a seek may land inside a frame; see `keys`
 _RAW = av.format.Flags.generic_index.value  # of containers
-_TRIED = 4  # frames that are decoded to see whether their times can be believed
-_PROBED = 16  # files that are known, of which an edit asks again and again
+_TRIED = 4  # frames that are decoded to check that the times of packets are theirs
+_PROBED = 16  # files whose info is cached, as an edit asks for it again and again
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """What a video stream is, apart from its pixels.
+  """Properties of a video stream.
 
   Attributes:
     path: The file.
@@ -57,20 +58,21 @@ class VideoInfo:
     duration: Seconds from the first frame's start to the last frame's end.
     start_time: Seconds after `origin` at which the first frame is shown.
     origin: Seconds on the file's own clock at which the file starts, as of `opening.origin`.
-    rotation: Clockwise degrees by which players turn the image: 0, 90, 180 or 270.
+    rotation: Clockwise degrees by which players rotate the image: 0, 90, 180 or 270.
     display_matrix: The nine integers (16.16 and 2.30 fixed point) behind `rotation`, or None.
-    sample_aspect_ratio: Width of a pixel over its height; None where the file does not say.
+    sample_aspect_ratio: Width of a pixel over its height; None if the file does not say.
     color_range, color_space, color_primaries, color_trc: ISO 23091-2 code points.
     interlaced: Whether the first frame is two fields.
-    mastering: Of the display that HDR was mastered on: x and y of red, green, blue and white in
-      CIE 1931, least and most candela a square metre; None where the file does not say.
-    light_level: Candela a square metre of the lightest pixel and frame; None likewise.
+    mastering: The mastering display of HDR: x and y of red, green, blue and white in CIE 1931, and
+      its minimum and maximum luminance in cd/m2; None if the file does not say.
+    light_level: Luminance of the lightest pixel and frame (MaxCLL, MaxFALL) in cd/m2; None if the
+      file does not say.
     has_audio: Whether there is a soundtrack.
     audio_bit_rate: Bits per second of the soundtrack, 0 where unknown.
-    stamps: pts of every frame, int64 [F] rising, so that nobody need read them from the file
-      again; None where there is no file.
-    keys: CRC-32 of each key frame's packet by its pts, of a container in which a seek may land
-      inside a frame: what follows is then told the times of its neighbours. None of all others.
+    stamps: pts of every frame, int64 [F] ascending, so that they need not be read from the file
+      again; None if there is no file.
+    keys: CRC-32 of each key frame's packet by its pts, for containers in which a seek may land
+      inside a frame, after which packets get the times of their neighbours. None for all others.
   """
 
   path: str
@@ -105,12 +107,12 @@ class VideoInfo:
 
   @property
   def matrix(self) -> int:
-    """The YUV matrix in force: the tagged one, else what players assume for the size."""
+    """The YUV matrix: the tagged one, otherwise what players assume for the size."""
     return _matrix(self.color_space, self.width, self.height)
 
   @property
   def tagged_matrix(self) -> int:
-    """The matrix to tag YUV with: the file's own tag, which for RGB would be none."""
+    """The matrix to tag YUV with: the file's own tag, or for RGB that of the conversion."""
     return self.matrix if self.color_space == _MATRIX_RGB else self.color_space
 
 
@@ -122,7 +124,7 @@ class Frame:
     index: Position in presentation order, from 0.
     pts: Start in units of the stream's time base.
     time: The same in seconds from where the file starts.
-    duration: Length in units of the stream's time base; 0 where the file does not say.
+    duration: Length in units of the stream's time base; 0 if the file does not say.
     source: The decoder's own frame.
   """
 
@@ -139,32 +141,32 @@ class Frame:
 
   @functools.cached_property
   def draft(self) -> np.ndarray:
-    """The picture some 15 times faster and about 1 grey level darker: for finding faces in."""
+    """The picture some 15 times faster and about 1 grey level darker, for face detection."""
     return self._rgb(_DRAFT)
 
   @property
   def matrix(self) -> int:
-    """The YUV matrix in force, as of `VideoInfo`."""
+    """The YUV matrix, as in `VideoInfo`."""
     return _matrix(self.source.colorspace, self.source.width, self.source.height)
 
   def small(self, width: int, height: int) -> np.ndarray:
-    """The picture at another size, uint8 [height, width, 3] RGB, without a full one on the way."""
+    """The picture at another size, uint8 [height, width, 3] RGB, scaled before conversion."""
     return self._rgb(Interpolation.AREA, width=width, height=height)
 
   def _rgb(self, flags: Interpolation, **size: int) -> np.ndarray:
     source = self.source
     way = {} if source.format.is_rgb else dict(
       src_colorspace=self.matrix, dst_colorspace=self.matrix, interpolation=flags, threads=1)
-    made = source.reformat(format='rgb24', **way, **size)
-    plane = made.planes[0]  # not copied: of a large picture that takes as long as making it
-    return np.ndarray((made.height, made.width, 3), np.uint8, plane,
+    picture = source.reformat(format='rgb24', **way, **size)
+    plane = picture.planes[0]  # not copied: for large pictures that takes as long as the conversion
+    return np.ndarray((picture.height, picture.width, 3), np.uint8, plane,
                       strides=(plane.line_size, 3, 1))
 
 
 def _matrix(color_space: int, width: int, height: int) -> int:
   """swscale's number for a matrix tag.
 
-  Untagged video is read as players read it: BT.709 above standard definition, BT.601 below.
+  For untagged video, as in players: BT.709 above standard definition, BT.601 otherwise.
   """
   if color_space in (_MATRIX_RGB, _UNSPECIFIED):
     return 1 if width >= 1280 or height > 576 else 5
@@ -175,7 +177,7 @@ def _matrix(color_space: int, width: int, height: int) -> int:
 
 
 def video_stream(container: av.container.InputContainer, path: str | os.PathLike):
-  """The stream that is watched (a cover picture is none); raises UserError if there is none."""
+  """The video stream, cover pictures aside; raises UserError if there is none."""
   pictures = av.stream.Disposition.attached_pic
   for stream in container.streams.video:
     if not stream.disposition & pictures:
@@ -207,13 +209,13 @@ def _light_level(frame: av.VideoFrame) -> tuple[int, int] | None:
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:
-  """Reads what a video is: headers, packet times and the first frame; decodes nothing more.
+  """Reads a video's headers and packet times, and decodes its first frames.
 
-  A file that is still the same is not read again.
+  The result is cached for as long as the file does not change.
 
   Raises:
-    UserError: no such file, not a media file, no video stream, encrypted, frames without a time of
-      their own, nothing to decode in it, or pictures that are no more than a line.
+    UserError: no such file, not a media file, no video stream, encrypted, frames without distinct
+      times, no decodable frame, or pictures that are too narrow.
   """
   files.check_readable(path)
   now = os.stat(path)
@@ -222,7 +224,7 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 
 @functools.lru_cache(_PROBED)
 def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
-  del version  # a file that was changed since is another
+  del version  # only a key of the cache: a changed file is another
   with opening.open_input(path) as container:
     stream = video_stream(container, path)
     began = opening.origin(container)
@@ -238,7 +240,7 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
       raise errors.UserError(f'{path}: its pictures of {source.width}x{source.height} pixels are '
                              'too long and narrow to show a face')
     if not counted / _RATE_SLACK < rate < counted * _RATE_SLACK:
-      rate = counted  # a Matroska without a rate is often taken to have its codec's clock
+      rate = counted  # FFmpeg often takes the codec's clock for the rate of a Matroska without one
     return VideoInfo(
       path=path, width=source.width, height=source.height, rate=Fraction(rate),
       time_base=base, codec=stream.codec_context.codec.canonical_name,
@@ -255,10 +257,10 @@ def _probed(path: str, version: tuple[int, ...]) -> VideoInfo:
 
 
 def _read_through(container, stream, path, keys) -> tuple[np.ndarray, int, av.VideoFrame]:
-  """Every frame's pts, int64 [F] rising, the pts at which the last one ends, and the first frame.
+  """Every frame's pts, int64 [F] ascending, the pts at which the last one ends, the first frame.
 
-  `keys` is filled, unless it is None. What the packets begin with and cannot be decoded, in a
-  recording that was cut between two key frames, is no frame.
+  `keys` is filled, unless it is None. Leading packets that cannot be decoded, in a recording that
+  was cut between two key frames, do not count as frames.
   """
   times, end, first = [], None, []
   try:
@@ -309,13 +311,14 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
            stamps: np.ndarray | None = None) -> Iterator[Frame]:
   """Yields frames `start` to `stop` (exclusive) in the order they are shown.
 
-  Memory does not grow with the video. A `start` above 0 goes to a key frame before it, so it costs
-  little decoding of what lies before; where the file cannot be entered there, all of that is
-  decoded. Either way a frame is known by its time: each is the one that all of the file has there.
+  Memory does not grow with the video. For a `start` above 0, decoding begins at a key frame before
+  it; if the file cannot be entered there, everything before `start` is decoded. Either way frames
+  are identified by their times, so each is the one that decoding the whole file gives.
 
   Args:
-    path, start, stop: of what.
-    stamps: as of `VideoInfo`, to spare looking them up.
+    path: The file.
+    start, stop: Frames in presentation order; `stop` None for all.
+    stamps: As in `VideoInfo`; looked up if None.
 
   Raises:
     UserError: as `probe`, or a frame that cannot be decoded, has no time or has another size.
@@ -333,7 +336,7 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
           continue
         if source.pts != stamps[due]:
           if not whole:
-            break  # what is due comes only after more of what lies before it
+            break  # the frame depends on more of what precedes it: enter earlier
           raise errors.UserError(f'{path}: frame {due} cannot be decoded; re-encode it first')
         _check_size(source, stream, due, path)
         yield Frame(due, source.pts, source.pts * base - began, source.duration or 0, source)
@@ -348,10 +351,10 @@ def frames(path: str | os.PathLike, start: int = 0, stop: int | None = None, *,
 
 
 def _entries(path, start, stamps):
-  """Yields (container, stream, its frames, whether all of them) from ever farther before `start`.
+  """Yields (container, stream, its frames, whether all), entered ever earlier before `start`.
 
-  A seek may land late or between key frames: transport and program streams have no index, nor have
-  raw ones, in which it is not tried. So the last is the whole file, opened anew.
+  A seek may land late or between key frames: transport and program streams have no index, and raw
+  ones, in which it is not tried, neither. So the last entry is the whole file, opened again.
   """
   if start:
     first_pts, keys = int(stamps[start]), probe(path).keys
@@ -362,7 +365,7 @@ def _entries(path, start, stamps):
         try:
           container.seek(at, stream=stream)
         except av.error.FFmpegError:
-          break  # there is nowhere to enter: what all of the file says, the last entry tells
+          break  # it cannot be entered: the last entry decodes all of it
         yield container, stream, _from_key(container, stream, first_pts, keys), False
   with opening.open_input(path) as container:
     stream = video_stream(container, path)
@@ -370,9 +373,10 @@ def _entries(path, start, stamps):
 
 
 def _from_key(container, stream, first_pts: int, keys) -> Iterator[av.VideoFrame]:
-  """Decodes from the next of the `keys` on, if it is not shown after `first_pts`.
+  """Decodes from the next of the `keys`, unless that is shown after `first_pts`.
 
-  What an open group of pictures shows before its key frame cannot be decoded from there.
+  Frames of an open group of pictures that are shown before its key frame are skipped: they cannot
+  be decoded from there.
   """
   key = None
   for packet in container.demux(stream):

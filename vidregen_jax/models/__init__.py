@@ -1,4 +1,4 @@
-"""The learned parts, pure: (params, x, cache) -> (y, cache)."""
+"""The learned networks as pure functions: (params, x, cache) -> (y, cache)."""
 
 from flax import nnx
 

@@ -19,8 +19,8 @@ import numpy as np
 
 from vidregen_jax.models import kernels, layers
 
-# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for anything; 'splash_interpreted' is splash
-# step by step on anything, to test it with. They differ by rounding alone.
+# 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for any device; 'splash_interpreted' runs
+# splash in an interpreter on any device, for tests. Results differ only by rounding.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
 
 

@@ -1,4 +1,4 @@
-"""When a latent frame of video hears which of Whisper's hidden states, at any frame rate.
+"""Which of Whisper's hidden states belong to a latent frame of video, at any frame rate.
 
 Hidden states come 50 times a second: state k of a sound is centred 20k ms after its first sample,
 so index and time convert by a factor and nothing is ever off by half a step.
@@ -15,10 +15,11 @@ CONTEXT_SAMPLES = 4  # of those, how many lie before the latent frame, and how m
 
 
 def sample_times(frame_times, durations):
-  """When a latent frame listens, for video of any frame rate, constant or not.
+  """The times at which audio features are sampled for each latent frame.
 
-  A latent frame is 4 frames. Each is heard at its start and its middle; 4 times 20 ms apart come
-  before the first of these 8 and 4 after the last. At 25 fps all 16 are 20 ms apart.
+  The frame rate may be any, and may vary. A latent frame is 4 frames, each sampled at its start and
+  its middle; 4 more times, 20 ms apart, come before the first of these 8 and 4 after the last. At
+  25 fps all 16 are 20 ms apart.
 
   Args:
     frame_times: [4T], seconds since the first sample of the audio.
@@ -40,7 +41,7 @@ def sample_times(frame_times, durations):
 
 
 def sample_at(features, frame_times, durations):
-  """The 16 hidden states that a latent frame listens to, interpolated linearly in time.
+  """The 16 hidden states of each latent frame, interpolated linearly in time.
 
   Args:
     features: float32 [n50, layers, C] at 50 Hz, from `features`.
@@ -64,7 +65,7 @@ def sample_stream(states, count, frame_times, durations):
 
   Args:
     states: iterator over float32 [k, layers, C], from `stream`; read no further than needed.
-    count: samples that they are of.
+    count: length of their audio in samples.
     frame_times, durations: as of `sample_at`.
 
   Yields:
@@ -85,7 +86,7 @@ def sample_stream(states, count, frame_times, durations):
 
 
 def _positions(count, frame_times, durations):
-  """Between which two of so many states, and how far, a latent frame's times lie: [T, 16] each."""
+  """The two states around each sample time, and the fraction between them: [T, 16] each."""
   position = np.clip(sample_times(frame_times, durations) * RATE, 0, count - 1)
   low = np.floor(position).astype(np.int64)
   return low, np.minimum(low + 1, count - 1), (position - low).astype(np.float32)

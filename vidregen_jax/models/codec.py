@@ -22,15 +22,15 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import layers
 
-PATCH = 4  # pixels a side that become channels before the first convolution
+PATCH = 4  # side, in pixels, of the squares that become channels before the first convolution
 TIME_FACTOR = 4  # frames in one latent frame
-_QUANTIZED_RANGE = 3.0  # discrete latents lie within, as about all of a unit Gaussian does
-ALIGNED_LOGVAR = -5.0  # where cell maps start: their latents are of about unit size, and exact
+_QUANTIZED_RANGE = 3.0  # discrete latents lie in [-3, 3], as nearly all of a unit Gaussian does
+ALIGNED_LOGVAR = -5.0  # initial log variance with cell maps, whose latents are nearly exact
 
 
 _CHOICES = {'norm': ('rms', 'group'), 'conv': ('auto', 'sum2d', 'native'),
             'dtype': ('auto', 'float32', 'bfloat16')}
-# What 'auto' is.
+# What 'auto' means on each backend.
 _ON_CPU = {'conv': 'sum2d', 'dtype': 'float32'}
 _ELSEWHERE = {'conv': 'native', 'dtype': 'bfloat16'}
 
@@ -47,20 +47,20 @@ class CodecConfig:
     latent_channels: channels C of a latent cell.
     latent_stages: how many of the coarsest stages run at one frame for each 4 of the video. Their
       blocks cost a quarter, and a frame of their `time_kernels` is a latent frame.
-    aligned: beside the network, an affine map of its own for every latent cell. In an aligned face
-      crop a cell always sees the same part of the face; such maps, started from the training
+    aligned: whether every latent cell also has an affine map of its own. In an aligned face crop a
+      cell always sees the same part of the face; such maps, started from the training
       crops' principal components (`principal_maps`), are a good codec before any training.
-    levels: 0 for continuous latents, or the values that a channel can take (a variant for proof;
+    levels: 0 for continuous latents, or how many values a channel can take (for experiments:
       finite scalar quantization, Mentzer et al., 2023, arXiv 2309.15505).
-    shortcut: whether down- and upsampling carry DC-AE's parameter-free shortcuts (False: a variant
-      for proof).
-    norm: 'rms', or 'group', which leaks the future and exists to show that it does.
+    shortcut: whether down- and upsampling carry DC-AE's parameter-free shortcuts (False: for
+      experiments).
+    norm: 'rms', or 'group', which leaks information from future frames and exists to show it.
     conv: how blocks that see several frames convolve, 'sum2d' or 'native', the same numbers; 'auto'
       is sum2d on a CPU, where that measured faster (`python -m bench.convolutions`), else native.
     dtype: of activations, 'float32' or 'bfloat16'; 'auto' is float32 on a CPU, which has to emulate
-      the other, and bfloat16 elsewhere. Parameters stay float32.
-    remat: whether training works a block's insides out again in the backward pass: less memory for
-      more work.
+      bfloat16, and bfloat16 elsewhere. Parameters stay float32.
+    remat: whether training recomputes a block's activations in the backward pass: less memory, more
+      work.
   """
   size: int
   widths: tuple[int, ...]
@@ -95,33 +95,33 @@ class CodecConfig:
 
   @property
   def factor(self) -> int:
-    """Pixels a side of one latent cell."""
+    """Side of one latent cell in pixels."""
     return PATCH * 2 ** (len(self.widths) - 1)
 
   @property
   def patch_values(self) -> int:
-    """Numbers in the pixels of one latent cell: 4 frames of f x f pixels of 3 channels."""
+    """Number of pixel values in one latent cell: 4 frames of f x f pixels with 3 channels."""
     return 3 * TIME_FACTOR * self.factor**2
 
   @property
   def cells(self) -> int:
-    """Latent cells a side."""
+    """Latent cells along each side."""
     return self.size // self.factor
 
   def on(self, backend: str) -> 'CodecConfig':
-    """With what is 'auto' decided for a backend, 'cpu', 'gpu' or 'tpu'."""
+    """A copy in which every 'auto' is resolved for a backend, 'cpu', 'gpu' or 'tpu'."""
     chosen = _ON_CPU if backend == 'cpu' else _ELSEWHERE
     return dataclasses.replace(self, **{
       name: value for name, value in chosen.items() if getattr(self, name) == 'auto'})
 
   @property
   def convolution(self) -> str:
-    """`conv`, decided."""
+    """`conv`, with 'auto' resolved."""
     return self.on(jax.default_backend()).conv
 
   @property
   def activations(self) -> jnp.dtype:
-    """`dtype`, decided."""
+    """`dtype`, with 'auto' resolved."""
     return jnp.dtype(self.on(jax.default_backend()).dtype)
 
   @property
@@ -192,7 +192,7 @@ class Encoder(nnx.Module):
     self.blocks = _blocks(config, config.encoder_depths, draws)
     slow = w[min(config.time_stage, len(w) - 1)]
     self.down_time = conv(TIME_FACTOR * slow, slow, (1, 1, 1))
-    # With cell maps the network starts as a correction of nothing.
+    # With cell maps, the network starts at zero and learns to correct them.
     scale = 0.0 if config.aligned else 0.5
     self.conv_out = conv(w[-1], 2 * config.latent_channels, (1, 1, 1), scale=scale)
     self.maps = CellMaps(config, config.patch_values, config.latent_channels,
@@ -245,7 +245,8 @@ class Decoder(nnx.Module):
     conv = functools.partial(layers.CausalConv, draws=draws, conv=config.convolution)
     self.conv_in = conv(config.latent_channels, w[-1], (1, 1, 1))
     self.block_in = Block(w[-1], 2, config, draws)
-    # Where frames come back, channels go at once to the next stage's: half of the cost of `up`.
+    # Where the frame rate is restored, channels are reduced to the next stage's at the same time,
+    # which halves the cost of `up`.
     slow, quick = w[min(config.time_stage, len(w) - 1)], w[max(config.time_stage - 1, 0)]
     self.up_time = conv(slow, TIME_FACTOR * quick, (1, 1, 1))
     self.ups = nnx.Dict({
@@ -307,11 +308,11 @@ def from_patches(patches, factor: int):
 
 
 def quantize(mean, levels: int):
-  """Latents rounded to `levels` values a channel, between -3 and 3; gradients pass straight."""
+  """Rounds latents to `levels` values in [-3, 3]; gradients pass straight through."""
   steps = (levels - 1) / 2
   bounded = _QUANTIZED_RANGE * jnp.tanh(mean / _QUANTIZED_RANGE)
   place = bounded * (steps / _QUANTIZED_RANGE)
-  shift = 0.5 * (levels % 2 == 0)  # an even number of values has none at 0
+  shift = 0.5 * (levels % 2 == 0)  # an even number of levels has none at 0
   rounded = (jnp.round(place - shift) + shift) * (_QUANTIZED_RANGE / steps)
   return bounded + lax.stop_gradient(rounded - bounded)
 
@@ -407,7 +408,7 @@ def _check_floating(name, x):
 
 
 def draw(config: CodecConfig, mean, logvar, key):
-  """Latents [B, T, H, W, C] drawn from what `encode` says; discrete ones are as they are."""
+  """Samples latents [B, T, H, W, C] from what `encode` returned; discrete ones stay as they are."""
   if config.levels:
     return mean
   return mean + jnp.exp(0.5 * logvar) * jax.random.normal(key, mean.shape)
@@ -416,8 +417,8 @@ def draw(config: CodecConfig, mean, logvar, key):
 def principal_maps(config: CodecConfig, groups) -> dict:
   """Cell maps from the principal components of each cell's pixels.
 
-  The components are turned by one random rotation and scaled alike: distances between latents are
-  those between pictures, and all channels are of about unit size.
+  One random rotation and one scale are applied to the components: distances between latents are
+  then proportional to those between pictures, and all channels have about unit variance.
 
   Args:
     config: an aligned codec.

@@ -100,18 +100,18 @@ def _read_config(folder):
     raise errors.UserError(f'{path} is of the giant model, whose MLP is another; give the small, '
                            'the base or the large one')
   registers = {'num_register_tokens': documents.whole(0, 64)} if kind != 'dinov2' else {}
-  said = pretrained.read_fields(fields, path, _FIELDS | registers)
-  if said['hidden_size'] % said['num_attention_heads']:
-    raise errors.UserError(f'{path}: hidden_size {said["hidden_size"]} is not divisible by '
-                           f'{said["num_attention_heads"]} heads; copy the model again')
+  values = pretrained.read_fields(fields, path, _FIELDS | registers)
+  if values['hidden_size'] % values['num_attention_heads']:
+    raise errors.UserError(f'{path}: hidden_size {values["hidden_size"]} is not divisible by '
+                           f'{values["num_attention_heads"]} heads; copy the model again')
   return Dinov2Config(
-    width=said['hidden_size'],
-    layers=said['num_hidden_layers'],
-    heads=said['num_attention_heads'],
-    mlp_width=int(said['hidden_size'] * said['mlp_ratio']),
-    patch=said['patch_size'],
-    positions=said['image_size'] // said['patch_size'],
-    registers=said.get('num_register_tokens', 0),
+    width=values['hidden_size'],
+    layers=values['num_hidden_layers'],
+    heads=values['num_attention_heads'],
+    mlp_width=int(values['hidden_size'] * values['mlp_ratio']),
+    patch=values['patch_size'],
+    positions=values['image_size'] // values['patch_size'],
+    registers=values.get('num_register_tokens', 0),
   )
 
 

@@ -40,7 +40,7 @@ class DiscriminatorConfig:
 
 
 class Patches(nnx.Module):
-  """Pictures [N, h, w, C] to one verdict a patch, [N, h', w'], positive for real."""
+  """Pictures [N, h, w, C] to one score per patch, [N, h', w'], positive for real."""
 
   def __init__(self, config: DiscriminatorConfig, draws: layers.Draws):
     widths = (3 * codec.TIME_FACTOR, *config.widths)
@@ -92,21 +92,21 @@ def axes(config: DiscriminatorConfig) -> dict:
 
 @jax.named_scope('discriminators')
 def judge(config: DiscriminatorConfig, params: dict, whole, mouth):
-  """Verdicts of both.
+  """The scores of both discriminators.
 
   Args:
     config, params: as in `init`.
     whole, mouth: of `views`.
 
   Returns:
-    (of the crops [N, h, w], of the mouths [N, h', w']), one number a patch, positive for real.
+    (crop scores [N, h, w], mouth scores [N, h', w']), one per patch, positive for real.
   """
   pair = _definition(config).bind(params)
   return pair.whole(whole), pair.mouth(mouth)
 
 
 def views(config: DiscriminatorConfig, frames, boxes):
-  """What the two discriminators see of windows; differentiable in the frames.
+  """The inputs of the two discriminators; differentiable with respect to the frames.
 
   Args:
     config: gives the size of the mouth's view.
@@ -114,8 +114,8 @@ def views(config: DiscriminatorConfig, frames, boxes):
     boxes: [B, F, 4] mouth boxes, x0 y0 x1 y1 in fractions of the crop.
 
   Returns:
-    (crops [B F/4, S, S, 12], mouths [B F/4, m, m, 12]). A mouth is cut by one box for its 4 frames,
-    which holds their boxes, so that it moves in its view as it does in the face.
+    (crops [B F/4, S, S, 12], mouths [B F/4, m, m, 12]). The mouth's 4 frames are cut by the
+    one box that encloses their boxes, so that the mouth moves in its view as it does in the face.
   """
   batch, length, side = frames.shape[:3]
   whole = layers.time_to_depth(frames, codec.TIME_FACTOR).reshape(-1, side, side,
@@ -134,7 +134,7 @@ def cut(images, boxes, size: int):
     size: side of the result, pixels.
 
   Returns:
-    [N, size, size, C]. What a box has beyond the picture shows its edge.
+    [N, size, size, C]. Where a box extends beyond the picture, the edge pixels are repeated.
   """
   columns = _interpolation(boxes[:, 0], boxes[:, 2], images.shape[2], size)
   rows = _interpolation(boxes[:, 1], boxes[:, 3], images.shape[1], size)

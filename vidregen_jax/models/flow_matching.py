@@ -23,8 +23,8 @@ class SamplerConfig:
       + audio (v(app, audio) - v(app)), where app is references, anchor and history. 1 and 1 is the
       plain conditional velocity, in one branch instead of three.
     guidance_start, guidance_stop: flow times between which audio guidance other than 1 applies.
-    noise: size of the noise that a latent frame starts from; less than 1 gives likelier samples of
-      less variety, which hides the unevenness of a small model.
+    noise: standard deviation of the noise that a latent frame starts from; less than 1 gives more
+      likely and less varied samples, which hides the unevenness of a small model.
   """
   steps: int
   solver: str
@@ -52,7 +52,7 @@ class SamplerConfig:
 
 
 def shift_time(t, shift: float):
-  """Moves flow times towards noise: t' = s t / (1 + (s - 1) t). Source: Wan2.2, fm_solvers.py."""
+  """Shifts flow times towards noise: t' = s t / (1 + (s - 1) t). Source: Wan2.2, fm_solvers.py."""
   return shift * t / (1.0 + (shift - 1.0) * t)
 
 
@@ -106,7 +106,7 @@ def integrate(velocity_fn, noise, steps: int, shift: float, solver: str):
 
 
 def guide(sampler: SamplerConfig, velocities: list, t):
-  """One velocity at flow time t out of the branches': [none, appearance, both], or [both]."""
+  """The guided velocity at flow time t, from the branches' [none, appearance, both] or [both]."""
   if not sampler.guided:
     return velocities[0]
   none, appearance, both = velocities

@@ -29,14 +29,14 @@ _FEW = 2**18  # pairs of a query and a key that are left to XLA beside a kernel
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
-# What a layer keeps of its forward pass for the backward one; the rest is worked out again.
+# What a layer saves in its forward pass for the backward pass; the rest is recomputed.
 _REMAT = {
-  'none': None,  # all of it
-  # Products with weights, and what a kernel attended to.
+  'none': None,  # everything is saved
+  # Products with weights, and the output of the attention kernel.
   'dots': jax.checkpoint_policies.save_only_these_names(kernels.SAVED, layers.PRODUCT),
-  # The latter alone: of a layer's work, the dearest to repeat.
+  # The latter alone: it is the most expensive part of a layer to recompute.
   'kernels': jax.checkpoint_policies.save_only_these_names(kernels.SAVED),
-  'full': jax.checkpoint_policies.nothing_saveable,  # what it was given
+  'full': jax.checkpoint_policies.nothing_saveable,  # only the layer's input
 }
 
 
@@ -45,26 +45,26 @@ class GeneratorConfig:
   """Shape of the generator.
 
   Attributes:
-    cells: latent cells a side of the crop.
+    cells: latent cells along each side of the crop.
     latent_channels: channels C of a cell.
     region: flat indices of the cells that are regenerated, length M.
     width: E; heads: N, head size D = E / N, a multiple of 8; layers; mlp: hidden width / E.
-    window: latent frames that a token sees, its own included.
-    look_ahead: later latent frames whose audio a noisy token sees.
-    references: stills R.
-    sinks: learned tokens that are always visible.
-    sink_logit: also a learned logit per head that takes attention and gives nothing.
-    audio_layers, audio_channels: Whisper hidden states a feature holds, and their width.
-    audio_hidden: channels that a feature is first reduced to.
-    audio_modulates: whether a frame's audio modulates its noisy tokens too (False: a variant for
-      proof, in which audio is heard through attention alone).
+    window: latent frames that a token sees, including its own.
+    look_ahead: number of later latent frames whose audio a noisy token sees.
+    references: number of stills R.
+    sinks: number of learned tokens that are always visible.
+    sink_logit: whether each head also has a learned logit that takes attention and has no value.
+    audio_layers, audio_channels: number of Whisper layers in an audio feature, and their width.
+    audio_hidden: channels that a feature is first projected to.
+    audio_modulates: whether a frame's audio also modulates its noisy tokens (False: for
+      experiments in which audio acts through attention alone).
     aligned: latent channels mean something else in each cell (a codec with cell maps), so each cell
       has its own projections into and out of the stream.
-    unroll: whether each layer is compiled by itself: a sixth faster on a CPU; on accelerators one
-      program for all compiles faster and needs less memory.
+    unroll: whether the loop over layers is unrolled: a sixth faster on a CPU; on accelerators a
+      loop compiles faster and needs less memory.
     dtype: of activations; parameters, norms and softmax stay float32.
     attention: one of `attention.IMPLEMENTATIONS`.
-    remat: one of _REMAT, for training: less memory for more work.
+    remat: one of _REMAT, what training saves for the backward pass: less memory, more work.
   """
   cells: int
   latent_channels: int
@@ -108,12 +108,12 @@ class GeneratorConfig:
 
 
 def _heads_first(x):
-  """Where heads stand among the axes of what is made of [B, L, E] or of [B, K, T, M, E]."""
+  """The axis of heads in what is projected from [B, L, E] or [B, K, T, M, E]."""
   return 1 if x.ndim == 3 else 2
 
 
 def _spread(x):
-  """What flows between layers, [B, L, E] or [B, K, T, M, E], split by clip and by token."""
+  """Activations between layers, [B, L, E] or [B, K, T, M, E], sharded by clip and by token."""
   between = ('tokens',) if x.ndim == 3 else (None, 'tokens', None)
   return sharding.constrain(x, 'batch', *between, None)
 
@@ -142,7 +142,8 @@ class Layer(nnx.Module):
   def project(self, x, scale, shift):
     """[B, L, E] or [B, K, T, M, E] -> queries, keys, values [B, N, L, D] or [B, K, N, T, M, D].
 
-    Heads come first, as kernels take them: so a TPU's products write them, and nothing is turned.
+    Heads come first, as kernels expect them, so that a TPU's products write this layout and nothing
+    is transposed.
     """
     h = self.norm_attention(x) * (1 + scale) + shift
     at = _heads_first(x)
@@ -153,7 +154,7 @@ class Layer(nnx.Module):
                                *(None,) * (part.ndim - at - 1)) for part in parts]
 
   def finish(self, x, attended, scale, shift):
-    """x [..., E] and what was attended to, heads first as of `project`, -> [..., E]."""
+    """x [..., E] and the output of attention, heads first as from `project`, -> [..., E]."""
     attended = jnp.moveaxis(attended, _heads_first(x), -2).reshape(x.shape)
     x = x + _spread(self.out(_spread(attended)))
     gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
@@ -192,10 +193,10 @@ class _Generator(nnx.Module):
 
 
 def _remembering(config: GeneratorConfig, layer):
-  """A scan's body that keeps for its backward pass what `config.remat` says."""
+  """A scan's body that saves for its backward pass what `config.remat` says."""
   if config.remat == 'none':
     return layer
-  # Unless unrolled, a scan keeps forward and backward pass apart by itself.
+  # Unless it is unrolled, a scan by itself keeps XLA from merging what the two passes share.
   return jax.checkpoint(layer, policy=_REMAT[config.remat], prevent_cse=config.unroll)
 
 
@@ -223,7 +224,7 @@ class Embedded:
 
   Attributes:
     x: [B, F, n, E], n tokens of each of F stills or latent frames.
-    valid: bool [B, F], false where there is nothing to see.
+    valid: bool [B, F], false where there is no such frame or it is unknown.
   """
   x: jax.Array
   valid: jax.Array
@@ -276,12 +277,12 @@ def embed_ahead(config: GeneratorConfig, params: dict, ahead: streams.Ahead):
     ahead: [B, T, ...] of T latent frames, its audio standardised.
 
   Returns:
-    {stream: Embedded}, and what the frames' noisy tokens are modulated with, [B, T, E].
+    {stream: Embedded}, and the vectors [B, T, E] that modulate the frames' noisy tokens.
   """
   model = _definition(config).bind(params)
   weights = jax.nn.softmax(model.audio_layer[...]).astype(config.dtype)
   h = jnp.einsum('BTALC,L->BTAC', ahead.audio.astype(config.dtype), weights)
-  # Averaging unlike layers shrinks their spread; the factor keeps one layer and many alike.
+  # Averaging uncorrelated layers shrinks their variance; the factor compensates for that.
   h = jax.nn.silu(model.audio_in(h * config.audio_layers**0.5))
   h = h.reshape(*h.shape[:2], -1)
   tokens = model.audio_tokens(h).reshape(*h.shape[:2], streams.AUDIO_TOKENS, config.width)
@@ -349,7 +350,7 @@ class Keys:
 
 
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
-  """Keys of `statics` and `timed` tokens, all zero."""
+  """All-zero keys for `statics` static and `timed` timed tokens."""
   def zeros(tokens):
     return jnp.zeros((config.layers, batch, config.heads, tokens, config.head), config.dtype)
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
@@ -361,10 +362,10 @@ class Sequence:
 
   Attributes:
     x: [B, L, E], static tokens first.
-    valid: bool [B, L], false for tokens that none of a clip's sees.
+    valid: bool [B, L], false for tokens that no other token of the clip may see.
     tokens: what they are, [L].
     durations: [B, T] seconds a frame, of the latent frames that they belong to.
-    frame_of: NumPy int [L], which of these each token belongs to; T for one that belongs to none.
+    frame_of: NumPy int [L], index of each token's latent frame; T for a token that has none.
   """
   x: jax.Array
   valid: jax.Array
@@ -375,12 +376,12 @@ class Sequence:
 
 @dataclasses.dataclass(frozen=True)
 class Past:
-  """Conditioning tokens whose keys are known.
+  """Conditioning tokens whose keys have been computed.
 
   Attributes:
     keys: theirs.
     tokens: what they are, [P], static tokens first; their times are on the scale of the new ones'.
-    valid: bool [B, P], false for keys that no token of a clip sees.
+    valid: bool [B, P], false for keys that no token of the clip may see.
   """
   keys: Keys
   tokens: token_layout.Tokens
@@ -389,7 +390,7 @@ class Past:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """All conditioning, as noisy tokens see it.
+  """All conditioning, as noisy tokens attend to it.
 
   Attributes:
     keys: keys and values [layers, B, N, L, D], the timed ones' times rotated in.
@@ -403,7 +404,7 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Query:
-  """The latent frames whose noisy tokens ask.
+  """The latent frames whose noisy tokens attend.
 
   Attributes:
     frames: NumPy int [T], on the scale of the memory's tokens.
@@ -416,7 +417,7 @@ class Query:
 
 
 def sequence(embedded: dict, tokens: token_layout.Tokens, durations, frame_of) -> Sequence:
-  """Embedded streams {stream: Embedded} one after another; the rest as in `Sequence`."""
+  """Concatenates embedded streams {stream: Embedded}; the other arguments are `Sequence`'s."""
   parts = [embedded[stream] for stream in streams.TOKENS if stream in embedded]
   x = [part.x.reshape(len(part.x), -1, part.x.shape[-1]) for part in parts]
   valid = [jnp.repeat(part.valid, part.x.shape[2], axis=1) for part in parts]
@@ -424,7 +425,7 @@ def sequence(embedded: dict, tokens: token_layout.Tokens, durations, frame_of) -
 
 
 def no_past(config: GeneratorConfig, batch: int) -> Past:
-  """Nothing has come before."""
+  """An empty past."""
   none = token_layout.select(token_layout.fixed_tokens(config), slice(0))
   return Past(no_keys(config, batch), none, jnp.zeros((batch, 0), bool))
 
@@ -437,7 +438,7 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
     config: the generator's shape.
     params: as from `init`.
     new: the tokens.
-    past: those that they see besides.
+    past: earlier tokens, which the new ones see too.
 
   Returns:
     The new tokens' own keys (not the past's).
@@ -449,10 +450,10 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
   visible = jnp.concatenate([past.valid[:, :past_statics], new.valid[:, :statics],
                              past.valid[:, past_statics:], new.valid[:, statics:]], 1)
   x = _tag(model, config, new.x, tokens)
-  # Tokens of a frame share its modulation: it is worked out once a frame, not once a token.
+  # Tokens of a frame share its modulation, so it is computed once per frame, not per token.
   vector = _duration(model, config, new.durations)
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
-  # As a product: of rows that are taken by index, gradients would be summed one after the other.
+  # A product, not indexing: the gradient of indexing would add rows one after the other.
   belongs = jax.nn.one_hot(new.frame_of, vector.shape[1])
   in_space, in_both = (_rotation(config, tokens, time) for time in (0.0, tokens.time))
   in_time = attention.rotation(config.head, config.dtype, timed.time)
@@ -512,8 +513,8 @@ def _attend(config, q, seen, slices, rule, visible, sink):
 # --------------------------------------------------------------------------------- the noisy tokens
 
 
-def memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
-  """All conditioning, made ready once for all flow steps that read it.
+def as_memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layout.Keep) -> Memory:
+  """Prepares all conditioning, once for all flow steps.
 
   Args:
     config: the generator's shape.
@@ -540,7 +541,7 @@ def velocity(config: GeneratorConfig, params: dict, memory: Memory, query: Query
     query: the latent frames.
     noisy: [B, K, T, M, C] latents at flow time t.
     flow_time: [B, K, T].
-    shares: whether to say who is attended to.
+    shares: whether to measure how attention is shared out between streams.
 
   Returns:
     [B, K, T, M, C] float32; with `shares` also the share of attention that each of
@@ -589,4 +590,4 @@ def _attention_share(weights, key_streams):
     key_streams: int [L].
   """
   share = weights.mean((0, 1, 2)) @ jax.nn.one_hot(key_streams, len(streams.STREAMS))
-  return share.at[streams.SINK].add(1 - share.sum())  # what is missing went to the learned logit
+  return share.at[streams.SINK].add(1 - share.sum())  # the rest went to the learned logit

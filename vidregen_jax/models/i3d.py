@@ -13,8 +13,8 @@ from jax import lax
 
 from vidregen_jax.models import pretrained
 
-FRAMES = 16  # of a clip whose logits are compared
-SIZE = 224  # pixels a side of what the network sees
+FRAMES = 16  # length of the clips whose logits are compared
+SIZE = 224  # side of the network's input, pixels
 CLASSES = 400
 
 STEM = (('Conv3d_1a_7x7', 3, 64, 7), ('Conv3d_2b_1x1', 64, 64, 1), ('Conv3d_2c_3x3', 64, 192, 3))
@@ -30,7 +30,7 @@ MIXED = {
   'Mixed_5b': (256, 160, 320, 32, 128, 128),
   'Mixed_5c': (384, 192, 384, 48, 128, 128),
 }
-# What is pooled before a block, window and stride alike but where the window overlaps.
+# Pooling before each block: the window, which is also the stride unless the windows overlap.
 _POOLS = {'Mixed_4b': ((3, 3, 3), (2, 2, 2)), 'Mixed_5b': ((2, 2, 2), (2, 2, 2))}
 _EPSILON = 1e-3  # of the batch normalisation
 
@@ -102,7 +102,7 @@ def _mixed(params, name, x):
 
 
 def logits(params, clips):
-  """What the network says of clips.
+  """The network's logits for clips.
 
   Args:
     params: of `load`.

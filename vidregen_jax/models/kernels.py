@@ -1,4 +1,4 @@
-"""Attention in one kernel that never writes its weights to memory, forward or backward.
+"""Attention in one fused kernel that never writes its weights to memory, forward or backward.
 
 Such a kernel knows one mask for all clips. Keys that are hidden from one clip alone are another
 segment to splash; cuDNN, which knows none, gets a channel of the head more, in which a hidden key
@@ -16,7 +16,7 @@ import numpy as np
 
 from vidregen_jax.distributed import sharding
 
-SAVED = 'attended'  # what splash's gradients need of it, for `jax.checkpoint` to keep
+SAVED = 'attended'  # name of what splash's gradients need, for `jax.checkpoint` to save
 _HIDDEN = -1e9  # its exponential is 0
 _LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
 # Sides of splash's blocks, queries by keys, and the bundles of instructions, one a cycle, that a
@@ -57,7 +57,7 @@ def fused(kernel, q, keys, values, rule, visible, sink, own):
 
 
 def of_tokens(rule, cells, own):
-  """A rule of frames [T, L] as one of their tokens [T M, L], or [T M, L + T M] with own keys."""
+  """Expands a rule of frames [T, L] to their tokens: [T M, L], or [T M, L + T M] with own keys."""
   spread = np.repeat(rule, cells, 0)
   if not own:
     return spread
@@ -65,7 +65,7 @@ def of_tokens(rule, cells, own):
 
 
 def _join(parts, multiple, more=0):
-  """Arrays [..., L, D] as one, with at least `more` tokens of zeros after, to a multiple."""
+  """Concatenates arrays [..., L, D], and at least `more` tokens of zeros up to a multiple."""
   count = sum(x.shape[-2] for x in parts) + more
   fill = more + -count % multiple
   return jnp.concatenate([*parts, jnp.zeros_like(parts[0], shape=(
@@ -73,7 +73,7 @@ def _join(parts, multiple, more=0):
 
 
 def _pad_rule(rule, queries, keys):
-  """No query sees the keys that were added; the added queries see a key, or they would be NaN."""
+  """Pads a rule: no query sees an added key, and an added query sees one key, lest it be NaN."""
   padded = np.pad(rule, [(0, queries - rule.shape[0]), (0, keys - rule.shape[1])])
   padded[rule.shape[0]:, 0] = True
   return padded
@@ -149,7 +149,7 @@ def _blocks_seen(rule, block_q, block_k):
 
 
 def splash_flops(rules, useful):
-  """How `flops.count` counts splash.
+  """How `flops.count` counts splash's operations.
 
   Args:
     rules: NumPy bool arrays [Q, L] of all calls, told apart by their sizes.

@@ -1,6 +1,6 @@
 """Building blocks that both models share, and the bridge from NNX modules to pure functions.
 
-A kernel names the axes that a pod may split it along; `sharding` says over which devices.
+Kernels name the axes along which they may be sharded; `sharding` maps these to devices.
 
 Arrays are [B, T, H, W, C] with channels last. A causal layer is called as `layer(x, cache)` and
 returns `(y, cache)`; the cache is the layer's last `k_t - 1` inputs, of fixed shape, zeros at the
@@ -20,44 +20,47 @@ from jax.ad_checkpoint import checkpoint_name
 
 from vidregen_jax.distributed import sharding
 
-PRODUCT = 'product'  # of a Linear's weights, for `jax.checkpoint` to keep
+PRODUCT = 'product'  # name of a Linear's product, for `jax.checkpoint` to save
 
 
 class Draws:
-  """Standard normal numbers, handed out in order.
+  """Hands out standard normal numbers, in order.
 
-  All weights of a model come from one draw: on a CPU, compiling a random generator takes seconds,
-  and one for each weight would take minutes.
+  All weights of a model come from one draw: a random generator for each weight takes five to six
+  times as long to compile (`512` of the codec on a CPU: 22 s of its time instead of 4; `talkers` of
+  the generator: 7 s instead of 1). The price is memory: the draw is whole on every device while the
+  first state is made. For `large` on 8 devices that is 1.9 GB beside the state's .7 GB, where the
+  draws by weight need .2 GB; a step needs more than that (`plan --init`).
   """
 
   def __init__(self, numbers=None):
-    self._numbers = numbers  # without them: zeros, to learn how many are needed
+    self._numbers = numbers  # None: hands out zeros, to count how many are needed
     self.used = 0
 
   def take(self, *shape: int):
-    """[*shape] numbers of shape's size."""
+    """The next numbers, as an array of this shape."""
     start, self.used = self.used, self.used + math.prod(shape)
     if self._numbers is None:
       return jnp.zeros(shape)
     return self._numbers[start:self.used].reshape(shape)
 
   def weights(self, shape: tuple[int, ...], fan_in: int, scale: float = 1.0):
-    """Numbers of variance scale^2 / fan_in."""
+    """The next numbers, scaled to variance scale^2 / fan_in."""
     return self.take(*shape) * (scale / fan_in**0.5)
 
 
 def stack(make: Callable[[Draws], nnx.Module], count: int, draws: Draws) -> nnx.Module:
-  """`count` modules of one kind as one, their parameters stacked along a first axis."""
+  """`count` equal modules as one, their parameters stacked along a first axis."""
   each = Draws()
   nnx.eval_shape(lambda: make(each))
   return nnx.vmap(lambda numbers: make(Draws(numbers)))(draws.take(count, each.used))
 
 
 class Definition:
-  """An NNX module as a definition without arrays; parameters are a nested dict of arrays.
+  """An NNX module without its arrays; parameters are a separate nested dict of arrays.
 
-  `make` builds the module from `Draws`. `init(key)` draws parameters, `bind(params)` gives back a
-  callable module inside any jax transform; `axes()` are the names that kernels give their axes.
+  `make` builds the module from `Draws`. `init(key)` draws parameters; `bind(params)` returns a
+  callable module, inside any jax transform; `axes()` are the names of the kernels' axes.
   """
 
   def __init__(self, make: Callable[[Draws], nnx.Module]):
@@ -74,26 +77,27 @@ class Definition:
     return nnx.merge(self._graph, params)
 
   def axes(self) -> dict:
-    """Names of the axes of each kernel that has some, by its path; None for an axis without."""
+    """Axis names of each kernel that has any, by its path; None for an axis without a name."""
     found = {}
     for path, param in nnx.to_flat_state(self._state):
       names = param.get_metadata().get('axes')
-      if names is not None:  # of a stack: its first axis is the layers'
+      if names is not None:  # in a stack, the first axis is the layers'
         found[path] = (None,) * (len(param.shape) - len(names)) + names
     return found
 
 
 def whole(param: nnx.Param, dtype):
-  """A kernel in the type that it is used in, whole on every device."""
+  """A kernel cast to the type it is used in, and gathered on every device."""
   return sharding.gathered(param[...].astype(dtype), param.get_metadata()['axes'])
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def moved(subscripts: str, x, where):
-  """Numbers of x in other places, by a product with zeros and signs in which no sum has two terms.
+  """Moves numbers of x to other places, by a product with a matrix of zeros, ones and minus ones.
 
-  Nothing is rounded. A TPU's matrix unit does it in a fraction of the time that its vector unit
-  takes to shift, cut and join channels. `flops` knows it by its name.
+  No sum has more than one term that is not zero, so nothing is rounded. A TPU's matrix unit does it
+  in a fraction of the time that its vector unit takes to shift, slice and concatenate channels.
+  `flops` recognises it by its name.
 
   Args:
     subscripts: of `jnp.einsum`.
@@ -107,7 +111,7 @@ class Linear(nnx.Module):
   """y = x w + b over the last axis."""
 
   def __init__(self, c_in: int, c_out: int, draws: Draws, scale: float = 1.0, bias: bool = True):
-    # Split along what is summed over, parts of the output have their gradients in one place.
+    # Sharded along the summed axis, so that each part's gradient is complete on one device.
     self.kernel = nnx.Param(draws.weights((c_in, c_out), c_in, scale), axes=('features', None))
     self.bias = nnx.Param(jnp.zeros(c_out)) if bias else None
 
@@ -115,21 +119,21 @@ class Linear(nnx.Module):
     return self.parts(x, 1)[0]
 
   def parts(self, x, count: int):
-    """Its output in `count` equal parts, each a product of its own.
+    """The output in `count` equal parts, each computed by its own product.
 
-    Of one product that is split, the gradients are put together first, which takes a TPU as long as
-    the product itself.
+    If one product were split, its gradients would first be concatenated, which takes a TPU as long
+    as the product itself.
     """
     kernels = jnp.split(whole(self.kernel, x.dtype), count, axis=-1)
-    made = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
+    outputs = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
     if self.bias is None:
-      return made
+      return outputs
     biases = jnp.split(self.bias[...].astype(x.dtype), count)
-    return [y + bias for y, bias in zip(made, biases, strict=True)]
+    return [y + bias for y, bias in zip(outputs, biases, strict=True)]
 
 
 class CellLinear(nnx.Module):
-  """A linear map of its own for each cell of an aligned crop: [..., L, C] -> [..., L, C']."""
+  """A separate linear map for each cell of an aligned crop: [..., L, C] -> [..., L, C']."""
 
   def __init__(self, cells: int, c_in: int, c_out: int, draws: Draws, scale: float = 1.0):
     self.kernel = nnx.Param(draws.weights((cells, c_in, c_out), c_in, scale),
@@ -144,7 +148,7 @@ class CellLinear(nnx.Module):
 class RMSNorm(nnx.Module):
   """x / rms(x) over channels at each position, with weight and optional bias, in float32.
 
-  Nothing is averaged over time or space: a GroupNorm here would carry statistics of future frames
+  Nothing is averaged over time or space: a GroupNorm here would leak statistics of future frames
   into the past. eps 1e-5 as in DC-AE (dc_gen/models/nn/norm.py).
   """
 
@@ -160,7 +164,7 @@ class RMSNorm(nnx.Module):
 
 
 class GroupNorm(nnx.Module):
-  """GroupNorm over time, space and channel groups: kept for the leak test, it is not causal."""
+  """GroupNorm over time, space and channel groups. It is not causal: for the leak test only."""
 
   def __init__(self, channels: int, scale: float = 1.0, groups: int = 8, eps: float = 1e-5):
     self.scale = nnx.Param(jnp.full(channels, scale))
@@ -180,8 +184,8 @@ class CausalConv(nnx.Module):
   """A convolution over (time, height, width) that never looks ahead in time.
 
   As `sum2d`, the k_t taps are k_t 2-D convolutions of shifted frames, summed: the same numbers as
-  one 3-D convolution, and several times faster on CPU, where XLA has no good 3-D kernel. A single
-  tap is a 2-D convolution in any case: as a 3-D one it would take a TPU three times as long.
+  one 3-D convolution, and several times faster on CPU, where XLA has no good 3-D kernel. A kernel
+  of one tap is always a 2-D convolution: as a 3-D one it would take a TPU three times as long.
   """
 
   def __init__(self, c_in: int, c_out: int, kernel: tuple[int, int, int], draws: Draws,

@@ -1,9 +1,9 @@
-"""What a lower face looks like before anything is heard: a linear guess to be corrected.
+"""A linear prediction of the lower face, before any sound is heard; the generator corrects it.
 
-In an aligned crop, the lower face is nearly the references' own, moved as the upper face moved. A
-ridge regression on the difference between the frame's context and the references says how. The
-generator then works on what is left, which is mostly the mouth: a small model need not paint skin
-and collar to learn to speak. Codecs whose latents are not aligned have no such guess: it is zero.
+In an aligned crop, the lower face is nearly that of the references, moved as the upper face moved.
+A ridge regression on the difference between the frame's context and the references predicts it.
+The generator then works on the residual, which is mostly the mouth: a small model need not paint
+skin and collar to learn to speak. Without aligned latents there is no such prediction: it is zero.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ import numpy as np
                    data_fields=['kernel', 'bias', 'scale', 'region'])
 @dataclasses.dataclass(frozen=True)
 class Expectation:
-  """The guess, and the size of its error.
+  """The prediction, and the size of its error.
 
   Attributes:
     kernel: [H*W*C, M*C] from (context - mean reference) to (lower face - mean reference), or of no
-      rows and columns where there is no guess.
+      rows and columns where there is no prediction.
     bias: [M*C].
-    scale: [M] standard deviation of the error in each cell; ones where there is no guess.
+    scale: [M] standard deviation of the error in each cell; ones where there is no prediction.
     region: int [M] flat cells of the lower face.
   """
 
@@ -48,11 +48,11 @@ class Expectation:
     middle = context.ndim - reference.ndim
     reference = reference.reshape(len(reference), *[1] * middle, *reference.shape[1:])
     x = (context - reference).reshape(*context.shape[:-2], -1)
-    made = (x @ self.kernel + self.bias).reshape(*x.shape[:-1], len(self.scale), -1)
-    return made + reference[..., self.region, :]
+    expected = (x @ self.kernel + self.bias).reshape(*x.shape[:-1], len(self.scale), -1)
+    return expected + reference[..., self.region, :]
 
   def residual(self, face, context, reference):
-    """What is left of lower faces [B, ..., M, C] that the guess does not say, of unit size."""
+    """Lower faces [B, ..., M, C] less their prediction, scaled to about unit variance."""
     return (face - self(context, reference)) / self.scale[:, None]
 
   def restore(self, residual, context, reference):
@@ -61,21 +61,21 @@ class Expectation:
 
 
 def none(region) -> Expectation:
-  """No guess: the residual is the lower face itself."""
+  """No prediction: the residual is the lower face itself."""
   return Expectation(np.zeros((0, 0), np.float32), np.zeros(0, np.float32),
                      np.ones(len(region), np.float32), np.asarray(region, np.int32))
 
 
 def shapes(region, cells, channels) -> Expectation:
-  """The guess of an aligned model, as shapes and types.
+  """The prediction of an aligned model, as shapes and types.
 
   Args:
     region: flat cells of the lower face.
-    cells: latent cells a side; channels: of a cell.
+    cells: latent cells along each side; channels: of a cell.
   """
   f32 = lambda *shape: jax.ShapeDtypeStruct(shape, np.float32)
-  made = len(region) * channels
-  return Expectation(f32(cells**2 * channels, made), f32(made), f32(len(region)),
+  size = len(region) * channels
+  return Expectation(f32(cells**2 * channels, size), f32(size), f32(len(region)),
                      jax.ShapeDtypeStruct((len(region),), np.int32))
 
 

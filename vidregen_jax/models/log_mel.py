@@ -1,4 +1,4 @@
-"""The log-mel spectrogram that Whisper hears."""
+"""The log-mel spectrogram that is Whisper's input."""
 
 import functools
 

@@ -73,7 +73,7 @@ def features(params, images) -> list:
     images: [N, H, W, 3] in [-1, 1], sides of at least 16 pixels.
 
   Returns:
-    [N, H / 2^i, W / 2^i, C_i] for i = 0 to 4, before they are made of unit length.
+    [N, H / 2^i, W / 2^i, C_i] for i = 0 to 4, before normalisation to unit length.
   """
   x, taps = (images - _SHIFT) / _SCALE, []
   for i, block in enumerate(params['convolutions']):
@@ -95,8 +95,8 @@ def _halved(x):
 
 
 def _unit(x):
-  # The package adds its 1e-10 to the length; here it stands under the root too, where the gradient
-  # of the length of a zero vector would be infinite.
+  # The lpips package adds 1e-10 to the length; here it is also added under the root, since the
+  # gradient of the length of a zero vector would be infinite.
   return x / (jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-20) + 1e-10)
 
 
@@ -113,8 +113,8 @@ def lpips(params, images, others, weight=None):
   Args:
     params: of `load`.
     images, others: [N, H, W, 3] in [-1, 1].
-    weight: optional [N, H, W]: each tap's average is weighted by it, brought to the tap's size.
-      Ones give the plain distance.
+    weight: optional [N, H, W] weights of each tap's average, resized to the tap's size. Ones give
+      the plain distance.
 
   Returns:
     [N].

@@ -33,12 +33,12 @@ def join_cells(frames, cells):
   Returns:
     A new array of the same shape.
   """
-  made = frames.astype(np.float32)
-  cell = made.shape[-2] // cells
+  joined = frames.astype(np.float32)
+  cell = joined.shape[-2] // cells
   reach = max(cell // 8, 1)
   share = .5 - (np.arange(reach) + .5) / (2 * reach)
   for axis in (-2, -3):
-    lines = np.moveaxis(made, axis, 0)
+    lines = np.moveaxis(joined, axis, 0)
     for at in range(cell, cell * cells, cell):
       before, left, right, after = lines[at - 2:at + 2]
       step = right - left - ((left - before) + (after - right)) / 2
@@ -46,7 +46,7 @@ def join_cells(frames, cells):
       spread = share.reshape((reach,) + (1,) * step.ndim) * step
       lines[at:at + reach] -= spread
       lines[at - reach:at] += spread[::-1]
-  return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+  return np.clip(np.rint(joined), 0, 255).astype(np.uint8)
 
 
 def box_mask(boxes, size: int):

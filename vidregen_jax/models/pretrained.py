@@ -1,7 +1,7 @@
-"""Other people's weights: found in a folder or on the Hugging Face hub, read from safetensors.
+"""Pretrained weights, from a folder or the Hugging Face hub, read from safetensors.
 
-What a model makes of the tensors is in the model's own file; here is only how they are found, and
-how every fault in them is told: by the file, the cause and the way out.
+What a model does with the tensors is in the model's own file. This one finds them, and reports any
+fault in them with the file, the cause and the way out.
 """
 
 import os
@@ -15,8 +15,9 @@ import safetensors
 from vidregen_jax import documents, errors, files
 
 FILES = ('config.json', 'model.safetensors', 'model.safetensors.index.json', 'model-*.safetensors')
+EXTRACTOR = 'preprocessor_config.json'  # how sound or pictures become what the model takes
 _TYPES = ('F16', 'F32', 'F64', 'I32', 'I64')
-_MOST_SAID = 32_000_000  # bytes of an index; that of the largest models has some hundred thousand
+_MOST_JSON = 32_000_000  # bytes of a JSON file; the index of the largest models has some 100,000
 _SHARD = re.compile(r'[\w-][\w.-]*\.safetensors')
 _HUB_ID = re.compile(r'[\w-][\w.-]*(/[\w-][\w.-]*)?')
 
@@ -41,7 +42,8 @@ def locate(source, kind, example):
       f"or a hub id such as '{example}'"
     )
   try:
-    return pathlib.Path(huggingface_hub.snapshot_download(str(source), allow_patterns=list(FILES)))
+    return pathlib.Path(huggingface_hub.snapshot_download(
+      str(source), allow_patterns=[*FILES, EXTRACTOR]))
   except (OSError, ValueError) as error:
     cause = str(error).strip().partition('\n')[0]
     raise errors.UserError(
@@ -61,7 +63,7 @@ def read_json(path, kind):
     raise errors.UserError(
       f'{path} does not exist; a {kind} folder holds config.json and model.safetensors'
     )
-  return documents.read(path, most=_MOST_SAID)
+  return documents.read(path, most=_MOST_JSON)
 
 
 def read_fields(fields, path, checks):
@@ -73,18 +75,18 @@ def read_fields(fields, path, checks):
     checks: `documents` checks by field name.
 
   Raises:
-    UserError: one is missing or cannot be.
+    UserError: one is missing or has an impossible value.
   """
   return documents.record(checks, more=True)(fields, str(path))
 
 
 def read_tensors(folder, kind, rename):
-  """The tensors that are wanted, as float32.
+  """The requested tensors, as float32.
 
   Args:
     folder: with model.safetensors, or its shards and their index.
     kind: what the model is called in messages.
-    rename: function from a stored name to the wanted one, or None for a tensor to leave unread.
+    rename: function from a stored name to the name to return it by; None skips the tensor.
 
   Returns:
     dict of NumPy arrays.
@@ -107,7 +109,7 @@ def read_tensors(folder, kind, rename):
       )
     files.check_readable(path)
     try:
-      # Opened, not loaded whole: what is not wanted can be most of a large model.
+      # Opened rather than loaded: the tensors that are skipped can be most of a large model.
       with safetensors.safe_open(path, framework='numpy') as opened:
         for name in opened.keys():  # noqa: SIM118 (it is not a dict)
           if wanted := rename(name):
@@ -122,8 +124,8 @@ def read_tensors(folder, kind, rename):
 def _shard(value, where):
   """Checks for the name of a file in the same folder."""
   if not isinstance(value, str) or not _SHARD.fullmatch(value):
-    raise errors.UserError(f'{where} is no name of a safetensors file in the same folder; copy the '
-                           'model again')
+    raise errors.UserError(
+      f'{where} is not the name of a safetensors file in the same folder; copy the model again')
   return value
 
 
@@ -149,11 +151,11 @@ class Absent:
     return np.broadcast_to(rows[0], (len(rows), *rows[0].shape))
 
   def check(self):
-    """There is nothing to be wrong."""
+    """Nothing can be wrong with zeros."""
 
 
 class Tensors:
-  """Named tensors to take by name and shape; all faults are told at once, at the end.
+  """Tensors to take by name and shape; all faults are reported together, by `check`.
 
   Args:
     tensors: dict of `read_tensors`.
@@ -166,7 +168,7 @@ class Tensors:
     self._faults = []
 
   def take(self, name, *shape):
-    """The tensor; zeros where it is missing or of another shape, which `check` tells."""
+    """The tensor; zeros where it is missing or has another shape, which `check` reports."""
     if name not in self._tensors:
       self._faults.append(f'{name} is missing')
     elif self._tensors[name].shape != shape:

@@ -1,9 +1,9 @@
 """What conditions the generator: its token streams, who sees whom, and the arrays they come from.
 
-Everything else follows from the tables here: the windows of a dataset, what training and the
-sampler take, what is planned and what is exported. Another stream is a row of `TOKENS` and `SEES`
-and a field of `Fixed`, `Frames` or `Ahead`; its embedding in `generator`; and its values in
-`datasets/windows` (training) and `editing/regenerator` (editing).
+All shapes and types follow from the tables here: those of a dataset's windows, of training and
+sampling, and of planned and exported programs. To add a stream, add it to `STREAMS`, `TOKENS` and
+`SEES` and to the fields of `Fixed`, `Frames` or `Ahead`; embed it in `generator`; and give its
+values in `datasets/windows` (training) and `editing/regenerator` (editing).
 
 Axes by letter: B batch, R references, T latent frames, A latent frames of audio (T and the
 look-ahead), HW cells of a frame, M cells of its lower face, C latent channels.
@@ -18,27 +18,27 @@ from vidregen_jax.models import audio_timeline
 
 SINK, REFERENCE, ANCHOR, CONTEXT, AUDIO, HISTORY, NOISY = range(7)
 STREAMS = ('sink', 'reference', 'anchor', 'context', 'audio', 'history', 'noisy')
-AUDIO_TOKENS = 4  # a latent frame's audio
+AUDIO_TOKENS = 4  # audio tokens of a latent frame
 
-# The tokens of a clip, in order: at which frames a stream has some ('1': once; 'R': each still;
-# 'end': once, after the clip; 'T' and 'A': each latent frame), and which of a frame ('HW' and 'M':
-# its cells; else numbered tokens without a place in the picture).
+# The tokens of a clip, in order. First when a stream has tokens ('1': once; 'R': for each still;
+# 'end': once, after the clip; 'T' and 'A': for each latent frame), then how many each time ('HW'
+# and 'M': one for each of these cells; 'sinks' or a number: tokens without a place in the picture).
 TOKENS = {
   SINK: ('1', 'sinks'),
   REFERENCE: ('R', 'HW'),
   ANCHOR: ('end', 'M'),
   CONTEXT: ('T', 'HW'),
-  AUDIO: ('A', 'audio'),
+  AUDIO: ('A', AUDIO_TOKENS),
   HISTORY: ('T', 'M'),
 }
 # Streams that stand at every query's own time, so that they never grow distant.
 STATIC = (SINK, REFERENCE)
 
-# Which frames of a stream a query sees, those of the last `window` frames alone: PAST is up to its
-# own, BEFORE without its own, AHEAD with the look-ahead. A still is told by its number.
+# Which frames of a stream a query sees: ANY; the SAME frame (or still); and of the last `window`
+# frames those up to its own (PAST), those before it (BEFORE), or also the look-ahead (AHEAD).
 ANY, SAME, PAST, BEFORE, AHEAD = 'any', 'same', 'past', 'before', 'ahead'
-# Who sees whom: of each query's stream, the streams of the keys that it sees. A conditioning token
-# never sees a noisy one, so its keys and values hold for every flow step, noise draw and guidance
+# Who sees whom: for each query's stream, the streams whose keys it sees. A conditioning token never
+# sees a noisy one, so its keys and values hold for every flow step, noise draw and guidance
 # branch. Audio sees audio up to its own frame only: the look-ahead is the noisy tokens', so that a
 # key, once computed, never changes.
 SEES = {
@@ -57,7 +57,7 @@ SEES = {
 
 
 def _array(axes: str, dtype):
-  """A field of an array with these axes, after the batch's, as a dataset's windows hold it."""
+  """A field for an array: its axes after the batch's, and its type in a dataset's windows."""
   return dataclasses.field(metadata={'axes': tuple(axes.split()), 'dtype': np.dtype(dtype)})
 
 

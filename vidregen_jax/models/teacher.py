@@ -1,7 +1,7 @@
-"""What the codec's latents are aligned to: features of a frozen network that knows pictures.
+"""What the codec's latents are aligned to: features of a frozen, pretrained image network.
 
-DINOv2's patch tokens, or VGG16's deepest features where no DINOv2 is at hand. Either is brought to
-the codec's own grid of cells.
+DINOv2's patch tokens, or VGG16's deepest features if there is no DINOv2. Either is resampled to the
+codec's grid of cells.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from vidregen_jax.models import dinov2, perceptual, pretrained
 
 @dataclasses.dataclass(frozen=True)
 class Teacher:
-  """A frozen network and the grid that its features are wanted on.
+  """A frozen network, and the grid that its features are resampled to.
 
   Attributes:
-    cells: latent cells a side.
+    cells: latent cells along each side.
     network: the shape of a DINOv2, or None for VGG16.
   """
   cells: int

@@ -1,7 +1,7 @@
-"""A whole clip in one pass: the generator as training runs it, block-causal teacher forcing.
+"""The generator on a whole clip in one pass, as in training: block-causal teacher forcing.
 
-Every latent frame's noisy copies see the true frames before it. The sampler runs the same functions
-of `generator` frame by frame; a test holds the two together.
+The noisy copies of each latent frame see the true frames before it. The sampler runs the same
+functions of `generator` frame by frame; a test checks that the two agree.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ def clip_velocity(config: generator.GeneratorConfig, params: dict, clip: Clip, n
     params: as from `generator.init`.
     clip: the conditioning.
     noisy: [B, K, T, M, C]; flow_time: [B, K, T].
-    keep: streams that each copy sees, [B, K].
-    shares: whether to return each stream's share of attention too, see `generator.velocity`.
+    keep: the streams that each copy sees, [B, K].
+    shares: whether to also return each stream's share of attention, see `generator.velocity`.
 
   Returns:
     [B, K, T, M, C] float32; with `shares` also [layers, 7].
@@ -50,8 +50,8 @@ def rules(config: generator.GeneratorConfig, frames: int):
   """Who sees whom in a clip of T latent frames.
 
   Returns:
-    What the conditioning's tokens see [L, L], and what each frame's noisy tokens see of them
-    [T, L], NumPy bool.
+    NumPy bool: which conditioning tokens see each other [L, L], and which of them the noisy tokens
+    of each frame see [T, L].
   """
   tokens = token_layout.clip_tokens(config, frames)
   noisy = token_layout.noisy_tokens(np.arange(frames))
@@ -63,20 +63,20 @@ def conditioned(config: generator.GeneratorConfig, params: dict, clip: Clip,
                 keep: token_layout.Keep):
   """`clip_velocity` of one clip as a function of noisy, flow_time and shares.
 
-  What does not change from one flow step to the next is worked out here, once.
+  What all flow steps have in common is computed here, once.
   """
   fixed, ahead = clip.conditions.fixed, clip.conditions.ahead
   batch, frames = clip.history.shape[:2]
   tokens = token_layout.clip_tokens(config, frames)
-  heard, vectors = generator.embed_ahead(config, params, ahead)
+  audio, vectors = generator.embed_ahead(config, params, ahead)
   embedded = (generator.embed_fixed(config, params, fixed, clip.anchor)
-              | generator.embed_frames(config, params, clip.conditions.frames) | heard
+              | generator.embed_frames(config, params, clip.conditions.frames) | audio
               | generator.embed_history(config, params, clip.history))
   frame_of = np.where(tokens.of_frames, tokens.frame, frames + config.look_ahead)
   new = generator.sequence(embedded, tokens, ahead.durations, frame_of)
   keys = generator.condition(config, params, new, generator.no_past(config, batch))
-  memory = generator.memory(config, generator.Past(keys, tokens, new.valid), fixed.anchor_time,
-                            keep)
+  past = generator.Past(keys, tokens, new.valid)
+  memory = generator.as_memory(config, past, fixed.anchor_time, keep)
   vectors = jnp.where(keep.audio[..., None, None], vectors[:, None, :frames], 0)
   query = generator.Query(np.arange(frames), ahead.durations[:, :frames], vectors)
 

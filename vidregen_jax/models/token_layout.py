@@ -18,7 +18,7 @@ from vidregen_jax.models import streams
                    data_fields=['stream', 'frame', 'time', 'cell'], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-  """What is known of each token besides its content; all arrays are [L].
+  """Everything about tokens except their content; all arrays are [L].
 
   Attributes:
     stream: one of `streams.SINK` ... `streams.NOISY`.
@@ -33,7 +33,7 @@ class Tokens:
 
   @property
   def statics(self) -> int:
-    """How many are static (`streams.STATIC`); they come first."""
+    """Number of static tokens (`streams.STATIC`), which come first."""
     return int(np.isin(self.stream, streams.STATIC).sum())
 
   @property
@@ -48,16 +48,16 @@ class Tokens:
 
   @property
   def of_frames(self) -> np.ndarray:
-    """bool [L], which belong to a latent frame of the clip."""
+    """bool [L], whether a token belongs to a latent frame of the clip."""
     return np.isin(self.stream, _OF_FRAMES)
 
   @property
   def placed(self) -> np.ndarray:
-    """bool [L], which have a place in the picture."""
+    """bool [L], whether a token has a place in the picture."""
     return np.isin(self.stream, _PLACED)
 
   def __add__(self, other):
-    """These tokens and then others."""
+    """These tokens followed by others."""
     return jax.tree.map(lambda *parts: np.concatenate(parts), self, other)
 
 
@@ -67,10 +67,10 @@ _PLACED = [streams.NOISY] + [stream for stream, (_, cells) in streams.TOKENS.ite
 
 
 def _lay(config, frames: dict) -> Tokens:
-  """The tokens of those streams whose frames are given, as {one of 'R', 'T', ...: int [F]}."""
-  of_frame = {'sinks': np.arange(config.sinks), 'HW': np.arange(config.cells**2),
-              'M': np.asarray(config.region), 'audio': np.arange(streams.AUDIO_TOKENS)}
-  parts = [(stream, frames[when], of_frame[cells])
+  """The tokens of the streams whose frames are given as {when: int [F]}, see `streams.TOKENS`."""
+  known = {'HW': np.arange(config.cells**2), 'M': np.asarray(config.region),
+           'sinks': np.arange(config.sinks)}
+  parts = [(stream, frames[when], known[cells] if cells in known else np.arange(cells))
            for stream, (when, cells) in streams.TOKENS.items() if when in frames]
   stream = np.concatenate([np.full(len(f) * len(c), s) for s, f, c in parts])
   frame = np.concatenate([np.repeat(f, len(c)) for _, f, c in parts])
@@ -110,7 +110,7 @@ def window_tokens(config) -> Tokens:
 
 
 def noisy_tokens(frames) -> Tokens:
-  """One noisy token of each frame [T], for all of its frame's, which see the same."""
+  """One noisy token for each frame [T]; all noisy tokens of a frame see the same keys."""
   frames = np.asarray(frames)
   return Tokens(np.full(len(frames), streams.NOISY), frames, frames.astype(np.float32),
                 np.zeros(len(frames), int))

@@ -19,7 +19,7 @@ _CLIP_FEATURES = 6.0  # standard deviations; a few Whisper channels spike to hun
 
 @dataclasses.dataclass(frozen=True)
 class WhisperConfig:
-  """What the encoder's shapes follow from; the field names are this project's.
+  """Shape of the encoder; the field names are this project's.
 
   Attributes:
     width: E, channels of a hidden state.
@@ -112,7 +112,7 @@ def _encoder_name(name):
 
 
 def _arrange(config, tensors, folder):
-  """Named tensors -> the tree that `encode` takes; all faults are told at once."""
+  """Named tensors -> the tree that `encode` takes; all faults are reported together."""
   width, heads, hidden = config.width, config.heads, config.mlp_width
   if width % heads:
     raise errors.UserError(f'{folder}: width {width} is not divisible by {heads} heads')
@@ -180,7 +180,7 @@ def encode(config, params, mel, layers=None):
       the first positions only.
     layers: which hidden states, ascending; None for all. 0 is the embedding, i the output of
       block i, and the last, config.layers, has gone through the final norm, as in transformers.
-      Blocks above the highest one asked for are not run.
+      Blocks above the highest requested layer are not run.
 
   Returns:
     float32 [B, ceil(M / 2), len(layers), E].
@@ -220,7 +220,7 @@ def encode(config, params, mel, layers=None):
 
 
 def check_listening(config, layers, window_seconds, margin_seconds):
-  """Refuses what `stream` cannot do, before there is any sound.
+  """Refuses settings that `stream` cannot work with, before any sound is read.
 
   Raises:
     ValueError: the layers, the window or the margin are impossible for this model.

@@ -1,1 +1,1 @@
-"""What a step takes of a pod that is not here."""
+"""Plans training on a pod without the pod: memory, work and time of a step."""

@@ -1,6 +1,6 @@
-"""The programs of a config as shapes, for machines and data that are not here.
+"""The programs of a config with shapes in place of arrays, to plan without machines or data.
 
-Each is what training or sampling itself compiles: the same functions, made from the same config.
+They are the programs that training and sampling compile: the same functions, of the same config.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ from vidregen_jax.training import (
   train_step,
 )
 
-_CHUNK = 4  # latent frames that a codec's stream is planned with
+_CHUNK = 4  # latent frames per step of a codec's planned stream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Work:
   """Operations of a step on all devices.
 
   Attributes:
-    needed: of the model: without what is repeated, a kernel's padding, and products that only move
-      numbers.
-    done: with all of that.
-    kernels: what kernels do of it.
+    needed: those that the model requires: without recomputation, kernels' padding, and products
+      that only move numbers.
+    done: all that are executed.
+    kernels: those of `done` that kernels execute.
   """
 
   needed: float
@@ -62,15 +62,16 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """A step, and what it is given.
+  """A step, and its arguments as shapes.
 
   Attributes:
-    step: jitted function; arguments: of shapes with shardings, and what is static.
+    step: jitted function; arguments: its shapes with shardings, and its static arguments.
     mesh: of all devices that it runs on.
-    held: {kind: tree} of the arguments, by what they are.
-    examples: clips of a batch, or videos, that a step takes.
-    seconds: of video that a step makes, of each; None in training.
-    work: function to the `Work` of a step.
+    held: {kind: tree} of the arguments, by their purpose.
+    examples: clips, or videos, in a step's batch.
+    seconds: of each video that a step generates; None in training.
+    work: function that returns the `Work` of a step.
+    create: jitted function from a key to the state before the first step; None if not training.
   """
 
   step: Callable
@@ -80,10 +81,11 @@ class Program:
   examples: int
   seconds: float | None
   work: Callable
+  create: Callable | None = None
 
 
 def load_config(name: str):
-  """The config of a file and a size, such as 'configs/codec.py:256'.
+  """Loads the config of a file and a size, such as 'configs/codec.py:256'.
 
   Raises:
     UserError: there is none.
@@ -102,11 +104,11 @@ def of_training(config, mesh, backend, audio=(3, 512)) -> Program:
   Args:
     config: of configs/.
     mesh: of `sharding.make_mesh`.
-    backend: 'cpu', 'gpu' or 'tpu', what the mesh is of: it decides what 'auto' is.
-    audio: layers and channels of the Whisper states that a generator is trained with.
+    backend: 'cpu', 'gpu' or 'tpu', of the mesh's devices: it decides what 'auto' means.
+    audio: number of layers and channels of the Whisper states that a generator is trained with.
 
   Raises:
-    UserError: as training itself, and for a teacher that is not known.
+    UserError: as in training, and for a teacher of unknown shape.
   """
   if config.stage == 'codec':
     return _of_codec(config, mesh, backend)
@@ -137,7 +139,7 @@ def _of_generator(config, mesh, backend, audio):
   step = train_step.of_generator(objective, config, train_state.shardings(abstract))
   placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
 
-  def traced(attention, remat):  # a step's gradients of one clip
+  def traced(attention, remat):  # the gradients of one clip
     counting = dataclasses.replace(objective, model=dataclasses.replace(
       model, attention=attention, unroll=False, remat=remat))
     gradients = jax.value_and_grad(functools.partial(generator_objective.loss, counting),
@@ -149,13 +151,14 @@ def _of_generator(config, mesh, backend, audio):
     rules = _rules(model, config.num_frames)
     needed = flops.count(traced('splash', 'none'), kernels.splash_flops(rules, True),
                          without=(layers.moved.__name__,))
-    # A kernel for GPUs is not splash, but does as XLA does: all pairs.
+    # The kernel for GPUs is not splash: like XLA it computes all pairs.
     does = traced('splash' if attention == 'splash' else 'xla', model.remat)
     done = flops.count(does, kernels.splash_flops(rules, False))
     return Work(*(config.batch_size * n for n in (needed, done, done - flops.count(does))))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
-  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work)
+  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work,
+                 train_state.creator(init, optimizer, abstract))
 
 
 def _of_codec(config, mesh, backend):
@@ -164,8 +167,8 @@ def _of_codec(config, mesh, backend):
   objective, frozen = codec_setup.make_objective(
     config, model, perceptual.shapes, teacher.shapes)
   init = functools.partial(codec_objective.init, objective)
-  abstract = train_state.abstract(init, train_state.make_codec_optimizer(config), mesh,
-                                  codec_objective.axes(objective))
+  optimizer = train_state.make_codec_optimizer(config)
+  abstract = train_state.abstract(init, optimizer, mesh, codec_objective.axes(objective))
   example = windows.codec_shapes(config.num_frames, model.size)
   sharding.check_batch(config.batch_size, mesh, config.accumulate, 'crops')
   batch = _stacked(example, config.batch_size, mesh, 'crops')
@@ -186,11 +189,11 @@ def _of_codec(config, mesh, backend):
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
-                 work)
+                 work, train_state.creator(init, optimizer, abstract))
 
 
 def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
-  """One step of the sampler, for one video on one device: a latent frame.
+  """One step of the sampler, which generates one latent frame of one video on one device.
 
   Args:
     config: of configs/generator.py or student.py; the others as in `of_training`.
@@ -228,15 +231,15 @@ def of_codec_stream(config, mesh, backend) -> Program:
 
   def step(params, caches, frames):
     (mean, _), encoder = codec.encode(model, params, frames, caches['encoder'])
-    made, decoder = codec.decode(model, params, mean, caches['decoder'])
-    return {'encoder': encoder, 'decoder': decoder}, made
+    decoded, decoder = codec.decode(model, params, mean, caches['decoder'])
+    return {'encoder': encoder, 'decoder': decoder}, decoded
 
   return _on_one(step, mesh, {'parameters': params, 'state': caches, 'inputs': frames}, 1,
                  codec.TIME_FACTOR * _CHUNK / 25)
 
 
 def generator_models(config, audio):
-  """The GeneratorConfig of a training config, and the CodecConfig that it works on."""
+  """The GeneratorConfig of a training config, and the CodecConfig of its codec."""
   packed = codec_setup.model_config(load_config(config.codec_config))
   layers, width = audio
   info = {'latent_shape': (packed.cells, packed.cells, packed.latent_channels),
@@ -246,12 +249,12 @@ def generator_models(config, audio):
 
 
 def codec_model(config, backend):
-  """The CodecConfig of a training config, decided for a backend."""
+  """The CodecConfig of a training config, resolved for a backend."""
   return codec_setup.model_config(config).on(backend)
 
 
 def bytes_on_a_device(tree) -> int:
-  """What one device holds of a tree of shapes with shardings."""
+  """Bytes that one device holds of a tree of shapes with shardings."""
   return sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
              for x in jax.tree.leaves(tree) if hasattr(x, 'sharding'))
 
@@ -271,7 +274,7 @@ def _on_one(step, mesh, held, examples, seconds):
 
 
 def _held(abstract):
-  """What a training state holds, by kind."""
+  """The parts of a training state, by kind."""
   return {'parameters': abstract.params, 'average': abstract.ema, 'moments': abstract.opt_state}
 
 
@@ -283,7 +286,7 @@ def _rules(model, frames):
 
 
 def _stacked(example, count, mesh=None, axis='batch'):
-  """A batch of so many examples, split over a mesh or not."""
+  """A batch of `count` examples, sharded over a mesh or not."""
   where = mesh and sharding.batch(mesh, axis)
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype, sharding=where), example)

@@ -1,4 +1,4 @@
-"""What accelerators can do at best, by their makers.
+"""Peak figures of accelerators, by their makers.
 
 cloud.google.com/tpu/docs/v5e, /v5p and /v6e (read 2026-11-26): "bidirectional inter-chip
 interconnect bandwidth per chip" is 400, 1200 and 800 GB/s over 4, 6 and 4 links, so a link carries
@@ -15,17 +15,17 @@ from vidregen_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-  """A chip.
+  """The figures of a chip.
 
   Attributes:
-    flops: bfloat16 operations a second.
-    memory: bytes; bandwidth: bytes a second to and from it.
-    link: bytes a second, one way, of one link to a neighbour, or of all where there is a switch.
-    closes: a side of a slice is a ring where it is a multiple of this; 0 for chips on a switch.
-    kinds: what JAX calls it.
-    host: chips that one host feeds.
-    cycles: a second, as XLA's compiler for it counts them, such that it expects a large product
-      (bfloat16, 8192 x 8192 x 4096) to run at `flops`; None where it counts none. By
+    flops: bfloat16 operations per second.
+    memory: bytes; bandwidth: bytes per second to and from it.
+    link: bytes per second, one way, of one link to a neighbour, or of all links to a switch.
+    closes: a side of a slice is a ring if it is a multiple of this; 0 for chips on a switch.
+    kinds: its names in JAX.
+    host: chips per host.
+    cycles: per second, as XLA's compiler estimates them, scaled so that a large product (bfloat16,
+      8192 x 8192 x 4096) is expected to run at `flops`; None if it estimates none. By
       `python -m bench.cycles`, with libtpu 0.0.41.
   """
 
@@ -39,7 +39,7 @@ class Chip:
   cycles: float | None
 
 
-# Memory is what programs get of it.
+# Memory is the part that programs can use.
 CHIPS = {
   'v5e': Chip(197e12, 15.75 * 2**30, 819e9, 50e9, 16, ('TPU v5 lite', 'TPU v5e'), 4,
               1.55e9),
@@ -52,7 +52,7 @@ CHIPS = {
 
 
 def of_kind(kind: str) -> str | None:
-  """The name of a device that JAX sees, by its `device_kind`; None for one without figures here."""
+  """The name of a device by JAX's `device_kind`; None for one without figures here."""
   return next((name for name, chip in CHIPS.items() if kind in chip.kinds), None)
 
 
@@ -60,7 +60,7 @@ def read(topology: str) -> tuple[str, tuple[int, ...]]:
   """The chip and the sides of a slice such as 'v5e:16x16'.
 
   Raises:
-    UserError: there is no such chip, or the sides are no numbers.
+    UserError: there is no such chip, or the sides are not numbers.
   """
   name, _, sides = topology.partition(':')
   if name not in CHIPS or not re.fullmatch(r'[1-9]\d*(x[1-9]\d*)*', sides):
@@ -70,10 +70,10 @@ def read(topology: str) -> tuple[str, tuple[int, ...]]:
 
 
 def ring(chip: Chip, sides: tuple[int, ...]) -> float:
-  """Bytes a second that a chip receives when all of one side of a slice talk in a ring.
+  """Bytes per second that each chip receives when one side of a slice communicates in a ring.
 
-  A side that is closed brings two links to every chip; in one that is not, its ends have one. A
-  slice is as slow as its slowest side.
+  In a closed side every chip has two links; in an open one, the chips at its ends have one. The
+  slowest side counts.
   """
   if not chip.closes:
     return chip.link
@@ -82,5 +82,5 @@ def ring(chip: Chip, sides: tuple[int, ...]) -> float:
 
 
 def count(sides: tuple[int, ...]) -> int:
-  """Chips of a slice."""
+  """Number of chips in a slice."""
   return math.prod(sides)

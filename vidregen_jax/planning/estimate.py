@@ -1,7 +1,7 @@
-"""What a step takes of the machines that it is planned for: memory, work, traffic and time.
+"""Estimates what a step takes on given machines: memory, work, traffic and time.
 
-The step is compiled for them where there is a compiler, which the TPU's is without a TPU; else only
-what the arguments take is known, and operations are counted.
+The step is compiled for them if there is a compiler, as there is for TPUs without a TPU. Otherwise
+only the size of the arguments and the number of operations are known.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ _BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-  """What is planned for.
+  """The machines that are planned for.
 
   Attributes:
     backend: 'cpu', 'gpu' or 'tpu'.
-    devices: to compile for, or None where there is no compiler.
-    count: how many devices.
+    devices: to compile for, or None if there is no compiler.
+    count: number of devices.
     chip: accelerators.Chip, or None for a device without known figures.
-    memory: bytes of a chip that programs get, or None.
-    ring: bytes a second, of `accelerators.ring`, or None.
+    memory: bytes of a chip that programs can use, or None.
+    ring: bytes per second, from `accelerators.ring`, or None.
   """
 
   backend: str
@@ -43,7 +43,7 @@ def target(topology: str, memory=None) -> Target:
 
   Args:
     topology: 'here', or as `accelerators.read` takes it.
-    memory: bytes of a chip, in place of what is known.
+    memory: bytes of a chip, in place of the known figure.
 
   Raises:
     UserError: no such topology, or no compiler for it.
@@ -52,7 +52,7 @@ def target(topology: str, memory=None) -> Target:
     devices = jax.devices()
     name = accelerators.of_kind(devices[0].device_kind)
     chip = accelerators.CHIPS[name] if name else None
-    # How a slice is wired is not asked for here: as if its sides were open.
+    # The wiring of this machine's slice is unknown: its sides are taken to be open.
     return Target(jax.default_backend(), devices, len(devices), chip,
                   memory or (chip and chip.memory), chip and chip.link)
   name, sides = accelerators.read(topology)
@@ -64,7 +64,7 @@ def target(topology: str, memory=None) -> Target:
 
 
 def make_mesh(config, aim: Target):
-  """The mesh of a config on a target; abstract where there are no devices."""
+  """The mesh of a config on a target; abstract if there are no devices."""
   if aim.devices is not None:
     return sharding.make_mesh(config.fsdp, config.tensor, list(aim.devices))
   if aim.count % (config.fsdp * config.tensor):
@@ -80,7 +80,7 @@ def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
   """The step that is planned.
 
   Raises:
-    UserError: the config is not of a stage that has such a step.
+    UserError: the config's stage has no such step.
   """
   if what == 'train':
     return abstract_steps.of_training(config, make_mesh(config, aim), aim.backend, audio)
@@ -97,11 +97,16 @@ def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
   return abstract_steps.of_sampling(config, mesh, aim.backend, audio)
 
 
-def compiled(program: abstract_steps.Program):
-  """The compiled step, or what the compiler says where a chip's memory does not hold it."""
-  with jax.set_mesh(program.mesh):
-    lowered = program.step.trace(*program.arguments).lower(
-      lowering_platforms=(program.mesh.devices.flat[0].platform,))
+def compiled(function, arguments, mesh):
+  """A compiled function, or the compiler's message if a chip's memory is too small.
+
+  Args:
+    function: jitted; arguments: its arguments as shapes.
+    mesh: of the devices to compile for.
+  """
+  with jax.set_mesh(mesh):
+    lowered = function.trace(*arguments).lower(
+      lowering_platforms=(mesh.devices.flat[0].platform,))
     try:
       return lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -111,18 +116,20 @@ def compiled(program: abstract_steps.Program):
 
 
 def figures(program: abstract_steps.Program, aim: Target) -> dict:
-  """All that is known of a step, as a JSON value; None for what is not.
+  """All that is known of a step, as a JSON value, with None for what is not known.
 
-  Times are the least that a chip of these figures needs, each of computing, reading memory and
-  talking to other chips by itself, and `expected` the time by the compiler's own count of cycles.
+  Times are lower bounds, one each for computing, reading memory and communication between chips;
+  `expected` is the time by the compiler's own estimate of cycles.
   """
   began = time.monotonic()
-  made = compiled(program) if aim.devices is not None else None
+  executable = None
+  if aim.devices is not None:
+    executable = compiled(program.step, program.arguments, program.mesh)
   found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
            'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
-  found['memory'] = _memory(program, made, aim)
+  found['memory'] = _memory(program.held, executable, aim)
   found['flops'] = dataclasses.asdict(program.work())
-  text = made.as_text() if hasattr(made, 'as_text') else None
+  text = executable.as_text() if hasattr(executable, 'as_text') else None
   module = hlo.parse(text) if text else None
   kernels = [x.shape for x in jax.tree.leaves(program.held['parameters']) if len(x.shape) > 1]
   found['collectives'] = _collectives(module, kernels) if module else None
@@ -141,20 +148,41 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   return found
 
 
-def _memory(program, made, aim):
-  """Bytes on a chip, by what they are for."""
-  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in program.held.items()}
+def init_figures(program: abstract_steps.Program, aim: Target) -> dict:
+  """Memory (as in `figures`) and compile time of the program that makes the first state.
+
+  Raises:
+    UserError: the program does not train, or there is no compiler.
+  """
+  if program.create is None or aim.devices is None:
+    raise UserError('--init is for training, on chips with a compiler')
+  began = time.monotonic()
+  executable = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh)
+  seconds = round(time.monotonic() - began, 1)
+  return {'memory': _memory({}, executable, aim), 'compile_seconds': seconds}
+
+
+def _memory(arguments, executable, aim):
+  """Bytes on a chip, by purpose.
+
+  Args:
+    arguments: {kind: tree of shapes with shardings} of the program's arguments.
+    executable: from `compiled`, or None.
+    aim: Target.
+  """
+  held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in arguments.items()}
   memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
             'code': None, 'total': None, 'of': aim.memory, 'fits': None}
-  if hasattr(made, 'memory_analysis'):
-    told = made.memory_analysis()
-    memory |= {'arguments': told.argument_size_in_bytes, 'temporaries': told.temp_size_in_bytes,
-               'results': told.output_size_in_bytes - told.alias_size_in_bytes,
-               'code': told.generated_code_size_in_bytes}
+  if hasattr(executable, 'memory_analysis'):
+    analysis = executable.memory_analysis()
+    memory |= {'arguments': analysis.argument_size_in_bytes,
+               'temporaries': analysis.temp_size_in_bytes,
+               'results': analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+               'code': analysis.generated_code_size_in_bytes}
     memory['total'] = sum(memory[part] for part in ('arguments', 'temporaries', 'results', 'code'))
-  elif made is not None:
-    # 'Used 20.1G of 15.75G hbm': what it needs, were there room.
-    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', made)
+  elif executable is not None:
+    # 'Used 20.1G of 15.75G hbm': what it would need.
+    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', executable)
     memory['total'] = used and float(used[1]) * 2**{'K': 10, 'M': 20, 'G': 30}[used[2]]
     memory['fits'] = False
   least = memory['total'] or memory['arguments']
@@ -164,7 +192,7 @@ def _memory(program, made, aim):
 
 
 def _collectives(module, kernels):
-  """What devices say to each other, the same things together: a list, dearest first."""
+  """Collectives between devices, grouped by what they carry; a list, the largest first."""
   sides = {tuple(sorted(n for n in whole if n > 1)) for shape in kernels
            for whole in (shape, shape[1:])}  # of a stack, one layer at a time
   rows = {}

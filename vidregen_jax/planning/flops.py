@@ -1,8 +1,8 @@
-"""Multiplications and additions of a program, counted in its jaxpr.
+"""Counts the multiplications and additions of a program, in its jaxpr.
 
-XLA's own count takes the body of a loop once, however often it runs, and knows nothing of what
-kernels do. Here products and convolutions are counted, as often as they are done; a multiply-add is
-two. All else (norms, softmax, the optimizer) is left out: it is not what matrix units do.
+XLA's own count takes the body of a loop once, however often it runs, and does not include kernels.
+Here products and convolutions are counted as often as they run; a multiply-add counts as two. The
+rest (norms, softmax, the optimizer) is left out, as matrix units do not compute it.
 """
 
 import math
@@ -12,21 +12,21 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 
 def count(jaxpr, kernel=None, wanted=None, without=()) -> float:
-  """Operations of all devices together, of what the results are made from.
+  """Operations on all devices together that contribute to the results.
 
   Args:
-    jaxpr: of `jax.make_jaxpr` or of a traced function. The body of a `while` whose turns are not
-      known is counted once, and of a `cond` the dearest branch.
-    kernel: function of a Pallas call's (name, operands as ShapedArrays) to operations; without it
-      such calls count nothing.
-    wanted: which of the jaxpr's results are used, list of bool; default all.
-    without: names of jitted functions inside of it that count nothing.
+    jaxpr: of `jax.make_jaxpr` or of a traced function. The body of a `while` with an
+      unknown number of iterations is counted once, and of a `cond` the most expensive branch.
+    kernel: function from a Pallas call's (name, operands as ShapedArrays) to operations; without it
+      such calls count as zero.
+    wanted: list of bool, which of the jaxpr's results are used; default: all.
+    without: names of jitted functions in it that count as zero.
   """
   inner = _inner(jaxpr)
   wanted = wanted or [True] * len(inner.outvars)
   used = {x for x, want in zip(inner.outvars, wanted, strict=True) if want and _is_variable(x)}
   total = 0
-  # Backwards: what nothing after it uses is not computed. (XLA drops it too.)
+  # Backwards: results that nothing uses are not counted. (XLA drops them too.)
   for equation in reversed(inner.eqns):
     live = [x in used for x in equation.outvars]
     if any(live):
@@ -50,7 +50,7 @@ def _equation(equation, kernel, live, without):
     return kernel(str(params['name']), [x.aval for x in equation.invars]) if kernel else 0
   if name == 'cond':
     return max(count(branch, kernel, live, without) for branch in params['branches'])
-  if name == 'scan':  # what a turn leaves out, the next may need
+  if name == 'scan':  # results unused in one iteration may be needed in the next
     return params['length'] * count(params['jaxpr'], kernel, None, without)
   if name == 'jit' and params['name'] in without:
     return 0
@@ -63,7 +63,7 @@ def _equation(equation, kernel, live, without):
 
 
 def _jaxprs(params):
-  """All jaxprs that an equation holds."""
+  """All jaxprs in an equation's parameters."""
   for value in params.values():
     for found in value if isinstance(value, (tuple, list)) else [value]:
       if isinstance(found, (Jaxpr, ClosedJaxpr)):
@@ -81,7 +81,7 @@ def _product(numbers, left, right):
 
 
 def _convolution(params, left, right, out):
-  """Only taps that meet the picture count: at its edge a kernel stands over nothing."""
+  """Counts only taps inside the picture, not those in the padding."""
   numbers = params['dimension_numbers']
   batch, features = (out[numbers.out_spec[i]] for i in (0, 1))
   inputs = right[numbers.rhs_spec[1]]  # of one group
@@ -93,5 +93,5 @@ def _convolution(params, left, right, out):
     at = (np.arange(outputs)[:, None] * params['window_strides'][i]
           + np.arange(kernel) * params['rhs_dilation'][i] - low)
     taps *= np.sum((at >= 0) & (at <= (side - 1) * stretched) & (at % stretched == 0))
-  # The gradient of a kernel is a convolution in which examples are grouped.
+  # The gradient of a kernel is a convolution with the examples as groups.
   return 2 * int(taps) * batch * features * inputs // params['batch_group_count']

@@ -1,7 +1,6 @@
-"""What a compiled program moves: read from the text of XLA's optimised HLO.
+"""What a compiled program moves, read from the text of XLA's optimised HLO.
 
-Loops are counted as often as they run. Sizes are those of one device: XLA compiles one program for
-all of them.
+Loops count as often as they run. Sizes are per device: XLA compiles one program for all of them.
 """
 
 import dataclasses
@@ -12,13 +11,13 @@ import re
 COLLECTIVES = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all', 'collective-permute')
 _BITS = {'pred': 8, 's4': 4, 'u4': 4, 's8': 8, 'u8': 8, 's16': 16, 'u16': 16, 'bf16': 16, 'f16': 16,
          's32': 32, 'u32': 32, 'f32': 32, 's64': 64, 'u64': 64, 'f64': 64, 'c64': 64}
-_SMALL = 2**16  # bytes; losses and lengths are less
+_SMALL = 2**16  # bytes; losses and norms are smaller
 _ARRAY = re.compile(r'(\w+)\[([\d,]*)\](\{[^}]*\})?')
 _ON_CHIP = re.compile(r'S\([1-9]\)')  # a memory space other than the main one
 _MESH = re.compile(
   r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^)]*\))? \{([^}]*)\}')
 _CALLED = re.compile(r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%[\w.-]+)')
-# What moves nothing, or only ends what another instruction began.
+# Opcodes that move nothing, or only finish what another instruction started.
 _STILL = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'while',
           'conditional', 'call', 'partition-id', 'iota', 'opt-barrier', 'copy-done', 'slice-done',
           'all-gather-done', 'all-reduce-done', 'collective-permute-done', 'async-done',
@@ -27,7 +26,7 @@ _STILL = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'aft
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-  """One line: its name, result type, opcode, names of operands, and what stands behind them."""
+  """One line: its name, result type, opcode, names of operands, and the rest."""
 
   name: str
   type: str
@@ -35,10 +34,10 @@ class Instruction:
   operands: tuple[str, ...]
   rest: str
   root: bool
-  literal: str  # what stands in the brackets, where no operands do: a number
+  literal: str  # what is in the brackets if that is no operand: a number
 
   def called(self, *kinds) -> list[str]:
-    """Names of the computations that it calls as one of `kinds`, such as 'body'."""
+    """Names of the computations that it calls as any of `kinds`, such as 'body'."""
     return [name for kind, names in _CALLED.findall(self.rest) if kind in kinds
             for name in re.findall(r'%([\w.-]+)', names)]
 
@@ -49,8 +48,8 @@ class Module:
 
   Attributes:
     computations: lists of Instruction by name.
-    entry: name of the first.
-    runs: how often each computation that is reached runs.
+    entry: name of the entry computation.
+    runs: how often each reachable computation runs.
     frames: for each stack frame, [(file, function), ...], innermost first.
   """
 
@@ -62,15 +61,15 @@ class Module:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """Something that devices do together.
+  """A collective operation.
 
   Attributes:
     kind: one of COLLECTIVES.
     bytes: of its result on one device.
-    group: devices that take part.
-    runs: how often.
+    group: number of devices that take part.
+    runs: how often it runs.
     type: of its result, without layout.
-    function: the function of the package that asks for it.
+    function: the package's function that it comes from.
     backward: whether it is part of a gradient.
   """
 
@@ -84,7 +83,7 @@ class Collective:
 
   @property
   def received(self) -> float:
-    """Bytes that a device must receive, in all runs, on a ring of the group."""
+    """Bytes that a device must receive, in all runs, if the group is a ring."""
     rest = self.group - 1
     share = {'reduce-scatter': rest, 'all-reduce': 2 * rest / self.group,
              'collective-permute': 1.0}.get(self.kind, rest / self.group)
@@ -99,7 +98,7 @@ def parse(text: str) -> Module:
         head := re.match(r'(ENTRY )?%?([\w.-]+) \(', line)):
       body = computations.setdefault(head[2], [])
       entry = head[2] if head[1] else entry
-    elif line == '}':  # a kernel's metadata have brackets of their own, on lines of their own
+    elif line == '}':  # a kernel's metadata has brackets too, on lines of their own
       body = None
     elif body is not None and ' = ' in line:
       body.append(_instruction(line.strip()))
@@ -107,14 +106,14 @@ def parse(text: str) -> Module:
 
 
 def size(type_: str, everywhere: bool = True) -> int:
-  """Bytes of a type; of a tuple, the sum. Without `everywhere`, in main memory alone."""
+  """Bytes of a type, or of all in a tuple. Without `everywhere`, only those in main memory."""
   return sum(math.prod(int(n) for n in dims.split(',') if n) * _BITS.get(kind, 0) // 8
              for kind, dims, layout in _ARRAY.findall(type_)
              if everywhere or not _ON_CHIP.search(layout))
 
 
 def collectives(module: Module) -> list[Collective]:
-  """All collectives of a program. One that is taken in steps, beside other work, is one."""
+  """All collectives of a program. One that is split into steps, beside other work, counts once."""
   found = {}
   for name, runs in module.runs.items():
     for at, outer in _within(module, name):
@@ -123,12 +122,12 @@ def collectives(module: Module) -> list[Collective]:
         continue
       scattered = kind == 'all-reduce' and '=%all-reduce-scatter' in outer.rest
       channel = re.search(r'channel_id=(\d+)', at.rest)
-      made = outer.type if scattered else at.type  # of a sum, each device keeps a part
-      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(made)]
-      # The start of an asynchronous one holds its operands too; its result is the last or largest.
+      type_ = outer.type if scattered else at.type  # of a sum, each device keeps a part
+      arrays = [f'{kind}[{dims}]' for kind, dims, _ in _ARRAY.findall(type_)]
+      # The start of an asynchronous one also lists its operands; its result is the last or largest.
       type_ = ', '.join(arrays) if at.opcode == kind else max(arrays, key=size)
       function, backward = _asked(module, at if 'op_name=' in at.rest else outer)
-      # Steps of one share their channel; but so do all sums of which devices keep a part.
+      # Steps of one collective share a channel; but so do all reduce-scatters.
       alone = scattered or not channel
       found.setdefault((kind, outer.name if alone else channel[1], type_), Collective(
         'reduce-scatter' if scattered else kind, size(type_), _group(at.rest), runs, type_,
@@ -140,9 +139,9 @@ def purpose(collective: Collective, kernels) -> str:
   """What a collective carries: 'weights', 'gradients', 'activations', or small 'sums'.
 
   Args:
-    collective: of `collectives`.
-    kernels: set of parameters' sides, ascending, without ones: compilers turn kernels, and split
-      their sides.
+    collective: one of `collectives`.
+    kernels: set of the parameters' dimensions, ascending and without ones, since compilers
+      transpose kernels and split their dimensions.
   """
   sides = sorted(int(n) for n in _ARRAY.search(collective.type)[2].split(',') if n and int(n) > 1)
   if collective.kind == 'all-gather' and math.prod(sides) in map(math.prod, kernels):
@@ -151,14 +150,14 @@ def purpose(collective: Collective, kernels) -> str:
     return 'sums'
   if collective.kind in ('all-reduce', 'reduce-scatter'):
     return 'gradients'
-  # A product that is split into turns hands parts of a kernel, or of its gradient, round a ring.
+  # A product that is split into steps passes parts of a kernel, or of its gradient, round a ring.
   if collective.kind == 'collective-permute' and any(_is_part(sides, whole) for whole in kernels):
     return 'gradients' if collective.backward else 'weights'
   return 'activations'
 
 
 def _is_part(sides, whole):
-  """Whether sides are those of an array of which one is divided."""
+  """Whether the dimensions are an array's with one of them divided."""
   return any(sorted((*rest, side // n)) == sides for i, side in enumerate(whole)
              for rest in [whole[:i] + whole[i + 1:]]
              for n in range(2, side + 1) if side % n == 0)
@@ -167,9 +166,9 @@ def _is_part(sides, whole):
 def traffic(module: Module) -> float:
   """Bytes that one device reads and writes in its main memory.
 
-  Every operand and result of an instruction counts once; of what a fusion only takes a slice of,
-  the slice. What stays on the chip between instructions does not count, nor what a kernel reads
-  more than once.
+  Every operand and result of an instruction counts once; if a fusion only reads a slice, only the
+  slice counts. Data that stays on the chip between instructions does not count, nor does what a
+  kernel reads more than once.
   """
   total = 0
   for name, runs in module.runs.items():
@@ -178,13 +177,13 @@ def traffic(module: Module) -> float:
 
 
 def cycles(module: Module) -> int:
-  """Cycles that the TPU compiler expects of one device's instructions, one after the other.
+  """The TPU compiler's estimate of cycles, summed over one device's instructions.
 
-  It says nothing of kernels, and of what runs beside other work; those count nothing here.
+  It has no estimate for kernels or for work that overlaps with other work; those count as zero.
   """
-  return sum(runs * int(told[1]) for name, runs in module.runs.items()
+  return sum(runs * int(match[1]) for name, runs in module.runs.items()
              for at in module.computations[name]
-             if (told := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
+             if (match := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -204,7 +203,7 @@ def _instruction(line):
 
 
 def _closing(text):
-  """Where the bracket that a text begins with is closed."""
+  """The position at which a text's first bracket is closed."""
   depth = 0
   for i, letter in enumerate(text):
     depth += (letter == '(') - (letter == ')')
@@ -214,7 +213,7 @@ def _closing(text):
 
 
 def _runs(computations, entry):
-  """How often each computation runs that is not the inside of one instruction."""
+  """How often each computation runs, except for the insides of fused instructions."""
   runs, ahead = {}, [(entry, 1)]
   while ahead:
     name, times = ahead.pop()
@@ -230,7 +229,7 @@ def _runs(computations, entry):
 
 
 def _turns(computations, loop):
-  """How often a loop turns: as the compiler says, or the number that its counter stays below."""
+  """Iterations of a loop: the compiler's count, or the bound of its counter."""
   if known := re.search(r'known_trip_count\W+n\W+(\d+)', loop.rest):
     return int(known[1])
   limits = [int(n) for name in loop.called('condition') for at in computations[name]
@@ -240,7 +239,7 @@ def _turns(computations, loop):
 
 
 def _within(module, computation):
-  """A computation's instructions, and those that one of them is made of, each beside this one."""
+  """Pairs of a computation's instructions (and those inside them) and the enclosing instruction."""
   for at in module.computations[computation]:
     yield at, at
     if at.opcode in ('fusion', 'async-start'):
@@ -249,8 +248,8 @@ def _within(module, computation):
 
 
 def _group(rest):
-  """Devices of one group of a collective, in any of the ways that HLO writes them."""
-  # Of a mesh, some axes, with or without the order that devices lie in.
+  """Number of devices in a group of a collective, in any of HLO's notations."""
+  # Some axes of a mesh, with or without the order of the devices.
   if mesh := re.search(_MESH, rest):
     sizes = dict(re.findall(r"'(\w+)'=(\d+)", mesh[1]))
     return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", mesh[2]))
@@ -264,7 +263,7 @@ def _group(rest):
 
 
 def _asked(module, at):
-  """The innermost function of the package that an instruction is from, and if as a gradient."""
+  """The package's innermost function that an instruction comes from, and if as a gradient."""
   frame = re.search(r'stack_frame_id=(\d+)', at.rest)
   op = re.search(r'op_name="([^"]*)"', at.rest)
   backward = bool(op) and 'transpose(' in op[1]
@@ -277,7 +276,7 @@ def _asked(module, at):
 
 
 def _frames(text):
-  """The stack frames that a program's metadata points to."""
+  """The stack frames in a program's metadata."""
   def table(title):
     part = re.search(rf'^{title}\n(.*?)\n\n', text, re.M | re.S)
     return dict(line.split(' ', 1) for line in part[1].splitlines()) if part else {}
@@ -285,7 +284,7 @@ def _frames(text):
   files, functions, places, frames = map(table, (
     'FileNames', 'FunctionNames', 'FileLocations', 'StackFrames'))
   number = lambda line, field: re.search(rf'{field}=(\d+)', line)[1]
-  # Parents are written one too high: the first frame, which has none, names itself.
+  # Parents are numbered one too high: the first frame, which has none, names itself.
   off = int(number(frames['1'], 'parent_frame_id')) if frames else 0
 
   @functools.cache
@@ -305,10 +304,10 @@ def _frames(text):
 def _moved(module, computation, at):
   if at.opcode in _STILL:
     return 0
-  if at.opcode in ('copy-start', 'slice-start'):  # results: what is made, what it is made from
-    made = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'slice-start']
+  if at.opcode in ('copy-start', 'slice-start'):  # results: the copy, and its source
+    result = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'slice-start']
     source = [array[0] for array in re.finditer(_ARRAY, at.type)][at.opcode == 'copy-start']
-    return size(made, False) + (size(made) if size(source, False) else 0)
+    return size(result, False) + (size(result) if size(source, False) else 0)
   types = _types(module, computation)
   operands = [types.get(name, '') for name in at.operands]
   inner = at.called('calls') if at.opcode == 'fusion' else []
@@ -332,14 +331,14 @@ def _types(module, computation):
 
 
 def _read(module, computation, index):
-  """Bytes of a fusion's operand that are read: slices, where only slices of it are taken."""
+  """Bytes that a fusion reads of an operand: only the slices, if it only takes slices."""
   body = module.computations[computation]
   given = next(at for at in body if at.opcode == 'parameter' and at.literal == str(index))
   return min(size(given.type), _used(module, body, given.name))
 
 
 def _used(module, body, name):
-  """Bytes that the instructions of a fusion take of one of its values."""
+  """Bytes that a fusion's instructions read of one of its values."""
   total = 0
   for at in body:
     for i, operand in enumerate(at.operands):
@@ -357,7 +356,7 @@ def _used(module, body, name):
 
 
 def _written(body, at):
-  """Bytes of a fusion's result that are written: of an update in place, what is new."""
+  """Bytes that a fusion writes of its result: of an update in place, only the new part."""
   types = _types_of(tuple(body))
   by_name = {x.name: x for x in body}
   root = next(x for x in body if x.root)

@@ -1,4 +1,4 @@
-"""The best layout, batch and remat that fit: tried from the most promising on, few compiled."""
+"""Searches for the best layout, batch and remat that fit, and compiles only the most promising."""
 
 import collections
 import dataclasses
@@ -7,14 +7,14 @@ import itertools
 from vidregen_jax.errors import UserError
 from vidregen_jax.planning import abstract_steps
 
-_REMAT = {'codec': (False, True)}  # of a stage; a generator's are these:
+_REMAT = {'codec': (False, True)}  # choices of a stage; those of a generator:
 _GENERATOR_REMAT = ('none', 'dots', 'kernels', 'full')
-_COMPILED = 4  # at most, of each remat: what it changes besides work, no count says
+_COMPILED = 4  # most choices compiled for each remat, which changes more than the counted work
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """What is varied: see the fields of the same names in configs/."""
+  """The fields that are varied, named as in configs/."""
 
   fsdp: int
   tensor: int
@@ -23,7 +23,7 @@ class Choice:
   remat: str | bool
 
   def set(self, config):
-    """A copy of a config with this choice."""
+    """A copy of a config with this choice made."""
     config = config.copy_and_resolve_references()
     with config.unlocked():
       for name in ('fsdp', 'tensor', 'batch_size', 'accumulate'):
@@ -33,7 +33,7 @@ class Choice:
 
 
 def choices(config, count) -> list[Choice]:
-  """All that are tried on `count` devices; the batch is the config's, its half, and its double."""
+  """All candidates for `count` devices; batches are the config's, half of it, and twice it."""
   sizes = [n for n in (1, 4, 16, 64, 256) if count % n == 0]
   found = []
   for fsdp, tensor, batch, accumulate, remat in itertools.product(
@@ -46,19 +46,19 @@ def choices(config, count) -> list[Choice]:
 
 
 def best(config, count, figures, make, memory, say):
-  """The config of the quickest step a clip that fits; by the compiler's cycles, where it counts.
+  """The config that fits with the least time per clip, by the compiler's cycles if it has them.
 
-  A step cannot be quicker than what it computes, and that is known without a compiler. So the
-  choices are compiled in that order, until none that is left can be better. One that does not fit
-  rules out all that need more of a chip.
+  A step's operations give a lower bound of its time, and are known without a compiler. So choices
+  are compiled in the order of that bound, until no remaining one can be better. A choice that does
+  not fit rules out all that need more of a chip.
 
   Args:
-    config: what is varied.
-    count: devices.
-    figures: function of a config to `estimate.figures`.
-    make: function of a config to its program.
+    config: the config to vary.
+    count: number of devices.
+    figures: function from a config to its `estimate.figures`.
+    make: function from a config to its program.
     memory: bytes of a chip.
-    say: function that takes a line of what was tried.
+    say: function that takes a line about each choice tried.
 
   Raises:
     UserError: nothing fits.
@@ -71,7 +71,7 @@ def best(config, count, figures, make, memory, say):
     return work[choice.remat]
 
   def order(choice):
-    # Of equals, first what talks least and needs least: weights gathered for a large batch, once.
+    # Among equals, first those that communicate least: large batches gather weights only once.
     return (least(choice), choice.tensor, choice.accumulate, -choice.fsdp, choice.batch_size)
 
   found, failed, compiled = None, [], collections.Counter()
@@ -85,17 +85,18 @@ def best(config, count, figures, make, memory, say):
     if found and least(choice) >= found[1] * (1 - 1e-6):
       break
     compiled[choice.remat] += 1
-    told = figures(choice.set(config))
-    if not told['memory']['fits']:
+    result = figures(choice.set(config))
+    if not result['memory']['fits']:
       failed.append(choice)
       say(f'{choice}: does not fit')
       continue
-    # In the units of `least`: operations a clip that the step's time would have been enough for.
-    seconds = told['seconds']
+    # In the units of `least`: operations per clip that the step's time would have sufficed for.
+    seconds = result['seconds']
     spent = (seconds['expected'] or seconds['step']) / seconds['compute'] * least(choice)
-    say(f'{choice}: MFU at most {told["mfu"]:.1%}, {told["memory"]["total"] / 1e9:.1f} GB a chip, '
-        f'{seconds["binds"]} binds'
-        + (f"; by the compiler's cycles {told['mfu_expected']:.1%}" if seconds['expected'] else ''))
+    say(f'{choice}: MFU at most {result["mfu"]:.1%}, {result["memory"]["total"] / 1e9:.1f} GB a '
+        f'chip, {seconds["binds"]} binds'
+        + (f"; by the compiler's cycles {result['mfu_expected']:.1%}"
+           if seconds['expected'] else ''))
     if found is None or spent < found[1]:
       found = choice, spent
   if found is None:
@@ -105,7 +106,7 @@ def best(config, count, figures, make, memory, say):
 
 
 def _needs_more(choice, failed):
-  """Whether a choice needs at least as much of a chip as one that did not fit."""
+  """Whether a choice needs at least as much memory as one that did not fit."""
   part = lambda x: x.batch_size / x.accumulate
   return (choice.remat == failed.remat and choice.tensor <= failed.tensor
           and choice.fsdp <= failed.fsdp and part(choice) >= part(failed))

@@ -1,4 +1,4 @@
-"""TPU slices that are not here, as the real TPU compiler sees them (libtpu, the `tpu` extra)."""
+"""TPU slices to compile for without a TPU, by the real TPU compiler (libtpu, the `tpu` extra)."""
 
 import importlib.util
 import os
@@ -8,13 +8,13 @@ from jax.experimental import topologies
 
 from vidregen_jax.errors import UserError
 
-# So that libtpu asks nobody about a TPU, and bears a second user beside the first.
+# So that libtpu does not query for a TPU, and several processes can use it at once.
 _NO_TPU = {'TPU_SKIP_MDS_QUERY': '1', 'TPU_WORKER_HOSTNAMES': 'localhost',
            'TPU_ACCELERATOR_TYPE': 'v5litepod-8', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1'}
 
 
 def devices(topology: str) -> list:
-  """The chips of a slice such as 'v5e:16x16', to compile for; nothing can run on them.
+  """The chips of a slice such as 'v5e:16x16', to compile for but not to run on.
 
   Raises:
     UserError: the compiler is missing, or there is no such slice.

@@ -1,1 +1,1 @@
-"""Who agreed, who signs, and what a file says of how it was made."""
+"""Consent, signing identities, and Content Credentials."""

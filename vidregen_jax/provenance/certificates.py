@@ -1,9 +1,10 @@
-"""Who signs an edit: the user's certificate, or one that this computer once made for itself.
+"""The identity that signs an edit: the user's certificate, or one that this computer generated.
 
-A certificate of its own says no more than "the same computer as before": C2PA wants a chain, so it
-is issued by an authority of its own, whose key is thrown away at once.
+A generated certificate proves no more than "the same computer as before". C2PA requires a chain, so
+it is issued by a generated authority, whose key is discarded at once.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -14,12 +15,12 @@ from cryptography import exceptions, x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from vidregen_jax import files
+from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import private_files
 
-# No time stamping authority is asked, as that would send something out, so a signature holds as
-# long as its certificate does.
+# No time stamping authority is used, as that would need the network; so a signature is valid only
+# as long as its certificate is.
 _YEARS = 20
 _CURVES = {'secp256r1': 'es256', 'secp384r1': 'es384', 'secp521r1': 'es512'}
 _PEM = serialization.Encoding.PEM
@@ -34,7 +35,7 @@ class Identity:
     chain: PEM, the signer's certificate first.
     key: PEM, PKCS 8.
     algorithm: C2PA's name of the signature.
-    local: whether this computer made it.
+    local: whether this computer generated it.
   """
 
   chain: bytes
@@ -44,14 +45,14 @@ class Identity:
 
   @property
   def name(self) -> str:
-    """The signer's."""
+    """The signer's name."""
     subject = x509.load_pem_x509_certificates(self.chain)[0].subject
     names = subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return names[0].value if names else subject.rfc4514_string()
 
   @property
   def root(self) -> bytes:
-    """The last certificate of the chain, PEM: what the others are trusted by."""
+    """The last certificate of the chain, PEM: the authority that the others rely on."""
     return x509.load_pem_x509_certificates(self.chain)[-1].public_bytes(_PEM)
 
 
@@ -59,8 +60,8 @@ def load(certificate, key) -> Identity:
   """The identity in two PEM files: a chain, the signer's certificate first, and its key.
 
   Raises:
-    UserError: one cannot be read, others can read the key, they do not belong together, or cannot
-      sign today.
+    UserError: a file cannot be read, other users can read the key, the two do not match, or the
+      certificate is not valid now.
   """
   chain = files.read_bytes(certificate, '--certificate', _MOST)
   try:
@@ -86,10 +87,10 @@ def load(certificate, key) -> Identity:
 
 
 def local() -> Identity:
-  """This computer's own identity, made on first use.
+  """This computer's own identity, generated on first use.
 
   Raises:
-    UserError: its file cannot be made or read, or others can.
+    UserError: its file cannot be written or read, or other users can read it.
   """
   path = _own()
   try:
@@ -113,7 +114,7 @@ def local() -> Identity:
 
 
 def root() -> bytes | None:
-  """This computer's own authority, PEM; None where it never signed.
+  """This computer's own authority, PEM; None if it has never signed.
 
   Raises:
     UserError: as `local`.
@@ -126,32 +127,26 @@ def _own() -> pathlib.Path:
 
 
 def folder() -> pathlib.Path:
-  """Where this user's settings are."""
+  """The folder of this user's settings."""
   home = os.environ.get('XDG_CONFIG_HOME') or pathlib.Path.home() / '.config'
   return pathlib.Path(home) / 'vidregen_jax'
 
 
 def _keep(path):
-  """Makes an identity and its file, unless another process does so first."""
+  """Generates an identity and writes its file, unless another process does so first."""
   for each in reversed([path.parent, *path.parent.parents]):
     if not each.exists():
-      each.mkdir(mode=0o700, exist_ok=True)  # with any umask
+      each.mkdir(mode=0o700, exist_ok=True)  # regardless of the umask
   private_files.check_folder(path.parent)
-  part = files.beside(path)
-  try:
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
-      file.write(_made())
-    os.link(part, path)
-  except FileExistsError:
-    pass
-  finally:
-    part.unlink(missing_ok=True)
+  with contextlib.suppress(FileExistsError), outputs.whole_file(path, replace=False) as part, (
+      open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb')) as file:
+    file.write(_new_identity())
 
 
-def _made() -> bytes:
-  """A new key, its certificate and that of the authority, PEM."""
+def _new_identity() -> bytes:
+  """A new key, its certificate and its authority's certificate, PEM."""
   authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-  number = uuid.uuid4().hex[:8]  # no user's or computer's name: whoever gets a video sees it
+  number = uuid.uuid4().hex[:8]  # no user or computer name, as everybody who gets a video sees it
   names = [f'vidregen_jax {role} {number}' for role in ('local authority', 'local signer')]
   root = _issue(names[0], names[0], authority, authority, is_authority=True)
   leaf = _issue(names[1], names[0], own, authority, is_authority=False)
@@ -159,7 +154,7 @@ def _made() -> bytes:
 
 
 def _issue(name, issuer, key, authority, is_authority) -> bytes:
-  """A certificate as C2PA 2.2 section 14.5 wants it, PEM."""
+  """A certificate as required by C2PA 2.2, section 14.5, PEM."""
   named = lambda text: x509.Name([
     x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, 'vidregen_jax, local'),
     x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
@@ -187,7 +182,7 @@ def _pem(key) -> bytes:
 
 
 def _algorithm(key, where) -> str:
-  """C2PA's name of the signature that a key makes."""
+  """C2PA's name for a key's signature algorithm."""
   if isinstance(key, ed25519.Ed25519PrivateKey):
     return 'ed25519'
   if isinstance(key, rsa.RSAPrivateKey):

@@ -1,4 +1,4 @@
-"""The statement that the people who are shown agreed to an edit."""
+"""The statement that the people shown have agreed to an edit."""
 
 import dataclasses
 import hashlib
@@ -10,25 +10,23 @@ from vidregen_jax import files
 from vidregen_jax.errors import UserError
 from vidregen_jax.terminal import printable
 
-_MOST = 2**24  # bytes of a file of consent
 _SAY = ('say who is shown, who agreed and on what basis, such as '
         '--consent "Ann Lee, who is shown, agreed on 2026-05-01"')
-
-_LONGEST = 10_000  # characters: it is repeated in all that is written
+_LONGEST = 10_000  # characters; it is repeated in every output
 _MOST = 16_000_000  # bytes of a file
 
 
 @dataclasses.dataclass(frozen=True)
 class Consent:
-  """A statement, or the file that holds it.
+  """A statement of consent, or the file that holds it.
 
-  Words on the command line are repeated in all that is written. Of a file only the digest is: it
-  may hold signatures and addresses, which are nobody's business who is shown the video.
+  Words on the command line are repeated in every output. Of a file only the digest is, as it may
+  hold signatures and addresses that viewers of the video should not see.
 
   Attributes:
     sha256: of the statement's UTF-8, or of the file's bytes.
-    statement: the words; None where a file holds them.
-    file: the file's path; None where there is none.
+    statement: the words; None if a file holds them.
+    file: the file's path; None if there is none.
   """
 
   sha256: str
@@ -40,7 +38,7 @@ def of(statement: str) -> Consent:
   """Consent in words.
 
   Raises:
-    UserError: there are none, too many, or what is no text.
+    UserError: there are none or too many, or they contain control characters.
   """
   statement = statement.strip()
   if not statement:
@@ -49,7 +47,8 @@ def of(statement: str) -> Consent:
     raise UserError(f'--consent has {len(statement):,} characters, and {_LONGEST:,} are the most: '
                     'give it in a file, --consent_file, of which the digest is written')
   if odd := [c for c in statement if c not in '\n\t' and unicodedata.category(c) in ('Cc', 'Cs')]:
-    raise UserError(f'--consent holds what is no text, {odd[0]!a}: write it in words, in UTF-8')
+    raise UserError(f'--consent contains {odd[0]!a}, which is not text: write it in words, in '
+                    'UTF-8')
   return Consent(hashlib.sha256(statement.encode()).hexdigest(), statement)
 
 
@@ -57,7 +56,7 @@ def read(path) -> Consent:
   """Consent in a file, text or JSON.
 
   Raises:
-    UserError: it cannot be read, is empty, or is not what its name says.
+    UserError: it cannot be read, is empty, or is not text or JSON as its name says.
   """
   data = files.read_bytes(path, '--consent_file', _MOST)
   try:
@@ -65,23 +64,23 @@ def read(path) -> Consent:
   except UnicodeDecodeError as error:
     raise UserError(f'--consent_file {path} is not text in UTF-8: save it as text or JSON'
                     ) from error
-  said = text.strip()
+  content = text.strip()
   if pathlib.Path(path).suffix.lower() == '.json':
     try:
-      said = json.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers without end, lists in lists
+      content = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also overlong numbers and deep nesting
       raise UserError(f'--consent_file {path} is not JSON: {error}') from error
-  if not said:
+  if not content:
     raise UserError(f'--consent_file {path} is empty: it must say who is shown, who agreed and on '
                     'what basis')
   return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
-def given(statement, path) -> Consent:
-  """What `--consent` and `--consent_file` say; None is for a flag that was not given.
+def from_flags(statement, path) -> Consent:
+  """The consent that `--consent` or `--consent_file` gives; None for a flag that is absent.
 
   Raises:
-    UserError: as `of` and `read`, or not one of the two.
+    UserError: as in `of` and `read`, or not exactly one of the two is given.
   """
   if statement is not None and path is not None:
     raise UserError('--consent and --consent_file exclude each other: give one')

@@ -1,8 +1,8 @@
-"""Content Credentials (C2PA): what was done to a video, signed, in the very file.
+"""Content Credentials (C2PA): a signed record, inside the file, of what was done to a video.
 
-They travel with the file, and whoever changes a byte of the pictures or the sound breaks the seal.
-A container that cannot hold them has them beside it, in a `.c2pa` file. Nothing goes over the
-network, neither to sign nor to verify.
+They travel with the file, and any change to a byte of pictures or sound invalidates them. For a
+container that cannot hold them they are in a `.c2pa` file beside it. Neither signing nor verifying
+uses the network.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import c2pa
 import cv2
@@ -23,45 +24,89 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates
 
 EMBEDDED = {'.mp4': 'video/mp4', '.m4v': 'video/x-m4v', '.mov': 'video/quicktime'}
-# What C2PA has no way into is signed as a row of bytes.
+# Containers that C2PA cannot parse are signed as opaque bytes.
 _OPAQUE = 'application/octet-stream'
-EDIT = 'vidregen_jax.edit'  # the assertion that holds what C2PA has no words for
-# What is said of an edit when it is signed already, or is measured while it is written.
-UNSIGNED = ('sha256', 'content_credentials', 'stages', 'seconds', 'peak_memory_mb')
-# C2PA takes a megabyte of JSON. A fact that is longer than this is signed as its digest, and spans
-# beyond that number as one.
+EDIT = 'vidregen_jax.edit'  # the assertion for what C2PA has no vocabulary for
+# C2PA accepts a megabyte of JSON. A longer fact is signed as its digest, and more spans than this
+# as a single one.
 _LONGEST_FACT, _MOST_REGIONS = 100_000, 1000
 _PROBLEMS, _LONGEST_PROBLEM = 20, 500
 _MOST_SIDECAR = 256_000_000  # bytes
-# The digest of a video stands in its page, and the page's digest in the video: it is of the page
-# with this in that place.
+# A page contains the video's digest, and the video contains the page's digest: that of the page
+# with this in place of the video's digest.
 NO_DIGEST = '0' * 64
 _COMPOSITE = ('http://cv.iptc.org/newscodes/digitalsourcetype/'
               'compositeWithTrainedAlgorithmicMedia')
 _SETTINGS = {
   'version': 1,
   'builder': {'thumbnail': {'enabled': False}},
-  # Larger copies go to an unnamed file on disk; hashing holds up to half a gigabyte all the same.
+  # Larger copies go to an unnamed file on disk; hashing still takes up to half a gigabyte.
   'core': {'allowed_network_hosts': [], 'backing_store_memory_threshold_in_mb': 16},
   'verify': {'ocsp_fetch': False, 'remote_manifest_fetch': False},
 }
 
 
-def manifest(said, page=None) -> dict:
-  """What is signed of an edit, as C2PA's manifest definition.
+@dataclasses.dataclass(frozen=True)
+class Statement:
+  """The part of an edit's report that is signed.
 
-  Only names of files are in it, no folders.
+  Attributes:
+    spans: (start, stop) seconds in which face and sound were replaced, ascending.
+    facts: by name, JSON values: what was changed, from what, by what, with whose consent. As
+      `condensed` gives them.
+    report_sha256: digest of the whole report, as `edit_report.digest` gives it.
+  """
+
+  spans: Sequence[tuple[float, float]]
+  facts: dict
+  report_sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+  """Who signed a video, and where the signature is.
+
+  Attributes:
+    where: path of the file that holds the credentials: the video, or the `.c2pa` beside it.
+    signer: the name in the certificate.
+    local_certificate: whether this computer made the certificate for itself.
+  """
+
+  where: str
+  signer: str
+  local_certificate: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceCredentials:
+  """What the video that was edited says of itself.
+
+  Attributes:
+    state: 'Trusted', 'Valid' or 'Invalid', as of `read`.
+    signer: the name in the certificate; None where it cannot be read.
+    problems: in words, what is not sound.
+  """
+
+  state: str
+  signer: str | None
+  problems: tuple[str, ...]
+
+
+def manifest(out: str | os.PathLike, statement: Statement, page: bytes | None = None) -> dict:
+  """The statement as a C2PA manifest definition.
+
+  It contains names of files, but no folders.
 
   Args:
-    said: the report of `regenerate`; of UNSIGNED it may lack any.
+    out: the name that the video will get.
+    statement: what is signed.
     page: the page's bytes with NO_DIGEST for the video's; None where there is none.
   """
   agent = {'name': 'vidregen_jax', 'version': __version__}
-  spans = said['spans']
-  note = ''
+  spans, note = statement.spans, ''
   if len(spans) > _MOST_REGIONS:
     note = f' in {len(spans)} spans within'
-    spans = [[spans[0][0], spans[-1][1]]]
+    spans = [(spans[0][0], spans[-1][1])]
   regions = [{'type': 'temporal', 'time': {'type': 'npt', 'start': str(a), 'end': str(b)}}
              for a, b in spans]
   changes = [{'description': what + note, 'region': regions} for what in (
@@ -70,42 +115,33 @@ def manifest(said, page=None) -> dict:
     'action': 'c2pa.edited', 'digitalSourceType': _COMPOSITE, 'softwareAgent': agent,
     'when': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'), 'changes': changes}
   opened = {'action': 'c2pa.opened', 'parameters': {'ingredientIds': ['source']}}
-  papers = {'report': report_digest(said)}
+  papers = {'report': statement.report_sha256}
   if page is not None:
     papers['page'] = hashlib.sha256(page).hexdigest()
   return {
     'claim_generator_info': [agent],
-    'title': _title(said['out']),
+    'title': title(out),
     'assertions': [
       {'label': 'c2pa.actions.v2', 'data': {'actions': [opened, edited]}},
-      {'label': EDIT, 'data': signed_facts(said) | {'papers': papers}},
+      {'label': EDIT, 'data': statement.facts | {'papers': papers}},
     ],
   }
 
 
-def signed_facts(said) -> dict:
-  """The part of a report that is signed: what was changed, from what, by what, with whose consent.
+def condensed(facts: dict) -> dict:
+  """JSON values as they would be read back from a manifest, which must not grow too large.
 
-  JSON has one kind of number; so does what this returns, as it would be read back. A fact that is
-  very long is its digest.
+  JSON has one kind of number and one kind of list; so has what this returns. A value that is very
+  long becomes its digest and its length.
   """
-  row = lambda each: {'title': _title(each['path'])} | {
-    key: each[key] for key in ('sha256', 'credentials') if key in each}
-  consent = {key: said['consent'][key] for key in ('statement', 'sha256')}
-  facts = {
-    'source': row(said['source']),
-    'sound': [row(each) for each in said['audio']['files']],
-    'consent': {key: value for key, value in consent.items() if value is not None},
-    **{key: said[key] for key in ('frames', 'retimed', 'spans', 'regenerated_frames', 'model',
-                                  'sampler', 'seed')},
-  }
-  return {key: _brief(value) for key, value in facts.items()}
+  return {name: _condensed(value) for name, value in facts.items()}
 
 
-def report_digest(said) -> str:
-  """sha256 of all that a report says but UNSIGNED, however its file is laid out."""
-  signed = {key: value for key, value in said.items() if key not in UNSIGNED}
-  return hashlib.sha256(json.dumps(signed, sort_keys=True).encode()).hexdigest()
+def _condensed(value):
+  text = json.dumps(value)
+  if len(text) <= _LONGEST_FACT:
+    return json.loads(text)
+  return {'sha256': hashlib.sha256(text.encode()).hexdigest(), 'count': len(value)}
 
 
 def page_digest(page: bytes, sha256: str) -> str:
@@ -114,23 +150,16 @@ def page_digest(page: bytes, sha256: str) -> str:
   return hashlib.sha256(page.replace(nothing, b'').replace(sha256.encode(), nothing)).hexdigest()
 
 
-def _title(path) -> str:
+def title(path: str | os.PathLike) -> str:
   """A file's name as text: it may hold bytes that are none."""
   return terminal.printable(pathlib.Path(path).name)
 
 
-def _brief(value):
-  text = json.dumps(value)
-  if len(text) <= _LONGEST_FACT:
-    return json.loads(text)
-  return {'sha256': hashlib.sha256(text.encode()).hexdigest(), 'count': len(value)}
-
-
 def check(who: certificates.Identity) -> None:
-  """Signs a picture, to learn what C2PA thinks of a certificate before hours go into a video.
+  """Checks, by signing a tiny picture, that C2PA accepts a certificate, before any long work.
 
   Raises:
-    UserError: it refuses it.
+    UserError: it does not.
   """
   picture = cv2.imencode('.png', np.zeros((8, 8, 3), np.uint8))[1].tobytes()
   created = {'action': 'c2pa.created', 'digitalSourceType': _COMPOSITE}
@@ -143,45 +172,35 @@ def check(who: certificates.Identity) -> None:
                     "signer's first, whose use is signing documents or e-mail") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Signed:
-  """What became of it.
-
-  Attributes:
-    facts: as of `about`.
-    sidecar: what belongs into a file beside the video; None where the video holds it.
-  """
-
-  facts: dict
-  sidecar: bytes | None
-
-
-def about(out: pathlib.Path, who: certificates.Identity) -> dict:
-  """What a report and a page say of the credentials that `sign` puts into `out`, or beside it."""
+def signature(out: pathlib.Path, who: certificates.Identity) -> Signature:
+  """The signature that `sign` puts into `out`, or beside it."""
   where = out if _kind(out) else out.with_suffix('.c2pa')
-  return {'where': terminal.printable(where), 'signer': who.name, 'local_certificate': who.local}
+  return Signature(terminal.printable(where), who.name, who.local)
 
 
-def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said: dict,
-         who: certificates.Identity, page: bytes | None = None) -> Signed:
+def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, statement: Statement,
+         who: certificates.Identity, page: bytes | None = None) -> bytes | None:
   """Puts signed credentials into a video that is finished but has not got its name yet.
 
-  The packets stay as they are. For a moment there are two copies of the file.
+  Its packets are not changed. For a moment there are two copies of the file.
 
   Args:
     part: the file; on return it is the signed one.
     out: the name that it will get.
     source: the video that it was made of; its name in the report is as people can read it.
-    said: the report of `regenerate`.
+    statement: what is signed.
     who: who signs.
     page: as of `manifest`.
 
+  Returns:
+    What belongs into a `.c2pa` file beside the video; None where the video holds it.
+
   Raises:
     OSError: the disk refuses something; the file is then as it was.
-    UserError: it cannot be signed; the same.
+    UserError: it cannot be signed; likewise.
   """
   kind = _kind(out)
-  builder = _opened(source, manifest(said, page))
+  builder = _opened(source, manifest(out, statement, page))
   if not kind:
     builder.set_no_embed()
   signed = part.with_name(f'{part.stem}.signed{part.suffix}')
@@ -198,7 +217,7 @@ def sign(part: pathlib.Path, out: pathlib.Path, source: str | os.PathLike, said:
     os.replace(signed, part)
   finally:
     signed.unlink(missing_ok=True)
-  return Signed(about(out, who), None if kind else store)
+  return None if kind else store
 
 
 def read(path, anchors=()) -> dict | None:
@@ -211,14 +230,14 @@ def read(path, anchors=()) -> dict | None:
   Returns:
     None where there are none, else a dict of
       where: 'the file', or the name of the one beside it.
-      state: 'Trusted', 'Valid' (sound, by a signer who is vouched for by nobody known) or
+      state: 'Trusted', 'Valid' (intact, but by a signer for whom no trusted authority vouches) or
         'Invalid'.
-      problems: in words, of what is not sound.
+      problems: what is invalid, in words.
       signer, issuer, time: of the signature; the time is the signer's own word.
       title, actions: C2PA's.
       ingredients: title, relationship and, in words, the problems that there were with the
         ingredient's own credentials when it was opened.
-      edit: what `signed_facts` gave, and digests of the papers; None where another program signed.
+      edit: the facts of a Statement, and digests of the papers; None where another program signed.
     Of damaged credentials only where, state and problems are not None or empty.
 
   Raises:
@@ -226,35 +245,33 @@ def read(path, anchors=()) -> dict | None:
   """
   path = pathlib.Path(path)
   try:
-    found = _looked_up(path, anchors)
+    account = _looked_up(path, anchors)
   except c2pa.C2paError as error:
     # Of what is no video, its credentials are not the trouble.
     if _kind(path) and not _is_iso_media(path):
       raise UserError(f'{path}: cannot be read ({error})') from error
     return _facts(None) | {'where': _where(path), 'problems': [
       f'the credentials are damaged and cannot be read ({error})']}
-  return found and _facts(found) | {'where': _where(path)}
+  return account and _facts(account) | {'where': _where(path)}
 
 
-def of_source(path) -> dict | None:
-  """What a video that is edited says of itself: None where it says nothing, else a dict of
-
-    state: as of `read`; problems: the same; signer: in whose name.
+def of_source(path) -> SourceCredentials | None:
+  """What a video that is edited says of itself; None where it says nothing.
 
   Raises:
     UserError: as `read`.
   """
   if _kind(path) and not _is_iso_media(path):
-    return None  # it is not what its name says, and so holds none
+    return None  # it is not the container that its name says, and so holds none
   own = certificates.root()
-  found = read(path, [own] if own else [])
-  # Its maker may have signed a book under the name of a problem.
-  return found and {'state': found['state'], 'signer': found['signer'],
-                    'problems': [text[:_LONGEST_PROBLEM] for text in found['problems'][:_PROBLEMS]]}
+  credentials = read(path, [own] if own else [])
+  # Its signer controls these texts, which may be very long.
+  return credentials and SourceCredentials(credentials['state'], credentials['signer'], tuple(
+    text[:_LONGEST_PROBLEM] for text in credentials['problems'][:_PROBLEMS]))
 
 
 def _looked_up(path, anchors=()) -> dict | None:
-  """C2PA's own account of a file; None where there are no credentials.
+  """C2PA's report on a file; None if there are no credentials.
 
   Raises:
     c2pa.C2paError: they are damaged.
@@ -280,7 +297,7 @@ def _looked_up(path, anchors=()) -> dict | None:
 
 
 def _kind(path) -> str | None:
-  """C2PA's name of a container that holds credentials itself; None of one that cannot."""
+  """The media type of a container that can hold credentials; None for others."""
   return EMBEDDED.get(pathlib.Path(path).suffix.lower())
 
 
@@ -289,22 +306,22 @@ def _where(path) -> str:
 
 
 def _is_iso_media(path) -> bool:
-  """Whether a file begins as mp4 and its relatives do: a box's size, and its name."""
+  """Whether a file begins like an mp4 or a relative: with a box's size and its type."""
   with open(path, 'rb') as file:
     return file.read(8)[4:] in (b'ftyp', b'moov', b'mdat', b'free', b'skip', b'wide', b'uuid')
 
 
-def _facts(found) -> dict:
-  """What `read` says of C2PA's account; of None, that there is none to be read."""
-  if found is None:
+def _facts(account) -> dict:
+  """What `read` returns for C2PA's report; for None, that it could not be read."""
+  if account is None:
     return dict.fromkeys(('signer', 'issuer', 'time', 'title', 'edit')) | {
       'state': 'Invalid', 'problems': [], 'actions': [], 'ingredients': []}
-  active = found['manifests'][found['active_manifest']]
+  active = account['manifests'][account['active_manifest']]
   data = lambda label: next((row['data'] for row in active['assertions']
                              if row['label'].startswith(label)), None)
   signature = active.get('signature_info', {})
   return {
-    'state': found['validation_state'], 'problems': _failures(found.get('validation_results')),
+    'state': account['validation_state'], 'problems': _failures(account.get('validation_results')),
     'signer': signature.get('common_name'), 'issuer': signature.get('issuer'),
     'time': signature.get('time'), 'title': active.get('title'),
     'actions': (data('c2pa.actions') or {}).get('actions', []),
@@ -316,19 +333,19 @@ def _facts(found) -> dict:
 
 
 def _failures(results) -> list[str]:
-  """What C2PA found wrong, in words; that nobody vouches for a signer is said elsewhere."""
+  """What C2PA found invalid, in words, except for an untrusted signer, which `state` tells."""
   rows = (results or {}).get('activeManifest', {}).get('failure', ())
   return [row.get('explanation', row['code']) for row in rows
           if row['code'] != 'signingCredential.untrusted']
 
 
 def _opened(source, definition):
-  """A builder that knows the source, with the credentials that it may have brought along.
+  """A builder with the source as ingredient, together with any credentials that the source has.
 
-  What is wrong with those goes into the new ones: C2PA keeps the results of its look at them.
+  If those are invalid, the new ones say so: C2PA stores its validation results.
   """
   source = pathlib.Path(source)
-  row = {'title': _title(source), 'relationship': 'parentOf', 'label': 'source'}
+  row = {'title': title(source), 'relationship': 'parentOf', 'label': 'source'}
   plain = definition | {'ingredients': [row]}
   kind = _kind(source)
   try:
@@ -337,22 +354,22 @@ def _opened(source, definition):
       with open(source, 'rb') as file:
         builder.add_ingredient(row, kind, file)
       return builder
-    found = _looked_up(source)
-    if found is None:
+    account = _looked_up(source)
+    if account is None:
       return _builder(plain)
     store = 'source.c2pa'
     builder = _builder(definition | {'ingredients': [row | {
-      'format': _OPAQUE, 'active_manifest': found['active_manifest'],
-      'validation_results': found['validation_results'],
+      'format': _OPAQUE, 'active_manifest': account['active_manifest'],
+      'validation_results': account['validation_results'],
       'manifest_data': {'format': 'application/c2pa', 'identifier': store}}]})
     builder.add_resource(store, io.BytesIO(files.read_bytes(source.with_suffix('.c2pa'))))
     return builder
-  except c2pa.C2paError:  # it is no video, or what it brought is damaged: `of_source` says so
+  except c2pa.C2paError:  # it is no video, or its credentials are damaged: `of_source` says so
     return _builder(plain)
 
 
 class _Stream:
-  """A file that C2PA is given, which remembers what the disk refused: C2PA does not say."""
+  """A file for C2PA that remembers an OSError, which C2PA does not pass on."""
 
   def __init__(self, file):
     self._file, self.error = file, None
@@ -385,9 +402,9 @@ class _Stream:
 
 @contextlib.contextmanager
 def _undisturbed(folder):
-  """C2PA's copies lie on the disk that has room for the video, and Ctrl-C waits for it.
+  """Puts C2PA's temporary files on the disk that has room for the video, and defers Ctrl-C.
 
-  An exception in the middle of its calls back into Python would end the whole process.
+  An exception during C2PA's callbacks into Python would abort the whole process.
   """
   before = os.environ.get('TMPDIR')
   with interrupts.held():

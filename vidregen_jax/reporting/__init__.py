@@ -1,1 +1,1 @@
-"""What lies beside a video: its report, its page, a sheet of stills."""
+"""The files beside a video: its report, its page, a sheet of stills."""

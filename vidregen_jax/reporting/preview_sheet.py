@@ -1,7 +1,7 @@
-"""A sheet of stills: what an edit will look like, before all of it is paid for.
+"""A sheet of stills that previews an edit at a fraction of its cost.
 
-Of every stretch the first second is made, as it will be in the video (but where the stretch is
-longer, without knowing what comes after it).
+The first second of every stretch is generated as it will be in the video (except that in a longer
+stretch the model does not know the frames after it).
 """
 
 import dataclasses
@@ -17,16 +17,20 @@ from vidregen_jax.media import image_grid
 from vidregen_jax.models import codec
 
 _SECONDS = 1.0
-_STILLS = 5  # of a stretch
+_STILLS = 5  # per stretch
 _MOST = 40  # stretches on a sheet
-_SIDE, _TOP = 320, .3  # of an enlarged crop; what lies above is the same in both
+_SIDE, _TOP = 320, .3  # of an enlarged crop; above this share both pictures are the same
 _LINE = 36  # pixels of a line of text
 _PAPER, _INK, _QUIET = (22, 21, 19), (236, 233, 227), (169, 163, 153)
 _SUFFIXES = ('.png', '.jpg')
 
 
 def check(path) -> None:
-  """Refuses a path that no sheet can be written to."""
+  """Checks that a sheet can be written to a path.
+
+  Raises:
+    UserError: it cannot.
+  """
   path = pathlib.Path(path)
   if path.suffix.lower() not in _SUFFIXES:
     raise UserError(f'--preview {path}: can write {" and ".join(_SUFFIXES)}; choose one of them')
@@ -35,33 +39,33 @@ def check(path) -> None:
 
 
 def write(part, take, paster, runs, track, fade: float) -> int:
-  """Makes a little of every stretch and writes the sheet, source above edit.
+  """Generates the beginning of every stretch and writes the sheet, source above edit.
 
   Args:
-    part: pathlib.Path, .png or .jpg, that will get its name when it is whole.
+    part: pathlib.Path, .png or .jpg, of the temporary file.
     take: regenerator.Retake.
     paster: compositor.Paster.
-    runs: run_plan.Run of what the edit would make.
-    track: tracks.Track along the film.
-    fade: seconds, as of the edit: what is made must reach so much farther than what is shown.
+    runs: run_plan.Run of the frames that the edit would regenerate.
+    track: face_track.Track along the film.
+    fade: seconds, as in the edit: frames are generated this much beyond those that are shown.
 
   Returns:
-    How many stretches there are, of which the first 40 are shown.
+    The number of stretches, of which the first 40 are shown.
 
   Raises:
     OSError: it cannot be written.
   """
   short = [_beginning(run, track.times, _SECONDS + fade) for run in runs[:_MOST]]
-  wanted = [_moments(run, track.times) for run in short]
+  stills = [_moments(run, track.times) for run in short]
   tiles = {}
-  for shot, made in take.frames(short, [(run.start, run.stop) for run in short]):
+  for shot, face in take.frames(short, [(run.start, run.stop) for run in short]):
     index = shot.frame.index
-    pasted = None if made is None else paster(shot, made)
-    if any(index in moments for moments in wanted):
+    pasted = None if face is None else paster(shot, face)
+    if any(index in moments for moments in stills):
       tiles[index] = [_mouth(picture, track.affine[index])
                       for picture in (shot.frame.image, _whole(shot, pasted))]
   rows = []
-  for run, moments in zip(runs, wanted, strict=False):
+  for run, moments in zip(runs, stills, strict=False):
     begin, end = track.times[[run.start, min(run.stop, len(track) - 1)]]
     rows.append(_text([(12, f'{begin:.2f} to {end:.2f} s: source above, edit below')], _INK))
     for pictures in zip(*(tiles[index] for index in moments), strict=True):
@@ -73,7 +77,7 @@ def write(part, take, paster, runs, track, fade: float) -> int:
 
 
 def _beginning(run, times, seconds):
-  """A run, or its first seconds."""
+  """A run, cut to its first seconds."""
   stop = int(np.searchsorted(times, times[run.start] + seconds))
   if stop >= run.stop:
     return run
@@ -88,7 +92,7 @@ def _moments(run, times) -> list[int]:
 
 
 def _whole(shot, pasted):
-  """A frame's picture with what was pasted into a part of it, if anything."""
+  """A frame's picture, with the pasted part if there is one."""
   image = shot.frame.image.copy()
   if pasted is not None:
     left, top = shot.at
@@ -101,14 +105,14 @@ def _mouth(image, affine):
 
 
 def _filled(row):
-  """A row of pictures as wide as the sheet."""
+  """A row of pictures, padded to the width of the sheet."""
   sheet = np.full((len(row), _STILLS * _SIDE, 3), _PAPER, np.uint8)
   sheet[:, :row.shape[1]] = row
   return sheet
 
 
 def _text(words, colour):
-  """A line of words, [(pixels from the left, words)]."""
+  """A line of text from [(pixels from the left, words)]."""
   line = np.full((_LINE, _STILLS * _SIDE, 3), _PAPER, np.uint8)
   for left, word in words:
     cv2.putText(line, word, (left, _LINE - 12), cv2.FONT_HERSHEY_SIMPLEX, .5, colour, 1,

@@ -1,5 +1,6 @@
-"""What lies beside a video: its report, its page, its credentials; and the flags that they need."""
+"""The files beside a video, report, page and credentials, and the flags that they need."""
 
+import dataclasses
 import os
 import pathlib
 import resource
@@ -10,84 +11,92 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import certificates, content_credentials
 from vidregen_jax.provenance.certificates import Identity
 from vidregen_jax.reporting import page
+from vidregen_jax.reporting.edit_report import EditReport
 
 _JSON, _HTML, _C2PA = '.json', '.html', '.c2pa'
 
 
-def seal(made: outputs.Outputs, part: pathlib.Path, *, edit, said: dict, film, affines, clock,
-         began) -> None:
-  """Signs a finished video, and writes what is beside it; adds to what is said.
+def seal(output_files: outputs.Outputs, part: pathlib.Path, *, edit, report: EditReport, film,
+         affines, clock, began) -> EditReport:
+  """Signs a finished video, and writes the files beside it.
 
   Args:
-    made: of the video and all that may lie beside it; gives them their names.
-    part: the video, before it gets its name.
-    edit: editor.Edit.
-    said: the report.
-    film, affines: as `page.make` takes them.
-    clock, began: what took how long, and since when.
+    output_files: the temporary files of the video and those beside it.
+    part: the video's temporary file.
+    edit: the Edit.
+    report: of it, without the fields that are only known now.
+    film, affines: as for `page.make`.
+    clock: of the stages.
+    began: `time.perf_counter()` when the edit began.
+
+  Returns:
+    The report as it was written.
 
   Raises:
-    UserError: the disk refuses something, or the video cannot be signed.
+    UserError: a file cannot be written, or the video cannot be signed.
   """
   out, html = pathlib.Path(edit.out), None
-  beside = lambda suffix, data: made.part(out.with_suffix(suffix)).write_bytes(data)
-  with outputs.told(out):
-    said['content_credentials'] = content_credentials.about(out,
-                                                            edit.signer) if edit.signer else None
+  beside = lambda suffix, data: output_files.part(out.with_suffix(suffix)).write_bytes(data)
+  with outputs.disk_errors(out):
+    if edit.signer:
+      report = dataclasses.replace(
+        report, content_credentials=content_credentials.signature(out, edit.signer))
     if edit.page:
-      # Before the signature, which is of the page too; so the video's digest comes into it later.
-      said |= {'sha256': content_credentials.NO_DIGEST, 'stages': clock.report()}
-      with clock('page', said['frames']):
-        html = page.make(film, part, said, affines)
+      # Before signing, as the page is signed too; so the video's digest is filled in later.
+      report = dataclasses.replace(report, stages=clock.report())
+      with clock('page', report.frames):
+        html = page.make(film, part, report, affines)
     if edit.signer:
       with clock('sign'):
-        signed = content_credentials.sign(part, out, edit.source, said, edit.signer, html)
-      if signed.sidecar:
-        beside(_C2PA, signed.sidecar)
-    said['sha256'] = files.digest(part)
+        sidecar = content_credentials.sign(part, out, edit.source, report.statement(), edit.signer,
+                                           html)
+      if sidecar:
+        beside(_C2PA, sidecar)
+    report = dataclasses.replace(
+      report, sha256=files.digest(part), stages=clock.report(),
+      seconds=round(time.perf_counter() - began, 2),
+      peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     if html:
-      beside(_HTML, html.replace(content_credentials.NO_DIGEST.encode(), said['sha256'].encode()))
-    said['stages'] = clock.report()
-    said['seconds'] = round(time.perf_counter() - began, 2)
-    said['peak_memory_mb'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    beside(_JSON, files.as_json(said))
+      beside(_HTML, html.replace(content_credentials.NO_DIGEST.encode(), report.sha256.encode()))
+    beside(_JSON, files.as_json(report.to_json()))
+  return report
 
 
 def paths(out: str | os.PathLike) -> list[pathlib.Path]:
-  """The video and all that may come to lie beside it."""
+  """The paths of the video and of all files that may be written beside it."""
   out = pathlib.Path(out)
   return [out, *map(out.with_suffix, (_JSON, _HTML, _C2PA))]
 
 
 def check_inputs(out_paths, inputs, folder) -> None:
-  """Refuses outputs that are inputs, by whatever name or link: to replace them would lose them.
+  """Checks that no output would replace an input, under whatever name or link.
 
   Args:
-    out_paths: of all that may be written.
-    inputs: paths of all that is read.
-    folder: one of which all that is in it is read.
+    out_paths: of all files that may be written.
+    inputs: paths of all files that are read.
+    folder: one of which all files are read.
 
   Raises:
-    UserError: names the output.
+    UserError: one would; it is named.
   """
-  wanted = {path: key for path in out_paths if (key := _identity(path)) is not None}
-  if not wanted:
-    return  # what is not there is no input
-  read = {_identity(path) for path in inputs}
+  outputs_by_identity = {path: key for path in out_paths if (key := _identity(path)) is not None}
+  if not outputs_by_identity:
+    return  # what does not exist is no input
+  inputs_by_identity = {_identity(path) for path in inputs}
   if os.path.isdir(folder):
-    read |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
-  for path, key in wanted.items():
-    if key in read:
+    inputs_by_identity |= {_identity(path) for path in pathlib.Path(folder).rglob('*')}
+  for path, key in outputs_by_identity.items():
+    if key in inputs_by_identity:
       raise UserError(f'the result would replace an input, {path}: give another name')
 
 
 def _identity(path) -> tuple[int, int] | None:
-  """What a file is, whatever its name; None where there is none."""
+  """A file's device and inode, whatever its name; None if it does not exist."""
   try:
-    found = os.stat(path)
+    status = os.stat(path)
   except (OSError, ValueError):
     return None
-  return found.st_dev, found.st_ino
+  return status.st_dev, status.st_ino
 
 
 def add_flags(parser) -> None:
@@ -108,13 +117,13 @@ def add_flags(parser) -> None:
 
 
 def signer(certificate: str | None, key: str | None) -> Identity:
-  """What --certificate and --key say, found fit to sign.
+  """The identity that --certificate and --key name, checked to be able to sign.
 
   Raises:
-    UserError: one without the other, or not fit.
+    UserError: one flag is given without the other, or the certificate cannot sign.
   """
   if bool(certificate) != bool(key):
     raise UserError('--certificate and --key belong together: give both, or neither')
-  found = certificates.load(certificate, key) if certificate else certificates.local()
-  content_credentials.check(found)
-  return found
+  identity = certificates.load(certificate, key) if certificate else certificates.local()
+  content_credentials.check(identity)
+  return identity

@@ -1,4 +1,4 @@
-"""Which attention the generator is trained with: tried out on this device before it is used."""
+"""Chooses the attention that the generator is trained with, after trying it on this device."""
 
 import jax
 import jax.numpy as jnp
@@ -7,8 +7,8 @@ import numpy as np
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention
 
-# bfloat16 rounds to .004 of a number, a few times over; a key too many or too few, or a gradient
-# that lacks a term, is off by a tenth and more.
+# bfloat16 rounds a number by up to .4 %, and several times; an extra or a missing key, or a missing
+# term of a gradient, changes the result by 10 % or more.
 _SAME = 0.03
 _NEEDS = {'splash': 'tpu', 'cudnn': 'gpu'}
 _WAY_OUT = 'use --config.attention=xla'
@@ -17,8 +17,8 @@ _WAY_OUT = 'use --config.attention=xla'
 def choose(name, model, tensor) -> str:
   """The implementation of attention that a training uses.
 
-  'auto' is splash on a TPU and XLA elsewhere. Any kernel must first agree with XLA on this device,
-  in what it gives and in its gradients.
+  'auto' is splash on a TPU and XLA elsewhere. A kernel must first agree with XLA on this device, in
+  its output and in its gradients.
 
   Args:
     name: config.attention, 'auto' or one of `attention.IMPLEMENTATIONS`.
@@ -34,7 +34,7 @@ def choose(name, model, tensor) -> str:
     return name
   try:
     off = difference(name, model.width // model.heads, model.dtype)
-  except (NotImplementedError, RuntimeError) as error:  # what kernels raise for what they cannot do
+  except (NotImplementedError, RuntimeError) as error:  # raised for unsupported cases
     raise UserError(f'config.attention {name} does not run here '
                     f'({str(error).splitlines()[0]}): {_WAY_OUT}') from error
   if not off <= _SAME:
@@ -64,12 +64,12 @@ def named(name, model, tensor, backend) -> str:
 
 
 def difference(name, size, dtype) -> float:
-  """How far an implementation is from XLA in float32, on a small case made at random.
+  """How far an implementation is from XLA in float32, on a small random case.
 
   Args:
     name: one of `attention.IMPLEMENTATIONS`.
     size: channels D of a head.
-    dtype: that it is to work in.
+    dtype: in which it computes.
 
   Returns:
     The largest difference in attention or in any gradient, as a share of the largest number there.
@@ -95,8 +95,8 @@ def difference(name, size, dtype) -> float:
       return (out * by).sum(), out
     return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
 
-  found = made(name, arrays)
+  result = results(name, arrays)
   with jax.default_matmul_precision('highest'):
-    exact = made('xla', jax.tree.map(lambda x: x.astype(jnp.float32), arrays))
-  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True)
+    exact = results('xla', jax.tree.map(lambda x: x.astype(jnp.float32), arrays))
+  pairs = zip(jax.tree.leaves(result), jax.tree.leaves(exact), strict=True)
   return max(float(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max()) for a, b in pairs)

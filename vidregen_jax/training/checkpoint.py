@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: the state and the place in its data, together. Knows Orbax v1."""
+"""Checkpoints of a training run: the state and the position in its data, saved by Orbax v1."""
 
 import contextlib
 import json
@@ -19,6 +19,7 @@ from vidregen_jax import terminal
 from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
+from vidregen_jax.faces import crop_geometry
 
 _KEPT = 2
 
@@ -26,13 +27,13 @@ _KEPT = 2
 class Checkpoints:
   """The checkpoints in a folder; a context manager, because saving goes on in the background.
 
-  Each is written aside and committed whole, so a run that dies leaves the last whole one. All
-  processes of a run call every method together.
+  Each is written to a temporary folder and committed at once, so a run that dies leaves the last
+  complete one. All processes of a run call every method together.
   """
 
   def __init__(self, folder):
     self._folder = pathlib.Path(folder).absolute()
-    # What Orbax logs as an error it raises too, and that is told in one line.
+    # Orbax also raises whatever it logs as an error; the exception is reported in one line.
     logging.get_absl_logger().addFilter(_not_of_orbax)
     warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
     self._checkpointer = self._open()
@@ -48,7 +49,7 @@ class Checkpoints:
     return ocp.training.Checkpointer(
       self._folder,
       context=self._context(),
-      # The training loop decides. The default policy skips a save while another is under way.
+      # The training loop decides. The default policy skips a save while another is in progress.
       save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
       preservation_policy=ocp.training.preservation_policies.LatestN(_KEPT),
       cleanup_tmp_directories=True,
@@ -78,20 +79,20 @@ class Checkpoints:
     Args:
       step: int, the number of updates made.
       state: tree of arrays.
-      place: plain values, where the batch for the next step stands in the data.
+      place: plain values: the position in the data of the next step's batch.
 
     Raises:
       OSError: this save or the one before could not be written.
     """
-    kept = {'place': place, 'arrays': _inventory(state)}
+    kept = {'place': place, 'arrays': _inventory(state), 'crop': crop_geometry.MASKED_CROP}
     note = {'kept': kept, 'crc': _crc(kept)}
     with _as_the_system_says():
       self._checkpointer.save_checkpointables_async(step, {'state': state, 'note': note})
 
   def restore(self, abstract):
-    """Read the newest whole checkpoint, exactly as it was saved, onto any mesh.
+    """Read the newest intact checkpoint, bit for bit as it was saved, onto any mesh.
 
-    Damaged ones that are newer are told, and set aside in folders of other names.
+    Newer ones that are damaged are reported, and their folders renamed.
 
     Args:
       abstract: tree of jax.ShapeDtypeStruct with shardings.
@@ -100,7 +101,7 @@ class Checkpoints:
       (step, the state with its arrays placed as `abstract` says, place).
 
     Raises:
-      UserError: the checkpoint is of a model of another shape, or none is whole.
+      UserError: the checkpoint belongs to a model of another shape, or none is intact.
     """
     steps = [found.step for found in reversed(self._checkpointer.checkpoints)]
     damage = {}
@@ -120,13 +121,16 @@ class Checkpoints:
     """(state, place) of one checkpoint.
 
     Raises:
-      _Damage: in all processes alike.
-      UserError: it is of a model of another shape.
+      _Damage: it is not what was saved; all processes raise it.
+      UserError: it belongs to a model of another shape, or to crops of another geometry.
     """
     note = self._load(step, {'note': None})['note']
     kept = note['kept']
     if note['crc'] != _crc(kept):
       raise _Damage('its note is not what was written')
+    crop_geometry.check(kept.get('crop'), crop_geometry.MASKED_CROP,
+                        f'the checkpoint at step {step} in {self._folder}',
+                        'choose another --workdir')
     model_folder.check_shapes(
       {name: np.empty(shape, bool) for name, (shape, _) in kept['arrays'].items()},
       _named(abstract),
@@ -155,7 +159,7 @@ class Checkpoints:
     return found
 
   def _set_aside(self, damage, whole):
-    """Make room for the steps that come again."""
+    """Renames the folders of damaged checkpoints: their steps will be saved again."""
     if not damage:
       return
     self._checkpointer.close()
@@ -171,7 +175,7 @@ class Checkpoints:
 
 
 class _Damage(Exception):
-  """A checkpoint is not what was saved."""
+  """A checkpoint differs from what was saved."""
 
 
 def _not_of_orbax(record):
@@ -180,7 +184,7 @@ def _not_of_orbax(record):
 
 @contextlib.contextmanager
 def _as_the_system_says():
-  """A failed write as the OSError that it was, of which Orbax makes a ValueError."""
+  """Turns the ValueError that Orbax raises for a failed write back into its OSError."""
   try:
     yield
   except ValueError as error:
@@ -195,9 +199,9 @@ def _crc(kept):
 
 
 def _inventory(state):
-  """Of each array, by name, its shape and the sum of its bits modulo 2^32.
+  """The shape and a checksum of each array by name: the sum of its bits modulo 2^32.
 
-  Sums of integers do not depend on how an array is laid over devices.
+  Unlike a sum of floats, it does not depend on how an array is laid out over devices.
   """
   named = _named(state)
   sums = jax.device_get(_sums(named))

@@ -1,10 +1,10 @@
-"""What the codec is trained on, and the gradients of it, in one pass.
+"""The codec's losses and their gradients, in one pass.
 
-Encoder and decoder are each run forward once and backward once. The losses meet at two places, and
-are balanced there by the lengths of their gradients: the adversarial loss against the other pixel
-losses at the decoder's output, the alignment with a teacher against what the decoder asks for at
+Encoder and decoder are each run forward once and backward once. The losses are added at two places,
+and balanced there by the norms of their gradients: the adversarial loss against the other pixel
+losses at the decoder's output, the alignment with a teacher against the decoder's own gradient at
 the latents. VQGAN (arXiv 2012.09841) and VA-VAE (arXiv 2501.01423) balance them at the weights of
-the layer just before; here it needs no backward pass more.
+the layer just before; here no further backward pass is needed.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, discriminators, layers, perceptual, pixels, teacher
 from vidregen_jax.training import losses
 
-# What can go wrong, in the order in which one term follows from another.
+# The terms that can become non-finite, in the order in which one spoils the next.
 TERMS = ('l1', 'perceptual', 'kl', 'cosine', 'pairwise', 'gan', 'discriminators', 'penalty')
 
 
@@ -34,10 +34,10 @@ class Objective:
     perceptual_weight: of LPIPS, beside an L1 of weight 1.
     perceptual_frames: consecutive frames of each window that LPIPS looks at, drawn anew each step;
       0 for all.
-    kl_weight, kl_warmup_steps: the weight grows from 0 in so many steps.
-    align_weight: of both terms, after balancing.
+    kl_weight, kl_warmup_steps: of the KL, and the steps over which its weight grows from 0.
+    align_weight: of both terms of the alignment, after balancing.
     align_frames: as perceptual_frames, in latent frames.
-    cosine_margin, distance_margin: of the two terms.
+    cosine_margin, distance_margin: of these two terms, see `losses.alignment`.
     gan_weight: of the adversarial loss, after balancing.
     penalty_weight: of the discriminators' gradient penalty.
     parts: which parts are trained, 'encoder' and 'decoder' or one of them.
@@ -66,8 +66,8 @@ class Objective:
       if getattr(self, name) < 0:
         raise UserError(f'config.{name} is {getattr(self, name)}: it cannot be negative')
     smallest = 2 ** (len(perceptual.WIDTHS) - 1)  # halved between VGG16's taps
-    taught = self.teacher is not None and self.teacher.network is None
-    if (self.perceptual_weight or taught) and self.model.size < smallest:
+    by_vgg16 = self.teacher is not None and self.teacher.network is None
+    if (self.perceptual_weight or by_vgg16) and self.model.size < smallest:
       raise UserError(f'VGG16 needs crops of at least {smallest} pixels, not {self.model.size}: '
                       'use --config.perceptual_weight=0 --config.align_weight=0')
 
@@ -115,7 +115,7 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
 
   Returns:
     A tree like params, and a dict of scalars by name: those of TERMS that take part, the weights
-    that balancing found, and the loss that codec and head descend.
+    found by balancing, and the loss that codec and head minimise.
   """
   model = objective.model
   frames = pixels.to_float(batch['frames'])
@@ -133,19 +133,19 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
     (mean, logvar), encoder_back = jax.vjp(encode, params['encoder'])
   else:
     mean, logvar = encode(params['encoder'])
-  made, decoder_back = jax.vjp(decode, params['decoder'], mean, logvar)
+  output, decoder_back = jax.vjp(decode, params['decoder'], mean, logvar)
 
   # At the pixels.
   pixel_loss = functools.partial(_pixel_loss, objective, frozen, frames, boxes, frames_key)
-  (loss, terms), at_pixels = jax.value_and_grad(pixel_loss, has_aux=True)(made)
+  (loss, terms), at_pixels = jax.value_and_grad(pixel_loss, has_aux=True)(output)
   if adversarial:
     verdicts = functools.partial(_verdicts, objective, params['discriminators'], batch)
-    terms['gan'], against = jax.value_and_grad(lambda x: _fooled(*verdicts(x)))(made)
+    terms['gan'], against = jax.value_and_grad(lambda x: _fooled(*verdicts(x)))(output)
     terms['gan_balance'] = losses.balance(at_pixels, against)
     weight = objective.gan_weight * terms['gan_balance']
     loss += weight * terms['gan']
     at_pixels += weight * against
-    judged = lambda judges: _discriminators(objective, judges, batch, frames, made)
+    judged = lambda judges: _discriminators(objective, judges, batch, frames, output)
     (_, more), grads['discriminators'] = jax.value_and_grad(judged, has_aux=True)(
       params['discriminators'])
     terms |= more
@@ -159,8 +159,8 @@ def gradients(objective: Objective, params, frozen, batch, key, step, adversaria
     of_pixels + objective.kl_weight * warmth * of_kl
     for of_pixels, of_kl in zip(at_latents, at_kl, strict=True))
   if objective.teacher is not None:
-    wanted = _teacher(objective, frozen['teacher'], frames, align_key)
-    aligned = functools.partial(_alignment, objective, wanted, align_key)
+    target = _teacher(objective, frozen['teacher'], frames, align_key)
+    aligned = functools.partial(_alignment, objective, target, align_key)
     (total, more), (grads['align'], pull) = jax.value_and_grad(
       aligned, argnums=(0, 1), has_aux=True)(params['align'], mean)
     terms |= more
@@ -186,7 +186,7 @@ def _decode(model, params, latents):
 
 
 def _some(x, count, key):
-  """`count` consecutive entries of the second axis from a random place on; 0 for all."""
+  """`count` consecutive entries of the second axis from a random start; all of them if 0."""
   total = x.shape[1]
   if not count or count >= total:
     return x
@@ -198,14 +198,14 @@ def _flat(x):
   return x.reshape(-1, *x.shape[2:])
 
 
-def _pixel_loss(objective, frozen, frames, boxes, key, made):
-  loss = losses.reconstruction(made, frames, boxes, objective.mouth_weight)
+def _pixel_loss(objective, frozen, frames, boxes, key, output):
+  loss = losses.reconstruction(output, frames, boxes, objective.mouth_weight)
   terms = {'l1': loss}
   if objective.perceptual_weight:
-    seen = [_flat(_some(x, objective.perceptual_frames, key)) for x in (made, frames, boxes)]
-    distances = perceptual.lpips_map(frozen['vgg16'], *seen[:2])
+    views = [_flat(_some(x, objective.perceptual_frames, key)) for x in (output, frames, boxes)]
+    distances = perceptual.lpips_map(frozen['vgg16'], *views[:2])
     terms['perceptual'] = losses.perceptual_distance(
-      distances, seen[2], objective.model.size, objective.mouth_weight)
+      distances, views[2], objective.model.size, objective.mouth_weight)
     loss += objective.perceptual_weight * terms['perceptual']
   return loss, terms
 
@@ -219,19 +219,19 @@ def _verdicts(objective, params, batch, frames):
   """Verdicts on crops and mouths, and which mouths can be seen."""
   views = discriminators.views(objective.discriminators, frames, batch['mouth_box'])
   groups = frames.shape[1] // codec.TIME_FACTOR
-  shown = jnp.repeat(~batch['masked'], groups).astype(jnp.float32)
-  return *discriminators.judge(objective.discriminators, params, *views), shown
+  visible = jnp.repeat(~batch['masked'], groups).astype(jnp.float32)
+  return *discriminators.judge(objective.discriminators, params, *views), visible
 
 
-def _fooled(whole, mouth, shown):
-  return losses.fooled(whole) + losses.fooled(mouth, shown)
+def _fooled(whole, mouth, visible):
+  return losses.fooled(whole) + losses.fooled(mouth, visible)
 
 
-def _discriminators(objective, params, batch, frames, made):
-  """What both discriminators are trained on; the penalty is of hidden mouths too, as of any."""
+def _discriminators(objective, params, batch, frames, output):
+  """The loss of both discriminators; a hidden mouth counts in the penalty, not in the hinge."""
   config = objective.discriminators
   real = _verdicts(objective, params, batch, frames)
-  fake = _verdicts(objective, params, batch, made)
+  fake = _verdicts(objective, params, batch, output)
   hinge = losses.hinge(real[0], fake[0]) + losses.hinge(real[1], fake[1], real[2])
   whole, mouth = discriminators.views(config, frames, batch['mouth_box'])
   penalty = losses.gradient_penalty(
@@ -257,9 +257,9 @@ def _teacher(objective, params, frames, key):
   return found.reshape(-1, codec.TIME_FACTOR, *found.shape[1:]).mean(1)
 
 
-def _alignment(objective, wanted, key, head, mean):
+def _alignment(objective, target, key, head, mean):
   some = _flat(_some(mean, objective.align_frames, key))
   projected = _head(objective).bind(head)(some)
   cosine, pairwise = losses.alignment(
-    projected, wanted, objective.cosine_margin, objective.distance_margin)
+    projected, target, objective.cosine_margin, objective.distance_margin)
   return cosine + pairwise, {'cosine': cosine, 'pairwise': pairwise}

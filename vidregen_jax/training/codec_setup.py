@@ -1,4 +1,4 @@
-"""What a config of the codec describes: the model, its losses, and what it starts from."""
+"""Builds what a codec's config describes: the model, its losses, and what it starts from."""
 
 import functools
 
@@ -6,8 +6,8 @@ import jax
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.models import codec, discriminators, perceptual, pixels, teacher
-from vidregen_jax.training import codec_objective
+from vidregen_jax.models import codec, discriminators, perceptual, pixels, pretrained, teacher
+from vidregen_jax.training import codec_objective, pretrained_reference
 
 
 def model_config(config):
@@ -18,7 +18,7 @@ def model_config(config):
 
 def check_counts(config, model):
   """Raises:
-    UserError: a number in the config that no training can be of.
+    UserError: a number in the config is out of range.
   """
   for name in ('batch_size', 'log_every', 'eval_every', 'checkpoint_every', 'eval_clips',
                'stats_batches'):
@@ -33,12 +33,25 @@ def check_counts(config, model):
                     'need more than that')
 
 
-def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load):
-  """What a training config asks for, and the frozen networks that it takes.
+def load_teacher(source, cells):
+  """`teacher.load`, and a check that a DINOv2 is one that this package can compute.
+
+  Raises:
+    UserError: there is none, it is incomplete, or it is not such a model.
+  """
+  folder = pretrained.locate(source, 'teacher (DINOv2 or VGG16)', 'facebook/dinov2-base')
+  found, params = teacher.load(folder, cells)
+  if found.network is not None:
+    pretrained_reference.check_dinov2(folder, found.network)
+  return found, params
+
+
+def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher):
+  """The objective that a training config describes, and the frozen networks that it needs.
 
   Args:
     config: of a training; model: its CodecConfig.
-    vgg16, taught_by: what gives the networks, or `shapes` of the same modules.
+    vgg16, taught_by: functions that load the networks, or `shapes` of the same modules.
 
   Returns:
     (codec_objective.Objective, dict of parameters).
@@ -46,7 +59,7 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load)
   Raises:
     UserError: a mistake in the config, or weights that are not there.
   """
-  frozen, taught = {}, None
+  frozen, network = {}, None
   if (config.perceptual_weight or config.align_weight and not config.teacher) and (
       not config.perceptual):
     raise UserError(
@@ -57,12 +70,12 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load)
   if config.perceptual_weight:
     frozen['vgg16'] = vgg16(config.perceptual)
   if config.align_weight:
-    taught, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
-  made = codec_objective.Objective(
+    network, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
+  objective = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(
       tuple(config.gan_widths), config.gan_mouth_size) if config.gan_weight else None,
-    teacher=taught,
+    teacher=network,
     parts=tuple(config.parts),
     mouth_weight=config.mouth_weight,
     perceptual_weight=config.perceptual_weight,
@@ -76,7 +89,7 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=teacher.load)
     gan_weight=config.gan_weight,
     penalty_weight=config.penalty_weight,
   )
-  return made, frozen
+  return objective, frozen
 
 
 def principal_maps(model, groups):

@@ -1,4 +1,4 @@
-"""What is fitted to training clips before training: the linear guess, and how features vary."""
+"""Fitted to the clips before training: the linear prior, and statistics of audio features."""
 
 import numpy as np
 
@@ -16,10 +16,10 @@ def feature_statistics(clips, count):
 
 def fit_expectation(clips, shape: windows.WindowShape, draws: int,
                     ridge: float) -> linear_prior.Expectation:
-  """Fits the guess to training clips, each with several windows and choices of references.
+  """Fits the linear prior to training clips, each with several windows and sets of references.
 
   Args:
-    clips: sequence of records of `encode_latents`.
+    clips: sequence of records of `latent_dataset`.
     shape: what a window holds.
     draws: windows of each clip.
     ridge: penalty, in the squared units of a normalised latent.

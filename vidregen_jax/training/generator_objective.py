@@ -1,9 +1,9 @@
-"""What the generator is trained on: velocities of noisy lower faces, and those of a teacher.
+"""The generator's training losses: velocities of noisy lower faces, true ones or a teacher's.
 
-A generator learns from clips: its noisy copies are of the true lower face, each with some of its
-streams hidden. A student learns from a finished generator: what that one makes in many guided steps
-is what the student is to reach in a few, in one branch, on a straight path (rectified flow, arXiv
-2209.03003, on the teacher's pairs).
+A generator learns from clips: noise is added to copies of the true lower face, and each copy has
+some streams hidden. A student learns from a trained generator: it learns to reach, in a few steps
+of one branch and on a straight path, what its teacher generates in many guided steps (rectified
+flow, arXiv 2209.03003, on the teacher's pairs).
 """
 
 import dataclasses
@@ -25,20 +25,20 @@ from vidregen_jax.models import (
 )
 from vidregen_jax.training import losses
 
-TIMES = 4  # parts of the flow time whose losses are told apart
-_DRAWS = 6  # kinds of random numbers in a loss
+TIMES = 4  # intervals of flow time whose losses are logged separately
+_DRAWS = 6  # independent kinds of random numbers in a loss
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
                    data_fields=['guess', 'audio_mean', 'audio_std', 'teacher'])
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-  """What the loss needs and training does not move.
+  """Arguments of the loss that training does not change.
 
   Attributes:
-    guess: what is expected of a lower face.
+    guess: the linear prediction of the lower face.
     audio_mean, audio_std: [layers, channels] of Whisper states.
-    teacher: parameters of the generator that a student learns from, else empty.
+    teacher: parameters of the generator that a student learns from; else empty.
   """
 
   guess: linear_prior.Expectation
@@ -49,19 +49,19 @@ class Frozen:
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The model, and how it is trained; static, hashable.
+  """The model and how it is trained; static, hashable.
 
   Attributes:
     model: the generator.
     sampler: of the model itself; a student learns at the flow times of its steps.
     teacher: how the teacher samples, or None to learn from clips.
-    copies: noise draws K that share one pass over a clip's conditioning.
+    copies: number K of noise draws that share one pass over a clip's conditioning.
     shift: of the flow times that are drawn.
-    mouth_weight: a cell in the mouth weighs 1 + this.
-    history_noise: largest noise level on the past.
+    mouth_weight: the loss of a cell in the mouth has weight 1 + this.
+    history_noise: largest standard deviation of noise on the history.
     drop_history, drop_reference, drop_each_reference, drop_anchor, drop_audio, drop_all:
-      probabilities that a copy does not see a stream, drawn independently; each_reference on top
-      of reference, all is audio and appearance together.
+      probabilities that a stream is hidden from a copy, drawn independently: each_reference of
+      each still, in addition to reference of all; all of audio and appearance together.
     voice_shift, voice_stretch: standard deviations, and voice_drop: a probability, see
       `other_voice`.
   """
@@ -85,11 +85,12 @@ class Objective:
 
   def __post_init__(self):
     if not 0 <= self.voice_drop < 1:
-      raise UserError(f'config.voice_drop {self.voice_drop} is no share of channels: give 0 to 1')
+      raise UserError(f'config.voice_drop {self.voice_drop} is not a share of channels: give 0 to '
+                      'less than 1')
     for name in ('history', 'reference', 'each_reference', 'anchor', 'audio', 'all'):
       value = getattr(self, f'drop_{name}')
       if not 0 <= value <= 1:
-        raise UserError(f'config.drop_{name} {value} is no probability: give 0 to 1')
+        raise UserError(f'config.drop_{name} {value} is not a probability: give 0 to 1')
     if self.teacher and self.teacher.noise != self.sampler.noise:
       raise UserError(f'config.sampler.noise {self.sampler.noise} is not the teacher\'s '
                       f'{self.teacher.noise}: a student starts from the same noise')
@@ -99,9 +100,9 @@ def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
   """The loss of a batch.
 
   Args:
-    objective: what is asked for.
+    objective: the model and its settings.
     params: the generator's.
-    frozen: what else it takes.
+    frozen: the arguments that are not trained.
     batch: windows (`windows.cut`), stacked.
     key: of all draws.
 
@@ -124,7 +125,7 @@ def loss(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
 
 @functools.partial(jax.jit, static_argnums=0)
 def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
-  """The share of attention that each stream gets from noisy tokens where none is hidden.
+  """The share of noisy tokens' attention that each stream gets when none is hidden.
 
   Returns:
     [7], a mean over layers, in the order of `streams.STREAMS`.
@@ -138,13 +139,13 @@ def attention(objective: Objective, params: dict, frozen: Frozen, batch: dict):
 
 
 def _clip(objective, frozen, batch, keys):
-  """What is seen of a batch: (Clip, residuals [B, T, M, C] of the true lower faces)."""
+  """A batch as the generator sees it: (Clip, residuals [B, T, M, C] of the true lower faces)."""
   conditions = streams.of_windows(batch)
   fixed, frames, ahead = conditions.fixed, conditions.frames, conditions.ahead
   guess, region = frozen.guess, np.asarray(objective.model.region)
   reference = linear_prior.mean_reference(fixed.references, fixed.reference_valid)
   clean = guess.residual(frames.target[:, :, region], frames.context, reference)
-  # Rollouts err: now and then the past is a little wrong, more in some clips than in others.
+  # In sampling the past is generated and slightly wrong: so noise of a random level is added.
   level = objective.history_noise * jax.random.uniform(keys[0], (len(clean), 1, 1, 1))
   audio = whisper.standardize(ahead.audio, frozen.audio_mean, frozen.audio_std)
   ahead = dataclasses.replace(ahead, audio=other_voice(objective, audio, keys[5]))
@@ -157,7 +158,7 @@ def _clip(objective, frozen, batch, keys):
 
 
 def _noised(objective, clean, keys):
-  """Draws of noise on true faces: noisy and target [B, K, T, M, C], flow times [B, K, T]."""
+  """Adds noise to true faces: noisy and target [B, K, T, M, C], flow times [B, K, T]."""
   shape = (len(clean), objective.copies)
   t = flow_matching.draw_time(keys[3], (*shape, clean.shape[1]), objective.shift)
   noise = jax.random.normal(keys[4], (*shape, *clean.shape[1:]))
@@ -166,10 +167,10 @@ def _noised(objective, clean, keys):
 
 
 def _taught(objective, frozen, clip, shape, keep, keys):
-  """Places on the straight paths from noise to what the teacher makes of it, as `_noised`.
+  """Points on straight paths from noise to what the teacher generates; returns as `_noised`.
 
-  The flow times are the student's own steps. Guidance is the teacher's, out of the streams that
-  each copy sees.
+  Flow times are those of the student's steps. Guidance is the teacher's, with the streams that each
+  copy sees.
   """
   batch, frames = shape[:2]
   copies, student, teacher = objective.copies, objective.sampler, objective.teacher
@@ -186,16 +187,16 @@ def _taught(objective, frozen, clip, shape, keep, keys):
                  jnp.full((batch, len(branches) * copies, frames), t))
     return flow_matching.guide(teacher, jnp.split(v, len(branches), 1), t)
 
-  made = jax.lax.stop_gradient(
+  faces = jax.lax.stop_gradient(
     flow_matching.integrate(guided, noise, teacher.steps, teacher.shift, teacher.solver))
   grid = flow_matching.times(student.steps, student.shift)[:-1]
   t = grid[jax.random.randint(keys[3], (batch, copies, frames), 0, student.steps)]
-  return flow_matching.interpolate(made, noise, t), flow_matching.velocity_target(made, noise), t
+  return flow_matching.interpolate(faces, noise, t), flow_matching.velocity_target(faces, noise), t
 
 
 def draw_keep(objective: Objective, key, shape) -> token_layout.Keep:
-  """Which streams each copy sees, for copies of shape (B, K)."""
-  # One draw for all: compiling a random generator is slow on a CPU.
+  """Draws which streams each copy sees, for copies of shape (B, K)."""
+  # One draw for all: a CPU takes long to compile a random generator.
   rates = [objective.drop_all, objective.drop_reference, objective.drop_anchor,
            objective.drop_audio, objective.drop_history]
   rates += objective.model.references * [objective.drop_each_reference]
@@ -208,10 +209,10 @@ def draw_keep(objective: Objective, key, shape) -> token_layout.Keep:
 
 
 def other_voice(objective: Objective, audio, key):
-  """Standardised audio features as if others had spoken: few voices must teach to hear any.
+  """Augments standardised audio features as if another voice had spoken.
 
-  What a voice adds to Whisper's states is nearly constant over a clip; so each channel of a clip
-  is moved, stretched, and now and then silenced, the same at all times.
+  A voice changes Whisper's states by nearly constant amounts over a clip. So each channel of a clip
+  is shifted, scaled, and sometimes zeroed, alike at all times.
 
   Args:
     objective: with voice_shift, voice_stretch and voice_drop.

@@ -1,4 +1,4 @@
-"""What a config of the generator or of a student describes: the model, and what it learns from."""
+"""Builds what a generator's or a student's config describes: model, teacher and objective."""
 
 import dataclasses
 
@@ -30,23 +30,23 @@ def load_teacher(config, model, codec_digest):
   """The exported generator that a student learns from.
 
   Raises:
-    UserError: it is another model than the config's, or of another codec.
+    UserError: it is not the model of the config, or was trained with another codec.
   """
   teacher = model_loader.load_generator(config.teacher).export
   if teacher.config['codec'] != codec_digest:
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')
-  taught = generator.GeneratorConfig(**teacher.config['model'])
+  teacher_model = generator.GeneratorConfig(**teacher.config['model'])
   how_it_runs = ('unroll', 'dtype', 'remat')
   for name, value in dataclasses.asdict(model).items():
-    if name not in how_it_runs and getattr(taught, name) != value:
+    if name not in how_it_runs and getattr(teacher_model, name) != value:
       raise UserError(f"the student's {name} is {value} and the teacher's, in {config.teacher}, is "
-                      f'{getattr(taught, name)}: they must be the same model')
+                      f'{getattr(teacher_model, name)}: they must be the same model')
   return teacher
 
 
 def objective(config, model, teacher=None) -> generator_objective.Objective:
-  """The objective that a training config asks for; `teacher` is its SamplerConfig."""
+  """The objective that a training config describes; `teacher` is the teacher's SamplerConfig."""
   return generator_objective.Objective(
     model=model, sampler=flow_matching.SamplerConfig(**config.sampler), teacher=teacher,
     copies=config.copies, shift=config.shift, mouth_weight=config.mouth_weight,

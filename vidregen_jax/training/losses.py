@@ -1,4 +1,4 @@
-"""What the two models are trained on, as pure functions of arrays. Everything in float32."""
+"""The losses of codec and generator, as pure functions of arrays, all in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,8 @@ def alignment(projected, teacher, cosine_margin: float, distance_margin: float):
   Args:
     projected: [N, H, W, E] latents, brought to the teacher's channels.
     teacher: [N, H, W, E] features.
-    cosine_margin: cells that are nearer than this to the teacher's direction pull no more.
-    distance_margin: pairs of cells of one picture whose similarity differs less pull no more.
+    cosine_margin: cells within this cosine distance of the teacher's direction add no loss.
+    distance_margin: pairs of a picture's cells whose similarity differs by less add no loss.
 
   Returns:
     (cosine term, pairwise term), scalars.
@@ -72,10 +72,10 @@ def _unit(x):
 
 
 def hinge(real, fake, weight=None):
-  """What a discriminator is trained on (Lim and Ye, 2017, arXiv 1705.02894).
+  """The loss of a discriminator (Lim and Ye, 2017, arXiv 1705.02894).
 
   Args:
-    real, fake: [N, h, w] verdicts on pictures that are real and that are made.
+    real, fake: [N, h, w] verdicts on real and on generated pictures.
     weight: optional [N], 0 for a picture that does not count.
   """
   return (_mean(jax.nn.relu(1.0 - real), weight) + _mean(jax.nn.relu(1.0 + fake), weight)) / 2
@@ -109,7 +109,7 @@ def balance(wanted, other, largest: float = 1e4):
 
   Args:
     wanted, other: gradients of two losses in the same array, where the two meet.
-    largest: the weight is not more, so that a vanishing gradient is not blown up.
+    largest: bound of the weight, so that a vanishing gradient is not blown up.
   """
   length = lambda x: jnp.sqrt(jnp.sum(jnp.square(x)))
   return lax.stop_gradient(jnp.clip(length(wanted) / (length(other) + 1e-12), 0.0, largest))
@@ -145,11 +145,11 @@ def velocity(predicted, target, weights):
 
 
 def by_flow_time(errors, t, count: int):
-  """Errors sorted by flow time into parts of equal width, to be added up over steps.
+  """Errors sorted by flow time into bins of equal width, to be summed over steps.
 
   Args:
     errors, t: of one shape; t in [0, 1].
-    count: parts of the time from 0 to 1.
+    count: bins of the time from 0 to 1.
 
   Returns:
     [2, count]: sums of the errors, and how many there were.

@@ -1,4 +1,4 @@
-"""What a training run shows: JSON lines, TensorBoard, a line of progress, sheets of pictures."""
+"""What a training run reports: JSON lines, TensorBoard, a progress line, sheets of pictures."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import pathlib
 import time
 
 import numpy as np
+from clu import metrics, parameter_overview
 from tensorboardX import event_file_writer, summary
 from tensorboardX.proto import event_pb2
 
@@ -13,21 +14,21 @@ from vidregen_jax import terminal
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import image_grid
 
-_PLAIN_SECONDS = 10  # between progress lines when nobody watches a terminal
-_RECENT = 0.2  # weight of the newest measured speed in the shown one
+_PLAIN_SECONDS = 10  # between progress lines where there is no terminal
+_RECENT = 0.2  # weight of the newest speed in the moving average that is displayed
 
 
 def due(step, every, last):
-  """Whether what is done every so many steps, and at the last one, is due after `step`."""
+  """Whether something is due after `step` that is done every `every` steps and at the last."""
   return step % every == 0 or step == last
 
 
 def check_finite(fetched, last, order=()):
-  """Stop a run that is lost, before it is saved.
+  """Stop a run whose numbers are no longer finite, before it is saved.
 
   Args:
     fetched: measurements of consecutive steps, dicts of numbers; the newest are of step `last`.
-    order: names of terms of which one can spoil the next; the others follow by name.
+    order: names of terms, each of which can spoil the next; the others follow by name.
 
   Raises:
     UserError: a number is not finite; names the first step and the first term where it was so.
@@ -39,6 +40,23 @@ def check_finite(fetched, last, order=()):
           f'step {step}: {name} became {float(measured[name])}: lower config.learning_rate, '
           "config.clip_norm or that term's weight; the last checkpoint is whole"
         )
+
+
+def averages(fetched):
+  """The mean of each term over consecutive steps; of the learning rate, the last value.
+
+  Args:
+    fetched: dicts of numbers by name. A term that some lack is averaged over the others.
+
+  Returns:
+    Dict of floats.
+  """
+  totals = {}
+  for measured in fetched:
+    for name, x in measured.items():
+      one = (metrics.LastValue if name == 'lr' else metrics.Average)(total=x, count=1)
+      totals[name] = totals[name].merge(one) if name in totals else one
+  return {name: float(total.compute()) for name, total in totals.items()}
 
 
 class MetricWriter:
@@ -53,14 +71,14 @@ class MetricWriter:
     self._num_steps = num_steps
     self._speed = None
     self._seen = (first_step, time.monotonic())
-    self._shown = -np.inf
+    self._line_time = -np.inf
     self._live = terminal.live()
     if active:
       self._folder = pathlib.Path(workdir)
       self._folder.mkdir(parents=True, exist_ok=True)
       self._lines = _whole_lines(self._folder / 'metrics.jsonl')
       (self._folder / 'tensorboard').mkdir(exist_ok=True)
-      # Not its usual writer, whose thread dies of a full disk in silence and then blocks this one.
+      # Not its usual writer: on a full disk its thread dies in silence, and then blocks this one.
       self._board = event_file_writer.EventsWriter(str(self._folder / 'tensorboard' / 'events'))
 
   def __enter__(self):
@@ -82,8 +100,8 @@ class MetricWriter:
     self._show(step, *(summary.scalar(name, value) for name, value in values.items()))
 
   def _show(self, step, *summaries):
-    for shown in summaries:
-      self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=shown))
+    for value in summaries:
+      self._board.write_event(event_pb2.Event(wall_time=time.time(), step=step, summary=value))
     self._board.flush()
 
   def progress(self, step, loss):
@@ -98,9 +116,9 @@ class MetricWriter:
         (1 - _RECENT) * self._speed + _RECENT * speed
       )
       self._seen = (step, now)
-    if not self._live and now - self._shown < _PLAIN_SECONDS and step < self._num_steps:
+    if not self._live and now - self._line_time < _PLAIN_SECONDS and step < self._num_steps:
       return
-    self._shown = now
+    self._line_time = now
     line = f'step {step}/{self._num_steps}  loss {loss:.4f}'
     if self._speed:
       left = duration((self._num_steps - step) / self._speed)
@@ -113,8 +131,14 @@ class MetricWriter:
       self.warn(line)
 
   def warn(self, line):
-    """Print a line that only this process knows of."""
+    """Print a line on any process, also where `active` is False."""
     terminal.tell(line, before='\r\033[K' if self._live else '')
+
+  def save_parameters(self, params):
+    """Write workdir/parameters.txt: of each array of a tree its shape, size and sharding."""
+    if self._active:
+      overview = parameter_overview.get_parameter_overview(params, include_stats='sharding')
+      (self._folder / 'parameters.txt').write_text(overview + '\n')
 
   def save_grid(self, step, name, rows):
     """Save rows of pictures as one PNG, workdir/samples/<name>_<step>.png.
@@ -134,7 +158,7 @@ class MetricWriter:
 
 
 def _whole_lines(path):
-  """A file of lines, open to be written on: without the one that a run died in."""
+  """A file of lines, opened for appending, without the unfinished line of a run that died."""
   lines = path.open('a+b')
   lines.seek(0)
   lines.truncate(lines.read().rfind(b'\n') + 1)

@@ -1,11 +1,11 @@
-"""Where a training's time goes: seconds a step by what the loop waits for, and a trace of a few.
+"""Where a training's time goes: seconds a step by what the loop waits for, and traces of steps.
 
-JAX computes behind the loop's back: a step returns before it is done. So nothing here blocks, and
-seconds are of the loop, not of the device. What the loop does not spend on waiting for batches, on
-looking and on saving it spends on launching steps and on waiting for their results: that rest is
-called compute, and over some steps it is right, though not for one. A batch that is waited for
-while the device still works costs nothing; the wait is counted as data all the same, so data is
-the most that better reading could save.
+JAX dispatches asynchronously: a step returns before it is computed. Nothing here blocks, so the
+seconds are the loop's, not the device's. The time that the loop does not spend on waiting for
+batches, on validation or on saving goes into launching steps and waiting for their results: this
+rest is called compute, and is accurate over several steps, not for a single one. Waiting for a
+batch while the device is still busy costs nothing but counts as data all the same, so data is an
+upper bound on what faster reading could save.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ import time
 
 import jax
 
-_FIRST = 2  # the trace begins so many steps after the run did: the first is compiled
-_STEPS = 3  # that are traced
+_FIRST = 2  # the trace begins at the second step of a run: the first one compiles
+_STEPS = 3  # are traced
 
 
 class StepTimer:
-  """Splits the time since it was last read into kinds, a step."""
+  """Splits the time since the last read by what it was spent on, in seconds a step."""
 
   def __init__(self, step, now=time.perf_counter):
     """Args:
@@ -43,8 +43,8 @@ class StepTimer:
   def read(self, step):
     """Mean seconds a step since the last read, by kind; 'seconds_compute' is the rest.
 
-    Read where a step's results are there already. What is looked at and saved after a read counts
-    to the next.
+    Call it once a step's results are fetched. Validation and saving after a read count towards the
+    next one.
 
     Args:
       step: the last step that is done; at least one more than at the last read.
@@ -59,7 +59,7 @@ class StepTimer:
 class Trace:
   """Writes a trace of a few steps, which xprof and TensorBoard show; a context manager.
 
-  A run that ends before they are through, for whatever reason, writes those that it did.
+  A run that ends before that, for whatever reason, writes the steps that it made.
   """
 
   def __init__(self, folder, step):
@@ -83,13 +83,13 @@ class Trace:
 
   @contextlib.contextmanager
   def step(self, step):
-    """Marks a step; yields a list for what it makes, which the trace's end waits for."""
+    """Marks a step; yields a list for its outputs, which the end of the trace waits for."""
     if self._folder is not None and step == self._first:
       jax.profiler.start_trace(self._folder)
       self._on = True
-    made = []
+    outputs = []
     with jax.profiler.StepTraceAnnotation('train', step_num=step):
-      yield made
+      yield outputs
     if self._on and step == self._last:
-      jax.block_until_ready(made)
+      jax.block_until_ready(outputs)
       self._stop()

@@ -39,7 +39,7 @@ def reconstruct(model, params, frames):
 def train(config, workdir, watchdog_seconds=0, profile=False):
   """Train, resuming from the newest checkpoint in the workdir, then write workdir/export.
 
-  Returns early, with a checkpoint and without an export, when the machine is to be taken away.
+  Returns early, with a checkpoint and without an export, when the machine is about to be preempted.
 
   Args:
     config: see configs/codec.py.
@@ -71,7 +71,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # ----------------------------------------------------------------------------------------------
   objective, frozen = codec_setup.make_objective(config, model)
   frozen = jax.device_put(frozen, sharding.replicated(mesh))
-  # Read before anything is written; a run that is resumed need not have it any more.
+  # Read before anything is written; a run that is resumed does not need it any more.
   anew = not os.path.exists(workdir / 'checkpoints')
   start = None
   if config.start_from and anew:
@@ -90,13 +90,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   def evaluate(params, examples):
     params = only_codec(params)
     frames = pixels.to_float(examples['frames'])
-    made = reconstruct(model, params, frames)
+    reconstructions = reconstruct(model, params, frames)
     mouth = pixels.box_mask(examples['mouth_box'], model.size)
     scores = {
-      'psnr': image_metrics.psnr(made, frames),
-      'psnr_mouth': image_metrics.psnr(made, frames, mouth),
+      'psnr': image_metrics.psnr(reconstructions, frames),
+      'psnr_mouth': image_metrics.psnr(reconstructions, frames, mouth),
     }
-    return pixels.to_uint8(made), scores
+    return pixels.to_uint8(reconstructions), scores
 
   @functools.partial(jax.jit, out_shardings=everywhere)
   def moments(params, batch):
@@ -130,6 +130,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       open_batches(seed=config.seed, place=place, tell=writer.warn)))
     notice = stack.enter_context(preemption.Notice())
     writer.say(train_state.describe('codec', state, mesh))
+    writer.save_parameters(state.params)
     if first:
       writer.say(f'resuming from step {first}')
     device_examples = jax.device_put(examples, sharding.replicated(mesh))
@@ -138,10 +139,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
-    # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next. All processes do the same, in the same order.
+    # The loop. The order is fixed: next batch, step, log, validate, save. So the position in the
+    # data that a checkpoint holds is the next step's batch. All processes keep to this order.
     # --------------------------------------------------------------------------------------------
-    unseen = []  # terms of the steps since the last look: fetched together, so that nothing waits
+    pending = []  # terms since the last log: fetched together, so that no step waits for the host
     watching = watchdog.Watchdog(watchdog_seconds, workdir)
     with jax.transfer_guard('disallow'), watching as watch:
       for step in range(first + 1, last + 1):
@@ -153,27 +154,27 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           state, measured = advance(state, frozen, batch, adversarial)
           traced.append(measured)
         watch.given(step, measured)
-        unseen.append(measured)
+        pending.append(measured)
         stopping = notice.given(step)
         saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
         if saving or metric_writer.due(step, config.log_every, last):
-          fetched = jax.device_get(unseen)
+          fetched = jax.device_get(pending)
           metric_writer.check_finite(fetched, step, codec_objective.TERMS)
-          unseen = []
+          pending = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
-          values = {name: float(x) for name, x in fetched[-1].items()} | timer.read(step)
+          values = metric_writer.averages(fetched) | timer.read(step)
           values['bad_records'] = len(data.bad_records)
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
         if metric_writer.due(step, config.eval_every, last) and not stopping:
           with watch.paused(), timer('looking'):
-            made, scores = jax.device_get(evaluate(state.ema, device_examples))
+            reconstructions, scores = jax.device_get(evaluate(state.ema, device_examples))
           writer.write(step, {f'eval/{name}': float(x) for name, x in scores.items()})
           writer.say(
             f'step {step}: validation PSNR {scores["psnr"]:.2f} dB, '
             f'mouth {scores["psnr_mouth"]:.2f} dB'
           )
-          writer.save_grid(step, 'reconstructions', sheet(examples['frames'], made))
+          writer.save_grid(step, 'reconstructions', sheet(examples['frames'], reconstructions))
         if saving:
           with watch.paused(), timer('saving'):
             checkpoints.save(step, state, data.place)
@@ -210,8 +211,8 @@ def only_codec(params):
   return {part: params[part] for part in ('encoder', 'decoder')}
 
 
-def sheet(frames, made):
+def sheet(frames, reconstructions):
   """Rows of (source, reconstruction, 4 x error) at the middle frame of the first clips, uint8."""
   middle = frames.shape[1] // 2
-  pairs = zip(frames[:_SHOWN, middle], made[:_SHOWN, middle], strict=True)
+  pairs = zip(frames[:_SHOWN, middle], reconstructions[:_SHOWN, middle], strict=True)
   return [[image_grid.enlarge(x) for x in image_grid.compare(*pair)] for pair in pairs]

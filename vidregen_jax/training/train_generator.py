@@ -7,6 +7,7 @@ import pathlib
 
 import jax
 import numpy as np
+from clu import metrics
 
 from vidregen_jax.datasets import batches, input_pipeline, windows
 from vidregen_jax.distributed import multihost, preemption, sharding, watchdog
@@ -34,7 +35,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
 
   A config that names a teacher trains a student of that generator: it starts from the teacher's
   weights, and its export is the teacher's with the student in it. Returns early, with a checkpoint
-  and without an export, when the machine is to be taken away.
+  and without an export, when the machine is about to be preempted.
 
   Args:
     config: see configs/generator.py and configs/student.py.
@@ -63,7 +64,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
                                                    config.region_grow))
   teacher = generator_setup.load_teacher(config, model,
                                          exported_codec.digest) if config.teacher else None
-  # Kernels are for the many queries of training; a latent frame's few are sampled by XLA.
+  # Kernels pay with the many queries of training; sampling has few a latent frame, and uses XLA.
   trained = dataclasses.replace(
     model, attention=attention_backend.choose(config.attention, model, config.tensor))
   objective = generator_setup.objective(
@@ -104,19 +105,19 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   advance = train_step.of_generator(objective, config, train_state.shardings(abstract))
 
   # ----------------------------------------------------------------------------------------------
-  # Looking
+  # Validation
   # ----------------------------------------------------------------------------------------------
   reader = lip_gap_probe.fit(fitted, shape, guess, config.expectation_draws)
   rehearse = latent_validation.Rehearsal(
     exported_codec, sampling.Models(codec_model, model), (guess, audio_mean, audio_std), reader,
     latent_validation.show_windows(validation, shape, config.eval_clips), config.seed)
-  first_shown = {name: x[:config.batch_size] for name, x in rehearse.shown.items()}
+  first_windows = {name: x[:config.batch_size] for name, x in rehearse.batch.items()}
 
-  def look(params):
-    """What is measured on validation clips, and pictures of some; process 0 alone looks."""
+  def validate(params):
+    """Figures of validation clips, and pictures of some; only process 0 makes them."""
     figures, pictures = rehearse(objective.sampler, params)
     statistics = generator_objective.Frozen(guess, audio_mean, audio_std, {})
-    shares = generator_objective.attention(objective, params, statistics, first_shown)
+    shares = generator_objective.attention(objective, params, statistics, first_windows)
     figures |= {f'attention_{name}': float(share)
                 for name, share in zip(streams.STREAMS, shares, strict=True)}
     return {f'validation/{name}': value for name, value in figures.items()}, pictures
@@ -142,6 +143,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     notice = stack.enter_context(preemption.Notice())
     writer.say(train_state.describe(config.stage, state,
                                     mesh) + f', attention {trained.attention}')
+    writer.save_parameters(state.params)
     if first:
       writer.say(f'resuming from step {first}')
     traces = workdir / 'profile' if profile and multihost.lead() else None
@@ -149,10 +151,10 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     timer = profiling.StepTimer(first)
 
     # --------------------------------------------------------------------------------------------
-    # The loop. The order is fixed: next batch, step, log, look, save; so a checkpoint's data stands
-    # at the batch of the step that comes next. All processes do the same, in the same order.
+    # The loop. The order is fixed: next batch, step, log, validate, save. So the position in the
+    # data that a checkpoint holds is the next step's batch. All processes keep to this order.
     # --------------------------------------------------------------------------------------------
-    unseen = []  # of the steps since the last look: fetched together, so that nothing waits
+    pending = []  # terms since the last log: fetched together, so that no step waits for the host
     with watchdog.Watchdog(watchdog_seconds, workdir) as watch:
       for step in range(first + 1, last + 1):
         watch.begin(step, compiles=step == first + 1)
@@ -162,16 +164,16 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           state, measured = advance(state, frozen, batch)
           traced.append(measured)
         watch.given(step, measured)
-        unseen.append(measured)
+        pending.append(measured)
         stopping = notice.given(step)
         saving = stopping or metric_writer.due(step, config.checkpoint_every, last)
         if saving or metric_writer.due(step, config.log_every, last):
-          fetched = jax.device_get(unseen)
-          times = sum(measured.pop('times') for measured in fetched)
+          fetched = jax.device_get(pending)
+          times = [metrics.Average(*measured.pop('times')) for measured in fetched]
           metric_writer.check_finite(fetched, step)
-          unseen = []
+          pending = []
           data.learn(multihost.union(data.bad_records, config.max_bad_records + 1))
-          values = {name: float(x) for name, x in fetched[-1].items()} | name_times(times)
+          values = metric_writer.averages(fetched) | name_times(times)
           values |= timer.read(step) | {'bad_records': len(data.bad_records)}
           writer.write(step, {f'train/{name}': x for name, x in values.items()})
           writer.progress(step, values['loss'])
@@ -179,7 +181,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
           with watch.paused(), timer('looking'):
             params = multihost.whole(state.ema, mesh)
             if multihost.lead():
-              measured, pictures = look(params)
+              measured, pictures = validate(params)
               writer.save_grid(step, 'samples', pictures)
               writer.write(step, measured)
               writer.say(f'step {step}  ' + '  '.join(
@@ -201,8 +203,8 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         workdir / 'export', config.teacher, {'sampler': dataclasses.asdict(objective.sampler)},
         params)
     elif multihost.lead():
-      heard = ('audio_layers', 'window_seconds', 'margin_seconds')
-      listening = {name: info[name] for name in heard}
+      names = ('audio_layers', 'window_seconds', 'margin_seconds')
+      listening = {name: info[name] for name in names}
       pipeline.export(
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(objective.sampler),
@@ -213,8 +215,13 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     writer.say(f'wrote {workdir / "export"}')
 
 
-def name_times(sums):
-  """Mean losses by flow time, of sums of `losses.by_flow_time`; parts never drawn are left out."""
+def name_times(times):
+  """Mean losses by flow time over some steps; parts of it that were never drawn are left out.
+
+  Args:
+    times: of each step a metrics.Average of `losses.by_flow_time`'s sums and counts.
+  """
+  whole = functools.reduce(metrics.Average.merge, times)
   edges = np.linspace(0, 1, generator_objective.TIMES + 1)
-  return {f'loss_time_{edges[i]:.2f}-{edges[i + 1]:.2f}': float(total / count)
-          for i, (total, count) in enumerate(sums.T) if count}
+  return {f'loss_time_{edges[i]:.2f}-{edges[i + 1]:.2f}': float(whole.total[i] / whole.count[i])
+          for i in np.flatnonzero(whole.count)}

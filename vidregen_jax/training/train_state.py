@@ -1,6 +1,6 @@
-"""The training state as a value, and the pure functions that make it and move it on.
+"""The training state as a value, and the pure functions that create and advance it.
 
-Random numbers are no part of it: every key is fold_in(key(seed), step).
+It holds no random state: every key is fold_in(key(seed), step).
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from vidregen_jax.distributed import sharding
 )
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """All that a training run needs to go on, apart from the place in its data.
+  """All that a training run needs to resume, apart from the position in its data.
 
   Attributes:
     step: int32 [], updates made so far.
@@ -47,7 +47,7 @@ def learning_rate(config):
 
 
 def make_optimizer(config):
-  """AdamW behind a clip by global norm; only matrices and kernels decay, not biases and gains."""
+  """AdamW after clipping by global norm; matrices and kernels decay, biases and gains do not."""
   return optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
     optax.adamw(
@@ -87,7 +87,7 @@ def _first(init_params, optimizer, key):
 
 
 def abstract(init_params, optimizer, mesh, axes):
-  """The state as shapes, types and shardings, without its memory: what a checkpoint is read into.
+  """The state as shapes, types and shardings, not allocated: what a checkpoint is read into.
 
   Args:
     init_params: function of a key, returns the parameters.
@@ -111,9 +111,14 @@ def shardings(abstract):
 
 
 def create(init_params, optimizer, abstract, seed):
-  """A fresh state as `abstract` says, each array born on its own devices."""
+  """A fresh state as `abstract` describes it, each array created on its own devices."""
+  return creator(init_params, optimizer, abstract)(jax.random.key(seed))
+
+
+def creator(init_params, optimizer, abstract):
+  """The jitted function of a key that `create` runs."""
   first = functools.partial(_first, init_params, optimizer)
-  return jax.jit(first, out_shardings=shardings(abstract))(jax.random.key(seed))
+  return jax.jit(first, out_shardings=shardings(abstract))
 
 
 def with_parts(train_state, new):
@@ -134,10 +139,10 @@ def with_parts(train_state, new):
 
 @jax.named_scope('optimizer')
 def apply_gradients(state, grads, optimizer, ema_decay):
-  """Move the state one step on.
+  """Advance the state by one step.
 
   The average warms up: its decay is min(ema_decay, (1 + step) / (10 + step)), so that the random
-  beginning is soon forgotten (as tf.train.ExponentialMovingAverage with num_updates).
+  initialisation is soon forgotten (as tf.train.ExponentialMovingAverage with num_updates).
 
   Returns:
     The new TrainState and the updates that were added to the parameters.
@@ -145,13 +150,13 @@ def apply_gradients(state, grads, optimizer, ema_decay):
   updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
   params = optax.apply_updates(state.params, updates)
   decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-  # Written so that what does not move has an average that does not, to the last bit.
+  # Written so that the average of a parameter that never changes does not change by a single bit.
   ema = jax.tree.map(lambda old, new: old + (1.0 - decay) * (new - old), state.ema, params)
   return TrainState(state.step + 1, params, opt_state, ema), updates
 
 
 def norms(params, grads, updates):
-  """The three lengths that show how a run is doing, as scalars by name."""
+  """Global norms of parameters, gradients and updates, scalars by name."""
   trees = {'l2_params': params, 'l2_grads': grads, 'l2_updates': updates}
   return {name: optax.tree.norm(tree) for name, tree in trees.items()}
 

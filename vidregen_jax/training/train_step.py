@@ -1,6 +1,6 @@
-"""One step of training, of either stage: gradients, optimizer, average, and what is measured.
+"""One training step of either stage: gradients, optimizer, moving average and measurements.
 
-The loops run it, and `plan` compiles it for machines that are not there.
+The training loops run it; `plan` compiles it for machines that are not at hand.
 """
 
 import functools
@@ -17,12 +17,12 @@ def of_codec(objective, config, shardings):
 
   Args:
     objective: codec_objective.Objective.
-    config: with seed, ema, accumulate and what the optimizer asks for.
+    config: with seed, ema, accumulate and the fields of the optimizer.
     shardings: the state's, TrainState of NamedSharding.
 
   Returns:
     Jitted function from (TrainState, frozen networks, batch, whether discriminators take part) to
-    the next TrainState and a dict of scalars; the state that it is given is donated.
+    the next TrainState and a dict of scalars; the given state is donated.
   """
   def gradients(params, frozen, batch, key, step, adversarial):
     return codec_objective.gradients(objective, params, frozen, batch, key, step, adversarial)
@@ -68,12 +68,12 @@ def _make(gradients, optimizer, config, shardings, axis, **jit):
 
 
 def accumulated(gradients, batch, key, parts, axis='batch'):
-  """Gradients and measurements of a batch, taken part after part for want of memory.
+  """Gradients and measurements of a batch, computed part after part to save memory.
 
   Args:
     gradients: function of (batch, key) to two trees.
     batch: tree of arrays [B, ...].
-    key: of the batch's draws; each part has its own, made from it.
+    key: random key of the batch; each part gets its own, derived from it.
     parts: how many; B is a multiple.
     axis: of sharding.RULES, what the batch is split over.
 
@@ -82,7 +82,8 @@ def accumulated(gradients, batch, key, parts, axis='batch'):
   """
   if parts == 1:
     return gradients(batch, key)
-  # Every so-manieth example: each device takes its own examples' parts, and nothing moves.
+  # Part i takes the examples i, i + parts, i + 2 parts, ...: so every device splits up its own
+  # examples, and none is sent to another device.
   split = jax.tree.map(
     lambda x: jnp.moveaxis(x.reshape(-1, parts, *x.shape[1:]), 1, 0), batch)
   split = jax.tree.map(

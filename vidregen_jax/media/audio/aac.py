@@ -1,4 +1,4 @@
-"""A file's soundtrack made of samples: what is encoded, with what."""
+"""Soundtracks encoded from samples, as AAC or Opus."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 from vidregen_jax.media.audio import channels, waveform
 from vidregen_jax.media.audio import lazy as sounds
 
-_MOST_BITS = 256_000  # a second and channel: of Opus there can be no more
+_MOST_BITS = 256_000  # bits a second and channel, the most that Opus allows
 FRAME = 1024  # samples of an AAC-LC packet
 
 
@@ -37,8 +37,8 @@ def add_stream(container: av.container.OutputContainer, sound: Soundtrack, encod
   Args:
     container: to add it to.
     sound: what is to be encoded.
-    encoder: `aac` or `libopus`. Rates and channels that it does not have are brought to others, of
-      which `lost` says what is missing then.
+    encoder: `aac` or `libopus`. Sound is converted to rates and channels that it has; `lost` says
+      what that loses.
 
   Raises:
     ValueError: samples of another shape.
@@ -59,15 +59,15 @@ def places_of(sound: Soundtrack) -> tuple[str, ...]:
 
 def lost(sound: Soundtrack, encoder: str) -> list[str]:
   """What an encoder cannot hold of a soundtrack, in words."""
-  said, own = [], places_of(sound)
+  losses, own = [], places_of(sound)
   layout, theirs = channels.written(own, encoder)
   if len(theirs) < len(own):
-    said.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
-                f'{layout})')
+    losses.append(f'{len(own) - len(theirs)} of {len(own)} channels of the sound (mixed down to '
+                  f'{layout})')
   rate = rate_of(sound, encoder)
   if rate < sound.rate:
-    said.append(f'sound above {rate // 2} Hz')
-  return said
+    losses.append(f'sound above {rate // 2} Hz')
+  return losses
 
 
 def rate_of(sound: Soundtrack, encoder: str) -> int:
@@ -82,7 +82,7 @@ def encoded(sound: Soundtrack, stream, begins: Fraction = Fraction(0)) -> Iterat
   sound = _fitted(sound, stream)
   offset = round(sound.start * sound.rate)
   end, block = offset + sound.samples.shape[1], stream.codec_context.frame_size or FRAME
-  # From the file's beginning on, in silence up to the start: AAC's priming then lies before that,
+  # Encoding begins with the file, in silence up to the start: AAC's priming then lies before that,
   # where the container hides it to the sample.
   for begin in range(int(begins * sound.rate) // block * block, end, block):
     frame = block_of(sound, begin, min(block, end - begin), stream.layout.name)
@@ -100,8 +100,7 @@ def _fitted(sound, stream):
 
 
 def block_of(sound: Soundtrack, begin: int, size: int, layout: str) -> av.AudioFrame:
-  """`size` samples from `begin` on, counted from time 0, as a frame; silence where there are none.
-  """
+  """A frame of `size` samples from `begin`, counted from time 0; silence outside the sound."""
   offset = round(sound.start * sound.rate)
   piece = np.zeros((sound.samples.shape[0], size), np.float32)
   first, last = max(begin, offset), min(begin + size, offset + sound.samples.shape[1])
@@ -111,7 +110,7 @@ def block_of(sound: Soundtrack, begin: int, size: int, layout: str) -> av.AudioF
 
 
 def _ending(packets: Iterable[av.Packet], end: int) -> Iterator[av.Packet]:
-  """Ends the last packet at the last sample: the encoder fills it up with silence."""
+  """Shortens the last packet to the last sample; the encoder pads it with silence."""
   for packet in packets:
     packet.duration = min(packet.duration, end - packet.pts)
     if packet.duration > 0:

@@ -1,18 +1,15 @@
-"""Sound of any length, read in pieces: a file's, cut, resampled, or with patches spliced in.
+"""Sound of any length, read in pieces: cut, mixed, resampled, or with patches spliced in.
 
-A `Sound` is sliced like an array, and only around what is asked for is anything decoded:
+A `Sound` is sliced like an array, and only what a slice needs is computed, or decoded from a file:
 
-  sound = Recording('in.mp4')
+  sound = sound_file.Recording('in.mp4')
   sound.shape                     # (channels, samples)
   sound[:, 48_000:96_000]         # float32 [channels, 48000]
 
-What comes back does not depend on what was asked for before, nor on which thread asks.
+The result does not depend on earlier slices, nor on the thread.
 """
 
 import collections
-import functools
-import itertools
-import os
 import threading
 from fractions import Fraction
 
@@ -21,14 +18,8 @@ import numpy as np
 from vidregen_jax import errors
 from vidregen_jax.media.audio import channels, waveform
 
-BLOCK = 2**18  # samples that are made at once, fewer of more than two channels: 5 s
-_KEPT = 8  # blocks that wait to be read again; what is heard and what is written are apart so far
-# A decoder that begins in the middle needs what came before: an overlapping window, a reservoir of
-# bits, a filter's past. Opus asks for .08 s, an MP3 frame looks back .24 s at most.
-_RUN_UP = 0.5
-# Files in which a packet is found by its time, to the packet. In others it is guessed, and so they
-# are decoded from the start.
-_SOUGHT = {'mp4', 'matroska', 'wav'}
+BLOCK = 2**18  # samples that are computed at once, fewer of more than two channels: 5 s
+_KEPT = 8  # blocks kept to be read again: the model and the writer are at most so far apart
 
 
 class Sound:
@@ -36,7 +27,7 @@ class Sound:
 
   Attributes:
     rate: samples per second.
-    places: of its channels, as `channels.places` gives them.
+    places: positions of its channels, as in `channels.places`.
     shape: (channels, samples).
   """
 
@@ -69,8 +60,8 @@ class Samples(Sound):
     return self._samples[:, first:last]
 
 
-class _Blocks(Sound):
-  """Sound that is made a block at a time, of which the last few are kept."""
+class Blocks(Sound):
+  """Sound that is computed block by block; the last few blocks are kept."""
 
   def __init__(self, rate, places, count):
     super().__init__(rate, places, count)
@@ -90,9 +81,9 @@ class _Blocks(Sound):
     with self._lock:
       if number not in self._kept:
         begin = number * self._size
-        made = self._make(begin, min(begin + self._size, self.shape[1]))
-        made.flags.writeable = False
-        self._kept[number] = made
+        block = self._make(begin, min(begin + self._size, self.shape[1]))
+        block.flags.writeable = False
+        self._kept[number] = block
         if len(self._kept) > _KEPT:
           self._kept.popitem(last=False)
       self._kept.move_to_end(number)
@@ -102,146 +93,13 @@ class _Blocks(Sound):
     raise NotImplementedError
 
 
-class Recording(_Blocks):
-  """A file's first soundtrack: what `waveform.read` gives, in pieces.
-
-  Held are 16 bytes a packet and a minute of samples. Where packets follow each other on a clock of
-  samples, as they do in mp4 and wav, opening it decodes nothing but the first.
-
-  Attributes:
-    path: the file.
-    start: seconds, from where the file starts, of the first sample.
-    places_are_said: whether the file itself says where its channels are, or need not.
-
-  Raises:
-    UserError: as `waveform.read`.
-  """
-
-  def __init__(self, path: str | os.PathLike):
-    self.path = os.fspath(path)
-    container, stream = waveform.open_sound(path)
-    with container:
-      names = set(container.format.name.split(','))
-      first = next(waveform.decode(container, stream, path), None)
-      if first is None:
-        raise errors.UserError(f'{path}: its soundtrack is empty')
-      self.start = waveform.start_of(container, first)
-      self.places_are_said = len(first.places) < 3 or channels.are_said(stream.layout)
-      self._pts, self._at, count = (_by_packets(path, first)
-                                     or _by_decoding(self.path, _state(path)))
-    rises = bool((np.diff(self._pts) > 0).all())
-    self._sought = bool(names & _SOUGHT) and rises
-    self._coming, self._over, self._next = None, [], 0  # where all is decoded from the start
-    super().__init__(first.rate, first.places, count)
-
-  def _make(self, first, last):
-    begin = max(int(np.searchsorted(self._at, first, 'right')) - 1, 0)
-    begin = max(int(np.searchsorted(self._at, self._at[begin] - _RUN_UP * self.rate)) - 1, 0)
-    if self._sought and begin:
-      made, seen = self._collect(self._from(begin), first, last)
-      if made is not None and seen:
-        return made
-    if self._coming is None or self._next > first:
-      self._coming, self._over = self._from_start(), []
-    made, self._over = self._collect(itertools.chain(self._over, self._coming), first, last)
-    self._next = last
-    return made
-
-  def _collect(self, placed, first, last):
-    """Samples from placed pieces, silence between them, and the last piece, which may reach beyond.
-
-    None instead of the samples if a piece is not where it should be.
-    """
-    made, over = np.zeros((self.shape[0], last - first), np.float32), []
-    for at, samples in placed:
-      if at is None:
-        return None, []
-      a, b = max(at, first), min(at + samples.shape[1], last)
-      if a < b:
-        made[:, a - first:b - first] = samples[:, a - at:b - at]
-      over = [(at, samples)]
-      if at + samples.shape[1] >= last:
-        break
-    return made, over
-
-  def _from(self, packet):
-    """Yields (place, samples) from a packet on, by the packets' times.
-
-    The place is None where those do not tell, or the file was entered too late.
-    """
-    container, stream = waveform.open_sound(self.path)
-    with container:
-      container.seek(int(self._pts[packet]), stream=stream)
-      late = True
-      for piece in waveform.decode(container, stream, self.path):
-        known = piece.pts is not None and piece.pts <= self._pts[-1]
-        k = int(np.searchsorted(self._pts, piece.pts)) if known else 0
-        late = late and k > packet
-        known = known and self._pts[k] == piece.pts and not late
-        yield int(self._at[k]) if known else None, piece.samples
-
-  def _from_start(self):
-    """Yields (place, samples) of the whole file."""
-    container, stream = waveform.open_sound(self.path)
-    with container:
-      for at, piece in waveform.place(waveform.decode(container, stream, self.path)):
-        yield at, piece.samples
-
-
-def _by_packets(path, first):
-  """(pts, place, count of samples) from packets alone; None where decoding might tell otherwise."""
-  container, stream = waveform.open_sound(path)
-  with container:
-    context = stream.codec_context
-    # How much of an MP3's last packet is sound, only its decoder says.
-    if stream.time_base != Fraction(1, first.rate) or context.name.startswith('mp3'):
-      return None
-    rows = [(packet.pts, packet.duration) for packet in container.demux(stream) if packet.size]
-    even = context.frame_size > 0
-  if any(None in row for row in rows):
-    return None
-  pts, duration = np.array(rows, np.int64).T
-  if first.pts is None or (pts[:-1] + duration[:-1] != pts[1:]).any() or (duration <= 0).any():
-    return None
-  at, lengths = pts, duration[:-1]
-  if even and (lengths != duration[0]).any():
-    if (abs(lengths - duration[0]) > 1).any():
-      return None
-    # Of packets of one length, some claim another: their times were rounded.
-    at = waveform.in_line(pts, int(np.median(duration)), first.rate)
-  end = int(at[-1] + duration[-1])
-  keep = pts + duration > first.pts
-  return (np.maximum(pts[keep], first.pts), np.maximum(at[keep], first.pts) - first.pts,
-          end - first.pts)
-
-
-def _state(path):
-  """What changes when a file does."""
-  status = os.stat(path)
-  return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-@functools.lru_cache(maxsize=8)  # an edit opens each of its files several times
-def _by_decoding(path, state):
-  """The same, by decoding everything; `state` is that of the file."""
-  rows, end = [], 0
-  container, stream = waveform.open_sound(path)
-  with container:
-    for at, piece in waveform.place(waveform.decode(container, stream, path)):
-      count = piece.samples.shape[1]
-      end = at + count - (piece.padding if piece.padding < count else 0)
-      rows.append((-1 if piece.pts is None else piece.pts, at))
-  pts, at = np.array(rows, np.int64).T
-  return pts, at, end
-
-
 class Cut(Sound):
   """A sound from one sample to another.
 
   Args:
-    sound: what is cut.
-    first, last: samples of it; before its first and after its last it is silent.
-    hold: instead of silence after its last sample, that one again.
+    sound: the sound to cut.
+    first, last: samples of it; before its first and after its last sample there is silence.
+    hold: whether to repeat its last sample instead of silence.
   """
 
   def __init__(self, sound: Sound, first: int, last: int, hold: bool = False):
@@ -252,23 +110,23 @@ class Cut(Sound):
     count = self._sound.shape[1]
     first, last = first + self._first, last + self._first
     a, b = (min(max(x, 0), count) for x in (first, last))
-    made = self._sound[:, a:b]
-    made = np.pad(made, [(0, 0), (min(max(-first, 0), last - first), 0)])
-    missing = [(0, 0), (0, last - first - made.shape[1])]
+    samples = self._sound[:, a:b]
+    samples = np.pad(samples, [(0, 0), (min(max(-first, 0), last - first), 0)])
+    missing = [(0, 0), (0, last - first - samples.shape[1])]
     if not self._hold or not count:
-      return np.pad(made, missing)
-    if not made.shape[1]:
-      made, missing = self._sound[:, count - 1:], [(0, 0), (0, last - first - 1)]
-    return np.pad(made, missing, mode='edge')
+      return np.pad(samples, missing)
+    if not samples.shape[1]:
+      samples, missing = self._sound[:, count - 1:], [(0, 0), (0, last - first - 1)]
+    return np.pad(samples, missing, mode='edge')
 
 
 class Mixed(Sound):
   """A sound with other channels.
 
   Args:
-    sound: what is mixed.
-    places: of the result.
-    matrix: what each channel gives to each of the result, [result, sound].
+    sound: the sound to mix.
+    places: positions of the result's channels.
+    matrix: gains, [result, sound].
   """
 
   def __init__(self, sound: Sound, places: tuple[str, ...], matrix: np.ndarray):
@@ -280,14 +138,14 @@ class Mixed(Sound):
 
 
 def with_places(sound: Sound, places: tuple[str, ...]) -> Sound:
-  """A sound as it is heard from other channels."""
+  """A sound mixed to channels at other positions."""
   if sound.places == places:
     return sound
   return Mixed(sound, places, channels.matrix(sound.places, places))
 
 
 def voice(sound: Sound) -> Sound:
-  """What is said in a sound, in a single channel: see `channels.voice`."""
+  """The speech in a sound, as one channel: see `channels.voice`."""
   return sound if sound.shape[0] == 1 else Mixed(sound, ('FC',), channels.voice(sound.places))
 
 
@@ -302,8 +160,8 @@ class Sum(Sound):
     return self._one[:, first:last] + self._other[:, first:last]
 
 
-class Resampled(_Blocks):
-  """What `waveform.resample` makes of the whole, in pieces."""
+class Resampled(Blocks):
+  """A sound at another rate; the samples are those of `waveform.resample` for the whole."""
 
   def __init__(self, sound: Sound, rate: int):
     self._sound, self._ratio = sound, Fraction(rate, sound.rate)
@@ -317,8 +175,8 @@ class Resampled(_Blocks):
     reach = -(-10 * max(up, down) // up) + 1
     skipped = max(first // up - -(-reach // down), 0)
     begin, end = skipped * down, -(-last * down // up) + reach
-    made = waveform.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
-    return made[:, first - skipped * up:last - skipped * up]
+    samples = waveform.resample(self._sound[:, begin:end], self._sound.rate, self.rate)
+    return samples[:, first - skipped * up:last - skipped * up]
 
 
 def at_rate(sound: Sound, rate: int) -> Sound:
@@ -326,7 +184,7 @@ def at_rate(sound: Sound, rate: int) -> Sound:
 
 
 def mono_16k(sound: Sound) -> Sound:
-  """What the model hears, [1, n], as `waveform.mono_16k`."""
+  """The model's input, [1, n], as in `waveform.mono_16k`."""
   return at_rate(voice(sound), waveform.MODEL_RATE)
 
 
@@ -334,16 +192,16 @@ class Spliced(Sound):
   """A sound with patches in the place of spans, as `waveform.splice` makes it of each in turn.
 
   Args:
-    sound: what is patched.
-    patches: (begin, end, Sound) of each, in samples of `sound`, ascending and apart; brought to its
-      rate and channels. A patch of another length moves what comes after.
-    crossfade: as of `waveform.splice`.
+    sound: the sound to patch.
+    patches: (begin, end, Sound) each, in samples of `sound`, ascending and disjoint; they are
+      converted to its rate and channels. A patch of another length moves what comes after.
+    crossfade: as in `waveform.splice`.
 
   Attributes:
     changed: (first, last) samples of the result in which each patch is heard.
 
   Raises:
-    UserError: a span that does not lie in the sound.
+    UserError: a span is not inside the sound, or overlaps another.
   """
 
   def __init__(self, sound: Sound, patches, crossfade: float = waveform.CROSSFADE):
@@ -385,11 +243,11 @@ class _Faded(Sound):
                   (patch.shape[1] - fade, old[:, old.shape[1] - fade:], weight)] if fade else []
 
   def _read(self, first, last):
-    made = self._patch[:, first:last]
+    samples = self._patch[:, first:last]
     for at, old, weight in self._ends:
       a, b = max(first, at), min(last, at + len(weight))
       if a < b:
-        made = made.copy()
-        part = made[:, a - first:b - first]
+        samples = samples.copy()
+        part = samples[:, a - first:b - first]
         part += weight[a - at:b - at] * (old[:, a - at:b - at] - part)
-    return made
+    return samples

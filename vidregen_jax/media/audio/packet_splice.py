@@ -1,9 +1,9 @@
 """A file's soundtrack with a few packets replaced; all others are the file's own.
 
-Packets do not stand alone: neighbours are added up where they overlap, and an Opus packet says how
-it differs from what its decoder knows already. So more is replaced than can be heard to change, and
-at both ends old and new packets meet where nothing has changed. What they decode to is held against
-what is meant; where it differs, a seam is tried a packet farther off.
+Packets are not independent: decoded neighbours overlap and are added, and Opus predicts from the
+decoder's state. So more packets are replaced than audibly change, and at both ends old and new ones
+meet where the sound is the same. What they decode to is compared with the intended sound; where it
+differs, the seam is tried a packet farther off.
 """
 
 import dataclasses
@@ -17,23 +17,23 @@ import numpy as np
 from vidregen_jax.media import opening
 from vidregen_jax.media.audio import aac, channels, opus, waveform
 
-# How far a seam may be from what is meant, of the sound's level there and of full scale.
+# Tolerated error at a seam, relative to the level of the sound there and to full scale.
 _SEAM_RELATIVE, _SEAM_ABSOLUTE = 0.25, 0.002
-_COARSE = Fraction(1, 1000)  # seconds: units of time from which packets' places are not read
-_OFF = 2  # of such units, by which a packet may be away from its place
+_COARSE = Fraction(1, 1000)  # seconds: coarser time bases do not give packets' places
+_OFF = 2  # units of such a time base by which a packet's time may differ from its place
 
 
 @dataclasses.dataclass(frozen=True)
 class Coding:
-  """How a codec's packets hang together; what is not said otherwise is counted in packets.
+  """How the packets of a codec depend on each other; numbers are of packets.
 
   Attributes:
     encoder: FFmpeg's name.
-    samples: in a packet.
-    before, after: around a change, that are replaced too.
-    run_up: before and after what is replaced, for the coder and for the check.
-    checked: behind a seam.
-    tries: by which more may be replaced at either end.
+    samples: of a packet.
+    before, after: replaced before and after a change too.
+    run_up: encoded and decoded in addition at both ends, for the codec's state.
+    checked: compared after a seam.
+    tries: by which a seam may be moved outwards.
     options: of the encoder.
   """
 
@@ -53,9 +53,9 @@ class Patched:
 
   Attributes:
     path: The file.
-    codec: FFmpeg's name of the sound's codec.
-    replaced: New content by pts, in the track's own time base.
-    first, length, rate: Samples from time 0 to the first packet, in each packet, and a second.
+    codec: FFmpeg's name of its codec.
+    replaced: New packets by pts, in the track's own time base.
+    first, length, rate: Samples from time 0 to the first packet, of a packet, and per second.
   """
 
   path: str
@@ -67,12 +67,13 @@ class Patched:
 
   def packets(self, source: av.container.InputContainer, stream,
               exact: bool = True) -> Iterator[av.Packet]:
-    """All packets, for `stream`; those that are not replaced as they are in `source`.
+    """Yields all packets for `stream`; those that are not replaced are those of `source`.
 
     Args:
       source: the file, opened.
       stream: of the file that is written.
-      exact: whether that can tell samples apart, and shall where the source rounds times.
+      exact: whether to count times in samples where the source rounds them; needs an output that
+        can represent that.
     """
     unit, at = Fraction(1, self.rate), self.first
     for packet in source.demux(source.streams.audio[0]):
@@ -82,8 +83,8 @@ class Patched:
         new = av.Packet(self.replaced[packet.pts])
         new.pts, new.dts, new.duration = packet.pts, packet.dts, packet.duration
         new.time_base, new.is_keyframe = packet.time_base, packet.is_keyframe
-        for said in packet.iter_sidedata():  # of samples at both ends that are not heard
-          new.set_sidedata(said)
+        for trimming in packet.iter_sidedata():  # samples to skip at both ends
+          new.set_sidedata(trimming)
         packet = new
       if exact and packet.time_base >= _COARSE:
         packet.pts, packet.dts, packet.duration = at, at, self.length - _unheard(packet)[1]
@@ -94,11 +95,11 @@ class Patched:
 
 
 def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | str:
-  """Replaces those packets of a file's AAC or Opus that a change can be heard in.
+  """Replaces those packets of a file's AAC or Opus in which a change is audible.
 
   Args:
-    path: The file whose first soundtrack `sound` was, before the change.
-    sound: What is meant.
+    path: The file; its first soundtrack is `sound` before the change.
+    sound: The intended sound.
     changed: (first, last) samples, counted in `sound`.
 
   Returns:
@@ -107,7 +108,7 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
   """
   container, stream = waveform.open_sound(path)
   with container:
-    # From here on sound is counted on the file's own clock, as its packets are.
+    # From here on times are on the file's own clock, as those of its packets.
     sound = dataclasses.replace(sound, start=sound.start + opening.origin(container))
     context = stream.codec_context
     codec, head = context.codec.canonical_name, bytes(context.extradata or b'')
@@ -133,20 +134,20 @@ def patch(path: str | os.PathLike, sound: aac.Soundtrack, changed) -> Patched | 
     old = _packets(path, {pts[place]: place for place in around})
     if codec == 'opus' and not all(map(opus.is_celt, old.values())):
       return 'it is coded as speech there'
-    made = _encode(sound, coding, layout, around[0], around[-1] + length, bit_rate, head)
-    if isinstance(made, str):
-      return made
-    seams = (_seam(sound, coding, head, old, made, range(begin, around[0] - 1, -length)),
-             _seam(sound, coding, head, made, old, range(end, around[-1] + length + 1, length)))
+    new = _encode(sound, coding, layout, around[0], around[-1] + length, bit_rate, head)
+    if isinstance(new, str):
+      return new
+    seams = (_seam(sound, coding, head, old, new, range(begin, around[0] - 1, -length)),
+             _seam(sound, coding, head, new, old, range(end, around[-1] + length + 1, length)))
     for seam, meant in zip(seams, (begin, end), strict=True):
       if seam is None:
         return f'a seam would be heard at {meant / sound.rate:.2f} s'
-    replaced |= {pts[place]: made[place] for place in range(*seams, length)}
+    replaced |= {pts[place]: new[place] for place in range(*seams, length)}
   return Patched(os.fspath(path), codec, replaced, int(at[0]), length, sound.rate)
 
 
 def _coding(context, head, starts) -> Coding | str:
-  """That of a soundtrack whose packets begin so, or why there is none."""
+  """The Coding of a soundtrack whose packets start with these bytes, or why there is none."""
   if context.codec.canonical_name == 'opus':
     lengths = set(map(opus.samples, starts))
     if len(lengths) != 1 or lengths.isdisjoint(opus.FRAMES):
@@ -164,7 +165,7 @@ def _coding(context, head, starts) -> Coding | str:
 
 
 def _unheard(packet) -> tuple[int, int]:
-  """How many samples from a packet on, and up to its end, are not heard, as its container says."""
+  """How many samples are to be skipped from a packet's start, and at its end."""
   if not packet.has_sidedata('skip_samples'):
     return 0, 0
   data = bytes(packet.get_sidedata('skip_samples'))
@@ -172,13 +173,13 @@ def _unheard(packet) -> tuple[int, int]:
 
 
 def _places(rows, base, rate, sound, length) -> np.ndarray | str:
-  """Where each packet begins, in samples from time 0, int64 [N] ascending; or why nobody knows.
+  """Where each packet begins, in samples from time 0, int64 [N] ascending; or why that is unknown.
 
   Args:
-    rows: (pts, samples from there on that are not heard, ...) of each packet.
+    rows: (pts, samples to skip from there, ...) of each packet.
     base: seconds of a unit of pts.
     rate: of the decoded sound.
-    sound: what is meant.
+    sound: the intended sound.
     length: samples of a packet.
   """
   if any(row[0] is None for row in rows):
@@ -195,7 +196,7 @@ def _places(rows, base, rate, sound, length) -> np.ndarray | str:
 
 
 def _reaches(at, changed, offset, coding):
-  """(begin, end) of the packets that are to be replaced at least, where those that meet are one."""
+  """(begin, end) of the ranges of packets to replace at least; ranges that touch are merged."""
   reaches, length = [], coding.samples
   for first, last in sorted(changed):
     before = np.searchsorted(at, first + offset - coding.before * length, 'right') - 1
@@ -210,7 +211,7 @@ def _reaches(at, changed, offset, coding):
 
 
 def _packets(path, places):
-  """Some of a soundtrack's packets by place, given the places by pts."""
+  """Packets of a soundtrack by place, given the places by pts."""
   container, stream = waveform.open_sound(path)
   with container:
     return {places[packet.pts]: bytes(packet) for packet in container.demux(stream)
@@ -218,7 +219,7 @@ def _packets(path, places):
 
 
 def _encode(sound, coding, layout, begin, end, bit_rate, head):
-  """New packets from `begin` to `end` by place, or why their header is not the old one's."""
+  """New packets from `begin` to `end` by place, or why their header does not fit."""
   encoder = av.CodecContext.create(coding.encoder, 'w')
   encoder.sample_rate, encoder.layout = sound.rate, layout
   encoder.format = 'fltp' if coding.encoder == 'aac' else 'flt'
@@ -239,9 +240,9 @@ def _encode(sound, coding, layout, begin, end, bit_rate, head):
 
 
 def _seam(sound, coding, head, before, behind, places):
-  """The first of some places at which packets may follow others, or None.
+  """The first of some places at which packets of `behind` may follow those of `before`, or None.
 
-  At the first and behind the last packet of all nothing follows.
+  The first packet of all follows none, and nothing follows the last: these are always possible.
   """
   for place in places[:coding.tries + 1]:
     if (place - coding.samples not in before or place not in behind
@@ -251,7 +252,7 @@ def _seam(sound, coding, head, before, behind, places):
 
 
 def _is_heard(sound, coding, head, before, behind, seam):
-  """Whether decoded sound is not what is meant where packets of two kinds follow each other."""
+  """Whether the decoded sound after a seam differs from the intended sound."""
   decoder = av.CodecContext.create('aac' if coding.encoder == 'aac' else 'opus', 'r')
   decoder.extradata = head
   length, offset = coding.samples, round(sound.start * sound.rate)

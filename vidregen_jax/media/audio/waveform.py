@@ -1,4 +1,4 @@
-"""Sound, as samples: float32 in [-1, 1], [channels, n], at the file's own rate."""
+"""Sound as samples: float32 in [-1, 1], [channels, n], at the file's own rate."""
 
 import dataclasses
 import os
@@ -15,13 +15,13 @@ from vidregen_jax.media import opening
 from vidregen_jax.media.audio import channels
 
 MODEL_RATE = 16_000
-CROSSFADE = .005  # seconds in which an old sound passes into a patch, and back
-# Sound that is missing for longer than this is silence; shorter is the rounding of time stamps.
+CROSSFADE = .005  # seconds over which the old sound fades into a patch, and back
+# Longer gaps between packets are silence; shorter ones come from rounded time stamps.
 MIN_HOLE_SECONDS = .05
-# Times full scale: what is louder is no sound, but noise that was taken for numbers, or no number.
+# Multiple of full scale above which samples are not sound but misread bytes.
 _LOUDEST = 1000
-_RATES = (1000, 1_000_000)  # samples per second; others are headers that are broken
-# Of codecs whose samples are what the file says they are; all others make theirs.
+_RATES = (1000, 1_000_000)  # samples per second; at other rates the header is broken
+# Codecs that store floating-point samples as they are; all others decode to bounded ones.
 _FLOATS = ('pcm_f', 'wavpack')
 
 
@@ -32,11 +32,11 @@ class Piece:
   Attributes:
     samples: float32 [channels, n] in [-1, 1].
     rate: samples per second.
-    places: of its channels, as `channels.places` gives them.
-    time: seconds from where the file starts (`opening.origin`), None where the file does not say.
+    places: positions of its channels, as in `channels.places`.
+    time: seconds from where the file starts (`opening.origin`); None if the file does not say.
     pts: the same on the file's own clock, in units of the stream's time base.
-    padding: of its last samples, how many are none of the sound: an encoder fills its last frame up
-      with silence, and the container says how much is sound.
+    padding: how many of its last samples are padding: an encoder fills up its last frame with
+      silence, and the container says how much is sound.
   """
 
   samples: np.ndarray
@@ -48,7 +48,7 @@ class Piece:
 
 
 def open_sound(path: str | os.PathLike):
-  """A file and its first soundtrack, of which alone packets are read; the caller closes the file.
+  """Opens a file to read only its first soundtrack; the caller closes the container.
 
   Raises:
     UserError: no such file, not a media file, or no soundtrack of a known codec.
@@ -70,17 +70,17 @@ def open_sound(path: str | os.PathLike):
 def decode(container: av.container.InputContainer, stream, path) -> Iterator[Piece]:
   """Decodes a soundtrack from where the container stands.
 
-  All pieces have the first one's rate and channels; where a broadcast changes from one number of
-  channels to another, those that follow are mixed to them.
+  All pieces have the rate and channels of the first; where a broadcast changes its channels, later
+  pieces are mixed to those.
 
   Raises:
-    UserError: it cannot be decoded, changes its rate, or has samples that are no sound.
+    UserError: it cannot be decoded, changes its rate, or has samples that cannot be sound.
   """
   rate, places, kept, end = None, (), {}, Fraction(0)
   began = opening.origin(container)
   try:
     for frame in container.decode(stream):
-      # The decoder's word, not the header's, which for HE-AAC may be half the rate.
+      # From the decoder: for HE-AAC the header may state half the rate.
       theirs = channels.places(frame.layout)
       if rate is None:
         rate, places = frame.sample_rate, theirs
@@ -108,17 +108,17 @@ def decode(container: av.container.InputContainer, stream, path) -> Iterator[Pie
 def samples_of(frame: av.AudioFrame, kept: dict | None = None) -> np.ndarray:
   """A frame's samples, float32 [channels, n].
 
-  Channels go one after the other through a single plane: of planes PyAV reads eight at most, and
-  beyond the eighth what is not there.
+  Channels are interleaved in a single plane first: of separate planes PyAV reads eight at most, and
+  beyond the eighth invalid memory.
 
   Args:
-    frame: of any kind.
-    kept: {kind: resampler} of frames before, which is added to.
+    frame: of any format.
+    kept: {format: resampler}, a cache that is added to.
   """
   kept, kind, pts = {} if kept is None else kept, (frame.format.name, frame.layout.name), frame.pts
   if kind not in kept:
     kept[kind] = av.AudioResampler('flt', frame.layout, frame.sample_rate)
-  frame.pts = None  # the resampler would fill up what it takes for holes
+  frame.pts = None  # otherwise the resampler fills what it takes for gaps
   packed = [part.to_ndarray() for part in kept[kind].resample(frame)]
   frame.pts = pts
   count = frame.layout.nb_channels
@@ -127,7 +127,7 @@ def samples_of(frame: av.AudioFrame, kept: dict | None = None) -> np.ndarray:
 
 
 def as_frame(samples: np.ndarray, rate: int, pts: int, layout: str) -> av.AudioFrame:
-  """Samples [channels, n] as a frame of any number of channels; encoders part them themselves."""
+  """Samples [channels, n] as an interleaved frame, which holds any number of channels."""
   packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
   frame = av.AudioFrame.from_ndarray(packed, 'flt', layout)
   frame.sample_rate, frame.pts, frame.time_base = rate, pts, Fraction(1, rate)
@@ -141,10 +141,10 @@ def _check_rate(rate, path):
 
 
 def _check_loudness(samples, rate, time, path):
-  """Refuses what is no number, or too far from full scale to be meant."""
+  """Refuses samples that are not finite, or too far above full scale to be sound."""
   if not samples.size or (samples.min() >= -_LOUDEST and samples.max() <= _LOUDEST):
     return
-  wrong = ~(np.abs(samples) <= _LOUDEST)  # of what is no number every comparison is false
+  wrong = ~(np.abs(samples) <= _LOUDEST)  # comparisons with NaN are false
   at = int(wrong.any(0).argmax())
   raise errors.UserError(
     f'{path}: the sample at {float(time) + at / rate:.4f} s is '
@@ -153,9 +153,9 @@ def _check_loudness(samples, rate, time, path):
 
 
 def check(path: str | os.PathLike) -> None:
-  """Refuses a soundtrack with samples that are no sound, before anything is made of it.
+  """Refuses a soundtrack with samples that cannot be sound, before any work is done.
 
-  Only files that hold floating point are read; what other codecs decode to is seen as it comes.
+  Only files of floating-point samples are read; other codecs are checked while they are decoded.
 
   Raises:
     UserError: as `decode`.
@@ -168,10 +168,10 @@ def check(path: str | os.PathLike) -> None:
 
 
 def start_of(container: av.container.InputContainer, first: Piece) -> Fraction:
-  """Seconds at which a soundtrack begins, on the clock of the file that its first piece is from.
+  """Seconds from a file's start at which its soundtrack begins, given the first piece of it.
 
-  A file of nothing but sound begins when it is first heard, whatever it says: in MP3 the clock also
-  runs while the decoder warms up.
+  A file without video begins with its first sample, whatever its clock: in MP3 the clock also runs
+  while the decoder is primed.
   """
   pictures = [stream for stream in container.streams.video
               if not stream.disposition & av.stream.Disposition.attached_pic]
@@ -179,7 +179,7 @@ def start_of(container: av.container.InputContainer, first: Piece) -> Fraction:
 
 
 def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
-  """Says of the pieces of a whole soundtrack where each begins, in samples after the first."""
+  """Yields the pieces of a whole soundtrack with their places, in samples after the first."""
   end, start = 0, None
   for piece in pieces:
     if piece.time is not None:
@@ -191,10 +191,10 @@ def place(pieces: Iterable[Piece]) -> Iterator[tuple[int, Piece]]:
 
 
 def in_line(pts: np.ndarray, length: int, rate: int) -> np.ndarray:
-  """Where packets of one length begin, int64 [N], given their times in samples, ascending.
+  """Where packets of equal length begin, int64 [N], given their ascending times in samples.
 
-  It is where `place` puts them: a time that is off by less than a hole, as after a packet that
-  claims a sample more than it has, was rounded, and packets follow each other.
+  As in `place`: a deviation smaller than a gap, such as after a packet that claims a sample too
+  many, is rounding, and the packets are contiguous.
   """
   at, end = np.empty_like(pts), int(pts[0])
   for k, stamp in enumerate(pts.tolist()):
@@ -207,8 +207,8 @@ def in_line(pts: np.ndarray, length: int, rate: int) -> np.ndarray:
 def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
   """Reads a file's first soundtrack, at its own rate and with all its channels.
 
-  Where packets are missing, silence keeps the rest in its place. All of it is held in memory: for
-  sound of any length there is `lazy.Recording`.
+  Missing packets become silence, so that the rest stays in place. The whole track is held in
+  memory; for sound of any length see `sound_file.Recording`.
 
   Returns:
     float32 [channels, n] in [-1, 1]; samples per second; seconds, from where the file starts, of
@@ -233,7 +233,7 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int, Fraction]:
 
 
 def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
-  """What the model hears: the voice at 16 kHz.
+  """The model's input: speech at 16 kHz.
 
   Args:
     samples: float32 [channels, n] or [n]; channels as `channels.usual` has them.
@@ -243,20 +243,20 @@ def mono_16k(samples: np.ndarray, rate: int) -> np.ndarray:
     float32 [ceil(n * 16000 / rate)].
   """
   samples = np.atleast_2d(samples)
-  heard = channels.mix(channels.voice(channels.usual(len(samples))), samples)
-  return resample(heard[0], rate, MODEL_RATE)
+  voice = channels.mix(channels.voice(channels.usual(len(samples))), samples)
+  return resample(voice[0], rate, MODEL_RATE)
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
   """Changes the rate along the last axis, without lag and without aliasing.
 
   Returns:
-    float32 [..., ceil(n * new_rate / rate)]; the very samples if the rates agree.
+    float32 [..., ceil(n * new_rate / rate)]; the same samples if the rates agree.
   """
   if rate == new_rate or samples.shape[-1] == 0:
     return np.asarray(samples, np.float32)
   ratio = Fraction(new_rate, rate)
-  # A Kaiser window of beta 8 stops 80 dB down; SciPy's own choice of 5 stops 50 dB down.
+  # A Kaiser window of beta 8 attenuates aliases by 80 dB; SciPy's default of 5 by 50 dB.
   resampled = signal.resample_poly(samples, ratio.numerator, ratio.denominator, axis=-1,
                                    window=('kaiser', 8.))
   return resampled.astype(np.float32)
@@ -266,8 +266,8 @@ def splice(samples: np.ndarray, rate: int, patch: np.ndarray, patch_rate: int, s
            stop: float, crossfade: float = CROSSFADE) -> np.ndarray:
   """Puts a patch in the place of the span from `start` to `stop`.
 
-  Everything before and after the span is bit for bit as it was. At both ends, and inside the span,
-  the old sound passes into the patch over `crossfade` seconds. A patch of another length than its
+  Everything outside the span stays the same to the bit. At both ends, inside the span, the old
+  sound and the patch are cross-faded over `crossfade` seconds. A patch of another length than its
   span moves what comes after.
 
   Args:

@@ -1,4 +1,4 @@
-"""AV1 that stands among AV1 of another encoder: a key frame comes with its own sequence header.
+"""AV1 packets among those of another encoder: a key frame brings its own sequence header.
 
 AV1 Bitstream & Decoding Process Specification, section 5; AV1 in ISOBMFF, section 2.3.
 """
@@ -6,7 +6,7 @@ AV1 Bitstream & Decoding Process Specification, section 5; AV1 in ISOBMFF, secti
 from collections.abc import Iterator
 
 _SEQUENCE, _DELIMITER, _FRAME_HEADER, _METADATA, _FRAME = 1, 2, 3, 5, 6
-_LIGHT_LEVEL, _MASTERING = 1, 2  # metadata that holds until it is said anew
+_LIGHT_LEVEL, _MASTERING = 1, 2  # metadata that stays valid until it is replaced
 
 
 def units(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
@@ -30,7 +30,7 @@ def units(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 class Coding:
-  """How AV1 is looked at and made; `join` says what is asked of one.
+  """How AV1 packets are read and written, as `smart_render_plan` describes.
 
   Raises:
     ValueError: the stream cannot be joined; the message says why.
@@ -48,7 +48,7 @@ class Coding:
   def entry(self, data: bytes) -> bool:
     kinds = [kind for kind, _, _ in units(data)]
     found = [content[0] for kind, _, content in units(data) if kind in (_FRAME_HEADER, _FRAME)]
-    # Of each: is it one that was decoded earlier (1 bit), its type (2), is it shown (1).
+    # Bits of each: shows a frame that was decoded earlier (1), frame type (2), is shown (1).
     if sum(bool(first & 0x90) for first in found) != 1:
       raise ValueError('a packet of it shows no frame or several')
     return found[0] >> 4 == 1 and _SEQUENCE in kinds

@@ -1,14 +1,14 @@
-"""H.264 that stands among H.264 of another encoder: parameter sets of its own, beside the source's.
+"""H.264 packets among those of another encoder, with parameter sets of their own.
 
 A stream's sets are in the file's header (ISO 14496-15 allows 31 of a kind); new pictures refer to
-theirs by a number that no other bears.
+theirs by an id that no other set has.
 """
 
 import dataclasses
 
 from vidregen_jax.media.bitstreams import nal
 
-# By profile_idc, ISO 14496-10 annex A, x264's names.
+# x264's names by profile_idc (ISO 14496-10 annex A).
 _PROFILES = {66: 'baseline', 77: 'main', 100: 'high', 110: 'high10', 122: 'high422', 244: 'high444'}
 _IDR, _SEI, _SPS, _PPS = 5, 6, 7, 8
 _MOST_SETS = 31
@@ -52,7 +52,7 @@ class Header:
     return self.start[1]
 
   def free_number(self) -> int:
-    """The lowest that no parameter set bears; x264 gives both of its own the same.
+    """The lowest id that no parameter set has; x264 gives its two sets the same one.
 
     Raises:
       ValueError: there is none left.
@@ -65,14 +65,14 @@ class Header:
     raise ValueError('no parameter set number is free')
 
   def adding(self, sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> 'Header':
-    """With more parameter sets of its profile, and the highest level of all."""
+    """The header with more parameter sets of its profile, and the highest level of all."""
     level = max(self.start[3], *(x[3] for x in sps))
     return dataclasses.replace(self, start=self.start[:3] + bytes([level]), sps=self.sps + sps,
                                pps=self.pps + pps)
 
 
 class Coding:
-  """How H.264 is looked at and made; `join` says what is asked of one.
+  """How H.264 packets are read and written, as `smart_render_plan` describes.
 
   Raises:
     ValueError: the stream cannot be joined; the message says why.

@@ -1,9 +1,8 @@
-"""HEVC that stands among HEVC of another encoder: parameter sets under numbers of their own.
+"""HEVC packets among those of another encoder, with parameter sets under ids of their own.
 
-x265 numbers all of its sets 0, and cannot be told otherwise, so its bits are renumbered. Every
-slice names its picture parameter set by an Exp-Golomb number near its beginning: 0 takes one bit,
-and 15 to 30 take nine. With one of those a slice's header grows by a byte, and what follows stays
-as it is.
+x265 always gives its sets the id 0, so its bitstream is renumbered. Every slice names its picture
+parameter set by an Exp-Golomb code near its beginning: 0 takes one bit, and 15 to 30 take nine.
+With one of those a slice header grows by exactly a byte, and what follows stays as it is.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ def _kind(unit):
 
 
 def _sps_number_at(text):
-  """Where in a sequence parameter set's bits its number is (sections 7.3.2.2 and 7.3.3)."""
+  """The bit at which a sequence parameter set's id begins (sections 7.3.2.2 and 7.3.3)."""
   layers = int(text[20:23], 2)
   at = 24 + 96
   if layers:
@@ -31,7 +30,7 @@ def _sps_number_at(text):
 
 
 def _number(unit):
-  """A parameter set's own number."""
+  """A parameter set's own id."""
   text = nal.bits(nal.unescape(unit[:160]))
   if _kind(unit) == _VPS:
     return int(text[16:20], 2)
@@ -87,7 +86,7 @@ class Header:
     return [unit for head, units in self.arrays if head & 63 == kind for unit in units]
 
   def free_numbers(self) -> dict[int, int]:
-    """By type of parameter set, one that none bears and that fits (see above).
+    """By type of parameter set, a suitable id that none has (see above).
 
     Raises:
       ValueError: there is none left.
@@ -104,7 +103,7 @@ class Header:
     return free
 
   def adding(self, sets: list[bytes]) -> 'Header':
-    """With more parameter sets of its profile, and the highest level of all."""
+    """The header with more parameter sets of its profile, and the highest level of all."""
     levels = [nal.unescape(unit)[14] for unit in sets if _kind(unit) == _SPS]
     level = max(self.start[12], *levels)
     arrays = tuple((head, units + tuple(x for x in sets if _kind(x) == head & 63))
@@ -113,16 +112,16 @@ class Header:
 
 
 def renumbered(unit: bytes, numbers: dict[int, int]) -> bytes:
-  """A unit of x265's, all of whose numbers are 0, under other ones.
+  """A unit of x265, in which all ids are 0, with other ids.
 
   Args:
     unit: a parameter set or a slice.
-    numbers: by type of parameter set; that of the pictures' is 15 to 30.
+    numbers: ids by type of parameter set; that of the picture parameter set is 15 to 30.
   """
   raw = nal.unescape(unit)
   kind = _kind(unit)
   if kind < _VPS:
-    # Of a slice: is it the picture's first; in key frames, a flag; then the number.
+    # A slice header begins with: first slice of the picture, in key frames a flag, then the id.
     at = 18 if kind in _IRAP else 17
     head = nal.bits(raw[:3])
     head = head[:at] + nal.exp_golomb(numbers[_PPS]) + head[at + 1:]
@@ -140,7 +139,7 @@ def renumbered(unit: bytes, numbers: dict[int, int]) -> bytes:
 
 
 class Coding:
-  """How HEVC is looked at and made; `join` says what is asked of one.
+  """How HEVC packets are read and written, as `smart_render_plan` describes.
 
   Raises:
     ValueError: the stream cannot be joined; the message says why.
@@ -188,10 +187,11 @@ class Coding:
     return nal.sample(before + pictures + after, self._header.length_size)
 
   def resumed(self, data: bytes) -> bytes:
-    """With a CRA called a BLA, which says that it follows something else: its type, no more.
+    """The packet with a CRA picture retyped as BLA, which marks a break in the stream.
 
-    A decoder then counts from there, as it does at an IDR. The end of a sequence before a CRA would
-    say the same, but makes some decoders (FFmpeg's before version 7) lose what waits to be shown.
+    A decoder then restarts its picture order count there, as at an IDR. An end-of-sequence unit
+    before the CRA would do the same, but some decoders (FFmpeg's before version 7) then drop the
+    pictures that still wait to be shown.
     """
     size = self._header.length_size
     return nal.sample(

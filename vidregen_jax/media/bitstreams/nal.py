@@ -1,14 +1,14 @@
-"""NAL units, which H.264 and HEVC are made of: taken apart, put together, numbers read in them.
+"""NAL units of H.264 and HEVC: split, joined, and their bits read.
 
-ISO 14496-10 and 23008-2; sections are named where they agree.
+ISO 14496-10 and 23008-2; section numbers are those in which they agree.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 
-# Messages (SEI) that say something of a picture beside the picture: captions and dynamic HDR.
+# SEI messages about one picture (user data, registered): captions and dynamic HDR.
 _OF_A_PICTURE = (4, )
-# And those that hold until the next sequence: mastering display, light level, transfer (annex D).
+# Those valid until the next sequence: mastering display, light level, transfer (annex D).
 _OF_A_SEQUENCE = (137, 144, 147)
 
 
@@ -33,7 +33,7 @@ def annex_b_units(data: bytes) -> list[bytes]:
 
 
 def unescape(unit: bytes) -> bytes:
-  """Without the bytes that keep start codes out of a unit (emulation prevention)."""
+  """A unit's content without its emulation prevention bytes."""
   return unit.replace(b'\0\0\3', b'\0\0')
 
 
@@ -42,19 +42,19 @@ def escape(raw: bytes) -> bytes:
 
 
 def bits(raw: bytes) -> str:
-  """As '0' and '1'."""
+  """Bytes as a string of '0' and '1'."""
   return ''.join(f'{byte:08b}' for byte in raw)
 
 
 def whole_bytes(text: str) -> bytes:
-  """The reverse of `bits`, ended as a unit's content is."""
+  """The inverse of `bits`, with the trailing bits of a unit."""
   text += '1'
   text += '0' * (-len(text) % 8)
   return int(text, 2).to_bytes(len(text) // 8, 'big')
 
 
 def number(text: str, at: int) -> tuple[int, int]:
-  """The unsigned Exp-Golomb number at a bit, and where it ends (section 9.1 or 9.2)."""
+  """The unsigned Exp-Golomb code at a bit, and where it ends (section 9.1 or 9.2)."""
   zeros = text.index('1', at) - at
   stop = at + 2 * zeros + 1
   return int(text[at + zeros:stop], 2) - 1, stop
@@ -66,10 +66,10 @@ def exp_golomb(value: int) -> str:
 
 
 class Messages:
-  """The messages of a stream that must stay with its pictures when these are coded anew.
+  """SEI messages of a stream that must stay with its pictures when these are encoded anew.
 
   Args:
-    header: What a unit of messages begins with.
+    header: First bytes of an SEI unit.
   """
 
   def __init__(self, header: bytes):
@@ -77,7 +77,7 @@ class Messages:
     self._lasting: dict[int, bytes] = {}
 
   def of_picture(self, message_units: Iterable[bytes]) -> list[bytes]:
-    """Units with what goes with one picture; what holds for longer is noted for `lasting`."""
+    """Units with the messages of one picture; longer-lived ones are remembered for `lasting`."""
     kept = []
     for unit in message_units:
       for kind, content in _messages(unescape(unit)[len(self._header):]):
@@ -88,7 +88,7 @@ class Messages:
     return kept
 
   def lasting(self) -> list[bytes]:
-    """Units with what was said last and holds for a whole sequence."""
+    """Units with the latest messages that hold for a whole sequence."""
     return [self._unit(kind, content) for kind, content in sorted(self._lasting.items())]
 
   def _unit(self, kind, content):

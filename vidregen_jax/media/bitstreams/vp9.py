@@ -1,4 +1,4 @@
-"""VP9 that stands among VP9 of another encoder: its key frames need nothing from outside.
+"""VP9 packets among those of another encoder: key frames are self-contained.
 
 VP9 Bitstream & Decoding Process Specification, sections 6.2 and annex B.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-  """The frames of a packet, which may be a superframe; all but one of them are not shown."""
+  """The frames of a packet, which may be a superframe: only one of them is shown."""
   marker = data[-1]
   if marker & 0xE0 == 0xC0:
     count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
@@ -34,7 +34,7 @@ def look(frame: bytes) -> tuple[bool, bool]:
 
 
 class Coding:
-  """How VP9 is looked at and made; `join` says what is asked of one."""
+  """How VP9 packets are read and written, as `smart_render_plan` describes."""
 
   encoder = 'libvpx-vp9'
   options = {'lag-in-frames': '0', 'auto-alt-ref': '0'}  # a frame a packet, at once

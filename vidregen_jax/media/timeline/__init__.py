@@ -1,1 +1,1 @@
-"""Spans of time, and videos shown at other times than their own."""
+"""Spans of time, and videos played at other times than their own."""

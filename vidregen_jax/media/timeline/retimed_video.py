@@ -1,4 +1,4 @@
-"""The source as it is shown: its frames in the order and at the times of a timeline."""
+"""The source video with its frames in the order and at the times of a timeline."""
 
 import dataclasses
 import functools
@@ -10,16 +10,16 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retiming as timelines
 
-_BACKWARDS = 32  # frames that are decoded at once where the film runs backwards
+_BACKWARDS = 32  # frames that are decoded at a time where the video runs backwards
 
 
 @dataclasses.dataclass(frozen=True)
 class Film:
-  """A source along a timeline.
+  """A source video played along a timeline.
 
   Attributes:
     source: video.VideoInfo of the file.
-    timeline: what is shown when.
+    timeline: which of its frames are shown, and when.
   """
 
   source: video.VideoInfo
@@ -33,11 +33,12 @@ class Film:
 
   @property
   def info(self) -> video.VideoInfo:
-    """The VideoInfo of what is shown."""
-    shown, base = self.timeline, self.source.time_base
+    """The VideoInfo of the retimed video."""
+    timeline, base = self.timeline, self.source.time_base
     return dataclasses.replace(
-        self.source, frame_count=len(shown), start_time=self.source.seconds(int(shown.pts[0])),
-        duration=(shown.end - int(shown.pts[0])) * base, stamps=shown.pts)
+        self.source, frame_count=len(timeline),
+        start_time=self.source.seconds(int(timeline.pts[0])),
+        duration=(timeline.end - int(timeline.pts[0])) * base, stamps=timeline.pts)
 
   @property
   def is_the_source(self) -> bool:
@@ -50,10 +51,10 @@ class Film:
 
   def frames(self, first: int = 0) -> Iterator[video.Frame]:
     """Yields the frames from `first` on, numbered and timed as they are shown."""
-    shown = self.timeline
-    ends = np.r_[shown.pts[1:], shown.end]
-    for index, frame in enumerate(self._decoded(shown.source[first:].tolist()), start=first):
-      pts = int(shown.pts[index])
+    timeline = self.timeline
+    ends = np.r_[timeline.pts[1:], timeline.end]
+    for index, frame in enumerate(self._decoded(timeline.source[first:].tolist()), start=first):
+      pts = int(timeline.pts[index])
       if frame.pts == pts:
         yield dataclasses.replace(frame, index=index)
       else:
@@ -61,7 +62,7 @@ class Film:
                           frame.source)
 
   def _decoded(self, order):
-    """The source's frames in this order, of which few are held."""
+    """The source's frames in this order; few are held at a time."""
     decode = functools.partial(video.frames, self.source.path, stamps=self.source.stamps)
     at = 0
     while at < len(order):
@@ -88,6 +89,6 @@ class Film:
       at = stop
 
   def too_few(self, index: int) -> UserError:
-    """What to tell where a frame of the source is not there."""
+    """The error for a frame of the source that cannot be decoded."""
     return UserError(f'{self.source.path}: it has packets for {self.source.frame_count} frames, '
                      f'and frame {index} of them cannot be decoded; re-encode it first')

@@ -1,7 +1,7 @@
-"""Which source frame is shown when: the picture made longer, shorter, or as long as other sound.
+"""Timelines: which source frame is shown when, to stretch or shorten video to fit other sound.
 
-A timeline lists output frames by the source frame that each shows and when. All else follows from
-it: a face's track is read along it, and the sound moves with the picture.
+A timeline lists output frames by source frame and time. Everything else follows from it: face
+tracks are read along it, and the sound moves with the picture.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Timeline:
 
   @property
   def is_the_sources(self) -> bool:
-    """Whether each frame is shown once, in its turn."""
+    """Whether each frame is shown once and in order."""
     return bool((np.diff(self.source) == 1).all()) and self.source[0] == 0
 
 
@@ -48,12 +48,12 @@ def of_source(pts, end) -> Timeline:
 
 
 def retime(timeline: Timeline, start: int, stop: int, length: int) -> Timeline:
-  """Frames `start` to `stop` made to last `length`; what comes after moves.
+  """Makes frames `start` to `stop` last `length`; later frames move.
 
-  The pace is the source's at both ends and changes smoothly between them, as a cubic does; frames
-  are shown again or left out, never mixed. Where all frames of the span last equally long they go
-  on doing so, and `length` is rounded up to whole frames; else it is shared out among as many as
-  fit best.
+  The speed is the source's at both ends and changes smoothly between, along a cubic; frames are
+  repeated or left out, never blended. If all frames of the span have the same duration, so have the
+  new ones, and `length` is rounded up to whole frames; otherwise it is divided equally among the
+  best-fitting number of frames.
 
   Args:
     timeline: what is changed.
@@ -78,31 +78,31 @@ def retime(timeline: Timeline, start: int, stop: int, length: int) -> Timeline:
     count = max(round(length / steps.mean()), 1)
     times = edges[start] + np.round(np.linspace(0, length, count + 1)).astype(np.int64)
   old = edges[start:stop + 1] - edges[start]
-  ratio = min((times[-1] - times[0]) / old[-1], 3.0)  # steeper cubics turn back
+  ratio = min((times[-1] - times[0]) / old[-1], 3.0)  # steeper cubics are not monotonic
   middles = ((times[:-1] + times[1:]) / 2 - times[0]) / (times[-1] - times[0])
   at = old[-1] * _hermite(middles, ratio)
-  shown = np.clip(np.searchsorted(old, at, side='right') - 1, 0, stop - start - 1)
+  frames = np.clip(np.searchsorted(old, at, side='right') - 1, 0, stop - start - 1)
   moved = int(times[-1]) - int(edges[stop])
   return Timeline(
-      np.r_[timeline.source[:start], timeline.source[start:stop][shown], timeline.source[stop:]],
+      np.r_[timeline.source[:start], timeline.source[start:stop][frames], timeline.source[stop:]],
       np.r_[timeline.pts[:start], times[:-1], timeline.pts[stop:] + moved],
       timeline.end + moved)
 
 
 def _hermite(x, slope):
-  """The cubic from 0 to 1 with this slope at both ends."""
+  """The cubic from (0, 0) to (1, 1) with this slope at both ends."""
   return (2 * slope - 2) * x**3 + (3 - 3 * slope) * x**2 + slope * x
 
 
 def fit(timeline: Timeline, length: int, how: str) -> Timeline:
-  """A whole video made to last `length`, as a dub does that is longer or shorter.
+  """Makes a whole video last `length`, to fit a longer or shorter dub.
 
   Args:
-    timeline: what is changed.
+    timeline: the one to change.
     length: in units of pts, from the first frame's start.
-    how: `trim`: a longer dub is refused, what lies past a shorter one is left out; `hold`: the last
-      frame stays; `pingpong`: the video runs back and forth; `retime`: all of it is slower or
-      faster. Where the dub is shorter, `hold` and `pingpong` leave out what lies past it too.
+    how: `trim`: a longer dub is refused, and frames after a shorter one are dropped; `hold`: the
+      last frame stays; `pingpong`: the video runs back and forth; `retime`: all of it is slower or
+      faster. For a shorter dub, `hold` and `pingpong` drop the frames after it too.
 
   Raises:
     UserError: no such way, or the dub is longer and `how` is `trim`.

@@ -1,4 +1,4 @@
-"""Spans of time: parsed, checked, merged, and the frames that lie in them."""
+"""Spans of time: parsed, checked, merged, and mapped to frames."""
 
 import re
 
@@ -26,7 +26,7 @@ def parse(text) -> tuple[float, float]:
 def check(spans, begin: float, end: float, path) -> None:
   """Refuses spans that do not lie in the video, which lasts from `begin` to `end` seconds."""
   for start, stop in spans:
-    # Half a millisecond: times are typed with three decimals.
+    # Half a millisecond, as times are typed with three decimals.
     if start < begin - 5e-4 or stop > end + 5e-4:
       raise UserError(f'span {start:g}-{stop:g} does not lie in {path}, which lasts from {begin:g} '
                       f'to {end:.3f} s')
@@ -44,7 +44,7 @@ def merge(spans) -> list[tuple[float, float]]:
 
 
 def around(spans, seconds: float, moments=()) -> list[tuple[float, float]]:
-  """Merged spans with so many seconds on either side, and moments with a second."""
+  """Merged spans, widened by `seconds` on either side, and moments widened by one second."""
   return merge([(start - seconds, stop + seconds) for start, stop in spans]
                + [(start - 1.0, stop + 1.0) for start, stop in moments])
 
@@ -65,6 +65,6 @@ def frames(spans, times):
   times = np.asarray(times)
   inside = np.zeros(len(times), bool)
   for start, stop in spans:
-    # A millionth of a second: times are exact fractions, spans decimal.
+    # A microsecond, as times are exact fractions and spans decimal.
     inside |= (times >= start - 1e-6) & (times < stop - 1e-6)
   return inside

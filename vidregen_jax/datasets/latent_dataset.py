@@ -1,0 +1,238 @@
+"""Datasets of latents, for generator training: clips encoded by a codec, and their audio features.
+
+One record is one clip (and, if asked for, one more is its mirror image with the same audio):
+
+  clip_id      str
+  flipped      bool
+  target       float16 [T, H, W, C]     the whole clip, encoded as one stream
+  context      float16 [T, H, W, C]     the same with the lower face hidden
+  cold         float16 [T, H, W, C]     each latent frame's 4 frames encoded alone: the anchor after
+                                        a span is encoded so, because its past is not the source's
+  stills       float16 [K, H, W, C]     every sixth frame, repeated 4 times: the references
+  still_frames int32 [K]                which frames those are
+  times        float32 [4T]             seconds since the clip began
+  mouth_box    float32 [T, 4]           around the mouths of the latent frame's frames, x0 y0 x1 y1
+  lip_gap      float32 [4T]             true mouth opening, eye distances
+  audio        float16 [n, layers, E]   Whisper states at 50 Hz
+
+Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord, and
+dataset_info.json is written last. A run that was stopped goes on with the shard it was at. Several
+hosts that share the folder can write it together: shards do not depend on how many hosts there are.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from array_record.python import array_record_module
+
+from vidregen_jax import documents, files, outputs, terminal
+from vidregen_jax.datasets import input_pipeline
+from vidregen_jax.errors import UserError
+from vidregen_jax.faces import crop_geometry, crop_mask
+from vidregen_jax.models import codec
+
+STILL_STRIDE = 6  # frames between stills
+_SHARD = 16  # clips in a shard
+_INPUTS = 'inputs.json'
+
+
+# ------------------------------------------------------------------------------------------------
+# Encoding
+# ------------------------------------------------------------------------------------------------
+
+
+def encode_frames(encoder, frames):
+  """The four kinds of latents of one or two clips of one shape.
+
+  Args:
+    encoder: streaming_codec.Encoder.
+    frames: uint8 [B, 4T, S, S, 3].
+
+  Returns:
+    List of B dicts of float16: target, context, cold, stills, as the module describes them.
+  """
+  count, length = frames.shape[:2]
+  streams = encoder.stream(np.concatenate([frames, crop_mask.hide_lower_face(frames)]))
+  cold = encoder.alone(frames.reshape(-1, codec.TIME_FACTOR, *frames.shape[2:]))
+  stills = frames[:, ::STILL_STRIDE]
+  stills = encoder.stills(stills.reshape(-1, *stills.shape[2:]))
+  kinds = {
+    'target': streams[:count],
+    'context': streams[count:],
+    'cold': cold.reshape(count, length // codec.TIME_FACTOR, *cold.shape[1:]),
+    'stills': stills.reshape(count, -1, *stills.shape[1:]),
+  }
+  return [{name: x[b].astype(np.float16) for name, x in kinds.items()} for b in range(count)]
+
+
+def encode_clip(clip, encoder, listen, flip):
+  """The records of one clip.
+
+  Args:
+    clip: a clip of input_pipeline.talker_clips.
+    encoder: streaming_codec.Encoder.
+    listen: function from samples float32 [n], mono at 16 kHz, to states [n / 320, layers, E].
+    flip: whether to add the mirror image.
+
+  Returns:
+    List of one or two dicts as the module describes them.
+  """
+  length = len(clip['frames']) // codec.TIME_FACTOR * codec.TIME_FACTOR
+  frames, box = clip['frames'][None, :length], clip['mouth_box'][None, :length]
+  if flip:
+    mirrored = crop_mask.mirror(frames, box)
+    frames, box = (np.concatenate(pair) for pair in zip((frames, box), mirrored, strict=True))
+  box = box.reshape(len(box), -1, codec.TIME_FACTOR, 4)
+  box = np.concatenate([box[..., :2].min(2), box[..., 2:].max(2)], axis=-1)
+  shared = {
+    'clip_id': clip['clip_id'].decode(),
+    'still_frames': np.arange(0, length, STILL_STRIDE, dtype=np.int32),
+    'times': clip['times'][:length].astype(np.float32),
+    'lip_gap': clip['lip_gap'][:length].astype(np.float32),
+    'audio': np.asarray(listen(clip['audio'].astype(np.float32) / 32768)).astype(np.float16),
+  }
+  return [
+    shared | kinds | {'mouth_box': box[b].astype(np.float32), 'flipped': bool(b)}
+    for b, kinds in enumerate(encode_frames(encoder, frames))
+  ]
+
+
+# ------------------------------------------------------------------------------------------------
+# The dataset
+# ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """A file of records that is to be written.
+
+  Attributes:
+    path: the file.
+    clips: those of its split.
+    span: which of the clips it holds.
+    records: how many records they make.
+  """
+
+  path: pathlib.Path
+  clips: Sequence
+  span: range
+  records: int
+
+
+def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0, hosts=1):
+  """Encode this host's share of splits into a folder; what an earlier run finished is kept.
+
+  Args:
+    folder: where to; all hosts share it.
+    dataset: folder of the clips.
+    encoder: streaming_codec.Encoder.
+    listen: see `encode_clip`.
+    flip: whether to add mirror images.
+    inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
+    names: the splits.
+    host, hosts: which host this is, of how many; it encodes every `hosts`-th shard.
+
+  Raises:
+    UserError: the folder holds latents that were made from other inputs, or a damaged shard; a
+      clip cannot be used.
+  """
+  folder = pathlib.Path(folder)
+  shards, splits = [], {}
+  for split in names:
+    clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
+    each = 2 if flip else 1
+    starts = range(0, len(clips), _SHARD)
+    shard_files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
+    for start, name in zip(starts, shard_files, strict=True):
+      span = range(start, min(start + _SHARD, len(clips)))
+      shards.append(Shard(folder / name, clips, span, each * len(span)))
+    splits[split] = {'files': shard_files, 'clips': len(clips), 'records': each * len(clips)}
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'{folder}: no folder can be made there ({error.strerror}): give another '
+                    '--out') from error
+  claim(folder, inputs)
+
+  mine = shards[host::hosts]
+  total = sum(len(shard.span) for shard in mine)
+  with terminal.Progress(total, 'clip') as bar:
+    for shard in mine:
+      bar.describe(shard.path.stem)
+      if shard.path.exists():
+        bar.update(len(shard.span))
+        continue
+      with shard_writer(shard.path) as write:
+        for i in shard.span:
+          with np.errstate(over='ignore'):  # reported below, with the clip's name
+            records = encode_clip(shard.clips[i], encoder, listen, flip)
+          for record in records:
+            write(input_pipeline.check_latents(record))
+          bar.update()
+
+  # From one listing: a network file system may still cache that a single file is absent.
+  present = {path.name for path in folder.iterdir()}
+  missing = [shard.path.name for shard in shards if shard.path.name not in present]
+  if missing:
+    terminal.say(f'{len(missing)} of {len(shards)} shards are still missing, {missing[0]} is the '
+                 'first: the host that ends last finishes the dataset; if one was stopped, run its '
+                 'command again')
+    return
+  for shard in shards:
+    check_shard(shard)
+  model = encoder.model
+  info = inputs | {
+    'crop': crop_geometry.MASKED_CROP,
+    'latent_shape': [model.cells, model.cells, model.latent_channels],
+    'size': model.size,
+    'splits': splits,
+  }
+  files.write_json(folder / 'dataset_info.json', info)
+
+
+def claim(folder, inputs):
+  """Mark a folder as made from these inputs, so that no run mixes latents of two codecs in it."""
+  path = folder / _INPUTS
+  # Of hosts that start at once only one can make the link; all compare with that one's inputs.
+  with contextlib.suppress(FileExistsError):
+    files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, replace=False)
+  found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
+  crop_geometry.check(found.pop('crop', None), crop_geometry.MASKED_CROP, str(folder),
+                      'give another --out, or remove the folder')
+  if found != inputs:
+    name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
+    raise UserError(
+      f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
+      'give another --out, or remove the folder'
+    )
+
+
+@contextlib.contextmanager
+def shard_writer(path):
+  """Yields a function that writes a record; the file appears complete or not at all.
+
+  Raises:
+    UserError: another run makes the same shard.
+  """
+  with outputs.Outputs([path], replace=True) as shard:
+    # One record a group: they are read one by one, in any order.
+    writer = array_record_module.ArrayRecordWriter(str(shard.part(path)), 'group_size:1')
+    try:
+      yield lambda record: writer.write(input_pipeline.encode_record(record))
+    finally:
+      writer.close()
+
+
+def check_shard(shard):
+  """Check that a finished shard holds as many records as it should.
+
+  Raises:
+    UserError: the file is damaged or was made from other clips.
+  """
+  count = array_record_module.ArrayRecordReader(str(shard.path)).num_records()  # 0 if unreadable
+  if count != shard.records:
+    raise UserError(f'{shard.path} has {count} readable records, not {shard.records}: remove it '
+                    'and run the same command again')

@@ -1,0 +1,258 @@
+"""An edit: the request, and everything about it that can be checked without a model.
+
+  with prepared(edit) as ready:           # takes seconds
+    report = editor.make(ready, pipeline.load(folder))
+
+When the block ends without an error, the files that were made get their final names.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from vidregen_jax import outputs
+from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
+from vidregen_jax.errors import UserError
+from vidregen_jax.media import (
+  containers,
+  muxer,
+  smart_render,
+  smart_render_plan,
+  video,
+  video_writer,
+)
+from vidregen_jax.media.audio import packet_splice
+from vidregen_jax.media.timeline import retimed_video as films
+from vidregen_jax.media.timeline import spans
+from vidregen_jax.models import flow_matching
+from vidregen_jax.provenance import consent as consents
+from vidregen_jax.provenance import content_credentials
+from vidregen_jax.reporting import preview_sheet, sidecars
+
+_LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
+_LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
+# For frames that are re-encoded: about 51 dB from the source. x264's `medium` at crf 12 is as close
+# in luma, but takes five times as long for three quarters of the bytes.
+_CRF, _PRESET = 10.5, 'superfast'
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+  """A request: what to edit, and how.
+
+  Attributes:
+    source: the video.
+    consent: consent.Consent, of the people who are shown.
+    out: where to write.
+    overwrite: whether to replace an existing output and the files beside it.
+    new_audio: the new soundtrack; '' with patches.
+    spans: (start, stop) seconds; empty for the whole video.
+    find: whether to find the spans instead, wherever the two soundtracks differ.
+    patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
+      the default: none for given spans, `audio_diff.MARGIN` for spans that are found.
+    fit: one of retiming.FITS, how the picture is fitted to a new soundtrack of another length; ''
+      to cut the sound at the end of the picture.
+    seed: of all noise.
+    overrides: SamplerConfig fields to change.
+    references: seconds of the stills that show the person; empty to choose them.
+    face: whose mouth is changed, as `face_selection.parse` gives it.
+    fade: seconds over which, at a span's edges, made faces turn into the real ones.
+    keep_occluders: whether objects in front of the face keep their pixels.
+    join: whether to copy untouched frames as they are, where the source allows it.
+    lossless: whether to encode without loss.
+    reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
+      baseline.
+    signer: certificates.Identity that signs what was done; None to leave it unsigned.
+    page: whether to write a page beside the video.
+    preview: where to write a sheet of stills, and then nothing else; '' for the video.
+  """
+
+  source: str
+  consent: consents.Consent
+  out: str
+  new_audio: str = ''
+  spans: tuple = ()
+  overwrite: bool = False
+  find: bool = False
+  seed: int = 0
+  overrides: tuple = ()
+  references: tuple = ()
+  patches: tuple = ()
+  margin: float | None = None
+  fit: str = ''
+  face: str | int | tuple = 'largest'
+  fade: float = 0.2
+  keep_occluders: bool = True
+  join: bool = True
+  lossless: bool = False
+  reconstruct: bool = False
+  signer: sidecars.Identity | None = None
+  page: bool = False
+  preview: str = ''
+
+  @property
+  def sounds(self) -> list[str]:
+    """The paths of all new sound."""
+    return [self.new_audio] if self.new_audio else [patch.path for patch in self.patches]
+
+  @property
+  def outputs(self) -> list[pathlib.Path]:
+    """All files that may be written."""
+    return [pathlib.Path(self.preview)] if self.preview else sidecars.paths(self.out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """An edit that has been checked as far as is possible without a model.
+
+  Attributes:
+    edit: the request; its spans are filled in if they had to be found.
+    output_files: get their final names when the block of `prepared` ends without an error.
+    sound: the output's sound, and the film that it belongs to.
+    join_plan: smart_render_plan.Plan around the spans, or the reason why every frame is re-encoded.
+    source_credentials: the source's own credentials, from `content_credentials.of_source`.
+    notes: lines to print for the user.
+  """
+
+  edit: Edit
+  output_files: outputs.Outputs
+  sound: soundtrack.Composed
+  join_plan: smart_render_plan.Plan | str
+  source_credentials: content_credentials.SourceCredentials | None
+  notes: tuple[str, ...] = ()
+
+  @property
+  def film(self) -> films.Film:
+    return self.sound.film
+
+
+@contextlib.contextmanager
+def prepared(edit: Edit) -> Iterator[Prepared]:
+  """Checks an edit, cheapest checks first, and reserves the names of its outputs.
+
+  Args:
+    edit: the request.
+
+  Yields:
+    Prepared. After the block, the files that were written get their final names.
+
+  Raises:
+    UserError: the request is wrong; nothing is written then.
+  """
+  _check_settings(edit)
+  if edit.preview:
+    preview_sheet.check(edit.preview)
+  with outputs.Outputs(edit.outputs, edit.overwrite) as output_files:
+    info = video.probe(edit.source)
+    _check_times(info)
+    edit, notes = _with_spans(edit, info)
+    soundtrack.check_samples(info, edit.new_audio, edit.patches)
+    sound = _composed(edit, info)
+    in_spans = spans.frames(sound.spans, sound.film.times)
+    if not in_spans.any():
+      raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
+                      f'{float(1 / info.rate):.3f} s, long')
+    if edit.references:
+      reference_frames.check(edit.references, sound.film.times, in_spans)
+    stretches = spans.stretches(in_spans)
+    join_plan = _join_plan(edit, sound.film, stretches)
+    writer(edit, sound, join_plan, output_files.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, output_files, sound, join_plan,
+                   content_credentials.of_source(edit.source), notes)
+
+
+def _composed(edit, info) -> soundtrack.Composed:
+  """The output's sound, as the source's own packets where source and output allow it."""
+  sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
+                                                edit.fit))
+  if edit.margin:
+    sound = soundtrack.with_margin(sound, edit.margin)
+  if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
+      edit.out, sound.written.codec):
+    why = f'{edit.out} cannot hold {sound.written.codec}'
+    return dataclasses.replace(sound, written=sound.track, why_all_is_encoded=why)
+  return sound
+
+
+def _check_settings(edit):
+  """Checks the settings that need no file."""
+  if not 0 <= edit.fade <= _LONGEST_FADE:
+    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if not 0 <= edit.seed <= _LARGEST_SEED:
+    raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
+  sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
+
+
+def sampler(edit: Edit, usual: flow_matching.SamplerConfig) -> flow_matching.SamplerConfig:
+  """The checkpoint's sampler settings with the edit's overrides.
+
+  Raises:
+    UserError: a value that the sampler does not accept.
+  """
+  try:
+    return dataclasses.replace(usual, **dict(edit.overrides))
+  except UserError as error:
+    raise UserError(f'--{error}') from error
+
+
+def _check_times(info):
+  if (np.diff(info.stamps) <= 0).any():
+    at = float(info.stamps[1:][np.diff(info.stamps) <= 0][0] * info.time_base)
+    raise UserError(f'{info.path}: two of its frames have the same time, {at:.3f} s: re-encode it '
+                    'first')
+
+
+def _with_spans(edit, info):
+  """The edit with its spans found, if that was asked for, and notes about them.
+
+  Raises:
+    UserError: the soundtracks do not differ.
+  """
+  if not edit.find:
+    return edit, ()
+  margin = audio_diff.MARGIN if edit.margin is None else edit.margin
+  differences = changed_spans.differences(info, edit.new_audio, margin)
+  edit = dataclasses.replace(edit, find=False, margin=None)
+  if differences is None:
+    why = _why_all(info, edit.new_audio)
+    return edit, (f'{why}, so the whole video is regenerated', )
+  if not differences:
+    raise UserError(f'{edit.new_audio} sounds like {info.path} from end to end: there is '
+                    'nothing to regenerate; --whole does so anyway')
+  where = ', '.join(f'{a:.2f}-{b:.2f}' for a, b in differences)
+  edit = dataclasses.replace(edit, spans=tuple(differences))
+  return edit, (f'the soundtracks differ at {where} s', )
+
+
+def _why_all(info, new_audio):
+  """Why spans cannot be found, in words."""
+  if not info.has_audio:
+    return f'{info.path} has no soundtrack to compare with'
+  late, of = changed_spans.lag(info, new_audio), f'the soundtrack differs from that of {info.path}'
+  if not late:
+    return f'all but a tenth of {of}'
+  return (f'{of} everywhere, as it is the same but {abs(late):.3f} s '
+          f'{"later" if late > 0 else "earlier"} (an encoder may have done that: a wav has no such '
+          'lag)')
+
+
+def _join_plan(edit, film, stretches) -> smart_render_plan.Plan | str:
+  """The plan to join new frames with the source's packets, or the reason why there is none."""
+  if edit.lossless or not edit.join:
+    return f'--{"lossless" if edit.lossless else "reencode"} re-encodes all of it'
+  if not film.is_the_source:
+    return 'its frames are retimed'
+  return smart_render_plan.plan(film.info, edit.out, stretches)
+
+
+def writer(edit, sound, join_plan, part) -> muxer.Muxer:
+  """The writer of the output, for a plan or the reason why there is none."""
+  settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
+              preset=_PRESET, part=part)
+  if isinstance(join_plan, str):
+    return video_writer.Writer(edit.out, sound.film.info, **settings)
+  return smart_render.Joined(edit.out, sound.film.info, join_plan, **settings)
