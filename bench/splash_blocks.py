@@ -20,7 +20,8 @@ SIDES = ((256, 256), (384, 256), (512, 256), (256, 512), (384, 384), (384, 512),
          (256, 1024), (384, 768), (512, 1024), (768, 512), (768, 768), (1024, 1024))
 _COMPILE = '''
 import sys
-folder, topology, block_q, block_k, size = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+folder, topology = sys.argv[1:3]
+block_q, block_k, size, fused = map(int, sys.argv[3:])
 from vidregen_jax.planning import kernel_cycles
 kernel_cycles.dump_to(folder)
 import jax, numpy as np
@@ -31,7 +32,7 @@ place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
 given = lambda *shape, dtype=jnp.bfloat16: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 queries, keys, heads = 2 * block_q, 3 * block_k, 2
 rule = np.tril(np.ones((queries, keys), bool), block_k)
-kernels.blocks = lambda rule: kernels.Sides(block_q, block_k, block_q, block_k)
+kernels.blocks = lambda rule: kernels.Sides(block_q, block_k, block_q, block_k, bool(fused))
 q, k = given(1, 1, heads, queries, size), given(1, 1, heads, keys, size)
 def total(q, k, v, visible, sink):
   return kernels._KERNELS['splash'](rule, q, [k], [v], visible, sink).astype(jnp.float32).sum()
@@ -43,12 +44,13 @@ for name, x in sorted(kernel_cycles.read(folder).items()):
 '''
 
 
-def schedules(topology, block_q, block_k, size):
+def schedules(topology, block_q, block_k, size, fused):
   """Name of each kernel with (step, block, row) bundles; or the compiler's last line."""
   folder = tempfile.mkdtemp()
   try:
-    ran = subprocess.run([sys.executable, '-c', _COMPILE, folder, topology, str(block_q),
-                          str(block_k), str(size)], capture_output=True, text=True, check=False,
+    numbers = map(str, (block_q, block_k, size, int(fused)))
+    ran = subprocess.run([sys.executable, '-c', _COMPILE, folder, topology, *numbers],
+                         capture_output=True, text=True, check=False,
                          env=os.environ | {'JAX_PLATFORMS': 'cpu'})
     rows = [line.split() for line in ran.stdout.splitlines()]
     if ran.returncode:
@@ -63,10 +65,12 @@ def main():
   parser.add_argument('--topology', default='v5e:2x2')
   parser.add_argument('--size', type=int, default=128, help='channels of a head')
   parser.add_argument('--sides', default=','.join(f'{q}x{k}' for q, k in SIDES))
+  parser.add_argument('--unfused', action='store_true', help='gradients by two kernels')
   given = parser.parse_args()
   for pair in given.sides.split(','):
     block_q, block_k = map(int, pair.split('x'))
-    print(pair, schedules(given.topology, block_q, block_k, given.size), flush=True)
+    counts = schedules(given.topology, block_q, block_k, given.size, not given.unfused)
+    print(pair, counts, flush=True)
 
 
 if __name__ == '__main__':

@@ -48,7 +48,7 @@ def example(dtype=np.float32):
 
 
 def attend(implementation, rule, visible, q, keys, values, sink, own):
-  return attention.attend(implementation, q, keys, values, rule, visible, sink, own)
+  return attention.attend(implementation, q, [keys], [values], rule, visible, sink, own)
 
 
 def plain(rule, visible, q, keys, values, sink, own):

@@ -19,6 +19,9 @@ import numpy as np
 
 from vidregen_jax.models import kernels, layers
 
+# Of the channels of a head, recorded in exports: 1 rotated other pairs of channels, and static
+# keys met a query of their own.
+LAYOUT = 2
 # 'splash' is for TPUs, 'cudnn' for NVIDIA GPUs, 'xla' for any device; 'splash_interpreted' runs
 # splash in an interpreter on any device, for tests. Results differ only by rounding.
 IMPLEMENTATIONS = ('xla', 'splash', 'splash_interpreted', 'cudnn')
@@ -82,7 +85,7 @@ def attend(implementation, q, keys, values, rule, visible, sink, own=None):
   Args:
     implementation: one of `IMPLEMENTATIONS`.
     q: [B, K, N, T, M, D], queries of K copies of T frames of M tokens.
-    keys, values: that all copies see, [B, N, L, D] each.
+    keys, values: that all copies see, lists of [B, N, l, D], L tokens together.
     rule: NumPy bool [T, L], what the tokens of a frame see in any clip.
     visible: bool [B, K, L], false for a key that is hidden from all of a copy's tokens. A token
       from which all is hidden gets zeros if there is a sink, else any mean of values.
@@ -95,13 +98,13 @@ def attend(implementation, q, keys, values, rule, visible, sink, own=None):
   if implementation != 'xla':
     return kernels.fused(implementation, q, keys, values, rule, visible, sink, own)
   weights = weigh(q, keys, rule, visible, sink, own and own[0])
-  out = _by_frame(_gather(weights[0], values), q.shape)
+  out = _by_frame(_gather(weights[0], jnp.concatenate(values, 2)), q.shape)
   if own is not None:
     out += _gather(_by_frame(weights[1], q.shape), own[1])
   return out
 
 
-def runs(rule, streams) -> list:
+def runs(rule, streams, statics) -> list:
   """Where each stream's queries stand, and the keys that any of them sees.
 
   A stream of conditioning sees few of the others: asked by itself, it meets none of their keys.
@@ -109,6 +112,7 @@ def runs(rule, streams) -> list:
   Args:
     rule: NumPy bool [Q, L].
     streams: int [Q], the queries' streams, each in one run.
+    statics: how many of the keys are static; they come first.
 
   Returns:
     [(slice of queries, [slices of keys]), ...] in the queries' order. Longer slices of keys come
@@ -117,7 +121,8 @@ def runs(rule, streams) -> list:
   found = []
   for first, end in _runs(streams):
     seen = rule[first:end].any(0)
-    keys = [slice(a, b) for a, b in _runs(seen) if seen[a]]
+    kinds = np.where(seen, 1 + (np.arange(len(seen)) < statics), 0)
+    keys = [slice(a, b) for a, b in _runs(kinds) if kinds[a]]
     found.append((slice(first, end), sorted(keys, key=lambda x: x.start - x.stop)))
   return found
 
@@ -139,7 +144,7 @@ def weigh(q, keys, rule, visible, sink, own_keys=None) -> list:
   seen = (jnp.asarray(rule) & visible[:, :, None])[:, :, :, None]
   seen = jnp.broadcast_to(seen, (batch, copies, frames, cells, seen.shape[-1]))
   seen = seen.reshape(batch, 1, copies * frames * cells, -1)
-  groups = [(_logits(flat(q), keys), seen)]
+  groups = [(_logits(flat(q), jnp.concatenate(keys, 2)), seen)]
   if own_keys is not None:
     # A frame's noisy tokens see only one another: small square blocks.
     groups.append((flat(_logits(q, own_keys)), True))

@@ -127,7 +127,7 @@ class Layer(nnx.Module):
     out = 0.5 * config.layers**-0.5
     self.norm_attention = layers.RMSNorm(e, bias=False)
     self.norm_mlp = layers.RMSNorm(e, bias=False)
-    self.qkv = layers.Linear(e, 3 * e, draws, bias=False)
+    self.projections = layers.Linear(e, 3 * e, draws, bias=False)
     self.out = layers.Linear(e, e, draws, scale=out, bias=False)
     self.up = layers.Linear(e, 2 * config.mlp * e, draws, bias=False)
     self.down = layers.Linear(config.mlp * e, e, draws, scale=out, bias=False)
@@ -148,7 +148,7 @@ class Layer(nnx.Module):
     h = self.norm_attention(x) * (1 + scale) + shift
     at = _heads_first(x)
     parts = (jnp.moveaxis(part.reshape(*x.shape[:-1], self.heads, -1), -2, at)
-             for part in self.qkv.parts(h, 3))
+             for part in self.projections.parts(h, 3))
     # All of a head's tokens meet in one place.
     return [sharding.constrain(part, 'batch', *(None,) * (at - 1), 'heads',
                                *(None,) * (part.ndim - at - 1)) for part in parts]
@@ -338,15 +338,14 @@ class Keys:
   timed_keys: jax.Array
   timed_values: jax.Array
 
-  def joined(self, in_time) -> tuple:
-    """Keys and values [..., statics + L, D], the timed ones' times rotated in.
+  def at(self, in_time) -> tuple:
+    """Keys and values, as lists of the static and the timed ones, whose times are rotated in.
 
     Args:
       in_time: the rotation by their times, `attention.rotation` of [..., L].
     """
-    timed = attention.rotate(self.timed_keys, in_time)
-    return (jnp.concatenate([self.static_keys, timed], -2),
-            jnp.concatenate([self.static_values, self.timed_values], -2))
+    return ([self.static_keys, attention.rotate(self.timed_keys, in_time)],
+            [self.static_values, self.timed_values])
 
 
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
@@ -393,7 +392,7 @@ class Memory:
   """All conditioning, as noisy tokens attend to it.
 
   Attributes:
-    keys: keys and values [layers, B, N, L, D], the timed ones' times rotated in.
+    keys: keys and values, lists of [layers, B, N, l, D], as from `Keys.at`.
     tokens: what they are, [L], static tokens first.
     visible: bool [B, K, L], false for keys that are hidden from a copy.
   """
@@ -466,10 +465,10 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
     q, k = attention.rotate(q, in_both), attention.rotate(k, in_space)
     own = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
                v[:, :, statics:])
-    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own).joined(in_time)
+    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own).at(in_time)
     out = jnp.concatenate([
       _attend(config, q[:, :, queries], seen, keys, rule[queries], visible, weights.sink_logit())
-      for queries, keys in attention.runs(rule, tokens.stream)], 2)
+      for queries, keys in attention.runs(rule, tokens.stream, past_statics + statics)], 2)
     return weights.finish(x, out, scale2, shift2), own
 
   return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past.keys),
@@ -478,7 +477,8 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
 
 def kernel_rules(tokens: token_layout.Tokens, rule) -> list:
   """The parts of a rule [L, L] among conditioning tokens that `condition` gives to a kernel."""
-  parts = (_part(rule[queries], keys) for queries, keys in attention.runs(rule, tokens.stream))
+  parts = (_part(rule[queries], keys)
+           for queries, keys in attention.runs(rule, tokens.stream, tokens.statics))
   return [part for part in parts if part.size > _FEW]
 
 
@@ -492,21 +492,23 @@ def _attend(config, q, seen, slices, rule, visible, sink):
   Args:
     config: the generator's shape.
     q: [B, N, Q, D].
-    seen: all keys and values [B, N, L, D].
+    seen: all keys and values, lists of [B, N, l, D].
     slices: of the keys.
     rule: NumPy bool [Q, L]; visible: bool [B, L]; sink: of the heads, or None.
 
   Returns:
     [B, N, Q, D].
   """
-  def among(x, axis):
-    return jnp.concatenate([jax.lax.slice_in_dim(x, part.start, part.stop, axis=axis)
-                            for part in slices], axis)
+  statics = seen[0][0].shape[2]
+
+  def among(static, timed):
+    return [static[:, :, part] if part.stop <= statics else
+            timed[:, :, part.start - statics:part.stop - statics] for part in slices]
   rule = _part(rule, slices)
   # Few logits are written sooner than a kernel is begun.
   implementation = config.attention if rule.size > _FEW else 'xla'
-  out = attention.attend(implementation, q[:, None, :, :, None], *(among(x, 2) for x in seen), rule,
-                         among(visible, 1)[:, None], sink)
+  out = attention.attend(implementation, q[:, None, :, :, None], *(among(*x) for x in seen), rule,
+                         jnp.concatenate([visible[:, part] for part in slices], 1)[:, None], sink)
   return out[:, 0, :, :, 0]
 
 
@@ -524,7 +526,7 @@ def as_memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layo
   """
   timed = past.tokens.timed
   times = jnp.where(timed.stream == streams.ANCHOR, anchor_time[:, None], timed.time)
-  keys = past.keys.joined(attention.rotation(config.head, config.dtype, times[:, None]))
+  keys = past.keys.at(attention.rotation(config.head, config.dtype, times[:, None]))
   visible = token_layout.kept(config, keep, past.tokens) & past.valid[:, None]
   return Memory(keys, past.tokens, visible)
 

@@ -21,19 +21,24 @@ _HIDDEN = -1e9  # its exponential is 0
 _LANES = 128  # channels and tokens that a TPU works on at once: splash takes whole multiples
 # Sides of splash's blocks, queries by keys, and the bundles of instructions, one a cycle, that a
 # v5e is given for them with heads of 128: in each step of the grid, in a block that is worked on,
-# and where a row of blocks begins and ends; forward and for gradients. By `python -m
-# bench.splash_blocks`, with jax 0.10.1 and libtpu 0.0.41.
-_BUNDLES = {
-  (256, 256): ((103, 530, 346), (183, 832, 162)),
-  (384, 384): ((107, 1030, 518), (200, 1514, 244)),
-  (384, 512): ((241, 859, 518), (213, 2026, 324)),
-  (384, 768): ((189, 1624, 518), (216, 2909, 484)),
-  (512, 512): ((147, 1193, 688), (215, 2434, 324)),
-  (768, 512): ((192, 1802, 1029), (261, 3461, 324)),
-  (768, 768): ((159, 3152, 1029), (264, 5325, 484)),
-}
+# and where a row of blocks begins and ends. By `python -m bench.splash_blocks`, with jax 0.10.1 and
+# libtpu 0.0.41.
+_FORWARD = {(256, 256): (103, 530, 346), (384, 384): (107, 1030, 518), (384, 512): (241, 859, 518),
+            (384, 768): (189, 1624, 518), (512, 512): (147, 1193, 688),
+            (768, 512): (192, 1802, 1029), (768, 768): (159, 3152, 1029)}
+# All gradients by one kernel, or those of keys and values by one and those of queries by another.
+_FUSED = {(256, 256): (183, 832, 162), (384, 384): (200, 1514, 244), (384, 512): (213, 2026, 324),
+          (384, 768): (216, 2909, 484), (512, 512): (215, 2434, 324), (768, 512): (261, 3461, 324),
+          (768, 768): (264, 5325, 484)}
+_UNFUSED = {(384, 512): ((173, 1703, 324), (187, 1180, 122)),
+            (384, 768): ((173, 2442, 484), (186, 1731, 122)),
+            (512, 512): ((154, 1866, 324), (103, 1514, 162)),
+            (512, 768): ((154, 2793, 484), (146, 2246, 162)),
+            (768, 512): ((158, 2879, 324), (149, 2225, 244))}
 _OPERATIONS = 131072  # a v5e's matrix units do in a cycle at most: 4 of 128 x 128
-_BYTES = 546  # its memory reads or writes in that time: 819 GB/s at 1.5 GHz
+# The one kernel gives a part of the queries' gradients for each row of keys. Cycles in which a
+# number of these parts is summed, as the compiler counts.
+_PARTS = 0.03
 _TILE = 64  # cuDNN takes even numbers of tokens, and works on so many
 
 
@@ -44,7 +49,7 @@ def fused(kernel, q, keys, values, rule, visible, sink, own):
   def spread(x):  # [B, N, L, D] to [B, K, N, L, D]
     return jnp.broadcast_to(x[:, None], (batch, copies, *x.shape[1:]))
 
-  keys, values = [spread(keys)], [spread(values)]
+  keys, values = (list(map(spread, parts)) for parts in (keys, values))
   rule = of_tokens(rule, cells, own is not None)
   if own is not None:
     for parts, x in zip((keys, values), own, strict=True):
@@ -86,6 +91,7 @@ class Sides:
   forward_k: int
   backward_q: int
   backward_k: int
+  fused: bool = True  # whether one kernel gives all gradients
 
   @property
   def least(self) -> tuple[int, int]:
@@ -95,45 +101,71 @@ class Sides:
 
 def blocks(rule) -> Sides:
   """The blocks over a rule [Q, L] that take a v5e fewest cycles, see `cycles`."""
-  fitting = {pair: tuple(min(side, -(-size // _LANES) * _LANES)
-                         for side, size in zip(pair, rule.shape, strict=True))
-             for pair in _BUNDLES}
-  forward, backward = (
-    min(_BUNDLES, key=lambda pair: _cycles(rule, pair, fitting[pair], gradients, _LANES))
-    for gradients in (False, True))
-  return Sides(*fitting[forward], *fitting[backward])
+  forward = min(_FORWARD, key=lambda known: _forward_cycles(rule, known, _LANES))
+  fused = min(_FUSED, key=lambda known: _fused_cycles(rule, known, _LANES))
+  unfused = min(_UNFUSED, key=lambda known: _unfused_cycles(rule, known, _LANES))
+  one = _fused_cycles(rule, fused, _LANES) <= _unfused_cycles(rule, unfused, _LANES)
+  return Sides(*_fitting(rule, forward), *_fitting(rule, fused if one else unfused), bool(one))
 
 
 def cycles(rule, size) -> float:
   """Cycles that a v5e takes for one head of attention and its gradients, by its compiler.
 
+  Sums of partial gradients are left out: they are XLA's, which counts them.
+
   Args:
     rule: NumPy bool [Q, L].
     size: channels of the head.
   """
-  sides = blocks(rule)
-  pairs = (sides.forward_q, sides.forward_k), (sides.backward_q, sides.backward_k)
-  return sum(_cycles(rule, min(_BUNDLES, key=lambda known: abs(math.prod(known) - math.prod(pair))),
-                     pair, gradients, size) for gradients, pair in enumerate(pairs))
+  forward = min(_forward_cycles(rule, known, size) for known in _FORWARD)
+  if blocks(rule).fused:
+    return forward + min(_fused_cycles(rule, known, size, parts=False) for known in _FUSED)
+  return forward + min(_unfused_cycles(rule, known, size) for known in _UNFUSED)
 
 
-def _cycles(rule, known, sides, gradients, size):
-  """Cycles over a rule with blocks of some sides, from the bundles of known ones, no smaller.
+def _fitting(rule, sides):
+  """Sides that are no longer than a rule is, in whole lanes."""
+  return tuple(min(side, -(-size // _LANES) * _LANES)
+               for side, size in zip(sides, rule.shape, strict=True))
 
-  Where the compiler schedules fewer bundles than the matrix units take, these are waited for.
+
+def _forward_cycles(rule, known, size):
+  seen = _blocks_seen(rule, *_fitting(rule, known))
+  return _cycles(rule, known, _FORWARD[known], seen, 2, size)
+
+
+def _fused_cycles(rule, known, size, parts=True):
+  sides = _fitting(rule, known)
+  seen = _blocks_seen(rule, *sides).T
+  # Here no step is left out.
+  steps = seen.size - len(seen) * seen.sum(1).max()
+  summed = _PARTS * seen.size * sides[0] * size if parts and len(seen) > 1 else 0
+  return _cycles(rule, known, _FUSED[known], seen, 5, size) + steps * _FUSED[known][0] + summed
+
+
+def _unfused_cycles(rule, known, size):
+  seen = _blocks_seen(rule, *_fitting(rule, known))
+  of_keys, of_queries = _UNFUSED[known]
+  return (_cycles(rule, known, of_keys, seen.T, 4, size)
+          + _cycles(rule, known, of_queries, seen, 3, size))
+
+
+def _cycles(rule, known, bundles, seen, products, size):
+  """Cycles of one kernel.
+
+  Args:
+    rule: NumPy bool [Q, L].
+    known: sides that were compiled; blocks that fit the rule may be smaller.
+    bundles: theirs, of a step, a block and a row.
+    seen: bool [rows, blocks], those that are worked on.
+    products: of a query's and a key's channels, that each pair takes.
+    size: channels of the head.
   """
-  step, block, row = _BUNDLES[known][gradients]
-  block *= math.prod(sides) / math.prod(known)
-  seen = _blocks_seen(rule, *sides)
-  # Backward, queries are gone through for each row of keys, and no step is left out.
-  rows, steps = seen.shape[gradients], seen.size
-  if not gradients:
-    steps = rows * seen.sum(1).max()
-  products = 5 if gradients else 2
-  worked = max(block, 2 * math.prod(sides) * products * size / _OPERATIONS)
-  # A part of the queries' gradients is written for each row of keys, and read again to be summed.
-  partial = 2 * 2 * seen.shape[1] * seen.shape[0] * sides[0] * size / _BYTES if gradients else 0
-  return float(steps * step + seen.sum() * worked + rows * row + partial)
+  step, block, row = bundles
+  area = math.prod(_fitting(rule, known))
+  # Where fewer bundles are scheduled than the matrix units take, these are waited for.
+  worked = max(block * area / math.prod(known), 2 * area * products * size / _OPERATIONS)
+  return float(len(seen) * (seen.sum(1).max() * step + row) + seen.sum() * worked)
 
 
 def worked_on(rule, block_q, block_k):
@@ -164,15 +196,17 @@ def splash_flops(rules, useful):
     sides = blocks(rule)
     sizes = tuple(size + -size % side for size, side in zip(rule.shape, sides.least, strict=True))
     calls[sizes] = (int(rule.sum()), worked_on(rule, sides.forward_q, sides.forward_k),
-                    worked_on(rule, sides.backward_q, sides.backward_k))
+                    worked_on(rule, sides.backward_q, sides.backward_k), sides.fused)
 
   def count(name, operands):
     q, k = [x for x in operands if jnp.issubdtype(x.dtype, jnp.floating) and x.ndim > 2][:2]
-    seen, forward, backward = calls[q.shape[-2], k.shape[-2]]
+    seen, forward, backward, fused = calls[q.shape[-2], k.shape[-2]]
     if '_fwd' in name:
       pairs, products = (seen if useful else forward), 2
-    else:  # of gradients; and the weights once more
-      pairs, products = (seen, 4) if useful else (backward, 5)
+    elif useful:
+      pairs, products = seen, 4 if fused else 2
+    else:  # the weights once more, and two kernels make them and their gradients twice
+      pairs, products = backward, 5 if fused else 3 if '_dq' in name else 4
     return 2 * math.prod(q.shape[:-2]) * pairs * products * q.shape[-1]
 
   return count
@@ -204,7 +238,9 @@ def _splash(rule, q, keys, values, visible, sink, interpret=False):
     block_sizes=splash.splash_attention_kernel.BlockSizes(
       block_q=sides.forward_q, block_kv=sides.forward_k,
       block_q_dkv=sides.backward_q, block_kv_dkv=sides.backward_k,
-      use_fused_bwd_kernel=True))
+      block_q_dq=None if sides.fused else sides.backward_q,
+      block_kv_dq=None if sides.fused else sides.backward_k,
+      use_fused_bwd_kernel=sides.fused))
   each = functools.partial(kernel, sinks=None if sink is None else _of_its_own_type(sink))
   return jax.vmap(jax.vmap(each))(q, k, v, segments)[..., :queries, :]
 

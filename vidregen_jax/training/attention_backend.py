@@ -89,9 +89,10 @@ def difference(name, size, dtype) -> float:
   visible = np.ones((1, copies, seen), bool)
   visible[:, 1, :50] = False  # a copy with a stream dropped
 
-  def made(name, arrays):
+  def results(name, arrays):
     def summed(q, keys, values, sink, own):
-      out = attention.attend(name, q, keys, values, rule, visible, sink, own).astype(jnp.float32)
+      out = attention.attend(name, q, [keys], [values], rule, visible, sink, own)
+      out = out.astype(jnp.float32)
       return (out * by).sum(), out
     return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
 
