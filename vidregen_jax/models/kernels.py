@@ -35,7 +35,7 @@ _UNFUSED = {(384, 512): ((173, 1703, 324), (187, 1180, 122)),
             (512, 512): ((154, 1866, 324), (103, 1514, 162)),
             (512, 768): ((154, 2793, 484), (146, 2246, 162)),
             (768, 512): ((158, 2879, 324), (149, 2225, 244))}
-_OPERATIONS = 131072  # a v5e's matrix units do in a cycle at most: 4 of 128 x 128
+OPERATIONS = 131072  # a v5e's matrix units do in a cycle at most: 4 of 128 x 128
 # The one kernel gives a part of the queries' gradients for each row of keys. Cycles in which a
 # number of these parts is summed, as the compiler counts.
 _PARTS = 0.03
@@ -164,7 +164,7 @@ def _cycles(rule, known, bundles, seen, products, size):
   step, block, row = bundles
   area = math.prod(_fitting(rule, known))
   # Where fewer bundles are scheduled than the matrix units take, these are waited for.
-  worked = max(block * area / math.prod(known), 2 * area * products * size / _OPERATIONS)
+  worked = max(block * area / math.prod(known), 2 * area * products * size / OPERATIONS)
   return float(len(seen) * (seen.sum(1).max() * step + row) + seen.sum() * worked)
 
 

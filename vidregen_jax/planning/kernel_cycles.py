@@ -2,16 +2,14 @@
 
 XLA counts no cycles for a kernel. The compiler writes down, on request, the bundles of instructions
 that a core executes, one a cycle; how often each part of a kernel runs follows from the blocks that
-its rule leaves. What is not in the count: waiting for memory, where blocks come slower than they
-are worked on.
+its rule leaves (`kernels.cycles`). What is not in the count: waiting for memory, where blocks come
+slower than they are worked on.
 """
 
 import dataclasses
 import os
 import pathlib
 import re
-
-from vidregen_jax.models import kernels
 
 _DELAY = 5  # bundles from a branch to the first that it may jump over
 _DUMPS = '--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true'
@@ -90,18 +88,3 @@ def schedule(bundles: str, utilization: str) -> Schedule:
   length = lambda spans: sum(b - a for a, b in spans)
   return Schedule(steps, last + 1 - first - length(spans), length(work), length(edges))
 
-
-def cycles(schedule: Schedule, rule, block_q: int, block_k: int, heads: int, transposed: bool):
-  """Cycles of a kernel over one clip.
-
-  Args:
-    schedule: of the kernel.
-    rule: NumPy bool [Q, L].
-    block_q, block_k: sides of its blocks.
-    heads: N.
-    transposed: whether rows are of keys (dkv) instead of queries.
-  """
-  busy = kernels.worked_on(rule, block_q, block_k) // (block_q * block_k)
-  rows = -(-rule.shape[1] // block_k) if transposed else -(-rule.shape[0] // block_q)
-  return (schedule.steps * schedule.step
-          + heads * (busy * schedule.block + rows * schedule.row))
