@@ -13,7 +13,7 @@ import tiny_system
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader, pipeline
-from vidregen_jax.models import codec, flow_matching, generator, whisper
+from vidregen_jax.models import attention, codec, flow_matching, generator, whisper
 
 DEEP = 100_000
 
@@ -152,6 +152,17 @@ def test_the_checks_are_of_the_fields_that_there_are():
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
 
 
+@pytest.mark.parametrize('layout', [None, 1, 3])
+def test_attention_of_another_layout_is_refused(folder, layout):
+  path = folder / 'config.json'
+  config = json.loads(path.read_text())
+  assert config['config'].pop('attention_layout') == attention.LAYOUT
+  if layout:
+    config['config']['attention_layout'] = layout
+  path.write_text(json.dumps(config))
+  assert f'its attention has layout {layout or 1}, where this version' in outcome(folder)
+
+
 @pytest.mark.parametrize(('name', 'array', 'value'), [
   ('generator', None, np.nan), ('codec/codec', None, np.inf), ('student/student', None, np.nan),
   ('codec/codec', 'latent_std', 0), ('codec/codec', 'latent_mean', np.nan),
@@ -258,7 +269,7 @@ def test_an_index_names_files_of_its_own_folder_alone(whisper_folder, tmp_path):
   for place in ('../model.safetensors', '/etc/passwd', '.', '', 7, None, 'a/b.safetensors'):
     (tmp_path / 'model.safetensors.index.json').write_text(
       json.dumps({'weight_map': {'encoder.conv1.bias': place}}))
-    with pytest.raises(UserError, match=r'model.safetensors.index.json: .* no name of a'):
+    with pytest.raises(UserError, match=r'model.safetensors.index.json: .* is not the name of a'):
       whisper.read(tmp_path)
 
 
