@@ -1,7 +1,6 @@
 """Fixtures and settings of all tests. No test may use the network or an accelerator."""
 
 import collections
-import functools
 import os
 import pathlib
 import signal
@@ -21,12 +20,7 @@ os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'
 # A shell starts background jobs with SIGINT ignored, and tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Programs define flags of the same names. Each runs alone, but the tests import several of them.
-for _kind in ('string', 'integer', 'float', 'list', 'bool'):
-  _define = getattr(flags, f'DEFINE_{_kind}')
-  setattr(flags, f'DEFINE_{_kind}', functools.partial(_define, allow_override=True))
-
-# Modules define absl flags on import and read them in functions; no test parses a command line.
+# Grain reads its own absl flags, which no test parses.
 flags.FLAGS.mark_as_parsed()
 
 

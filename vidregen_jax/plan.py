@@ -79,6 +79,9 @@ def describe(found, config) -> str:
     if seconds['expected']:
       lines.append("by the compiler's cycles, one instruction after another, with kernels at the "
                    f'peak: {seconds["expected"] * 1e3:.2f} ms, MFU {found["mfu_expected"]:.1%}')
+      if found['flops']['kernels']:
+        lines.append('and with kernels as the instructions of a v5e are scheduled: '
+                     f'{seconds["scheduled"] * 1e3:.2f} ms, MFU {found["mfu_scheduled"]:.1%}')
     if 'times_real_time' in found:
       lines.append(f'{found["times_real_time"]:.1f} times real time')
   if 'epoch' in found:

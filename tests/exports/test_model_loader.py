@@ -13,7 +13,7 @@ import tiny_system
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_loader, pipeline
-from vidregen_jax.models import codec, flow_matching, generator, whisper
+from vidregen_jax.models import attention, codec, flow_matching, generator, whisper
 
 DEEP = 100_000
 
@@ -150,6 +150,17 @@ def test_the_checks_are_of_the_fields_that_there_are():
                        (generator.GeneratorConfig, model_loader.GENERATOR),
                        (flow_matching.SamplerConfig, model_loader.SAMPLER)):
     assert {field.name for field in dataclasses.fields(kind)} == set(checks)
+
+
+@pytest.mark.parametrize('layout', [None, 1, 3])
+def test_attention_of_another_layout_is_refused(folder, layout):
+  path = folder / 'config.json'
+  config = json.loads(path.read_text())
+  assert config['config'].pop('attention_layout') == attention.LAYOUT
+  if layout:
+    config['config']['attention_layout'] = layout
+  path.write_text(json.dumps(config))
+  assert f'its attention has layout {layout or 1}, where this version' in outcome(folder)
 
 
 @pytest.mark.parametrize(('name', 'array', 'value'), [

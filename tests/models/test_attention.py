@@ -18,8 +18,7 @@ from vidregen_jax.models import attention, generator, kernels, teacher_forcing, 
 from vidregen_jax.training import attention_backend
 
 B, K, T, M, N, D = 2, 2, 3, 4, 2, 16
-STATICS, TIMED = 6, 150
-TIMES = np.broadcast_to(np.arange(T, dtype=np.float32)[:, None], (T, M))
+SEEN, FIRST = 156, 6  # keys, and those that even the first frame sees
 # float32 rounds to 6e-8, and sums of some 160 terms lose two or three bits more.
 EXACT = 2e-6
 # bfloat16 rounds to 2e-3: in the scaled query of logits up to 4, in the weights or values, and in
@@ -37,33 +36,27 @@ def example(dtype=np.float32):
   def normal(*shape):
     return jnp.asarray(rng.standard_normal(shape), dtype)
   arrays = dict(q=normal(B, K, N, T, M, D),
-                static=(normal(B, N, STATICS, D), normal(B, N, STATICS, D)),
-                timed=(normal(B, N, TIMED, D), normal(B, N, TIMED, D)),
+                keys=normal(B, N, SEEN, D), values=normal(B, N, SEEN, D),
                 own=(normal(B, K, N, T, M, D), normal(B, K, N, T, M, D)),
                 sink=jnp.array([0.5, 2.0]))
-  rule = rng.random((T, STATICS + TIMED)) < 0.5
-  rule[0, STATICS:] = False  # a frame that sees no timed key in any clip
-  shown = rng.random((B, K, STATICS + TIMED)) < 0.7
-  shown[0, 1, :STATICS] = False  # a copy with a stream dropped
-  shown[1, 0] = False  # and one with everything dropped
-  return arrays, rule, shown
+  rule = rng.random((T, SEEN)) < 0.5
+  rule[0, FIRST:] = False  # a frame that sees few keys in any clip
+  visible = rng.random((B, K, SEEN)) < 0.7
+  visible[0, 1, :FIRST] = False  # a copy with a stream dropped
+  visible[1, 0] = False  # and one with everything dropped
+  return arrays, rule, visible
 
 
-def attend(implementation, rule, shown, q, static, timed, sink, own):
-  return attention.attend(implementation, q, attention.rotate_time(q, TIMES), static, timed, rule,
-                          shown, sink, own)
+def attend(implementation, rule, visible, q, keys, values, sink, own):
+  return attention.attend(implementation, q, [keys], [values], rule, visible, sink, own)
 
 
-def plain(rule, shown, q, static, timed, sink, own):
+def plain(rule, visible, q, keys, values, sink, own):
   """All weights at once, and nothing done for numerical safety."""
-  q_timed = attention.rotate_time(q, TIMES)
   dot = functools.partial(jnp.einsum, precision='highest')
-  seen = (rule & shown[:, :, None])[:, :, None, :, None]
-  weights = jnp.concatenate([dot('bkntmd,bnld->bkntml', q, static[0]),
-                             dot('bkntmd,bnld->bkntml', q_timed, timed[0])], -1)
-  weights = jnp.exp(weights * D**-0.5) * seen
-  total, out = weights.sum(-1), dot('bkntml,bnld->bkntmd', weights,
-                                    jnp.concatenate([static[1], timed[1]], 2))
+  seen = (rule & visible[:, :, None])[:, :, None, :, None]
+  weights = jnp.exp(dot('bkntmd,bnld->bkntml', q, keys) * D**-0.5) * seen
+  total, out = weights.sum(-1), dot('bkntml,bnld->bkntmd', weights, values)
   if own is not None:
     to_own = jnp.exp(dot('bkntmd,bkntld->bkntml', q, own[0]) * D**-0.5)
     total += to_own.sum(-1)
@@ -91,19 +84,29 @@ def assert_near(found, expected, tolerance):
     assert np.abs(a - b).max() <= tolerance * np.abs(b).max(), jax.tree_util.keystr(path)
 
 
-def test_both_ways_to_rotate_are_one():
+def test_rotation_turns_pairs_of_channels_by_time_row_and_column():
   rng = np.random.default_rng(0)
   x = rng.standard_normal((N, 5, D)).astype(np.float32)
-  spans = ((2, 3), (10, 2))  # channels 0, 1, 8 and 9, and the last two, are in no pair
-  turns = [(np.cos(angles), np.sin(angles)) for angles in (
-    rng.standard_normal((5, half)).astype(np.float32) for _, half in spans)]
-  parts, whole = attention._rotate_parts(spans, x, turns), attention._rotate_whole(spans, x, turns)
-  np.testing.assert_allclose(parts, whole, rtol=2e-7, atol=2e-7)  # a fused product may round less
-  np.testing.assert_array_equal(whole[..., [0, 1, 8, 9, 14, 15]], x[..., [0, 1, 8, 9, 14, 15]])
+  time, rows, columns = rng.standard_normal((3, 5)).astype(np.float32)
   # As complex numbers: what a rotation is.
-  turned = (x[..., 2:5] + 1j * x[..., 5:8]) * (turns[0][0] + 1j * turns[0][1])
-  np.testing.assert_allclose(whole[..., 2:8], np.concatenate([turned.real, turned.imag], -1),
-                             rtol=1e-6, atol=1e-6)
+  frequency = [*100.0 ** (-np.arange(4) / 4), *30.0 ** (-np.arange(2) / 2),
+               *30.0 ** (-np.arange(2) / 2)]
+  position = np.stack([time] * 4 + [rows] * 2 + [columns] * 2, -1)
+  turned = (x[..., :8] + 1j * x[..., 8:]) * np.exp(1j * position * frequency)
+  for rolled in (attention._rolled, attention._moved):
+    np.testing.assert_array_equal(rolled(x), np.concatenate([x[..., 8:], x[..., :8]], -1))
+  found = attention.rotate(x, attention.rotation(D, np.float32, time, rows, columns))
+  np.testing.assert_allclose(found, np.concatenate([turned.real, turned.imag], -1), atol=1e-6)
+
+
+def test_a_query_meets_a_timeless_key_alike_at_any_time():
+  rng = np.random.default_rng(0)
+  q, key = rng.standard_normal((2, D)).astype(np.float32)
+  key = attention.timeless(key)
+  times = np.arange(40, dtype=np.float32)
+  logits = attention.rotate(q, attention.rotation(D, np.float32, times)) @ key
+  np.testing.assert_allclose(logits, q @ key, rtol=1e-5)
+  assert (key != 0).sum() == D // 2
 
 
 @pytest.fixture
@@ -118,33 +121,33 @@ def available(monkeypatch):
     return asked(*arrays, implementation='xla', **options)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', answer)
   # More than one block of queries and of keys, some of them skipped, and no squares.
-  monkeypatch.setattr(kernels, '_BLOCKS', ((256, 128),))
+  monkeypatch.setattr(kernels, 'blocks', lambda rule: kernels.Sides(256, 128, 128, 256))
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
 def test_attention_and_its_gradients_are_those_of_a_plain_softmax(available, implementation, dtype):
-  arrays, rule, shown = example(dtype)
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
+  arrays, rule, visible = example(dtype)
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
   assert found['out'].dtype == jnp.float32 and found['q'].dtype == dtype
   exact = jax.tree.map(lambda x: x.astype(jnp.float32), arrays)
-  expected = value_and_gradients(functools.partial(plain, rule, shown), exact)
+  expected = value_and_gradients(functools.partial(plain, rule, visible), exact)
   assert_near(found, expected, EXACT if dtype == 'float32' else ROUNDED)
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])
 def test_a_token_from_which_all_is_hidden_gets_nothing(available, implementation):
-  arrays, rule, shown = example()
+  arrays, rule, visible = example()
   arrays['own'] = None
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
-  assert_near(found, value_and_gradients(functools.partial(plain, rule, shown), arrays), EXACT)
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
+  assert_near(found, value_and_gradients(functools.partial(plain, rule, visible), arrays), EXACT)
   assert not found['out'][1, 0].any() and not found['q'][1, 0].any()
   # With no sink there is no right answer; it is a number, and those of others are right.
   arrays['sink'] = None
   rule[:, 0] = True
-  shown[:, :, 0] = [[True, True], [False, True]]
-  found = value_and_gradients(functools.partial(attend, implementation, rule, shown), arrays)
-  expected = plain(rule, shown, **arrays)
+  visible[:, :, 0] = [[True, True], [False, True]]
+  found = value_and_gradients(functools.partial(attend, implementation, rule, visible), arrays)
+  expected = plain(rule, visible, **arrays)
   others = np.array([[True, True], [False, True]])
   assert all(np.isfinite(x).all() for x in jax.tree.leaves(found))
   np.testing.assert_allclose(found['out'][others], expected[others], atol=1e-5)
@@ -154,8 +157,8 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
   script = '''
     import jax, numpy as np, test_attention as here
     from vidregen_jax.distributed import sharding
-    arrays, rule, shown = here.example()
-    whole = here.value_and_gradients(lambda **x: here.plain(rule, shown, **x), arrays)
+    arrays, rule, visible = here.example()
+    whole = here.value_and_gradients(lambda **x: here.plain(rule, visible, **x), arrays)
     mesh = sharding.make_mesh(fsdp=2, tensor=2)  # (2, 2, 2): each clip of four, each head alone
     twice = lambda x: np.concatenate([x, x])
     arrays = {name: x if name == 'sink' else jax.tree.map(twice, x) for name, x in arrays.items()}
@@ -164,7 +167,7 @@ def test_on_a_mesh_each_device_works_on_its_own_clips_and_heads():
     arrays = {name: place(name, x) for name, x in arrays.items()}
     by = twice(np.random.default_rng(1).standard_normal((2, 2, 2, 3, 4, 16)).astype(np.float32))
     def summed(arrays):
-      out = here.attend('splash_interpreted', rule, twice(shown), **arrays)
+      out = here.attend('splash_interpreted', rule, twice(visible), **arrays)
       return (out * by).sum(), out
     with jax.set_mesh(mesh):
       step = here.quick(jax.grad(summed, has_aux=True))
@@ -191,7 +194,8 @@ CONFIG = generator.GeneratorConfig(
     audio_hidden=8)
 
 
-def test_the_generator_trains_alike_on_a_kernel():
+def test_the_generator_trains_alike_on_a_kernel(monkeypatch):
+  monkeypatch.setattr(generator, '_FEW', 0)
   rng = np.random.default_rng(0)
 
   def normal(*shape):
@@ -227,8 +231,8 @@ def test_the_generator_trains_alike_on_a_kernel():
 def test_cudnn_makes_a_program_for_a_gpu(monkeypatch):
   """Nothing more can be known without one."""
   monkeypatch.setattr('jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version', lambda: 91100)
-  arrays, rule, shown = example(jnp.bfloat16)
-  step = jax.jit(jax.grad(lambda arrays: attend('cudnn', rule, shown, **arrays)
+  arrays, rule, visible = example(jnp.bfloat16)
+  step = jax.jit(jax.grad(lambda arrays: attend('cudnn', rule, visible, **arrays)
                           .astype(jnp.float32).sum()))
   program = step.trace(arrays).lower(lowering_platforms=('cuda',)).as_text()
   assert '__cudnn$fmhaScaleBiasSoftmax(' in program.replace('"', '(')
@@ -253,8 +257,8 @@ def test_a_kernel_that_is_not_the_same_softmax_is_refused(monkeypatch):
     attention_backend.choose('cudnn', CONFIG, 1)
   exact = kernels._KERNELS['splash_interpreted']
   for broken in (
-      lambda *x: exact(*x[:6], x[6] | True, x[7]),  # hidden keys are seen
-      lambda *x: exact(*x[:4], jax.lax.stop_gradient(x[4]), *x[5:])):  # keys learn nothing
+      lambda *x: exact(*x[:4], x[4] | True, x[5]),  # hidden keys are seen
+      lambda *x: exact(*x[:2], jax.lax.stop_gradient(x[2]), *x[3:])):  # keys learn nothing
     monkeypatch.setitem(kernels._KERNELS, 'cudnn', broken)
     with pytest.raises(UserError, match='cudnn is off by .* more than rounding can be'):
       attention_backend.choose('cudnn', CONFIG, 1)

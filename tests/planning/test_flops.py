@@ -72,30 +72,32 @@ def test_what_only_moves_numbers_is_counted_or_left_out():
   assert flops.count(jaxpr) == 3 * product + 2 * moved
 
 
-def test_splash_skips_blocks_and_saves_what_it_is_told_to():
+@pytest.mark.parametrize('fused', [True, False])
+def test_splash_skips_blocks_and_saves_what_it_is_told_to(monkeypatch, fused):
   rule = np.tril(np.ones((1024, 1024), bool))
-  q = F32((2, 1, 3, 1024, 64))
-  shown, sink = jax.ShapeDtypeStruct((2, 1, 1024), bool), F32((3,))
-  sides = kernels.blocks(rule)
-  worked = kernels.worked_on(rule, *sides)
-  assert rule.sum() < worked < 0.8 * rule.size
+  q = F32((2, 1, 3, 1024, 128))
+  visible, sink = jax.ShapeDtypeStruct((2, 1, 1024), bool), F32((3,))
+  sides = kernels.Sides(512, 512, 256, 256, fused)
+  monkeypatch.setattr(kernels, 'blocks', lambda rule: sides)
+  forward, backward = kernels.worked_on(rule, 512, 512), kernels.worked_on(rule, 256, 256)
+  assert rule.sum() < backward < forward < rule.size
 
   def of(useful, policy=None):
-    def loss(q, k, v, shown, sink):
-      run = functools.partial(kernels._KERNELS['splash'], rule, np.zeros(1024, bool))
+    def loss(q, k, v, visible, sink):
+      run = functools.partial(kernels._KERNELS['splash'], rule)
       if policy:
         run = jax.checkpoint(run, policy=policy)
-      return jnp.square(run(q, q, [k], [v], shown, sink)).sum()
-    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, q, q, shown, sink)
+      return jnp.square(run(q, [k], [v], visible, sink)).sum()
+    jaxpr = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(q, q, q, visible, sink)
     return flops.count(jaxpr, kernels.splash_flops([rule], useful), without=('moved',))
 
-  clips_heads, wide, size = 2 * 3, 128, 64  # 64 channels and one more, in whole lanes
+  each = 2 * 2 * 3 * 128  # operations a pair of a product: clips, heads, channels
   about = functools.partial(pytest.approx, rel=0.01)  # a sum over channels is a product too
-  assert of(useful=True) == about(3 * 4 * clips_heads * rule.sum() * size)
-  backward = (2 * wide + size) + (2 * wide + 2 * size)
-  forward = wide + size
-  assert of(useful=False) == about(2 * clips_heads * worked * (forward + backward))
+  assert of(useful=True) == about(6 * each * rule.sum())
+  # Weights are made once more; by two kernels, they and their gradients twice.
+  gradients = (5 if fused else 7) * each * backward
+  assert of(useful=False) == about(2 * each * forward + gradients)
   nothing, names = (jax.checkpoint_policies.nothing_saveable,
                     jax.checkpoint_policies.save_only_these_names(kernels.SAVED))
-  assert of(False, nothing) == about(2 * clips_heads * worked * (2 * forward + backward))
+  assert of(False, nothing) == about(4 * each * forward + gradients)
   assert of(False, names) == about(of(False))

@@ -115,15 +115,15 @@ def attention(run):
   (`jax.set_mesh`), `run` is returned unchanged.
 
   Args:
-    run: function of (q, q_timed, keys, values, shown, sink) that gives the attention's output; the
-      first four are arrays [B, K, N, L, D], shown [B, K, L], sink [N] or None.
+    run: (q, keys, values, visible, sink) to what is attended to; the first three are of arrays
+      [B, K, N, L, D], visible [B, K, L], sink [N] or None.
   """
   if jax.sharding.get_abstract_mesh().empty:
     return run
   clips, heads = RULES['batch'], RULES['heads']
   tokens = jax.P(clips, None, heads)
-  # A kernel does not declare the axes over which its output varies: nothing can be checked.
-  return jax.shard_map(run, in_specs=(*(tokens,) * 4, jax.P(clips), jax.P(heads)),
+  # A kernel does not say over which axes its output varies: there is nothing to check.
+  return jax.shard_map(run, in_specs=(*(tokens,) * 3, jax.P(clips), jax.P(heads)),
                        out_specs=tokens, check_vma=False)
 
 

@@ -15,7 +15,7 @@ from vidregen_jax import documents
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.models import codec, flow_matching, generator, linear_prior
+from vidregen_jax.models import attention, codec, flow_matching, generator, linear_prior
 
 _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
@@ -69,7 +69,8 @@ _CONFIGS = {
     {'model': fields_of(generator.GeneratorConfig, GENERATOR), 'sampler': _sampler,
      'listening': documents.record(_LISTENING), 'codec': documents.sha256,
      'audio_encoder': text(1024)},
-    {'audio_encoder_files': documents.table(documents.sha256, 64)}),
+    {'audio_encoder_files': documents.table(documents.sha256, 64),
+     'attention_layout': whole(1, 1000)}),
   'student': documents.record({'sampler': _sampler, 'teacher': documents.sha256}),
 }
 
@@ -109,6 +110,11 @@ def load_generator(folder) -> Generator:
   """Reads an exported generator; raises as `load_codec`."""
   path, export = _read(folder, 'generator')
   config = export.config
+  layout = config.get('attention_layout', 1)
+  if layout != attention.LAYOUT:
+    raise UserError(f'{path}: its attention has layout {layout}, where this version of '
+                    f'vidregen_jax has {attention.LAYOUT}: train it again, or use the version '
+                    'that made it')
   model = _build(generator.GeneratorConfig, config['model'], f'{path}: config.model')
   sampler = _build(flow_matching.SamplerConfig, config['sampler'], f'{path}: config.sampler')
   if model.region[-1] >= model.cells**2:

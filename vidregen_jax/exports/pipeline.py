@@ -20,7 +20,7 @@ from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import flow_matching, linear_prior, pretrained, whisper
+from vidregen_jax.models import attention, flow_matching, linear_prior, pretrained, whisper
 
 AUDIO_ENCODER = 'audio_encoder'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
@@ -65,8 +65,8 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
   with outputs.whole_folder(folder) as part:
     model_folder.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
     copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
-    model_folder.fill(part, 'generator', config | listening_to(part, AUDIO_ENCODER), params,
-                      **arrays)
+    config = config | {'attention_layout': attention.LAYOUT} | listening_to(part, AUDIO_ENCODER)
+    model_folder.fill(part, 'generator', config, params, **arrays)
 
 
 def copy_encoder(source, target):

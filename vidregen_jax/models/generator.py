@@ -25,9 +25,8 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import attention, audio_timeline, kernels, layers, streams, token_layout
 
-# With a fused kernel, which keeps its weights to itself, attention shares are measured on every
-# 16th noisy token.
-_SHARE_EVERY = 16
+_FEW = 2**18  # pairs of a query and a key that are left to XLA beside a kernel
+_SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
 
 
 # What a layer saves in its forward pass for the backward pass; the rest is recomputed.
@@ -99,6 +98,11 @@ class GeneratorConfig:
       raise UserError(f'generator width {self.width} over {self.heads} heads gives a head of '
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
 
+  @property
+  def head(self) -> int:
+    """Channels D of a head."""
+    return self.width // self.heads
+
 
 # ------------------------------------------------------------------------------------------ modules
 
@@ -123,7 +127,7 @@ class Layer(nnx.Module):
     out = 0.5 * config.layers**-0.5
     self.norm_attention = layers.RMSNorm(e, bias=False)
     self.norm_mlp = layers.RMSNorm(e, bias=False)
-    self.qkv = layers.Linear(e, 3 * e, draws, bias=False)
+    self.projections = layers.Linear(e, 3 * e, draws, bias=False)
     self.out = layers.Linear(e, e, draws, scale=out, bias=False)
     self.up = layers.Linear(e, 2 * config.mlp * e, draws, bias=False)
     self.down = layers.Linear(config.mlp * e, e, draws, scale=out, bias=False)
@@ -144,7 +148,7 @@ class Layer(nnx.Module):
     h = self.norm_attention(x) * (1 + scale) + shift
     at = _heads_first(x)
     parts = (jnp.moveaxis(part.reshape(*x.shape[:-1], self.heads, -1), -2, at)
-             for part in self.qkv.parts(h, 3))
+             for part in self.projections.parts(h, 3))
     # All of a head's tokens meet in one place.
     return [sharding.constrain(part, 'batch', *(None,) * (at - 1), 'heads',
                                *(None,) * (part.ndim - at - 1)) for part in parts]
@@ -308,10 +312,11 @@ def _tag(model, config: GeneratorConfig, x, tokens: token_layout.Tokens):
   return x + (model.stream[...][tokens.stream] + cell).astype(config.dtype)
 
 
-def _rotate_cells(config: GeneratorConfig, x, tokens: token_layout.Tokens):
-  rows = jnp.where(tokens.placed, tokens.cell // config.cells, 0)
-  columns = jnp.where(tokens.placed, tokens.cell % config.cells, 0)
-  return attention.rotate_space(x, rows, columns)
+def _rotation(config: GeneratorConfig, tokens: token_layout.Tokens, time):
+  """The rotation of tokens [..., L, D] by their cells, if they have one, and by times [..., L]."""
+  cell = np.where(tokens.placed, tokens.cell, 0)
+  return attention.rotation(config.head, config.dtype, time, cell // config.cells,
+                            cell % config.cells)
 
 
 # ------------------------------------------------------------------------- keys of the conditioning
@@ -333,12 +338,20 @@ class Keys:
   timed_keys: jax.Array
   timed_values: jax.Array
 
+  def at(self, in_time) -> tuple:
+    """Keys and values, as lists of the static and the timed ones, whose times are rotated in.
+
+    Args:
+      in_time: the rotation by their times, `attention.rotation` of [..., L].
+    """
+    return ([self.static_keys, attention.rotate(self.timed_keys, in_time)],
+            [self.static_values, self.timed_values])
+
 
 def no_keys(config: GeneratorConfig, batch: int, statics: int = 0, timed: int = 0) -> Keys:
   """All-zero keys for `statics` static and `timed` timed tokens."""
   def zeros(tokens):
-    return jnp.zeros((config.layers, batch, config.heads, tokens, config.width // config.heads),
-                     config.dtype)
+    return jnp.zeros((config.layers, batch, config.heads, tokens, config.head), config.dtype)
   return Keys(zeros(statics), zeros(statics), zeros(timed), zeros(timed))
 
 
@@ -379,11 +392,11 @@ class Memory:
   """All conditioning, as noisy tokens attend to it.
 
   Attributes:
-    keys: of all tokens; in the timed ones, time is rotated in.
+    keys: keys and values, lists of [layers, B, N, l, D], as from `Keys.at`.
     tokens: what they are, [L], static tokens first.
     visible: bool [B, K, L], false for keys that are hidden from a copy.
   """
-  keys: Keys
+  keys: tuple
   tokens: token_layout.Tokens
   visible: jax.Array
 
@@ -441,24 +454,62 @@ def condition(config: GeneratorConfig, params: dict, new: Sequence, past: Past) 
   vector = jnp.pad(vector, [(0, 0), (0, 1), (0, 0)])
   # A product, not indexing: the gradient of indexing would add rows one after the other.
   belongs = jax.nn.one_hot(new.frame_of, vector.shape[1])
+  in_space, in_both = (_rotation(config, tokens, time) for time in (0.0, tokens.time))
+  in_time = attention.rotation(config.head, config.dtype, timed.time)
 
   def layer(x, weights_and_past):
     weights, past = weights_and_past
     scale1, shift1, scale2, shift2 = (
       layers.moved('BAE,LA->BLE', x, belongs) for x in weights.modulate(vector))
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    own = Keys(k[:, :, :statics], v[:, :, :statics], k[:, :, statics:], v[:, :, statics:])
-    keys = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own)
-    q, q_timed = (x[:, None, :, :, None] for x in (q, attention.rotate_time(q, tokens.time)))
-    out = attention.attend(
-        config.attention, q, q_timed, (keys.static_keys, keys.static_values),
-        (attention.rotate_time(keys.timed_keys, timed.time), keys.timed_values), rule,
-        visible[:, None], weights.sink_logit())
-    return weights.finish(x, out[:, 0, :, :, 0], scale2, shift2), own
+    q, k = attention.rotate(q, in_both), attention.rotate(k, in_space)
+    own = Keys(attention.timeless(k[:, :, :statics]), v[:, :, :statics], k[:, :, statics:],
+               v[:, :, statics:])
+    seen = jax.tree.map(lambda *parts: jnp.concatenate(parts, 2), past, own).at(in_time)
+    out = jnp.concatenate([
+      _attend(config, q[:, :, queries], seen, keys, rule[queries], visible, weights.sink_logit())
+      for queries, keys in attention.runs(rule, tokens.stream, past_statics + statics)], 2)
+    return weights.finish(x, out, scale2, shift2), own
 
   return jax.lax.scan(_remembering(config, layer), _spread(x), (model.layers, past.keys),
                       unroll=config.unroll)[1]
+
+
+def kernel_rules(tokens: token_layout.Tokens, rule) -> list:
+  """The parts of a rule [L, L] among conditioning tokens that `condition` gives to a kernel."""
+  parts = (_part(rule[queries], keys)
+           for queries, keys in attention.runs(rule, tokens.stream, tokens.statics))
+  return [part for part in parts if part.size > _FEW]
+
+
+def _part(rule, slices):
+  return np.concatenate([rule[:, part] for part in slices], 1)
+
+
+def _attend(config, q, seen, slices, rule, visible, sink):
+  """What queries [B, N, Q, D] of one stream attend to in slices of all keys.
+
+  Args:
+    config: the generator's shape.
+    q: [B, N, Q, D].
+    seen: all keys and values, lists of [B, N, l, D].
+    slices: of the keys.
+    rule: NumPy bool [Q, L]; visible: bool [B, L]; sink: of the heads, or None.
+
+  Returns:
+    [B, N, Q, D].
+  """
+  statics = seen[0][0].shape[2]
+
+  def among(static, timed):
+    return [static[:, :, part] if part.stop <= statics else
+            timed[:, :, part.start - statics:part.stop - statics] for part in slices]
+  rule = _part(rule, slices)
+  # Few logits are written sooner than a kernel is begun.
+  implementation = config.attention if rule.size > _FEW else 'xla'
+  out = attention.attend(implementation, q[:, None, :, :, None], *(among(*x) for x in seen), rule,
+                         jnp.concatenate([visible[:, part] for part in slices], 1)[:, None], sink)
+  return out[:, 0, :, :, 0]
 
 
 # --------------------------------------------------------------------------------- the noisy tokens
@@ -475,8 +526,7 @@ def as_memory(config: GeneratorConfig, past: Past, anchor_time, keep: token_layo
   """
   timed = past.tokens.timed
   times = jnp.where(timed.stream == streams.ANCHOR, anchor_time[:, None], timed.time)
-  keys = dataclasses.replace(
-    past.keys, timed_keys=attention.rotate_time(past.keys.timed_keys, times[:, None]))
+  keys = past.keys.at(attention.rotation(config.head, config.dtype, times[:, None]))
   visible = token_layout.kept(config, keep, past.tokens) & past.valid[:, None]
   return Memory(keys, past.tokens, visible)
 
@@ -500,7 +550,7 @@ def velocity(config: GeneratorConfig, params: dict, memory: Memory, query: Query
     `streams.STREAMS` gets in each layer, [layers, 7]. The learned logit's share is the sinks'.
   """
   model = _definition(config).bind(params)
-  frames, cells = noisy.shape[2:4]
+  cells = noisy.shape[3]
   region = np.asarray(config.region)
   tokens = token_layout.Tokens(
       np.full(cells, streams.NOISY), np.zeros(cells, int), np.zeros(cells), region)
@@ -509,22 +559,20 @@ def velocity(config: GeneratorConfig, params: dict, memory: Memory, query: Query
   x = _tag(model, config, model.embed_region(noisy.astype(config.dtype)), tokens)
   vector = (_flow_time(model, config, flow_time)
             + _duration(model, config, query.durations)[:, None] + query.vectors)[:, :, :, None]
-  times = jnp.broadcast_to(asking.time[:, None], (frames, cells))
+  places = _rotation(config, tokens, asking.time[:, None])
   every = 1 if config.attention == 'xla' else _SHARE_EVERY
 
   def layer(x, weights_and_keys):
     weights, keys = weights_and_keys
     scale1, shift1, scale2, shift2 = weights.modulate(vector)
     q, k, v = weights.project(x, scale1, shift1)
-    q, k = _rotate_cells(config, q, tokens), _rotate_cells(config, k, tokens)
-    q_timed = attention.rotate_time(q, times)
-    out = attention.attend(
-        config.attention, q, q_timed, (keys.static_keys, keys.static_values),
-        (keys.timed_keys, keys.timed_values), rule, memory.visible, weights.sink_logit(), (k, v))
+    q, k = attention.rotate(q, places), attention.rotate(k, places)
+    out = attention.attend(config.attention, q, *keys, rule, memory.visible, weights.sink_logit(),
+                           (k, v))
     share = None
     if shares:
-      to = attention.weigh(q[..., ::every, :], q_timed[..., ::every, :], keys.static_keys,
-                           keys.timed_keys, rule, memory.visible, weights.sink_logit(), k)
+      to = attention.weigh(q[..., ::every, :], keys[0], rule, memory.visible,
+                           weights.sink_logit(), k)
       share = _attention_share(jnp.concatenate(to, -1),
                                np.concatenate([memory.tokens.stream, tokens.stream]))
     return weights.finish(x, out, scale2, shift2), share

@@ -26,11 +26,12 @@ PRODUCT = 'product'  # name of a Linear's product, for `jax.checkpoint` to save
 class Draws:
   """Hands out standard normal numbers, in order.
 
-  All weights of a model come from one draw: a random generator for each weight takes five to six
-  times as long to compile (`512` of the codec on a CPU: 22 s of its time instead of 4; `talkers` of
-  the generator: 7 s instead of 1). The price is memory: the draw is whole on every device while the
-  first state is made. For `large` on 8 devices that is 1.9 GB beside the state's .7 GB, where the
-  draws by weight need .2 GB; a step needs more than that (`plan --init`).
+  All weights of a model come from one draw: a random generator for each weight takes up to six
+  times as long to compile (on one device, `512` of the codec 22 s of a CPU's time instead of 4,
+  `talkers` of the generator 7 s instead of 1; `large` on 8 devices 6 s instead of 4). The price is
+  memory: the draw is whole on every device while the first state is made. For `large` on 8 devices
+  that is 1.9 GB beside the state's .7 GB, where draws by weight need .2 GB; a step needs more than
+  that (`plan --init`).
   """
 
   def __init__(self, numbers=None):

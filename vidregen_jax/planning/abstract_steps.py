@@ -28,6 +28,7 @@ from vidregen_jax.models import (
   streams,
   teacher,
   teacher_forcing,
+  token_layout,
 )
 from vidregen_jax.planning import flops
 from vidregen_jax.training import (
@@ -52,11 +53,14 @@ class Work:
       that only move numbers.
     done: all that are executed.
     kernels: those of `done` that kernels execute.
+    kernels_scheduled: those that the matrix units could do in the cycles that kernels take, by the
+      bundles that a v5e's compiler schedules for them (`kernels.cycles`).
   """
 
   needed: float
   done: float
-  kernels: float
+  kernels: float = 0.0
+  kernels_scheduled: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +157,14 @@ def _of_generator(config, mesh, backend, audio):
     # The kernel for GPUs is not splash: like XLA it computes all pairs.
     does = traced('splash' if attention == 'splash' else 'xla', model.remat)
     done = flops.count(does, kernels.splash_flops(rules, False))
-    return Work(*(config.batch_size * n for n in (needed, done, done - flops.count(does))))
+    in_kernels = done - flops.count(does)
+    scheduled = 0.0
+    if in_kernels:
+      heads = model.layers * model.heads
+      scheduled = sum(
+        kernels.cycles(rule, model.head) * heads * (config.copies if rule is rules[-1] else 1)
+        for rule in rules) * kernels.OPERATIONS
+    return Work(*(config.batch_size * n for n in (needed, done, in_kernels, scheduled)))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work,
@@ -184,7 +195,7 @@ def _of_codec(config, mesh, backend):
     return config.batch_size * flops.count(jaxpr)
 
   def work():
-    return Work(counted(False), counted(model.remat), 0.0)
+    return Work(counted(False), counted(model.remat))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
@@ -266,7 +277,7 @@ def _on_one(step, mesh, held, examples, seconds):
 
   def work():
     done = flops.count(jax.make_jaxpr(step)(*held.values()))
-    return Work(done, done, 0.0)
+    return Work(done, done)
 
   return Program(jax.jit(step, donate_argnums=1), tuple(held.values()), one, held, examples,
                  seconds, work)
@@ -278,9 +289,10 @@ def _held(abstract):
 
 
 def _rules(model, frames):
-  """The attention rules in a pass over a clip: NumPy bool [Q, L] for each of its two calls."""
+  """What a kernel is asked for in a pass over a clip: NumPy bool [Q, L] of each of its calls."""
   among, noisy = teacher_forcing.rules(model, frames)
-  return [among, kernels.of_tokens(noisy, len(model.region), own=True)]
+  return [*generator.kernel_rules(token_layout.clip_tokens(model, frames), among),
+          kernels.of_tokens(noisy, len(model.region), own=True)]
 
 
 def _stacked(example, count, mesh=None, axis='batch'):

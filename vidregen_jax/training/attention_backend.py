@@ -75,26 +75,24 @@ def difference(name, size, dtype) -> float:
     The largest difference in attention or in any gradient, as a share of the largest number there.
   """
   rng = np.random.default_rng(0)
-  copies, frames, cells, heads, statics, timed = 2, 4, 40, 2, 100, 500
+  copies, frames, cells, heads, seen = 2, 4, 40, 2, 600
 
   def normal(*shape):
     return jnp.asarray(rng.standard_normal(shape), dtype)
   arrays = (normal(1, copies, heads, frames, cells, size),
-            (normal(1, heads, statics, size), normal(1, heads, statics, size)),
-            (normal(1, heads, timed, size), normal(1, heads, timed, size)),
+            normal(1, heads, seen, size), normal(1, heads, seen, size),
             jnp.array([0.5, 4.0]),
             tuple(normal(1, copies, heads, frames, cells, size) for _ in range(2)))
   by = rng.standard_normal(arrays[0].shape).astype(np.float32)
-  rule = rng.random((frames, statics + timed)) < 0.5
-  rule[0, statics:] = False  # a frame that sees no timed key
-  visible = np.ones((1, copies, statics + timed), bool)
-  visible[:, 1, :statics // 2] = False  # a copy with a stream dropped
-  times = np.broadcast_to(np.arange(frames, dtype=np.float32)[:, None], (frames, cells))
+  rule = rng.random((frames, seen)) < 0.5
+  rule[0, 100:] = False  # a frame that sees few keys
+  visible = np.ones((1, copies, seen), bool)
+  visible[:, 1, :50] = False  # a copy with a stream dropped
 
   def results(name, arrays):
-    def summed(q, static, timed, sink, own):
-      out = attention.attend(name, q, attention.rotate_time(q, times), static, timed, rule, visible,
-                             sink, own).astype(jnp.float32)
+    def summed(q, keys, values, sink, own):
+      out = attention.attend(name, q, [keys], [values], rule, visible, sink, own)
+      out = out.astype(jnp.float32)
       return (out * by).sum(), out
     return jax.device_get(jax.jit(jax.grad(summed, argnums=range(5), has_aux=True))(*arrays))
 
