@@ -334,7 +334,7 @@ def test_flags_are_read_as_they_are_written():
   read = lambda *flags: encode_latents.make_parser().parse_args([*needed, *flags])
   assert read().flip and read('--flip').flip and not read('--noflip').flip
   assert read('--layers=1,3, 6').layers == ['1', '3', '6'] and read().layers is None
-  assert read('--splits=train').splits == ('train',)
+  assert read('--splits=train').splits == ['train']
 
 
 def test_layers_that_the_encoder_has_not_are_named():
