@@ -127,9 +127,9 @@ def describe_refusal(refusal, remedies_, what) -> list[str]:
             'batch_size, or a smaller model']
   named = lambda field: f'--config.{"model." if field == "remat" else ""}{field}'
   written = lambda fields: ' '.join(f'{named(field)}={value}' for field, value in fields.items())
-  return [*lines, 'what should fit (counted from the state and from these temporaries, not '
-          'compiled):',
-          *(f'  {written(row["fields"]):48}about {_gb(row["bytes"])}' for row in remedies_)]
+  return [*lines, 'what should fit (counted from the state and its share of these temporaries, of '
+          'which a compiler takes more where there is room):',
+          *(f'  {written(row["fields"]):48}{_gb(row["bytes"])}' for row in remedies_)]
 
 
 def describe_cycles(rows, by, rate) -> list[str]:
