@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from vidregen_jax import cli
+from vidregen_jax.distributed import libtpu_flags
 from vidregen_jax.planning import accelerators, hlo, tpu_topologies
 
 _SIDES = 8192, 8192, 4096
@@ -24,7 +25,8 @@ def run(_):
     place = jax.sharding.SingleDeviceSharding(tpu_topologies.devices(topology)[0])
     given = [jax.ShapeDtypeStruct(shape, jnp.bfloat16, sharding=place)
              for shape in ((rows, inner), (inner, columns))]
-    program = jax.jit(jnp.matmul).trace(*given).lower(lowering_platforms=('tpu',)).compile()
+    program = jax.jit(jnp.matmul).trace(*given).lower(lowering_platforms=('tpu',)).compile(
+      compiler_options=libtpu_flags.compiler_options(name))
     count = hlo.cycles(hlo.parse(program.as_text()))
     seconds = 2 * rows * inner * columns / accelerators.CHIPS[name].flops
     print(f'{name}: {count:,} cycles in {seconds * 1e3:.3f} ms: {count / seconds / 1e9:.2f} a ns')

@@ -110,7 +110,7 @@ training_flags() {
 }
 
 # What is to be known of an ACCELERATOR, v5litepod-16 say. The number counts chips, for v5p cores,
-# two a chip. Runtime versions: docs.cloud.google.com/tpu/docs/runtimes. Labels and machines, of 4
+# two a chip. CHIP is its name in planning and in the compiler's flags. Runtime versions: docs.cloud.google.com/tpu/docs/runtimes. Labels and machines, of 4
 # chips a host: AI-Hypercomputer/xpk src/xpk/core/system_characteristics.py, and
 # cloud.google.com/kubernetes-engine/docs/concepts/plan-tpus.
 slice() {
@@ -118,16 +118,16 @@ slice() {
   local count=${ACCELERATOR##*-}
   [[ $count =~ ^[1-9][0-9]*$ ]] || die "ACCELERATOR $ACCELERATOR has no size: v5litepod-16, say"
   case $ACCELERATOR in
-    v5litepod-*) CHIPS=$count SYSTEM_RUNTIME=v2-alpha-tpuv5-lite
+    v5litepod-*) CHIP=v5e CHIPS=$count SYSTEM_RUNTIME=v2-alpha-tpuv5-lite
       LABEL=tpu-v5-lite-podslice MACHINE=ct5lp-hightpu-4t ;;
-    v5p-*) CHIPS=$((count / 2)) SYSTEM_RUNTIME=v2-alpha-tpuv5
+    v5p-*) CHIP=v5p CHIPS=$((count / 2)) SYSTEM_RUNTIME=v2-alpha-tpuv5
       LABEL=tpu-v5p-slice MACHINE=ct5p-hightpu-4t ;;
-    v6e-*) CHIPS=$count SYSTEM_RUNTIME=v2-alpha-tpuv6e
+    v6e-*) CHIP=v6e CHIPS=$count SYSTEM_RUNTIME=v2-alpha-tpuv6e
       LABEL=tpu-v6e-slice MACHINE=ct6e-standard-4t ;;
     *) die "ACCELERATOR $ACCELERATOR is not known here: it is v5litepod-N, v5p-N or v6e-N" ;;
   esac
   ((CHIPS % 4 == 0)) || die "ACCELERATOR $ACCELERATOR is less than a host: 4 chips or more"
-  export CHIPS SYSTEM_RUNTIME LABEL MACHINE # read by the launchers
+  export CHIP CHIPS SYSTEM_RUNTIME LABEL MACHINE # read by the launchers
 }
 
 # Spot or reserved, not both.

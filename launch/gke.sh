@@ -93,7 +93,7 @@ manifest() {
   ARGUMENTS=
   for flag in "${TRAIN_FLAGS[@]}"; do ARGUMENTS+=", $(json "$flag")"; done
   text=$(sed 's/ *# .*//; s/^#$//; /^$/d' launch/jobset.yaml) # without its comments
-  for name in NAME LABEL TOPOLOGY HOSTS IMAGE BUCKET ARGUMENTS MAX_RESTARTS GRACE SERVICE_ACCOUNT; do
+  for name in NAME CHIP LABEL TOPOLOGY HOSTS IMAGE BUCKET ARGUMENTS MAX_RESTARTS GRACE SERVICE_ACCOUNT; do
     text=${text//"\${$name}"/"${!name}"}
   done
   echo "$text"

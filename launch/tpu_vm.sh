@@ -9,7 +9,7 @@
 #
 # Flags, or variables of these names: --zone=Z is the same as ZONE=Z.
 #   NAME, ZONE, PROJECT   of the slice; all commands need them
-#   ACCELERATOR           create: v5litepod-16, v5litepod-256, v5p-128, v6e-64, ...
+#   ACCELERATOR           create, run: v5litepod-16, v5litepod-256, v5p-128, v6e-64, ...
 #   RUNTIME               create: another TPU software version than the generation's usual one
 #   --spot, --reserved    create: cheap and taken away at any time, or of a reservation
 #   BUCKET                run: a bucket's name, which all hosts mount at /bucket
@@ -74,6 +74,7 @@ create() {
 run_training() {
   local flags restarts=${MAX_RESTARTS:-20}
   require BUCKET
+  slice
   training_flags
   [[ -z $(git status --porcelain) ]] || echo 'note: what is not committed is not sent' >&2
   run mkdir -p out/launch
@@ -85,7 +86,7 @@ run_training() {
 rm -rf tree && mkdir tree && tar -xzf tree.tar.gz -C tree && bash tree/launch/setup.sh \
 --bucket=$(quoted "$BUCKET") 9>&-) 9> train.lock"
   flags=$(quoted "${TRAIN_FLAGS[@]}")
-  ssh_to all "MAX_RESTARTS=$restarts PYTHON=\$HOME/venv/bin/python nohup setsid flock --nonblock \
+  ssh_to all "CHIP=$CHIP MAX_RESTARTS=$restarts PYTHON=\$HOME/venv/bin/python nohup setsid flock --nonblock \
 --close train.lock bash tree/launch/train.sh $flags > train.log 2>&1 < /dev/null &"
 }
 

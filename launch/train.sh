@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs on every host of a slice: trains, and starts a training that failed again.
 #
-#   MAX_RESTARTS=20 launch/train.sh --config=configs/codec.py:256 --workdir=/bucket/runs/codec
+#   CHIP=v5e launch/train.sh --config=configs/codec.py:256 --workdir=/bucket/runs/codec
 #   launch/train.sh --dry-run ...   prints the command
 #
 # All flags are the training's; --multihost is added. Exit status: the training's 0 when it is done
@@ -9,8 +9,10 @@
 # stop (SIGTERM, which it answers by a checkpoint), so that whoever runs the host starts it
 # elsewhere; its own when it failed more than MAX_RESTARTS times.
 #
-# PYTHON is the interpreter; PAUSE the seconds before another try, which the other hosts need to
-# notice that this one failed.
+# CHIP is v5e, v5p or v6e: the compiler gets that chip's flags (vidregen_jax/distributed/
+# libtpu_flags.py), and what LIBTPU_INIT_ARGS holds after them, so that it prevails. Without CHIP
+# there are no others. PYTHON is the interpreter; MAX_RESTARTS how often it is tried again, 20; PAUSE
+# the seconds before another try, which the other hosts need to notice that this one failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/common.sh
@@ -27,7 +29,13 @@ case ${1:-} in
 esac
 [[ " $* " == *' --config='* && " $* " == *' --workdir='* ]] ||
   die 'the training needs --config=... and --workdir=...'
-COMMAND=("${PYTHON:-python3}" -m vidregen_jax.train --multihost "$@")
+PYTHON=${PYTHON:-python3}
+if [[ -n ${CHIP:-} ]]; then
+  flags=$("$PYTHON" -m vidregen_jax.distributed.libtpu_flags "$CHIP")
+  export LIBTPU_INIT_ARGS="$flags${LIBTPU_INIT_ARGS:+ $LIBTPU_INIT_ARGS}"
+  [[ -z $DRY_RUN ]] || run export "LIBTPU_INIT_ARGS=$LIBTPU_INIT_ARGS"
+fi
+COMMAND=("$PYTHON" -m vidregen_jax.train --multihost "$@")
 if [[ -n $DRY_RUN ]]; then
   run "${COMMAND[@]}"
   exit 0

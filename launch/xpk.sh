@@ -54,6 +54,7 @@ run_training() {
   run xpk workload create "--workload=$NAME" "${XPK[@]}" "--tpu-type=$ACCELERATOR" --num-slices=1 \
     "--docker-image=$IMAGE" "--max-restarts=${MAX_RESTARTS:-20}" --restart-on-exit-codes=1,3-126 \
     "--termination-grace-period-seconds=${GRACE:-300}" --env=MAX_RESTARTS=0 \
+    "--env=CHIP=$CHIP" \
     "--command=exec bash launch/train.sh $flags"
 }
 

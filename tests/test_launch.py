@@ -14,6 +14,8 @@ import time
 import pytest
 import yaml
 
+from vidregen_jax.planning import estimate, tpu_topologies
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAUNCHERS = {
   'tpu_vm.sh': ('create', 'run', 'logs', 'stop', 'delete'),
@@ -183,7 +185,7 @@ def test_a_jobset_restarts_what_failed_but_not_a_users_mistake(desk):
     {'action': 'FailJobSet', 'onJobFailureReasons': ['PodFailurePolicy']}]
   pod = job['template']['spec']
   assert pod['restartPolicy'] == 'Never'  # Kubernetes asks for it beside a podFailurePolicy
-  assert pod['containers'][0]['env'] == [{'name': 'MAX_RESTARTS', 'value': '0'}]
+  assert {'name': 'MAX_RESTARTS', 'value': '0'} in pod['containers'][0]['env']
 
 
 def test_a_jobset_has_time_for_a_checkpoint_and_a_place_for_it(desk):
@@ -229,7 +231,8 @@ def fails_in_one_line(done, *parts):
 
 @pytest.mark.parametrize(('script', 'verb', 'missing'), [
   *((script, verb, name) for script, verb in COMMANDS for name in ('name', 'zone', 'project')),
-  *(('tpu_vm.sh', *x) for x in (('create', 'accelerator'), ('run', 'bucket'), ('run', 'config'))),
+  *(('tpu_vm.sh', *x) for x in (('create', 'accelerator'), ('run', 'accelerator'),
+                                ('run', 'bucket'), ('run', 'config'))),
   *(('gke.sh', *x) for x in (('create', 'cluster'), ('create', 'accelerator'), ('run', 'image'),
                              ('run', 'bucket'), ('run', 'config'))),
   *(('xpk.sh', *x) for x in (('create', 'cluster'), ('create', 'bucket'), ('run', 'image'),
@@ -322,6 +325,46 @@ def test_a_host_is_set_up_and_trains_once(desk, tmp_path_factory):
   os.kill(int((host / 'left').read_text()), signal.SIGTERM)
   flags = '--config=configs/codec.py:256 --workdir=/bucket/runs/talk\n'
   assert (host / 'seen').read_text() == flags
+
+
+@pytest.mark.parametrize(('accelerator', 'chip', 'topology'), [
+  ('v5litepod-16', 'v5e', 'v5e:4x4'), ('v5p-128', 'v5p', 'v5p:4x4x4'),
+  ('v6e-64', 'v6e', 'v6e:8x8')])
+def test_a_slice_trains_with_the_flags_that_it_is_planned_with(
+    desk, monkeypatch, accelerator, chip, topology):
+  given = {'accelerator': accelerator}
+  pod = manifest(desk, **given)['spec']['replicatedJobs'][0]['template']['spec']['template']
+  assert {'name': 'CHIP', 'value': chip} in pod['spec']['containers'][0]['env']
+  desk.launch('xpk.sh', 'run', given=everything('xpk.sh') | given)
+  assert f'--env=CHIP={chip}' in desk.calls()[-1]
+  desk.launch('tpu_vm.sh', 'run', given=everything('tpu_vm.sh') | given)
+  assert f'--command=CHIP={chip} ' in ' '.join(desk.calls()[-1][:-1])
+
+  python = desk.folder / 'python'
+  python.write_text(f'''#!{sys.executable}
+import os, pathlib, sys
+if 'vidregen_jax.train' in sys.argv:
+  pathlib.Path('seen').write_text(os.environ['LIBTPU_INIT_ARGS'])
+else:
+  os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+''')
+  python.chmod(0o755)
+  done = desk.bash('launch/train.sh', '--config=a', '--workdir=b', CHIP=chip, PYTHON=str(python),
+                   PYTHONPATH=str(ROOT), LIBTPU_INIT_ARGS='--own=1')
+  assert done.returncode == 0, done.stderr
+  *table, own = (desk.folder / 'seen').read_text().split()
+  assert own == '--own=1'  # last, so that it prevails
+
+  monkeypatch.delenv('LIBTPU_INIT_ARGS', raising=False)
+  monkeypatch.setattr(tpu_topologies, 'devices', lambda topology: [])
+  planned = estimate.target(topology).options
+  assert table == [f'--{name}={value}' for name, value in planned.items()]
+
+
+def test_a_chip_without_flags_is_a_mistake(desk):
+  done = desk.bash('launch/train.sh', '--config=a', '--workdir=b', CHIP='v9',
+                   PYTHON=sys.executable, PYTHONPATH=str(ROOT))
+  fails_in_one_line(done, "'v9'", 'v5e, v5p, v6e')
 
 
 def test_stopping_finds_the_training_and_nothing_else(desk):

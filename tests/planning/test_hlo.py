@@ -139,5 +139,23 @@ def test_memory_is_read_a_slice_a_turn_and_not_where_it_stays_on_the_chip(known)
   assert turns * turn + kernel < found < turns * turn + kernel + rest
 
 
+def test_cycles_are_told_by_scope_function_and_pass():
+  scopes = {'jit(step)/jvp(encoder)/while/body/closed_call/stage_0/block/conv': ('forward', 1),
+            'jit(step)/transpose(jvp(encoder))/stage_0/block/checkpoint/rematted_computation/mul':
+              ('again', 1),
+            'jit(step)/transpose(jvp(encoder))/stage_0/block/jit(silu)/mul': ('backward', 2)}
+  lines = ''.join(
+    f'  %own.{i} = f32[8]{{0}} add(%p), metadata={{op_name="{name}" stack_frame_id=2}}, '
+    f'backend_config={{"estimated_cycles":"{100 * times}"}}\n'
+    for i, (name, (_, times)) in enumerate(scopes.items()))
+  program = PROGRAM.replace('  ROOT %out =', lines + '  ROOT %out =')
+  rows = hlo.cycles_by_stage(hlo.parse(program))
+  assert {(row['pass'], row['cycles']) for row in rows if row['stage'] == 'encoder/stage_0/block'} \
+    == {('forward', 100), ('again', 100), ('backward', 200)}
+  assert {row['function'] for row in rows} == {
+    'generator.Layer.project', 'no name: fusion', 'no name: add'}
+  assert [row['cycles'] for row in rows] == [4200, 200, 100, 100, 11]
+
+
 def test_cycles_are_counted_as_often_as_a_loop_turns():
   assert hlo.cycles(hlo.parse(PROGRAM)) == 6 * 700 + 11

@@ -1,5 +1,6 @@
 """A plan is of the step that training runs, says what fits, and fails in one line."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,10 +17,20 @@ import random_weights
 from configs import codec as codec_config
 from configs import generator as generator_config
 from configs import student as student_config
+from vidregen_jax import plan
 from vidregen_jax.datasets import input_pipeline, windows
+from vidregen_jax.distributed import libtpu_flags
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import dinov2, generator, perceptual
-from vidregen_jax.planning import abstract_steps, accelerators, estimate, search, tpu_topologies
+from vidregen_jax.planning import (
+  abstract_steps,
+  accelerators,
+  estimate,
+  refusals,
+  remedies,
+  search,
+  tpu_topologies,
+)
 
 pytestmark = pytest.mark.optimized
 
@@ -57,6 +68,7 @@ def test_a_small_generator_on_eight_devices_that_does_not_fit():
   assert not [row for row in carried if row[1] == 'activations']
   assert found['traffic'] > memory['arguments']
   assert found['seconds']['step'] is None  # nobody knows this CPU's figures
+  assert found['remedies'] == []  # a megabyte is too little for any layout
 
 
 def test_a_mistake_is_one_line_and_status_2():
@@ -103,6 +115,9 @@ def test_the_tpu_compiler_makes_a_small_generator():
   assert ran.returncode == 0, ran.stderr
   found = json.loads(ran.stdout)
   assert found['memory']['fits'] and found['memory']['temporaries'] > 0
+  stages = {(row['stage'], row['pass']) for row in found['stages']}
+  assert {('velocity', 'forward'), ('velocity', 'backward'), ('optimizer', 'forward')} <= stages
+  assert sum(row['cycles'] for row in found['stages']) == found['cycles']
   assert found['seconds']['step'] > 0 and 0 < found['mfu_expected'] < found['mfu'] < 1
 
 
@@ -118,9 +133,141 @@ def test_h100s_that_are_not_here_are_counted():
   whole = estimate.make_program(config, 'train', one, (3, 512)).held['parameters']
   # Each device holds about an eighth: norms, biases and embeddings stay whole.
   assert held['parameters'] < abstract_steps.bytes_on_a_device(whole) / 6
-  assert found['collectives'] is None
+  assert found['collectives'] is None and found['compiled'] is False
+  text = plan.describe(found | {'what': 'train', 'remedies': []}, config)
+  assert 'counted, not compiled' in text and 'arithmetic alone' in text
   assert found['seconds']['binds'] == 'compute'
   assert found['mfu'] * found['flops']['done'] == pytest.approx(found['flops']['needed'])
+
+
+@pytest.mark.skipif(tpu_topologies.importlib.util.find_spec('libtpu') is None,
+                    reason="flags of TPUs: there is no compiler, pip install 'vidregen_jax[tpu]'")
+@pytest.mark.parametrize(('topology', 'unknown'), [
+  ('v5e:2x2', {}), ('v5p:2x2x1', {}), ('v6e:2x2', {}), ('v5e:2x2', {'xla_tpu_not_a_flag': '1'})])
+def test_the_tpu_compiler_takes_the_flags_of_each_chip(topology, unknown):
+  program = f'''
+import jax
+from vidregen_jax.distributed import sharding
+from vidregen_jax.planning import estimate
+jax.config.update('jax_platforms', 'cpu')
+aim = estimate.target({topology!r})
+mesh = sharding.make_mesh(devices=list(aim.devices)[:1])
+x = jax.ShapeDtypeStruct((128, 128), 'bfloat16', sharding=sharding.replicated(mesh))
+print(estimate.compiled(jax.jit(lambda x: x @ x), (x,), mesh, aim.options | {unknown!r}).as_text())
+'''
+  ran = subprocess.run([sys.executable, '-c', program], cwd=ROOT, capture_output=True, text=True)
+  assert ('HloModule' in ran.stdout) == (not unknown)
+  assert ("No such compile option: 'xla_tpu_not_a_flag'" in ran.stderr) == bool(unknown)
+
+
+def test_every_flag_of_the_compiler_says_what_it_is_for():
+  used = {name for flags in libtpu_flags.FLAGS.values() for name in flags}
+  assert used == set(libtpu_flags.PURPOSES)
+
+
+def test_flags_that_the_user_sets_are_left_to_the_user(monkeypatch):
+  monkeypatch.setenv('LIBTPU_INIT_ARGS', '--xla_enable_async_all_gather=false --other')
+  planned = libtpu_flags.compiler_options('v5e')
+  assert libtpu_flags.FLAGS['v5e'].keys() - planned == {'xla_enable_async_all_gather'}
+
+
+# As libtpu 0.0.41 writes it, shortened.
+REFUSED = '''RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: XLA:TPU compile permanent error. Ran out of \
+memory in memory space hbm. Used 20.64G of 15.75G hbm. Exceeded hbm capacity by 4.89G.
+
+Total hbm usage >= 20.89G:
+    reserved        258.00M
+    program          10.07G
+    arguments        10.57G
+
+Program hbm requirement 10.07G:
+    global           65.56M
+    HLO temp         10.00G (100.0% utilization: Unpadded (8.00G) Padded (8.00G), 20.0% fragmentation (2.00G))
+
+  Largest program allocations in hbm:
+
+  1. Size: 2.44G
+     Operator: op_name="jit(train_step)/jvp(condition)/broadcast_in_dim"
+     Shape: bf16[24,8,1,8,6656,128]{5,4,3,1,2,0:T(8,128)(2,1)}
+     Unpadded size: 2.44G
+     ==========================
+
+  2. Size: 385.50M
+     Shape: bf16[24,8,8,1028,128]{4,2,3,1,0:T(8,128)(2,1)}
+     Unpadded size: 385.50M
+'''  # noqa: E501 (lines as XLA writes them)
+
+
+def test_a_refusal_is_read():
+  found = refusals.read(REFUSED)
+  assert found.program == pytest.approx(10.07 * 2**30)  # the arguments are not of it
+  assert (found.temporaries, found.gaps) == (10 * 2**30, 2 * 2**30)
+  assert found.arrays == (
+    {'bytes': 2.44 * 2**30, 'type': 'bf16[24,8,1,8,6656,128]',
+     'scope': 'jit(train_step)/jvp(condition)/broadcast_in_dim'},
+    {'bytes': 385.5 * 2**20, 'type': 'bf16[24,8,8,1028,128]', 'scope': ''})
+  other = refusals.read('RESOURCE_EXHAUSTED: Ran out of memory, Used 20.0G of 15.75G hbm.')
+  assert (other.program, other.temporaries, other.arrays) == (20 * 2**30, None, ())
+
+
+def test_a_refused_step_is_planned_with_the_way_out(monkeypatch):
+  config = generator_config.get_config('tiny')
+  config.update(batch_size=8)
+  config.model.layers = 1
+  aim = dataclasses.replace(estimate.target('here'), memory=1e9)
+  program = estimate.make_program(config, 'train', aim, (3, 512))
+  monkeypatch.setattr(estimate, 'compiled', lambda *_: REFUSED)
+  found = estimate.figures(program, aim)
+  memory = found['memory']
+  assert memory['fits'] is False and memory['temporaries'] == 10 * 2**30
+  assert memory['total'] - memory['arguments'] == pytest.approx(10.07 * 2**30)
+  text = plan.describe(found | {'what': 'train', 'remedies': [
+    {'fields': {'fsdp': 4, 'remat': 'full'}, 'bytes': 8e8}]}, config)
+  assert 'of it gaps' in text and 'bf16[24,8,1,8,6656,128]' in text
+  assert re.search(r'--config.fsdp=4 --config.model.remat=full +0.800 GB', text)
+  assert 'v5p (102.005 GB)' in plan.describe(found | {'what': 'sample', 'remedies': []}, config)
+
+
+class Held:
+  """A program of which only the state and what is kept are known."""
+
+  def __init__(self, config):
+    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    self.held = {'parameters': jax.ShapeDtypeStruct((1000 // config.fsdp,), 'float32',
+                                                    sharding=place)}
+    self.remat = config.model.remat
+    if config.fsdp == 2:
+      raise UserError('no such mesh')
+
+  def kept(self):
+    return {'kernels': 4.0, 'full': 1.0}[self.remat]
+
+
+@pytest.mark.parametrize(('memory', 'named'), [
+  # A fifth stays free: 9600 of 12000. Of 4000 bytes of state and 8000 of temporaries, accumulate 8
+  # leaves 4000 + 4000 + 1000, fsdp 4 1000 + 8000, and remat 4000 + 2000.
+  (12000, [{'accumulate': 8}, {'fsdp': 4}, {'remat': 'full'}]),
+  (5000, [{'accumulate': 4, 'fsdp': 8}, {'fsdp': 4, 'remat': 'full'}]),
+  (1000, []),
+])
+def test_what_makes_a_refused_step_fit_is_named_by_counting(memory, named):
+  config = generator_config.get_config('large')
+  config.update(batch_size=8, fsdp=1)
+  found = remedies.named(config, 8, Held, memory, 8000)
+  assert [row['fields'] for row in found] == named
+  assert all(row['bytes'] < memory for row in found)
+
+
+def test_what_remat_keeps_is_counted():
+  config = generator_config.get_config('tiny')
+  config.update(batch_size=8)
+  config.model.update(layers=2, unroll=False)
+  kept = {}
+  for remat in ('none', 'full'):
+    config.model.remat = remat
+    kept[remat] = estimate.make_program(
+      config, 'train', estimate.target('h100:1'), (3, 512)).kept()
+  assert 0 < kept['full'] < kept['none']
 
 
 def test_a_student_is_planned_with_its_teacher():

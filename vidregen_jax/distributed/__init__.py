@@ -1,1 +1,1 @@
-"""Meshes of devices, several hosts of one run, and how they end together."""
+"""Meshes of devices, several hosts of one run and how they end, and flags of the TPU compiler."""

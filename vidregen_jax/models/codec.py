@@ -212,14 +212,15 @@ class Encoder(nnx.Module):
     x = layers.space_to_depth(frames, PATCH)
     x, _ = self.conv_in(x, x[:, :0])
     for s in range(len(config.widths)):
-      if s:
-        main, _ = self.downs[f'down_{s}'](x, x[:, :0])
-        x = _with_shortcut(config, layers.space_to_depth(main, 2), layers.space_to_depth(x, 2))
-      if s == config.time_stage:
-        x = self._slow(x)
-      for i in range(config.encoder_depths[s]):
-        name = f'stage_{s}_block_{i}'
-        x, new[name] = self.blocks[name](x, cache[name])
+      with jax.named_scope(f'stage_{s}'):
+        if s:
+          main, _ = self.downs[f'down_{s}'](x, x[:, :0])
+          x = _with_shortcut(config, layers.space_to_depth(main, 2), layers.space_to_depth(x, 2))
+        if s == config.time_stage:
+          x = self._slow(x)
+        for i in range(config.encoder_depths[s]):
+          name = f'stage_{s}_block_{i}'
+          x, new[name] = self.blocks[name](x, cache[name])
     if not config.latent_stages:
       x = self._slow(x)
     x, _ = self.conv_out(x, x[:, :0])
@@ -275,13 +276,14 @@ class Decoder(nnx.Module):
     if not config.latent_stages:
       x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
     for s in reversed(range(len(config.widths))):
-      for i in range(config.decoder_depths[s]):
-        name = f'stage_{s}_block_{i}'
-        x, new[name] = self.blocks[name](x, cache[name])
-      if s == config.time_stage:
-        x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
-      if s:
-        x = layers.depth_to_space(self._raised(self.ups[f'up_{s}'], x), 2)
+      with jax.named_scope(f'stage_{s}'):
+        for i in range(config.decoder_depths[s]):
+          name = f'stage_{s}_block_{i}'
+          x, new[name] = self.blocks[name](x, cache[name])
+        if s == config.time_stage:
+          x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
+        if s:
+          x = layers.depth_to_space(self._raised(self.ups[f'up_{s}'], x), 2)
     x, _ = self.conv_out(x, x[:, :0])
     frames = layers.depth_to_space(x, PATCH)
     if self.maps is not None:

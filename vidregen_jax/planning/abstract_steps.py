@@ -74,6 +74,8 @@ class Program:
     examples: clips, or videos, in a step's batch.
     seconds: of each video that a step generates; None in training.
     work: function that returns the `Work` of a step.
+    kept: function that returns the bytes that one example's forward pass keeps for its backward
+      pass (of a codec, in encoder and decoder alone); None if not training.
     create: jitted function from a key to the state before the first step; None if not training.
   """
 
@@ -84,6 +86,7 @@ class Program:
   examples: int
   seconds: float | None
   work: Callable
+  kept: Callable | None = None
   create: Callable | None = None
 
 
@@ -142,13 +145,21 @@ def _of_generator(config, mesh, backend, audio):
   step = train_step.of_generator(objective, config, train_state.shardings(abstract))
   placed = jax.tree.map(_placed, frozen, sharding.place(frozen, mesh, axes))
 
+  def loss(attention, remat):
+    return functools.partial(generator_objective.loss, dataclasses.replace(
+      objective, model=dataclasses.replace(
+        model, attention=attention, unroll=False, remat=remat)))
+
   def traced(attention, remat):  # the gradients of one clip
-    counting = dataclasses.replace(objective, model=dataclasses.replace(
-      model, attention=attention, unroll=False, remat=remat))
-    gradients = jax.value_and_grad(functools.partial(generator_objective.loss, counting),
-                                   has_aux=True)
+    gradients = jax.value_and_grad(loss(attention, remat), has_aux=True)
     params = jax.eval_shape(init, jax.random.key(0))
     return jax.make_jaxpr(gradients)(params, frozen, _stacked(example, 1), jax.random.key(0))
+
+  def kept():
+    forward = loss('splash' if attention == 'splash' else 'xla', model.remat)
+    given = frozen, _stacked(example, 1), jax.random.key(0)
+    return _residuals(lambda params, *given: forward(params, *given)[0],
+                      jax.eval_shape(init, jax.random.key(0)), *given)
 
   def work():
     rules = _rules(model, config.num_frames)
@@ -167,7 +178,7 @@ def _of_generator(config, mesh, backend, audio):
     return Work(*(config.batch_size * n for n in (needed, done, in_kernels, scheduled)))
 
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
-  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work,
+  return Program(step, (abstract, placed, batch), mesh, held, config.batch_size, None, work, kept,
                  train_state.creator(init, optimizer, abstract))
 
 
@@ -197,9 +208,19 @@ def _of_codec(config, mesh, backend):
   def work():
     return Work(counted(False), counted(model.remat))
 
+  def kept():
+    def coded(params, frames, key):
+      mean, logvar = codec.encode(model, params, frames, codec.init_encoder_cache(model, 1))[0]
+      return codec.decode(model, params, codec.draw(model, mean, logvar, key),
+                          codec.init_decoder_cache(model, 1))[0]
+
+    params = jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0))
+    frames = _f32(1, config.num_frames, model.size, model.size, 3)
+    return _residuals(coded, params, frames, jax.random.key(0))
+
   held = _held(abstract) | {'frozen': placed, 'batch': batch}
   return Program(step, (abstract, placed, batch, adversarial), mesh, held, config.batch_size, None,
-                 work, train_state.creator(init, optimizer, abstract))
+                 work, kept, train_state.creator(init, optimizer, abstract))
 
 
 def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
@@ -281,6 +302,18 @@ def _on_one(step, mesh, held, examples, seconds):
 
   return Program(jax.jit(step, donate_argnums=1), tuple(held.values()), one, held, examples,
                  seconds, work)
+
+
+def _residuals(function, params, *given) -> int:
+  """Bytes that a function keeps for the gradients of its first argument, beside that argument."""
+  kept = jax.eval_shape(lambda params, *given: jax.vjp(
+    lambda params: function(params, *given), params)[1], params, *given)
+  # The parameters are among what is kept, but are held in any case.
+  return max(0, _bytes(kept) - _bytes(params))
+
+
+def _bytes(tree):
+  return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _held(abstract):

@@ -26,7 +26,7 @@ class Chip:
     host: chips per host.
     cycles: per second, as XLA's compiler estimates them, scaled so that a large product (bfloat16,
       8192 x 8192 x 4096) is expected to run at `flops`; None if it estimates none. By
-      `python -m bench.cycles`, with libtpu 0.0.41.
+      `python -m bench.cycles`, with libtpu 0.0.41 and the flags of distributed/libtpu_flags.
   """
 
   flops: float
@@ -46,7 +46,7 @@ CHIPS = {
   'v5p': Chip(459e12, 95 * 2**30, 2765e9, 100e9, 4, ('TPU v5', 'TPU v5p'), 4,
               1.95e9),
   'v6e': Chip(918e12, 31.25 * 2**30, 1638e9, 100e9, 16, ('TPU v6 lite', 'TPU v6e'), 4,
-              2.00e9),
+              1.97e9),
   'h100': Chip(989e12, 80e9, 3350e9, 450e9, 0, ('NVIDIA H100 80GB HBM3',), 8, None),
 }
 

@@ -5,14 +5,13 @@ only the size of the arguments and the number of operations are known.
 """
 
 import dataclasses
-import re
 import time
 
 import jax
 
-from vidregen_jax.distributed import sharding
+from vidregen_jax.distributed import libtpu_flags, sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.planning import abstract_steps, accelerators, hlo, tpu_topologies
+from vidregen_jax.planning import abstract_steps, accelerators, hlo, refusals, tpu_topologies
 
 _BACKENDS = {'v5e': 'tpu', 'v5p': 'tpu', 'v6e': 'tpu', 'h100': 'gpu'}
 
@@ -28,6 +27,7 @@ class Target:
     chip: accelerators.Chip, or None for a device without known figures.
     memory: bytes of a chip that programs can use, or None.
     ring: bytes per second, from `accelerators.ring`, or None.
+    options: the compiler's, by name: those that launch/ trains with.
   """
 
   backend: str
@@ -36,6 +36,7 @@ class Target:
   chip: accelerators.Chip | None
   memory: float | None
   ring: float | None
+  options: dict
 
 
 def target(topology: str, memory=None) -> Target:
@@ -54,13 +55,14 @@ def target(topology: str, memory=None) -> Target:
     chip = accelerators.CHIPS[name] if name else None
     # The wiring of this machine's slice is unknown: its sides are taken to be open.
     return Target(jax.default_backend(), devices, len(devices), chip,
-                  memory or (chip and chip.memory), chip and chip.link)
+                  memory or (chip and chip.memory), chip and chip.link,
+                  libtpu_flags.compiler_options(name))
   name, sides = accelerators.read(topology)
   chip, devices = accelerators.CHIPS[name], None
   if _BACKENDS[name] == 'tpu':
     devices = tpu_topologies.devices(topology)
   return Target(_BACKENDS[name], devices, accelerators.count(sides), chip, memory or chip.memory,
-                accelerators.ring(chip, sides))
+                accelerators.ring(chip, sides), libtpu_flags.compiler_options(name))
 
 
 def make_mesh(config, aim: Target):
@@ -97,18 +99,19 @@ def make_program(config, what, aim: Target, audio) -> abstract_steps.Program:
   return abstract_steps.of_sampling(config, mesh, aim.backend, audio)
 
 
-def compiled(function, arguments, mesh):
+def compiled(function, arguments, mesh, options):
   """A compiled function, or the compiler's message if a chip's memory is too small.
 
   Args:
     function: jitted; arguments: its arguments as shapes.
     mesh: of the devices to compile for.
+    options: of a Target.
   """
   with jax.set_mesh(mesh):
     lowered = function.trace(*arguments).lower(
       lowering_platforms=(mesh.devices.flat[0].platform,))
     try:
-      return lowered.compile()
+      return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
@@ -125,9 +128,10 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   began = time.monotonic()
   executable = None
   if aim.devices is not None:
-    executable = compiled(program.step, program.arguments, program.mesh)
+    executable = compiled(program.step, program.arguments, program.mesh, aim.options)
   found = {'chips': program.mesh.size, 'mesh': dict(program.mesh.shape),
-           'examples': program.examples, 'compile_seconds': round(time.monotonic() - began, 1)}
+           'examples': program.examples, 'compiled': executable is not None,
+           'compile_seconds': round(time.monotonic() - began, 1)}
   found['memory'] = _memory(program.held, executable, aim)
   found['flops'] = dataclasses.asdict(program.work())
   text = executable.as_text() if hasattr(executable, 'as_text') else None
@@ -136,6 +140,7 @@ def figures(program: abstract_steps.Program, aim: Target) -> dict:
   found['collectives'] = _collectives(module, kernels) if module else None
   found['traffic'] = hlo.traffic(module) if module else None
   found['cycles'] = hlo.cycles(module) or None if module else None
+  found['stages'] = hlo.cycles_by_stage(module) if found['cycles'] else None
   found['seconds'] = _seconds(found, aim)
   step = found['seconds']['step']
   if step:
@@ -159,7 +164,8 @@ def init_figures(program: abstract_steps.Program, aim: Target) -> dict:
   if program.create is None or aim.devices is None:
     raise UserError('--init is for training, on chips with a compiler')
   began = time.monotonic()
-  executable = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh)
+  executable = compiled(program.create, (jax.eval_shape(jax.random.key, 0),), program.mesh,
+                        aim.options)
   seconds = round(time.monotonic() - began, 1)
   return {'memory': _memory({}, executable, aim), 'compile_seconds': seconds}
 
@@ -174,7 +180,7 @@ def _memory(arguments, executable, aim):
   """
   held = {kind: abstract_steps.bytes_on_a_device(tree) for kind, tree in arguments.items()}
   memory = {'held': held, 'arguments': sum(held.values()), 'temporaries': None, 'results': None,
-            'code': None, 'total': None, 'of': aim.memory, 'fits': None}
+            'code': None, 'total': None, 'of': aim.memory, 'fits': None, 'refusal': None}
   if hasattr(executable, 'memory_analysis'):
     analysis = executable.memory_analysis()
     memory |= {'arguments': analysis.argument_size_in_bytes,
@@ -183,10 +189,10 @@ def _memory(arguments, executable, aim):
                'code': analysis.generated_code_size_in_bytes}
     memory['total'] = sum(memory[part] for part in ('arguments', 'temporaries', 'results', 'code'))
   elif executable is not None:
-    # 'Used 20.1G of 15.75G hbm': what it would need.
-    used = re.search(r'[Uu]sed ([\d.]+)([KMG]) of ', executable)
-    memory['total'] = used and float(used[1]) * 2**{'K': 10, 'M': 20, 'G': 30}[used[2]]
-    memory['fits'] = False
+    refusal = refusals.read(executable)
+    memory |= {'temporaries': refusal.temporaries, 'fits': False,
+               'refusal': dataclasses.asdict(refusal)}
+    memory['total'] = refusal.program and memory['arguments'] + refusal.program
   least = memory['total'] or memory['arguments']
   if aim.memory and memory['fits'] is None and (memory['total'] or least > aim.memory):
     memory['fits'] = least <= aim.memory

@@ -16,6 +16,9 @@ _ARRAY = re.compile(r'(\w+)\[([\d,]*)\](\{[^}]*\})?')
 _ON_CHIP = re.compile(r'S\([1-9]\)')  # a memory space other than the main one
 _MESH = re.compile(
   r'replica_groups=mesh\[([^\]]*)\](?:, device_ids=\([^)]*\))? \{([^}]*)\}')
+# Parts of an operation's path that no `jax.named_scope` made.
+_FLOW = re.compile(r'while|body|cond|closed_call|checkpoint|rematted_computation|shard_map|remat\d*'
+                   r'|branch_\d+_fun|custom_[jv][vj]p_call|pallas_call|splash_mha_\w+')
 _CALLED = re.compile(r'\b(condition|body|calls|to_apply|branch_computations)=(\{[^}]*\}|%[\w.-]+)')
 # Opcodes that move nothing, or only finish what another instruction started.
 _STILL = {'parameter', 'constant', 'tuple', 'get-tuple-element', 'bitcast', 'after-all', 'while',
@@ -181,9 +184,27 @@ def cycles(module: Module) -> int:
 
   It has no estimate for kernels or for work that overlaps with other work; those count as zero.
   """
-  return sum(runs * int(match[1]) for name, runs in module.runs.items()
-             for at in module.computations[name]
-             if (match := re.search(r'"estimated_cycles":"(\d+)"', at.rest)))
+  return sum(row['cycles'] for row in cycles_by_stage(module))
+
+
+def cycles_by_stage(module: Module) -> list[dict]:
+  """The same, by where in the model an instruction comes from; the dearest first.
+
+  An instruction that the compiler made of several counts as its last.
+
+  Returns:
+    [{'stage': path of `jax.named_scope`, or the function where there is none; 'function': the
+    package's innermost; 'pass': 'forward', 'again' where remat repeats it, or 'backward';
+    'cycles'}].
+  """
+  rows = {}
+  for name, runs in module.runs.items():
+    for at in module.computations[name]:
+      if match := re.search(r'"estimated_cycles":"(\d+)"', at.rest):
+        source = _source(module, at)
+        rows[source] = rows.get(source, 0) + runs * int(match[1])
+  return [{'stage': stage, 'function': function, 'pass': turn, 'cycles': count}
+          for (stage, function, turn), count in sorted(rows.items(), key=lambda row: -row[1])]
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -267,12 +288,28 @@ def _asked(module, at):
   frame = re.search(r'stack_frame_id=(\d+)', at.rest)
   op = re.search(r'op_name="([^"]*)"', at.rest)
   backward = bool(op) and 'transpose(' in op[1]
-  own = [f'{file.rpartition("/")[2].removesuffix(".py")}.{function}'
+  own = [f'{file.rpartition("/")[2].removesuffix(".py")}.' + re.sub(r'\.<\w+>', '', function)
          for file, function in module.frames.get(frame[1], ()) if '/vidregen_jax/' in file
          and not file.endswith(('/sharding.py', '/layers.py'))] if frame else []
   if own:
     return own[0], backward
   return (op[1] if op else 'unnamed'), backward
+
+
+def _source(module, at):
+  """Stage, function and pass that an instruction comes from, as in `cycles_by_stage`."""
+  if 'op_name=' not in at.rest and at.opcode == 'fusion':
+    inside = module.computations[at.called('calls')[0]]
+    at = next((x for x in reversed(inside) if 'op_name=' in x.rest), at)
+  path = re.search(r'op_name="([^"]*)"', at.rest)
+  if not path or '/' not in path[1]:  # the compiler's own
+    return f'no name: {at.opcode}', f'no name: {at.opcode}', 'forward'
+  function, backward = _asked(module, at)
+  turn = 'again' if 'rematted_computation' in path[1] else 'backward' if backward else 'forward'
+  scopes = [word for part in path[1].split('/')[:-1]
+            if (word := re.sub(r'^(?:transpose|jvp|vmap)\(+(?:jvp\(|vmap\()*|\)+$', '', part))
+            and re.fullmatch(r'[a-z][a-z0-9_]*', word) and not re.fullmatch(_FLOW, word)]
+  return '/'.join(scopes) or function, function, turn
 
 
 def _frames(text):

@@ -24,12 +24,21 @@ class Choice:
 
   def set(self, config):
     """A copy of a config with this choice made."""
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-      for name in ('fsdp', 'tensor', 'batch_size', 'accumulate'):
-        config[name] = getattr(self, name)
-      config.model.remat = self.remat
-    return config
+    return changed(config, dataclasses.asdict(self))
+
+
+def changed(config, fields):
+  """A copy of a config with some fields of `Choice` changed, by name."""
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    for name, value in fields.items():
+      (config.model if name == 'remat' else config)[name] = value
+  return config
+
+
+def most_sparing(config):
+  """The `remat` that keeps least for the backward pass."""
+  return _REMAT.get(config.stage, _GENERATOR_REMAT)[-1]
 
 
 def choices(config, count) -> list[Choice]:
