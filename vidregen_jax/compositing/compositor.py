@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from vidregen_jax.compositing import film_grain, occlusion, paste
-from vidregen_jax.faces import crop_mask
+from vidregen_jax.faces import crop_mask, face_track
 
 _NOTICED = .01  # of the lower face: less is not reported
 # Share of the mouth that is hidden. Frames are left as they are from the first value up, and until
@@ -34,6 +34,8 @@ class Paster:
 
   def __init__(self, size, track, seed, clear_crops):
     self._size, self._track = size, track
+    self._lower_face = crop_mask.lower_face_mask(size, soft=True)
+    self._mouths = face_track.largest_mouths(track)
     self._grain = film_grain.Grain(seed)
     self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()}
     self._next, self._passing, self._grey = None, False, False
@@ -56,10 +58,10 @@ class Paster:
         each.restart()
       self._passing = self._grey = False
     self._next = index + 1
-    mask = crop_mask.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    mask = crop_mask.paste_mask(self._size, track.jaw[index], self._mouths[index])
     occluders = self._occluders.get(int(track.person[index]))
     matte = occluders(crop) if occluders else np.zeros_like(mask)
-    share = float((mask * matte).sum() / mask.sum())
+    share = float((self._lower_face * matte).sum() / self._lower_face.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])
     mouth = occlusion.hides(matte, track.mouth_box[index])

@@ -13,12 +13,16 @@ _SMOOTH = .01
 # How far a colour difference at the rim is corrected inwards, in sides of the crop, and the share
 # of rim pixels within that reach at which half of the difference is removed.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
+# Levels from the rim's median colour up to which a pixel always counts, and the largest correction.
+_RIM_ALIKE, _RIM_MOST = 20., 24.
 
 
 def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Matches a regenerated crop to the colours of the old one along the mask's soft edge.
 
-  The low-frequency difference there is subtracted from the new crop, fading out inwards.
+  The low-frequency difference there is subtracted from the new crop, fading out inwards, up to a
+  limit. Only pixels count whose colour in the old crop is near the median of the edge, as others,
+  such as background, are not skin.
 
   Args:
     crop, old_crop: uint8 [S, S, 3].
@@ -30,6 +34,11 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   size = crop.shape[0]
   change = crop.astype(np.float32) - old_crop
   rim = ((mask > .02) & (mask < .9)).astype(np.float32)
+  if rim.any():
+    smooth = cv2.GaussianBlur(old_crop.astype(np.float32), (0, 0), _SMOOTH * size)
+    apart = np.abs(smooth - np.median(smooth[rim > 0], axis=0)).max(-1)
+    rim *= apart < max(_RIM_ALIKE, 3 * np.median(apart[rim > 0]))
+    change = np.clip(change, -_RIM_MOST, _RIM_MOST)
   spread = lambda values: cv2.GaussianBlur(values, (0, 0), _RIM_SPREAD * size,
                                            borderType=cv2.BORDER_CONSTANT)
   off = spread(rim[..., None] * change) / (spread(rim) + _RIM_LEAST)[..., None]
@@ -67,7 +76,7 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     image: uint8 [H, W, 3].
     crop: uint8 [S, S, 3], the new crop.
     affine: [2, 3], crop fraction to image pixel.
-    mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
+    mask: float32 [S, S], weight of the new crop; see `crop_mask.paste_mask`.
     old_crop: uint8 [S, S, 3], from `landmarks.crop` of the image; computed here if None.
     grained: function of a part's detail float32 [h, w, 3], where it is kept bool [h, w], and the
       face's centre in it (x, y), that returns grain float32 [h, w, 3] for where detail is faded
