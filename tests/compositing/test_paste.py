@@ -111,6 +111,29 @@ def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
   np.testing.assert_array_equal(paste.match_rim(old, old, mask), old)
 
 
+FACE = crop_mask.skin_mask(64, outline(), MOUTH)
+
+
+def test_brows_hair_and_lips_are_not_skin():
+  skin = crop_mask.skin_mask(96, outline(), MOUTH)
+  for height, across in ((.3, .4), (.41, .5), (.7, .5), (.6, .05), (.97, .5)):
+    assert not skin[int(height * 96), int(across * 96)]
+  assert skin[50, 30] and skin[50, 66] and skin[81, 48]
+
+
+def test_smooth_skin_gives_smooth_mouths_whatever_brows_and_beards_beside_it_do():
+  rng = np.random.default_rng(0)
+  image = np.full((300, 300, 3), 120, np.uint8)
+  affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
+  image[:120] = rng.integers(0, 256, (120, 300, 1))  # brows and hair, down to the eyes
+  image[:, :50] = image[:, 250:] = rng.integers(0, 256, (300, 50, 1))
+  image[140:170, 80:190] = rng.integers(60, 180, (30, 110, 1))  # a moustache
+  crop = np.full((size, size, 3), 170, np.uint8)
+  made = paste.paste(image, crop, affine, crop_mask.paste_mask(size, outline(), MOUTH),
+                     grained=functools.partial(film_grain.Grain(0), 0), skin=FACE)
+  assert made[195:205, 125:165].std() < .5
+
+
 @pytest.mark.parametrize('strength', [0., 4.])
 def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   rng = np.random.default_rng(0)
@@ -118,11 +141,12 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300, 1)), (0, 0), .7)[..., None]
   image = np.uint8(np.rint(clean + strength * noise / noise.std()))
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
-  mask = crop_mask.lower_face_mask(size, soft=True)
+  mask = crop_mask.paste_mask(size, outline(), MOUTH)
   crop = np.full((size, size, 3), 170, np.uint8)
   plain = paste.paste(image, crop, affine, mask)
-  made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0))
-  middle = slice(180, 220), slice(110, 180)
+  made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0),
+                     skin=FACE)
+  middle = slice(185, 210), slice(125, 165)
   # Rounding to whole levels is a noise of .3 by itself; calm tiles are a few percent below all.
   assert plain[middle].std() < .5
   assert made[middle].std() == pytest.approx(strength, rel=.2, abs=.3)

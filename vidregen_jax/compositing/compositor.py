@@ -82,7 +82,8 @@ class Paster:
     new = paste.match_rim(new, crop, mask)
     new = self._deflicker(new, crop, track.mouth_box[index])
     pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                         functools.partial(self._grain, index))
+                         functools.partial(self._grain, index),
+                         crop_mask.skin_mask(self._size, track.jaw[index], track.mouth_box[index]))
     # Once more, as the grain, once rounded, has a little colour.
     return paste.luma_alone(pasted, shot.image) if self._grey else pasted
 

@@ -63,7 +63,8 @@ def luma_alone(image: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndarray,
-          old_crop: np.ndarray | None = None, grained=None) -> np.ndarray:
+          old_crop: np.ndarray | None = None, grained=None,
+          skin: np.ndarray | None = None) -> np.ndarray:
   """Puts a regenerated crop back into its image.
 
   A crop is often much smaller than the face it came from, so pasting it would blur the skin, and
@@ -81,6 +82,7 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     grained: function of a part's detail float32 [h, w, 3], where it is kept bool [h, w], and the
       face's centre in it (x, y), that returns grain float32 [h, w, 3] for where detail is faded
       out; None for no grain.
+    skin: bool [S, S], where `grained` may measure the image's own grain; with `grained` alone.
 
   Returns:
     uint8 [H, W, 3], a new array; where the mask is 0, bit for bit `image`.
@@ -95,9 +97,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     old_crop = landmarks.crop(image, affine, size)
   affine = landmarks.pixel_affine(affine, size)
   reached = mask.copy()
-  if grained is not None:  # grain is also measured on the rest of the face
-    beside, above = (round(x * size) for x in crop_mask.FACE)
-    reached[above:, beside:size - beside] = 1
+  if grained is not None:
+    reached = np.maximum(reached, skin)
   box = _reach(affine, reached, image.shape)
   pasted = image.copy()
   if box is None:
@@ -124,7 +125,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     lost = np.sqrt(gone * (2 - gone))
     smooth = cv2.GaussianBlur(old, (0, 0), _SMOOTH * size)
     texture = region - to_image(smooth, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
-    usable = weight * gone < .02
+    bare = to_image(skin.astype(np.float32), cv2.INTER_LINEAR, cv2.BORDER_CONSTANT) > .98
+    usable = bare & (weight * gone < .02)
     added += _thrice(lost) * grained(texture, usable, affine @ (size / 2, size / 2, 1))
   cv2.add(region, _thrice(weight) * added, pasted[y0:y1, x0:x1], dtype=cv2.CV_8U)
   return pasted

@@ -21,8 +21,7 @@ _CHEEK, _CHIN = (.40, .36), (1., .24)
 _AROUND_MOUTH, _ROUND, _FADE = (.0, .0, .02), .12, .07
 # Width of the face's outline that stays, and by how much finer its distance is measured.
 _JAW_LINE, _FINE = .01, 2
-# Left and top of the face without hair and background, in crop fractions.
-FACE = .18, .08
+_BELOW_EYES = .42  # height of the crop from which the face shows cheeks, and no brows or lashes
 HIDDEN = 128  # grey level of the hidden lower face, about 0 as codec input
 
 
@@ -63,14 +62,7 @@ def paste_mask(size: int, jaw: np.ndarray, mouth_box: np.ndarray) -> np.ndarray:
   Returns:
     float32 [S, S], 0 to 1; 0 wherever the hard mask is.
   """
-  hard = lower_face_mask(size)
-  fine = np.zeros((_FINE * size, _FINE * size), np.uint8)
-  # The outline is closed above the forehead: upwards, the mask ends by its distance to the mouth.
-  points = np.concatenate([jaw, [(jaw[-1, 0], -1), (jaw[0, 0], -1)]]) * _FINE * size - .5
-  cv2.fillPoly(fine, [np.rint(points * 16).astype(np.int32)], 1, shift=4)
-  fine = np.pad(fine, 1)  # what is outside the crop is outside the face
-  within = cv2.distanceTransform(fine, cv2.DIST_L2, 5)[1:-1, 1:-1] / (_FINE * size)
-  within = cv2.resize(within, (size, size), interpolation=cv2.INTER_AREA)
+  hard, within = lower_face_mask(size), _depth(size, jaw)
   centres = ((np.arange(size) + .5) / size).astype(np.float32)
   (x0, y0, x1, y1), (beside, above, below) = mouth_box, _AROUND_MOUTH
   middle = (x0 + x1) / 2, (y0 - above + y1 + below) / 2
@@ -82,6 +74,32 @@ def paste_mask(size: int, jaw: np.ndarray, mouth_box: np.ndarray) -> np.ndarray:
             + np.minimum(np.maximum(across, down), 0) - radius)
   near = 1 - ramp(beyond / _FADE)
   return (hard * near * ramp((within - _JAW_LINE) / _EDGE)).astype(np.float32)
+
+
+def skin_mask(size: int, jaw: np.ndarray, mouth_box: np.ndarray) -> np.ndarray:
+  """Where the skin of the lower face is: below the eyes, within the face, and beside the mouth.
+
+  Args:
+    size, jaw, mouth_box: of `paste_mask`.
+
+  Returns:
+    bool [S, S].
+  """
+  skin = (_depth(size, jaw) > _JAW_LINE) & ((np.arange(size)[:, None] + .5) / size > _BELOW_EYES)
+  x0, y0, x1, y1 = np.clip(np.rint(np.asarray(mouth_box) * size), 0, size).astype(int)
+  skin[y0:y1, x0:x1] = False
+  return skin
+
+
+def _depth(size, jaw):
+  """How far inside a face's outline each pixel is, in sides of the crop, float32 [S, S]."""
+  fine = np.zeros((_FINE * size, _FINE * size), np.uint8)
+  # The outline is closed above the forehead: upwards, other limits are nearer.
+  points = np.concatenate([jaw, [(jaw[-1, 0], -1), (jaw[0, 0], -1)]]) * _FINE * size - .5
+  cv2.fillPoly(fine, [np.rint(points * 16).astype(np.int32)], 1, shift=4)
+  fine = np.pad(fine, 1)  # what is outside the crop is outside the face
+  within = cv2.distanceTransform(fine, cv2.DIST_L2, 5)[1:-1, 1:-1] / (_FINE * size)
+  return cv2.resize(within, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def ramp(x: np.ndarray) -> np.ndarray:
