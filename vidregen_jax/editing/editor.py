@@ -144,8 +144,10 @@ def _begin(ready, machine, show, walk) -> _Session:
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, clock)
+  choice = dataclasses.replace(selection.choice, notes=(
+    *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
   return _Session(
-    ready, sampler, selection.choice, track, in_spans, runs, stills, take,
+    ready, sampler, choice, track, in_spans, runs, stills, take,
     compositor.Paster(models.codec.size, track, edit.seed, clear_crops, edit.keep_occluders), clock)
 
 
