@@ -25,7 +25,7 @@ from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import crop_mask, landmarks, tracks
+from vidregen_jax.faces import crop_mask, face_track, landmarks, tracks
 from vidregen_jax.media import video, video_writer
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.media.timeline import spans
@@ -36,28 +36,28 @@ _FINE = 2  # crops that are compared have this many times the model's pixels
 _SIGMA = 1.0  # pixels of the image: what is finer is grain
 
 
-def colour_at_rim(source, edited, affine, yaw, size=96):
+def colour_at_rim(source, edited, affine, jaw, mouth, size=96):
   """CIE 1976 differences along the soft edge, one a pixel of it.
 
   Args:
     source, edited: uint8 [H, W, 3].
     affine: [2, 3], crop fraction to image pixel.
-    yaw: degrees.
+    jaw, mouth: of `crop_mask.paste_mask`.
     size: S of the model's crop.
   """
   fine = _FINE * size
   one, other = (_lab(cv2.GaussianBlur(landmarks.crop(image, affine, fine), (0, 0), .02 * fine))
                 for image in (source, edited))
-  soft = crop_mask.lower_face_mask(fine, soft=True, yaw=yaw)
+  soft = crop_mask.paste_mask(fine, jaw, mouth)
   return np.linalg.norm(one - other, axis=-1)[(soft > .02) & (soft < .5)]
 
 
-def grain_ratio(image, affine, yaw, mouth_box):
+def grain_ratio(image, affine, jaw, mouth, mouth_box):
   """Grain of the lower face's skin over that of the upper face, no unit."""
   luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
   fine = np.abs(luma - cv2.GaussianBlur(luma, (0, 0), _SIGMA))
   size = 192
-  inside = crop_mask.lower_face_mask(size, soft=True, yaw=yaw) > .98
+  inside = crop_mask.paste_mask(size, jaw, mouth) > .8
   x0, y0, x1, y1 = np.clip(np.rint(mouth_box * size), 0, size).astype(int)
   inside[y0:y1, x0:x1] = False
   inside[round(.85 * size):] = False
@@ -74,10 +74,10 @@ def measure(source, edited, span):
   track = tracks.track_file(source)
   inside = np.flatnonzero(spans.frames([span], track.times) & track.valid)
   first, stop = int(inside[0]), int(inside[-1]) + 1
-  rows = []
+  mouths, rows = face_track.largest_mouths(track), []
   for one, other in zip(video.frames(source, first, stop), video.frames(edited, first, stop),
                         strict=True):
-    where = track.affine[one.index], track.yaw[one.index]
+    where = track.affine[one.index], track.jaw[one.index], mouths[one.index]
     off = colour_at_rim(one.image, other.image, *where)
     box = track.mouth_box[one.index]
     rows.append((off.mean(), np.percentile(off, 95), grain_ratio(other.image, *where, box),

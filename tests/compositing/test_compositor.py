@@ -59,6 +59,11 @@ def paster_of(take, clear=slice(0, 40, 4), seed=0):
   return compositor.Paster(SIZE, track, seed, {int(track.person[0]): np.stack(crops)[clear]})
 
 
+def unlimited(take):
+  """A paster that looks for no occluders, and holds no colours."""
+  return paster_of(take, clear=slice(0, 0))
+
+
 def test_a_thing_before_the_chin_keeps_its_pixels_to_the_bit(take):
   frames, track, crops = take
   paster = paster_of(take)
@@ -83,7 +88,7 @@ def test_a_frame_whose_mouth_is_hidden_is_left_and_said(take):
     shot, _ = behind_a_cup(frames[index], track, .5)
     assert paster(shot, other_mouth(shot.crop)) is None
   assert paster.left == [[45, 47]]
-  off = compositor.Paster(SIZE, track, 0, {})
+  off = unlimited(take)
   assert off(shot, other_mouth(shot.crop)) is not None
   assert off.hidden == off.left == []
 
@@ -100,7 +105,7 @@ def test_a_clean_face_is_pasted_whole_and_nothing_is_said(take):
 @pytest.mark.parametrize('tint', [(0, 0, 0), (14, 0, -20)])
 def test_black_and_white_gets_no_colour(take, tint):
   frames, track, crops = take
-  rng, paster = np.random.default_rng(0), compositor.Paster(SIZE, track, 0, {})
+  rng, paster = np.random.default_rng(0), unlimited(take)
   for index in (44, 45):
     grey = cv2.cvtColor(frames[index].image, cv2.COLOR_RGB2GRAY) * .8
     grey = grey[..., None] + rng.normal(0, 4, grey.shape)[..., None] + 24  # grain without colour
@@ -116,7 +121,7 @@ def test_black_and_white_gets_no_colour(take, tint):
 
 def test_between_black_and_white_and_colour_frames_do_not_take_turns(take):
   frames, track, crops = take
-  paster = compositor.Paster(SIZE, track, 0, {})
+  paster = unlimited(take)
   coloured = []
   for index, share in enumerate((0, .06, 0, .06, 1, .06), start=44):
     image = frames[index].image

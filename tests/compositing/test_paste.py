@@ -40,15 +40,58 @@ def test_soft_mask_lies_inside_the_hard_one(size):
   assert hard[np.flatnonzero(hard.any(1))[-1]].sum() < .8 * hard[int(.6 * size)].sum()
 
 
-@pytest.mark.parametrize('yaw', [10, 25])
-def test_a_turned_heads_far_cheek_is_left_out_and_the_near_one_is_not(yaw):
-  ahead, right, left = (crop_mask.lower_face_mask(96, soft=True, yaw=turn)
-                        for turn in (0, yaw, -yaw))
-  np.testing.assert_array_equal(right, left[:, ::-1])
-  np.testing.assert_array_equal(right[:, :48], ahead[:, :48])
-  columns = lambda mask: np.flatnonzero(mask[48] > 0)[-1]
-  # The mesh's outline moves by .006 of a side a degree there; less than two degrees are a pixel.
-  assert columns(ahead) - columns(right) == pytest.approx(.006 * yaw * 96, abs=1)
+def outline(chin: float = .9, half: float = .34) -> np.ndarray:
+  """A face's outline from ear to ear, [P, 2] crop fractions: half an ellipse."""
+  angle = np.linspace(np.pi, 0, 23)
+  return np.stack([.5 + half * np.cos(angle), .35 + (chin - .35) * np.sin(angle)], -1)
+
+
+MOUTH = np.array((.36, .62, .64, .78))
+
+
+def test_what_is_pasted_holds_the_mouth_and_ends_within_the_face():
+  size = 96
+  mask = crop_mask.paste_mask(size, outline(), MOUTH)
+  assert mask.dtype == np.float32 and (mask <= crop_mask.lower_face_mask(size)).all()
+  y, x = (np.mgrid[:size, :size] + .5) / size
+  inside = ((x - .5) / .14) ** 2 + ((y - .7) / .08) ** 2 < 1  # lips have no corners
+  assert mask[inside].min() > .9
+  # Nose, cheeks, chin and all that is beside the face stay the source's.
+  for height, across in ((.5, .5), (.6, .2), (.7, .8), (.89, .5), (.97, .5)):
+    assert mask[int(height * size), int(across * size)] == 0
+
+
+def test_a_turned_heads_outline_cuts_the_mask_and_the_other_side_stays():
+  ahead = crop_mask.paste_mask(96, outline(), MOUTH)
+  turned = outline()
+  turned[:, 0] = np.minimum(turned[:, 0], .62)
+  cut = crop_mask.paste_mask(96, turned, MOUTH)
+  assert not cut[:, round(.62 * 96):].any()
+  np.testing.assert_array_equal(cut[:, :48], ahead[:, :48])
+
+
+def test_a_face_that_leaves_the_crop_is_pasted_up_to_its_edge():
+  low = MOUTH + (0, .16, 0, .16)
+  mask = crop_mask.paste_mask(96, outline(chin=1.3), low)
+  assert mask[80, 48] > .9 and not mask[95].any()
+
+
+def test_a_saturated_background_beside_the_face_changes_no_skin():
+  size = 96
+  mask = crop_mask.lower_face_mask(size, soft=True)  # as of a face that is wider than this one
+  old = np.full((size, size, 3), (180, 140, 120), np.uint8)
+  old[:, 68:] = (0, 200, 30)
+  new = np.full((size, size, 3), (180, 140, 120), np.uint8)
+  matched = paste.match_rim(new, old, mask)
+  np.testing.assert_array_equal(matched[:, :60], new[:, :60])
+
+
+def test_what_the_rim_corrects_is_bounded():
+  size = 96
+  mask = crop_mask.lower_face_mask(size, soft=True)
+  old = np.full((size, size, 3), (180, 140, 120), np.uint8)
+  new = old // 4
+  assert np.abs(paste.match_rim(new, old, mask).astype(int) - new).max() <= 24
 
 
 def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
@@ -68,6 +111,29 @@ def test_colours_meet_at_the_rim_and_the_mouth_keeps_its_own():
   np.testing.assert_array_equal(paste.match_rim(old, old, mask), old)
 
 
+FACE = crop_mask.skin_mask(64, outline(), MOUTH)
+
+
+def test_brows_hair_and_lips_are_not_skin():
+  skin = crop_mask.skin_mask(96, outline(), MOUTH)
+  for height, across in ((.3, .4), (.41, .5), (.7, .5), (.6, .05), (.97, .5)):
+    assert not skin[int(height * 96), int(across * 96)]
+  assert skin[50, 30] and skin[50, 66] and skin[81, 48]
+
+
+def test_smooth_skin_gives_smooth_mouths_whatever_brows_and_beards_beside_it_do():
+  rng = np.random.default_rng(0)
+  image = np.full((300, 300, 3), 120, np.uint8)
+  affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
+  image[:120] = rng.integers(0, 256, (120, 300, 1))  # brows and hair, down to the eyes
+  image[:, :50] = image[:, 250:] = rng.integers(0, 256, (300, 50, 1))
+  image[140:170, 80:190] = rng.integers(60, 180, (30, 110, 1))  # a moustache
+  crop = np.full((size, size, 3), 170, np.uint8)
+  made = paste.paste(image, crop, affine, crop_mask.paste_mask(size, outline(), MOUTH),
+                     grained=functools.partial(film_grain.Grain(0), 0), skin=FACE)
+  assert made[195:205, 125:165].std() < .5
+
+
 @pytest.mark.parametrize('strength', [0., 4.])
 def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   rng = np.random.default_rng(0)
@@ -75,11 +141,12 @@ def test_a_new_mouth_has_the_grain_of_what_is_around_it(strength):
   noise = cv2.GaussianBlur(rng.normal(0, 1, (300, 300, 1)), (0, 0), .7)[..., None]
   image = np.uint8(np.rint(clean + strength * noise / noise.std()))
   affine, size = tilted(degrees=0, side=250, x=20, y=20), 64
-  mask = crop_mask.lower_face_mask(size, soft=True)
+  mask = crop_mask.paste_mask(size, outline(), MOUTH)
   crop = np.full((size, size, 3), 170, np.uint8)
   plain = paste.paste(image, crop, affine, mask)
-  made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0))
-  middle = slice(180, 220), slice(110, 180)
+  made = paste.paste(image, crop, affine, mask, grained=functools.partial(film_grain.Grain(0), 0),
+                     skin=FACE)
+  middle = slice(185, 210), slice(125, 165)
   # Rounding to whole levels is a noise of .3 by itself; calm tiles are a few percent below all.
   assert plain[middle].std() < .5
   assert made[middle].std() == pytest.approx(strength, rel=.2, abs=.3)

@@ -15,7 +15,8 @@ def track(frames=60, **changes):
   fields = dict(
     times=np.arange(frames) / 25, valid=np.ones(frames, bool), filled=np.zeros(frames, bool),
     lip_gap=rng.uniform(0, 0.3, frames), mouth_width=rng.uniform(0.4, 0.6, frames),
-    yaw=rng.uniform(-20, 20, frames), sharpness=np.full(frames, 5.0))
+    yaw=rng.uniform(-20, 20, frames), sharpness=np.full(frames, 5.0),
+    affine=np.tile(np.float32([(200, 0, 0), (0, 200, 0)]), (frames, 1, 1)))
   return types.SimpleNamespace(**fields | changes)
 
 
@@ -46,6 +47,39 @@ def test_what_is_known_of_a_face_is_spread_over_what_is_outside_the_spans():
   assert ((frames < 16) | (frames >= 44)).all()
   assert len(reference_frames.variety(track(), ~NOTHING, 10)) == 10
   assert len(reference_frames.variety(track(valid=NOTHING), NOTHING, 10)) == 0
+
+
+def test_where_only_profiles_are_outside_a_still_is_from_inside_and_it_is_said():
+  span = NOTHING.copy()
+  span[20:40] = True
+  yaw = np.where(span, 0.0, 55.0)
+  frames = reference_frames.choose(track(yaw=yaw), span, 2)
+  assert len(frames) == 2 and span[frames].all()
+  assert span[reference_frames.variety(track(yaw=yaw), span, 10)].all()
+  assert 'from inside' in reference_frames.doubts({1: frames}, span)[0]
+  # In a span of profiles, profiles are what is wanted.
+  frames = reference_frames.choose(track(yaw=np.full(60, 55.0)), span, 2)
+  assert not span[frames].any() and reference_frames.doubts({1: frames}, span) == []
+
+
+@pytest.mark.parametrize('worse', [
+  {'sharpness': 1.0}, {'affine': np.float32([(60, 0, 0), (0, 60, 0)])}])
+def test_where_the_face_is_blurred_or_far_outside_stills_are_from_inside(worse):
+  span = NOTHING.copy()
+  span[20:40] = True
+  (name, value), = worse.items()
+  values = getattr(track(), name).copy()
+  values[~span] = value
+  assert span[reference_frames.choose(track(**{name: values}), span, 2)].all()
+
+
+def test_a_few_good_frames_outside_are_enough():
+  span = NOTHING.copy()
+  span[20:40] = True
+  yaw = np.where(span, 0.0, 55.0)
+  yaw[:10] = 5.0
+  frames = reference_frames.choose(track(yaw=yaw), span, 2)
+  assert (frames < 10).all()
 
 
 def test_a_whole_video_and_one_without_a_face():

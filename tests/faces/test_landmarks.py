@@ -107,7 +107,7 @@ def test_short_gaps_are_filled_and_long_ones_pass(monkeypatch):
   assert np.flatnonzero(~track.valid).tolist() == missing
   np.testing.assert_allclose(centre(track.affine)[track.valid, 0],
                              (50. + np.arange(60))[track.valid], atol=.05)
-  for values in (track.affine, track.mouth_box, track.landmarks, track.lip_gap):
+  for values in (track.affine, track.mouth_box, track.jaw, track.landmarks, track.lip_gap):
     assert np.isnan(values[missing]).all()
     assert np.isfinite(values[track.valid]).all()
   assert (track.score[track.filled] == 0).all()
@@ -146,6 +146,27 @@ def test_mouth_box_holds_the_lips(monkeypatch):
   assert (box[2:] > lips.max(0)).all()
   assert (box[2:] - box[:2] < 1.35 * np.ptp(lips, axis=0) + .2).all()
   assert track.landmarks is None
+
+
+def test_the_jaw_is_the_outline_of_the_face(monkeypatch):
+  track = follow(monkeypatch, [moved(side=150, degrees=10)] * 5, keep_landmarks=False)
+  np.testing.assert_allclose(track.jaw[2], head()[list(landmarks.JAW), :2] / 100, atol=.01)
+
+
+def test_the_largest_mouth_is_as_large_as_others_of_the_person_and_where_this_one_is(monkeypatch):
+  faces = []
+  for opening in (0, 0, 0, 12, 12):
+    face = moved(side=150)
+    lips = list(landmarks.LIPS)
+    lower = [point for point in lips if face[point, 1] > face[lips, 1].mean()]
+    face[lower, 1] += opening
+    faces.append(face)
+  track = follow(monkeypatch, faces)
+  largest = face_track.largest_mouths(track)
+  height = lambda boxes: boxes[:, 3] - boxes[:, 1]
+  assert height(track.mouth_box)[0] < .9 * height(track.mouth_box)[4]
+  np.testing.assert_allclose(height(largest), height(track.mouth_box)[4], rtol=.05)
+  np.testing.assert_allclose(largest[:, 1], track.mouth_box[:, 1], atol=1e-6)
 
 
 def test_lip_gap_has_no_unit():

@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from vidregen_jax.compositing import film_grain, occlusion, paste
-from vidregen_jax.faces import crop_mask
+from vidregen_jax.compositing import colour_limits, film_grain, flicker, occlusion, paste
+from vidregen_jax.faces import crop_mask, face_track
 
 _NOTICED = .01  # of the lower face: less is not reported
 # Share of the mouth that is hidden. Frames are left as they are from the first value up, and until
@@ -23,8 +23,9 @@ class Paster:
     size: S, the crop's side.
     track: face_track.Track of the film.
     seed: of the grain.
-    clear_crops: by person of the track, crops uint8 [N, S, S, 3] with nothing in front of the face;
-      for people without any, occluders are not searched for.
+    clear_crops: by person of the track, crops uint8 [N, S, S, 3] that show how the face varies;
+      with fewer than 4, occluders are not searched for, and without any, colours are not held.
+    keep_occluders: whether to search for occluders.
 
   Attributes:
     hidden: [start, stop, share] of frames in which this share of the lower face is occluded,
@@ -32,10 +33,15 @@ class Paster:
     left: [start, stop] of frames that were left as they are, as the mouth is hidden.
   """
 
-  def __init__(self, size, track, seed, clear_crops):
+  def __init__(self, size, track, seed, clear_crops, keep_occluders=True):
     self._size, self._track = size, track
-    self._grain = film_grain.Grain(seed)
-    self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()}
+    self._limits = {person: colour_limits.ColourLimits(crops)
+                    for person, crops in clear_crops.items()}
+    self._lower_face = crop_mask.lower_face_mask(size, soft=True)
+    self._mouths = face_track.largest_mouths(track)
+    self._grain, self._deflicker = film_grain.Grain(seed), flicker.Deflicker()
+    self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()
+                       if keep_occluders}
     self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
 
@@ -52,14 +58,15 @@ class Paster:
     index, crop, track = shot.frame.index, shot.crop, self._track
     if index != self._next:
       self._grain.restart()
+      self._deflicker.restart()
       for each in self._occluders.values():
         each.restart()
       self._passing = self._grey = False
     self._next = index + 1
-    mask = crop_mask.lower_face_mask(self._size, soft=True, yaw=track.yaw[index])
+    mask = crop_mask.paste_mask(self._size, track.jaw[index], self._mouths[index])
     occluders = self._occluders.get(int(track.person[index]))
     matte = occluders(crop) if occluders else np.zeros_like(mask)
-    share = float((mask * matte).sum() / mask.sum())
+    share = float((self._lower_face * matte).sum() / self._lower_face.sum())
     if share >= _NOTICED:
       _note(self.hidden, index, [max(round(share, 1), .1)])
     mouth = occlusion.hides(matte, track.mouth_box[index])
@@ -71,9 +78,12 @@ class Paster:
     self._grey = paste.colours_apart(crop) <= (_COLOUR if self._grey else _GREY)
     if self._grey:
       new = paste.luma_alone(new, crop)
+    new = self._limits[int(track.person[index])](new, crop)
     new = paste.match_rim(new, crop, mask)
+    new = self._deflicker(new, crop, track.mouth_box[index])
     pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                         functools.partial(self._grain, index))
+                         functools.partial(self._grain, index),
+                         crop_mask.skin_mask(self._size, track.jaw[index], track.mouth_box[index]))
     # Once more, as the grain, once rounded, has a little colour.
     return paste.luma_alone(pasted, shot.image) if self._grey else pasted
 

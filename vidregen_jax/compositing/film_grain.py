@@ -2,7 +2,7 @@
 
 A generated mouth is softer than the footage around it, and the old mouth takes the footage's noise
 and pores with it: a clean patch shows in a grainy picture. So grain is synthesised to match smooth
-areas of the same frame: of the same strength in each colour, the same coarseness, and the same
+skin of the same face: of the same strength in each colour, the same coarseness, and the same
 share that stays fixed from frame to frame.
 """
 
@@ -12,7 +12,9 @@ import numpy as np
 _TILES = 8  # patches along a face in which grain is measured
 _LEAST = 12  # pixels of a tile's side
 _KERNEL = 7  # pixels over which grain is correlated
-_CALM = .4  # share of the tiles; the others contain edges
+# The calmest share of the tiles, which holds no hair, pores or edges, and up to how many times its
+# energy, a mean square, others are taken for grain too.
+_CALM, _ALIKE = .1, 2.
 _NOISE = 512  # pixels; the period of the noise
 _MEMORY = .8  # weight of earlier frames in the estimate of the fixed share
 
@@ -41,7 +43,7 @@ class Grain:
     Args:
       index: the frame's number.
       detail: float32 [H, W, 3], the part minus what a crop can represent of it.
-      usable: bool [H, W], where the detail is the footage's own and is kept.
+      usable: bool [H, W], where the detail is the footage's own skin, and is kept.
       centre: of the face in the part, x and y in pixels: the fixed share of grain moves with it.
 
     Returns:
@@ -52,7 +54,7 @@ class Grain:
     tiles, energy = _tiles(detail, usable)
     if not len(tiles):
       return np.zeros_like(detail)
-    calm = energy <= np.quantile(energy, _CALM)
+    calm = energy <= _ALIKE * np.quantile(energy, _CALM)
     kernel, mix = _statistics(tiles[calm])
     share = self._standing(detail, usable, centre, np.sqrt(energy[calm].max()))
     anywhere = np.random.default_rng((self._seed, index)).integers(_NOISE, size=2)

@@ -13,12 +13,16 @@ _SMOOTH = .01
 # How far a colour difference at the rim is corrected inwards, in sides of the crop, and the share
 # of rim pixels within that reach at which half of the difference is removed.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
+# Levels from the rim's median colour up to which a pixel always counts, and the largest correction.
+_RIM_ALIKE, _RIM_MOST = 20., 24.
 
 
 def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """Matches a regenerated crop to the colours of the old one along the mask's soft edge.
 
-  The low-frequency difference there is subtracted from the new crop, fading out inwards.
+  The low-frequency difference there is subtracted from the new crop, fading out inwards, up to a
+  limit. Only pixels count whose colour in the old crop is near the median of the edge, as others,
+  such as background, are not skin.
 
   Args:
     crop, old_crop: uint8 [S, S, 3].
@@ -30,6 +34,11 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   size = crop.shape[0]
   change = crop.astype(np.float32) - old_crop
   rim = ((mask > .02) & (mask < .9)).astype(np.float32)
+  if rim.any():
+    smooth = cv2.GaussianBlur(old_crop.astype(np.float32), (0, 0), _SMOOTH * size)
+    apart = np.abs(smooth - np.median(smooth[rim > 0], axis=0)).max(-1)
+    rim *= apart < max(_RIM_ALIKE, 3 * np.median(apart[rim > 0]))
+    change = np.clip(change, -_RIM_MOST, _RIM_MOST)
   spread = lambda values: cv2.GaussianBlur(values, (0, 0), _RIM_SPREAD * size,
                                            borderType=cv2.BORDER_CONSTANT)
   off = spread(rim[..., None] * change) / (spread(rim) + _RIM_LEAST)[..., None]
@@ -54,7 +63,8 @@ def luma_alone(image: np.ndarray, old: np.ndarray) -> np.ndarray:
 
 
 def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndarray,
-          old_crop: np.ndarray | None = None, grained=None) -> np.ndarray:
+          old_crop: np.ndarray | None = None, grained=None,
+          skin: np.ndarray | None = None) -> np.ndarray:
   """Puts a regenerated crop back into its image.
 
   A crop is often much smaller than the face it came from, so pasting it would blur the skin, and
@@ -67,11 +77,12 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     image: uint8 [H, W, 3].
     crop: uint8 [S, S, 3], the new crop.
     affine: [2, 3], crop fraction to image pixel.
-    mask: float32 [S, S], weight of the new crop; `lower_face_mask(S, soft=True)`.
+    mask: float32 [S, S], weight of the new crop; see `crop_mask.paste_mask`.
     old_crop: uint8 [S, S, 3], from `landmarks.crop` of the image; computed here if None.
     grained: function of a part's detail float32 [h, w, 3], where it is kept bool [h, w], and the
       face's centre in it (x, y), that returns grain float32 [h, w, 3] for where detail is faded
       out; None for no grain.
+    skin: bool [S, S], where `grained` may measure the image's own grain; with `grained` alone.
 
   Returns:
     uint8 [H, W, 3], a new array; where the mask is 0, bit for bit `image`.
@@ -86,9 +97,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     old_crop = landmarks.crop(image, affine, size)
   affine = landmarks.pixel_affine(affine, size)
   reached = mask.copy()
-  if grained is not None:  # grain is also measured on the rest of the face
-    beside, above = (round(x * size) for x in crop_mask.FACE)
-    reached[above:, beside:size - beside] = 1
+  if grained is not None:
+    reached = np.maximum(reached, skin)
   box = _reach(affine, reached, image.shape)
   pasted = image.copy()
   if box is None:
@@ -115,7 +125,8 @@ def paste(image: np.ndarray, crop: np.ndarray, affine: np.ndarray, mask: np.ndar
     lost = np.sqrt(gone * (2 - gone))
     smooth = cv2.GaussianBlur(old, (0, 0), _SMOOTH * size)
     texture = region - to_image(smooth, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
-    usable = weight * gone < .02
+    bare = to_image(skin.astype(np.float32), cv2.INTER_LINEAR, cv2.BORDER_CONSTANT) > .98
+    usable = bare & (weight * gone < .02)
     added += _thrice(lost) * grained(texture, usable, affine @ (size / 2, size / 2, 1))
   cv2.add(region, _thrice(weight) * added, pasted[y0:y1, x0:x1], dtype=cv2.CV_8U)
   return pasted

@@ -144,9 +144,11 @@ def _begin(ready, machine, show, walk) -> _Session:
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, clock)
+  choice = dataclasses.replace(selection.choice, notes=(
+    *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
   return _Session(
-    ready, sampler, selection.choice, track, in_spans, runs, stills, take,
-    compositor.Paster(models.codec.size, track, edit.seed, clear_crops), clock)
+    ready, sampler, choice, track, in_spans, runs, stills, take,
+    compositor.Paster(models.codec.size, track, edit.seed, clear_crops, edit.keep_occluders), clock)
 
 
 def _choose(ready, clock, show) -> face_selection.Selection:
@@ -203,15 +205,10 @@ def _stills(edit, track, runs, in_spans, count) -> dict[int, np.ndarray]:
 
 
 def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict, dict]:
-  """By person: latents of their references, and crops that show how the face varies.
-
-  Occluders are detected against these crops; there are none if occluders are not kept.
-  """
+  """By person: latents of their references, and crops that show how the face varies."""
   crops = lambda frames: in_video.crops(ready.film, frames, track, size)
   with clock('references', sum(map(len, stills.values()))):
     latents = {person: encoder.stills(crops(frames)) for person, frames in stills.items()}
-    if not ready.edit.keep_occluders:
-      return latents, {}
     return latents, {
       person: crops(reference_frames.variety(_of_person(track, person), in_spans, _CLEAR_CROPS))
       for person in stills}

@@ -9,11 +9,17 @@ from vidregen_jax.errors import UserError
 
 _STRIDE = 3  # frames between candidates
 _DISTANCE = 4  # frames between a span and a reference
+# A frame outside the spans counts if it is at least this share as good as the best of the video.
+_GOOD = 0.5
+_TURNED = 45.0  # degrees from the pose in the spans at which a frame shows nothing of it
 _SHARP = 0.7  # of the 90th percentile of the candidates' sharpness: less counts as blurred
 
 
 def choose(track, in_spans, count):
-  """Chooses references: sharp frames, varied in mouth and pose, outside the spans.
+  """Chooses references: good frames, varied in mouth and pose, outside the spans if possible.
+
+  A frame is good if it shows the pose that the spans show, is sharp and large. If fewer than
+  `count` frames outside the spans are, frames inside are candidates too.
 
   Args:
     track: face_track.Track.
@@ -24,7 +30,7 @@ def choose(track, in_spans, count):
     At most `count` frame numbers, ascending. If every frame is regenerated, they are taken from the
     whole video.
   """
-  candidates = _usable(track, in_spans)[::_STRIDE]
+  candidates = _usable(track, in_spans, count * _STRIDE)[::_STRIDE]
   if not len(candidates):
     return candidates
   sharp = track.sharpness[candidates]
@@ -38,8 +44,16 @@ def choose(track, in_spans, count):
   return np.sort(candidates[picks])
 
 
+def doubts(stills, in_spans) -> list[str]:
+  """What to say of stills, by person frame numbers, that lie inside the spans, bool [F]."""
+  if in_spans.all() or not any(in_spans[frames].any() for frames in stills.values()):
+    return []
+  return ['outside the spans the face is not seen as well as inside: stills of it are taken from '
+          'inside too']
+
+
 def variety(track, in_spans, count):
-  """Frames that show how the person's face varies: evenly spaced outside the spans.
+  """Frames that show how the person's face varies: evenly spaced among the good ones of `choose`.
 
   Args:
     track, in_spans, count: as in `choose`.
@@ -47,7 +61,7 @@ def variety(track, in_spans, count):
   Returns:
     At most `count` frame numbers, ascending, as in `choose`.
   """
-  usable = _usable(track, in_spans)
+  usable = _usable(track, in_spans, count)
   return usable[np.unique(np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int))]
 
 
@@ -103,13 +117,27 @@ def at(seconds, track, in_spans, count):
   return np.unique(frames)
 
 
-def _usable(track, in_spans):
-  """Frames with a face, outside the spans where there are any."""
-  usable = track.valid & ~track.filled
+def _usable(track, in_spans, count):
+  """Frames that show the face well: outside the spans, unless fewer than `count` do there."""
+  seen = track.valid & ~track.filled
   near = ndimage.binary_dilation(in_spans, iterations=_DISTANCE)
-  if (usable & ~near).any():
-    usable &= ~near
-  return np.flatnonzero(usable)
+  if not seen.any():
+    return np.flatnonzero(seen)
+  quality = _quality(track, in_spans, seen)
+  good = seen & (quality >= _GOOD * quality.max())
+  outside = good & ~near
+  return np.flatnonzero(outside if outside.sum() >= min(count, good.sum()) else good)
+
+
+def _quality(track, in_spans, seen):
+  """How well each frame shows the face as it is in the spans, [F] from 0 to 1."""
+  spans = in_spans & seen if (in_spans & seen).any() else seen
+  side = np.hypot(track.affine[:, 0, 0], track.affine[:, 1, 0])
+  of = lambda values, usual: np.clip(values / max(usual, 1e-6), 0, 1)
+  apart = np.abs(track.yaw - np.median(track.yaw[spans]))
+  quality = ((1 - of(apart, _TURNED)) * of(side, np.median(side[spans]))
+             * of(track.sharpness, np.percentile(track.sharpness[seen], 90)))
+  return np.where(seen, quality, 0)
 
 
 def parse(text):

@@ -17,8 +17,8 @@ from vidregen_jax.models import audio_timeline, codec, pixels, streams
 _AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 _ROOM = 1 / 8  # of a crop's side: how far around the crop its resampling reads
-# The part of a crop that pasting reads: the pasted region, and the face, whose grain is copied.
-_PASTED = (crop_mask.LEFT, crop_mask.FACE[1], crop_mask.RIGHT, crop_mask.BOTTOM)
+# The part of a crop that pasting reads: the pasted region, and the cheeks, whose grain is copied.
+_PASTED = (crop_mask.LEFT, crop_mask.TOP, crop_mask.RIGHT, crop_mask.BOTTOM)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ Training, dataset encoding and regeneration must agree on it to the last bit: `c
 records it with everything that is made, and compares.
 """
 
+import cv2
 import numpy as np
 
 # Where the canonical crop has the eyes and the nose, in crop fractions (x, y).
@@ -13,25 +14,24 @@ TOP, BOTTOM, LEFT, RIGHT = .37, .98, .04, .96
 TOP_RADIUS, BOTTOM_RADIUS = .06, .28
 # Width of the soft edge, inside the outline.
 _EDGE = .07
-# What is pasted back is only the face inside the outline, given by half its width at cheek and chin
-# and the heights of both. What lies beside the face stays the source's.
+# A face inside the outline: half its width at cheek and chin, and the heights of both.
 _CHEEK, _CHIN = (.40, .36), (1., .24)
-# A turned head shows less of the far cheek: the half width shrinks by this share per degree, up to
-# this many degrees (measured on the mesh's outlines, up to 23 degrees).
-_TURNED, _FARTHEST = .006, 30.
-# Left and top of the face without hair and background, in crop fractions.
-FACE = .18, .08
+# Around the mouth's box, what is pasted whole: beside, above and below it; the radius of its
+# corners; and the width over which it fades out further away. Cheeks, nose and jaw stay.
+_AROUND_MOUTH, _ROUND, _FADE = (.0, .0, .02), .12, .07
+# Width of the face's outline that stays, and by how much finer its distance is measured.
+_JAW_LINE, _FINE = .01, 2
+_BELOW_EYES = .42  # height of the crop from which the face shows cheeks, and no brows or lashes
 HIDDEN = 128  # grey level of the hidden lower face, about 0 as codec input
 
 
-def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarray:
+def lower_face_mask(size: int, soft: bool = False) -> np.ndarray:
   """The part of the crop that is regenerated.
 
   Args:
     size: S, the crop's side in pixels.
-    soft: for pasting: the edge ramps from 0 to 1 inside the hard mask's outline, so that only
-      regenerated pixels are pasted, without the background beside cheeks and chin.
-    yaw: degrees by which the head is turned, positive to the image's right; for `soft`.
+    soft: the edge ramps from 0 to 1 inside the hard mask's outline, and the background beside the
+      cheeks and chin of an average face is left out.
 
   Returns:
     float32 [S, S], 0 to 1; without `soft`, 0 or 1.
@@ -46,12 +46,60 @@ def lower_face_mask(size: int, soft: bool = False, yaw: float = 0.) -> np.ndarra
               + np.minimum(np.maximum(across, down), 0) - radius)
   if not soft:
     return (distance < 0).astype(np.float32)
-  turned = _TURNED * np.clip(yaw, -_FARTHEST, _FARTHEST)
-  from_middle = x - (LEFT + RIGHT) / 2
-  half = (np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
-          - np.maximum(np.where(from_middle > 0, turned, -turned), 0))
-  beside = half - np.abs(from_middle)
+  half = np.interp(y, (_CHEEK[0], _CHIN[0]), (_CHEEK[1], _CHIN[1]))
+  beside = half - np.abs(x - (LEFT + RIGHT) / 2)
   return ramp(np.minimum(-distance, beside) / _EDGE).astype(np.float32)
+
+
+def paste_mask(size: int, jaw: np.ndarray, mouth_box: np.ndarray) -> np.ndarray:
+  """The part of a regenerated crop that is pasted: the mouth and its surroundings, within the face.
+
+  Args:
+    size: S, the crop's side in pixels.
+    jaw: [P, 2] crop fractions of the face's outline, from one ear along the chin to the other.
+    mouth_box: x0, y0, x1, y1 in crop fractions of the largest mouth that is expected here.
+
+  Returns:
+    float32 [S, S], 0 to 1; 0 wherever the hard mask is.
+  """
+  hard, within = lower_face_mask(size), _depth(size, jaw)
+  centres = ((np.arange(size) + .5) / size).astype(np.float32)
+  (x0, y0, x1, y1), (beside, above, below) = mouth_box, _AROUND_MOUTH
+  middle = (x0 + x1) / 2, (y0 - above + y1 + below) / 2
+  half = (x1 - x0) / 2 + beside, (y1 + below - y0 + above) / 2
+  radius = min(_ROUND, *half)
+  across = np.abs(centres[None, :] - middle[0]) - half[0] + radius
+  down = np.abs(centres[:, None] - middle[1]) - half[1] + radius
+  beyond = (np.hypot(np.maximum(across, 0), np.maximum(down, 0))
+            + np.minimum(np.maximum(across, down), 0) - radius)
+  near = 1 - ramp(beyond / _FADE)
+  return (hard * near * ramp((within - _JAW_LINE) / _EDGE)).astype(np.float32)
+
+
+def skin_mask(size: int, jaw: np.ndarray, mouth_box: np.ndarray) -> np.ndarray:
+  """Where the skin of the lower face is: below the eyes, within the face, and beside the mouth.
+
+  Args:
+    size, jaw, mouth_box: of `paste_mask`.
+
+  Returns:
+    bool [S, S].
+  """
+  skin = (_depth(size, jaw) > _JAW_LINE) & ((np.arange(size)[:, None] + .5) / size > _BELOW_EYES)
+  x0, y0, x1, y1 = np.clip(np.rint(np.asarray(mouth_box) * size), 0, size).astype(int)
+  skin[y0:y1, x0:x1] = False
+  return skin
+
+
+def _depth(size, jaw):
+  """How far inside a face's outline each pixel is, in sides of the crop, float32 [S, S]."""
+  fine = np.zeros((_FINE * size, _FINE * size), np.uint8)
+  # The outline is closed above the forehead: upwards, other limits are nearer.
+  points = np.concatenate([jaw, [(jaw[-1, 0], -1), (jaw[0, 0], -1)]]) * _FINE * size - .5
+  cv2.fillPoly(fine, [np.rint(points * 16).astype(np.int32)], 1, shift=4)
+  fine = np.pad(fine, 1)  # what is outside the crop is outside the face
+  within = cv2.distanceTransform(fine, cv2.DIST_L2, 5)[1:-1, 1:-1] / (_FINE * size)
+  return cv2.resize(within, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def ramp(x: np.ndarray) -> np.ndarray:

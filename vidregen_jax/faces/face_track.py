@@ -5,7 +5,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from vidregen_jax.faces import landmarks
+
 MAX_YAW = 60.  # degrees
+_LARGE = 95  # percentile of a person's mouths
 MIN_SIDE = 48.  # pixels of the canonical crop's side, some three times the eyes' distance
 
 # Why a face cannot be regenerated in a frame, by number; 0 if it can.
@@ -29,6 +32,7 @@ class Track:
     score: float32 [F] of the mesh network; 0 where no face was found.
     yaw: float32 [F] degrees by which the head is turned, positive to the image's right.
     mouth_box: float32 [F, 4] crop fractions x0, y0, x1, y1 around the lips, padded.
+    jaw: float32 [F, 23, 2] crop fractions of the outline of the face, `landmarks.JAW`.
     lip_gap: float32 [F], see `landmarks.lip_gap`.
     mouth_width: float32 [F], see `landmarks.mouth_width`.
     sharpness: float32 [F], mean absolute Laplacian of the crop's luma; only comparable within one
@@ -55,6 +59,7 @@ class Track:
   score: np.ndarray
   yaw: np.ndarray
   mouth_box: np.ndarray
+  jaw: np.ndarray
   lip_gap: np.ndarray
   mouth_width: np.ndarray
   sharpness: np.ndarray
@@ -165,8 +170,9 @@ def _of_nobody(times, shot, keep_landmarks) -> dict[str, np.ndarray]:
   return dict(
     times=np.array(times, np.float64), affine=nothing(2, 3), valid=np.zeros(count, bool),
     filled=np.zeros(count, bool), score=np.zeros(count, np.float32), yaw=nothing(),
-    mouth_box=nothing(4), lip_gap=nothing(), mouth_width=nothing(), sharpness=nothing(),
-    confidence=np.zeros(count, np.float32), cover=nothing(),
+    mouth_box=nothing(4), jaw=nothing(len(landmarks.JAW), 2), lip_gap=nothing(),
+    mouth_width=nothing(), sharpness=nothing(), confidence=np.zeros(count, np.float32),
+    cover=nothing(),
     reason=np.where(shot < 0, NOT_LOOKED_AT, NO_FACE).astype(np.int8),
     shot=np.array(shot, np.int32), person=np.full(count, -1, np.int32),
     **{'landmarks': nothing(468, 2)} if keep_landmarks else {})
@@ -176,9 +182,26 @@ def uncovered(track: Track) -> Track:
   """The track, with frames in which a mask or the like hides the mouth marked as not valid."""
   covered = track.valid & (track.cover > 1)
   valid = track.valid & ~covered
-  affine, box = track.affine.copy(), track.mouth_box.copy()
-  affine[covered], box[covered] = np.nan, np.nan
+  affine, box, jaw = track.affine.copy(), track.mouth_box.copy(), track.jaw.copy()
+  for values in (affine, box, jaw):
+    values[covered] = np.nan
   return dataclasses.replace(
-    track, affine=affine, mouth_box=box, valid=valid, filled=track.filled & valid,
+    track, affine=affine, mouth_box=box, jaw=jaw, valid=valid, filled=track.filled & valid,
     confidence=np.where(valid, track.confidence, 0),
     reason=np.where(covered, COVERED, track.reason).astype(np.int8))
+
+
+def largest_mouths(track: Track) -> np.ndarray:
+  """Boxes, in crop fractions, of the largest mouth to expect in each frame, float32 [F, 4].
+
+  It is as wide and as high as the person's own larger ones, since another sound may open the mouth
+  wider than it is. Boxes widen evenly and grow downwards; nan where the track is not valid.
+  """
+  x0, y0, x1, y1 = track.mouth_box.T.copy()
+  width, height = x1 - x0, y1 - y0
+  for person in np.unique(track.person[track.valid]):
+    of = track.valid & (track.person == person)
+    for size in (width, height):
+      size[of] = np.maximum(size[of], np.percentile(size[of], _LARGE))
+  middle = (x0 + x1) / 2
+  return np.stack([middle - width / 2, y0, middle + width / 2, y0 + height], -1)

@@ -32,6 +32,9 @@ INNER_LIPS = (13, 14)
 MOUTH_CORNERS = (61, 291)
 LIPS = (0, 13, 14, 17, 37, 39, 40, 61, 78, 80, 81, 82, 84, 87, 88, 91, 95, 146, 178, 181, 185, 191,
         267, 269, 270, 291, 308, 310, 311, 312, 314, 317, 318, 321, 324, 375, 402, 405, 409, 415)
+# The face's outline below the ears' tops, from the image's left along the chin to its right.
+JAW = (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288,
+       361, 323, 454, 356)
 
 # Where the three anchors lie in the crop, in fractions (x, y).
 ANCHORS = np.array(crop_mask.ANCHORS)

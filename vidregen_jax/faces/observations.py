@@ -34,7 +34,7 @@ class Observations:
     self.rows.append(np.r_[
       similarity, face.score, landmarks.yaw(face.points), landmarks.lip_gap(face.points),
       landmarks.mouth_width(face.points), _sharpness_at(image, affine),
-      self._cover, lips.ravel()].astype(np.float32))
+      self._cover, lips.ravel(), face.points[list(landmarks.JAW), :2].ravel()].astype(np.float32))
     if keep_landmarks:
       self.points.append(face.points[:, :2])
     if fresh or len(self.frames) % self._stride == 0:
@@ -69,11 +69,12 @@ def _piece(frames, rows, times, shot, empty, size, points, descriptors) -> face_
   similarity = along(rows[:, :4].astype(np.float64))
   trust, yaw, gap, width, sharp, cover = along(rows[:, 4:10]).T.copy()
   score = np.nan_to_num(trust)
-  lips = along(rows[:, 10:].reshape(len(rows), -1, 2))
+  shown = along(rows[:, 10:].reshape(len(rows), -1, 2))
+  lips, jaw = shown[:, :len(landmarks.LIPS)], shown[:, len(landmarks.LIPS):]
   landmark_points = None if points is None else along(points)
   present = score > 0
   raw = similarity.copy()
-  values = [trust, yaw, gap, width, cover, lips]
+  values = [trust, yaw, gap, width, cover, shown]
   if landmark_points is not None:
     values.append(landmark_points)
   filled = smoothing.fill_gaps(present, empty[start:stop], times, similarity, values)
@@ -96,7 +97,8 @@ def _piece(frames, rows, times, shot, empty, size, points, descriptors) -> face_
   box = np.concatenate([raw[:, 2:] - side[:, None] / 3, raw[:, 2:] + side[:, None] / 3], 1)
   return face_track.Piece(start, face_track.Track(
     times=times, affine=affine, valid=valid, filled=filled & valid, score=score, yaw=yaw,
-    mouth_box=_mouth_boxes(affine, lips, valid), lip_gap=gap, mouth_width=width, sharpness=sharp,
+    mouth_box=_mouth_boxes(affine, lips, valid), jaw=_jaws(times, affine, jaw, valid),
+    lip_gap=gap, mouth_width=width, sharpness=sharp,
     confidence=np.where(valid, confidence, 0).astype(np.float32), reason=reason,
     cover=ndimage.median_filter(np.nan_to_num(cover), _WORN, mode='nearest'),
     shot=shot[start:stop], person=np.zeros(count, np.int32), landmarks=landmark_points),
@@ -140,3 +142,15 @@ def _mouth_boxes(affine: np.ndarray, lips: np.ndarray, valid: np.ndarray) -> np.
   padding = np.maximum(padding, _MOUTH_PADDING * (high - low).max(1, keepdims=True) / 2)
   boxes[valid] = np.clip(np.concatenate([low - padding, high + padding], 1), 0, 1)
   return boxes
+
+
+def _jaws(times: np.ndarray, affine: np.ndarray, jaw: np.ndarray, valid: np.ndarray) -> np.ndarray:
+  """The outlines in crop fractions, smoothed in time as the crop is: they bound what is pasted."""
+  smoothed = np.full(jaw.shape, np.nan, np.float32)
+  smoothed[valid] = landmarks.to_fractions(affine[valid], jaw[valid])
+  edges = np.flatnonzero(np.diff(np.r_[False, valid, False].astype(np.int8)))
+  for start, stop in edges.reshape(-1, 2):
+    flat = smoothed[start:stop].reshape(stop - start, -1).astype(np.float64)
+    smoothed[start:stop] = smoothing.smooth(times[start:stop], flat, _OUTLIER).reshape(
+      stop - start, -1, 2)
+  return smoothed

@@ -38,7 +38,7 @@ def follow(images: Iterable[np.ndarray], times: Sequence[float] | None = None, *
            keep_landmarks: bool = True) -> FaceTracks:
   """Tracks all faces through a video.
 
-  Images are read once and released. Memory is 0.5 kB per face and frame, and 3.7 kB more with
+  Images are read once and released. Memory is 0.7 kB per face and frame, and 3.7 kB more with
   landmarks.
 
   Args:
