@@ -23,8 +23,9 @@ class Paster:
     size: S, the crop's side.
     track: face_track.Track of the film.
     seed: of the grain.
-    clear_crops: by person of the track, crops uint8 [N, S, S, 3] with nothing in front of the face;
-      for people without any, occluders are not searched for.
+    clear_crops: by person of the track, crops uint8 [N, S, S, 3] of any size with nothing in front
+      of the face; for people without any, occluders are not searched for.
+    grain: whether generated crops lack the source's grain, and get some.
 
   Attributes:
     hidden: [start, stop, share] of frames in which this share of the lower face is occluded,
@@ -32,9 +33,9 @@ class Paster:
     left: [start, stop] of frames that were left as they are, as the mouth is hidden.
   """
 
-  def __init__(self, size, track, seed, clear_crops):
+  def __init__(self, size, track, seed, clear_crops, grain=True):
     self._size, self._track = size, track
-    self._grain = film_grain.Grain(seed)
+    self._grain = film_grain.Grain(seed) if grain else None
     self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()}
     self._next, self._passing, self._grey = None, False, False
     self.hidden, self.left = [], []
@@ -51,7 +52,8 @@ class Paster:
     """
     index, crop, track = shot.frame.index, shot.crop, self._track
     if index != self._next:
-      self._grain.restart()
+      if self._grain:
+        self._grain.restart()
       for each in self._occluders.values():
         each.restart()
       self._passing = self._grey = False
@@ -73,7 +75,7 @@ class Paster:
       new = paste.luma_alone(new, crop)
     new = paste.match_rim(new, crop, mask)
     pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                         functools.partial(self._grain, index))
+                         functools.partial(self._grain, index) if self._grain else None)
     # Once more, as the grain, once rounded, has a little colour.
     return paste.luma_alone(pasted, shot.image) if self._grey else pasted
 
