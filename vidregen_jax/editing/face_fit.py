@@ -80,7 +80,7 @@ def _part(index, frames):
   return _PARTS * (np.asarray(index) - frames[0]) / (frames[-1] + 1 - frames[0])
 
 
-def _kept(frames, crossed) -> list[np.ndarray]:
+def kept(frames, crossed) -> list[np.ndarray]:
   """For each regression, the frames that it is fitted to, bool [N]."""
   if not crossed:
     return [np.ones(len(frames), bool)]
@@ -145,7 +145,7 @@ def choose(film, track, in_spans, fade) -> Chosen:
     fade: seconds of the cross-fade.
   """
   usable = track.valid & ~track.filled
-  rate = len(track) / float(film.info.duration)
+  rate = len(in_spans) / float(film.info.duration)
   near = ndimage.binary_dilation(in_spans, iterations=_MARGIN + int(np.ceil(fade * rate)))
   near |= np.isin(film.timeline.source, film.timeline.source[near])  # shown twice, if retimed
   for each, crossed in ((usable & ~near, False), (usable, True)):
@@ -212,7 +212,7 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
     errors = _errors(machine, np.stack(latents), stills[person])
     fitted = decoder_fit.Fit(np.stack(decoded), np.stack(native))
     people[person] = PersonFit(frames, crossed, errors, fitted,
-                               tuple(map(fitted.regression, _kept(frames, crossed))))
+                               tuple(map(fitted.regression, kept(frames, crossed))))
   return Fitted(size, people)
 
 
