@@ -10,7 +10,8 @@ blend smoothly from window to window, so that no seam shows. It is all in closed
 Of the decoded picture the luma is kept and only its error is predicted: where the frames do not
 tell, the prediction shrinks to the mean error, and the motion of the mouth remains the generator's.
 The chroma is predicted as a whole: it is always the video's own, whatever colour the generator
-gives the lips. Where a decoded picture is unlike all that was fitted, it is left as it is.
+gives the lips. It fades with the luma, as an open mouth is dark and has no colour. Where a decoded
+picture is unlike all that was fitted, it is left as it is.
 """
 
 import dataclasses
@@ -29,6 +30,7 @@ _BLOCKS = 8  # of neighbouring frames, left out together when the penalty is cho
 # correction starts to fade out, and at which it is gone. On three real people, held-out frames
 # differ by 3 to 18, generated ones by 6 to 16, and other people by 18 to 42.
 _NEAR, _FAR = 16., 28.
+_DARK = 8.  # grey levels: what is expected to be darker has little colour to lose
 _LUMA = np.array((.299, .587, .114), np.float32)
 _CENTRES = [(row, column) for row in range(_TOP, _WINDOWS + 1) for column in range(_WINDOWS + 1)]
 
@@ -95,9 +97,11 @@ class Fit:
       errors = native[:, strip] - np.stack(
         [_grey(_enlarged(each, self.size)[strip]) for each in decoded])
       for column in range(_WINDOWS):
-        block = errors[:, :, self._edges[column]:self._edges[column + 1]].reshape(len(errors), -1)
-        self._blocks[row, column] = np.ascontiguousarray(block)
+        part = (slice(None), slice(None), slice(*self._edges[column:column + 2]))
+        block = errors[part].reshape(len(errors), -1)
         self._grams[row, column] = block @ block.T
+        light = _grey(native[:, strip][part].astype(np.float32)).reshape(len(errors), -1)
+        self._blocks[row, column] = np.concatenate([block, light], 1)
 
   def __len__(self):
     return len(self._inputs)
@@ -143,10 +147,16 @@ class Fit:
                 for x, horizontal in ((column, across[::-1]), (column + 1, across))]
       # One product for all, as reading the errors takes most of the time.
       expected = np.concatenate([weights[y, x] for y, x, _ in around]) @ errors
-      colourless, added = _grey(block) - block, np.zeros_like(block)
-      for (y, x, fade), error in zip(around, np.split(expected, len(around)), strict=True):
-        added += fade * trusts[y, x] * (error.reshape(block.shape) + colourless)
-      block += added
+      share, total, mean = 0., 0., 0.
+      for (y, x, fade), each in zip(around, np.split(expected, len(around)), strict=True):
+        error, light = np.split(each, [block[0].size], axis=1)
+        both = np.concatenate([error.reshape(block.shape), light.reshape(*block.shape[:3], 1)], 3)
+        share, total, mean = share + fade * trusts[y, x], total + fade, mean + fade * both
+      error, light = np.split(mean / total, [3], axis=-1)
+      change = _grey(error)
+      grey = _grey(block) + change
+      colour = (error - change) * np.clip(grey / np.maximum(light, _DARK), 0, 1)
+      block += share * (grey + colour - block)
     return _rounded(made)
 
 
