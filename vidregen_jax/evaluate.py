@@ -38,6 +38,9 @@ def make_parser() -> cli.Parser:
                          help=f'what is heard, of {", ".join(lip_sync.SOUNDS)} (default new)')
   listening.add_argument('--student', action='store_true',
                          help="sample with the checkpoint's student")
+  listening.add_argument('--fit_face', action='store_true',
+                         help="fit the model to each clip's own frames first, as regenerate does "
+                              'with small crops; default: the model as it is')
   listening.add_argument('--seed', type=int, default=0, help='of the noise (default %(default)d)')
   listening.add_argument('--steps', type=int, help="flow steps; default: the checkpoint's")
   listening.add_argument('--guidance_appearance', type=float, help="default: the checkpoint's")
@@ -68,7 +71,8 @@ def evaluate_listening(given):
                     if (value := getattr(given, name)) is not None)
   system = pipeline.load(given.checkpoint, given.student)
   with tempfile.TemporaryDirectory() as folder:
-    rows = lip_sync.listening(system, pairs, given.seed, overrides, folder, given.sounds)
+    rows = lip_sync.listening(system, pairs, given.seed, overrides, folder, given.sounds,
+                              given.fit_face)
   for row in rows:
     if row['sound'] == 'silence':
       terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')

@@ -19,14 +19,17 @@ FULL = fake_report.make(
   'in.mp4', 'out.mp4', skipped=(edit_report.SkippedFrames(45, 47, 'no face'), ),
   confidence=((.9, .8), ), face=FACE, occluded=(edit_report.OccludedFrames(30, 33, .2), ),
   frames_left_as_occluded=(edit_report.FrameRange(31, 32), ), retimed=True, left_out=('a track', ),
+  fitted=edit_report.FaceFit(size=160, people={'1': edit_report.PersonFit(
+    frames=72, crossed=True, shrinkage=.3)}),
   content_credentials=content_credentials.Signature('out.mp4', 'Ann Lee', True),
   stages={'track faces': stage_clock.Stage(1.0, 4, 250.0), 'sign': stage_clock.Stage(.5, 0)})
 # The order of OUT.json, which scripts and people read.
 FIELDS = [
   'source', 'audio', 'out', 'frames', 'retimed', 'consent', 'spans', 'regenerated_frames',
   'encoded_frames', 'why_all_are_encoded', 'left_out', 'frames_without_a_face', 'skipped',
-  'confidence', 'face', 'occluded', 'frames_left_as_occluded', 'references', 'fade', 'model',
-  'sampler', 'seed', 'content_credentials', 'sha256', 'stages', 'seconds', 'peak_memory_mb']
+  'confidence', 'face', 'occluded', 'frames_left_as_occluded', 'references', 'fade',
+  'fitted', 'model', 'sampler', 'seed', 'content_credentials', 'sha256', 'stages', 'seconds',
+  'peak_memory_mb']
 
 
 def through_json(report):

@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import numpy as np
 
 from vidregen_jax.compositing import colour_limits, film_grain, flicker, occlusion, paste
@@ -23,9 +24,11 @@ class Paster:
     size: S, the crop's side.
     track: face_track.Track of the film.
     seed: of the grain.
-    clear_crops: by person of the track, crops uint8 [N, S, S, 3] that show how the face varies;
-      with fewer than 4, occluders are not searched for, and without any, colours are not held.
+    clear_crops: by person of the track, crops uint8 [N, S, S, 3] of any size that show how the face
+      varies; with fewer than 4, occluders are not searched for, and without any, colours are not
+      held.
     keep_occluders: whether to search for occluders.
+    grain: whether generated crops lack the source's grain, and get some.
 
   Attributes:
     hidden: [start, stop, share] of frames in which this share of the lower face is occluded,
@@ -33,13 +36,14 @@ class Paster:
     left: [start, stop] of frames that were left as they are, as the mouth is hidden.
   """
 
-  def __init__(self, size, track, seed, clear_crops, keep_occluders=True):
+  def __init__(self, size, track, seed, clear_crops, keep_occluders=True, grain=True):
     self._size, self._track = size, track
-    self._limits = {person: colour_limits.ColourLimits(crops)
+    self._limits = {person: colour_limits.ColourLimits(_resized(crops, size))
                     for person, crops in clear_crops.items()}
     self._lower_face = crop_mask.lower_face_mask(size, soft=True)
     self._mouths = face_track.largest_mouths(track)
-    self._grain, self._deflicker = film_grain.Grain(seed), flicker.Deflicker()
+    self._grain = film_grain.Grain(seed) if grain else None
+    self._deflicker = flicker.Deflicker()
     self._occluders = {person: occlusion.Occluders(crops) for person, crops in clear_crops.items()
                        if keep_occluders}
     self._next, self._passing, self._grey = None, False, False
@@ -57,7 +61,8 @@ class Paster:
     """
     index, crop, track = shot.frame.index, shot.crop, self._track
     if index != self._next:
-      self._grain.restart()
+      if self._grain:
+        self._grain.restart()
       self._deflicker.restart()
       for each in self._occluders.values():
         each.restart()
@@ -82,10 +87,16 @@ class Paster:
     new = paste.match_rim(new, crop, mask)
     new = self._deflicker(new, crop, track.mouth_box[index])
     pasted = paste.paste(shot.image, new, shot.affine, mask * (1 - matte), crop,
-                         functools.partial(self._grain, index),
+                         functools.partial(self._grain, index) if self._grain else None,
                          crop_mask.skin_mask(self._size, track.jaw[index], track.mouth_box[index]))
     # Once more, as the grain, once rounded, has a little colour.
     return paste.luma_alone(pasted, shot.image) if self._grey else pasted
+
+
+def _resized(crops, size):
+  """Crops uint8 [N, s, s, 3] at another size."""
+  return np.stack([cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+                   for crop in crops]) if len(crops) else crops
 
 
 def _note(rows, index, what):

@@ -14,6 +14,7 @@ from vidregen_jax import files, outputs, terminal
 from vidregen_jax.compositing import compositor
 from vidregen_jax.editing import (
   active_speaker,
+  face_fit,
   face_selection,
   preparation,
   reference_frames,
@@ -28,7 +29,7 @@ from vidregen_jax.inference import streaming_codec
 from vidregen_jax.media import prefetch, smart_render_plan
 from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
-from vidregen_jax.models import flow_matching
+from vidregen_jax.models import codec, flow_matching
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
 
 _AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
@@ -99,6 +100,7 @@ class _Session:
     in_spans: bool [F], the frames inside the spans.
     runs: run_plan.Run of those that can be changed.
     stills: by person, numbers of the frames that are their references.
+    fitted: face_fit.Fitted, the model's corrections for these people.
     take: generates the frames.
     paster: pastes generated faces into the frames.
     clock: times the stages.
@@ -111,6 +113,7 @@ class _Session:
   in_spans: np.ndarray
   runs: list[run_plan.Run]
   stills: dict[int, np.ndarray]
+  fitted: face_fit.Fitted
   take: regenerator.Retake
   paster: compositor.Paster
   clock: stage_clock.Clock
@@ -143,12 +146,16 @@ def _begin(ready, machine, show, walk) -> _Session:
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
-  take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, clock)
+  fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, show)
+  take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
+              clock)
   choice = dataclasses.replace(selection.choice, notes=(
     *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
-  return _Session(
-    ready, sampler, choice, track, in_spans, runs, stills, take,
-    compositor.Paster(models.codec.size, track, edit.seed, clear_crops, edit.keep_occluders), clock)
+  # Where the decoder is fitted, its crops have the source's own grain.
+  paster = compositor.Paster(fitted.size, track, edit.seed, clear_crops, edit.keep_occluders,
+                             grain=not fitted.people)
+  return _Session(ready, sampler, choice, track, in_spans, runs, stills, fitted, take, paster,
+                  clock)
 
 
 def _choose(ready, clock, show) -> face_selection.Selection:
@@ -212,6 +219,21 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
     return latents, {
       person: crops(reference_frames.variety(_of_person(track, person), in_spans, _CLEAR_CROPS))
       for person in stills}
+
+
+def _fitted(ready, machine, track, in_spans, references, encoder, clock, show) -> face_fit.Fitted:
+  """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
+  small, wanted = machine.models.codec.size, ready.edit.fit_face
+  if not (small < face_fit.SMALL if wanted is None else wanted):
+    return face_fit.Fitted(small, {})
+  people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
+                                    ready.edit.fade) for person in references}
+  count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
+  with (
+    clock('fit to the video', count),
+    terminal.Progress(count, 'frame', 'fit to the video', show) as bar,
+  ):
+    return face_fit.fit(ready.film, track, people, references, machine, encoder, bar.update)
 
 
 def _of_person(track, person):
@@ -298,7 +320,7 @@ def _report(session, machine, written) -> edit_report.EditReport:
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
-    fade=edit.fade, model=machine.digests,
+    fade=edit.fade, fitted=session.fitted.report(), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
 
 

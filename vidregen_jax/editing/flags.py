@@ -4,7 +4,7 @@ import argparse
 import os
 
 from vidregen_jax import cli, files, terminal
-from vidregen_jax.editing import editor, face_selection, preparation, reference_frames
+from vidregen_jax.editing import editor, face_fit, face_selection, preparation, reference_frames
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
 from vidregen_jax.provenance import consent as consents
@@ -34,6 +34,10 @@ def parser_of(module, description):
   parser.add_argument('--keep_occluders', action=argparse.BooleanOptionalAction, default=True,
                       help='keep the pixels of what hides the face, such as a microphone or a cup; '
                            'a frame whose mouth is hidden is left as it is (default: on)')
+  parser.add_argument('--fit_face', action=argparse.BooleanOptionalAction, default=None,
+                      help="fit the model to the face in the video's own frames outside the spans, "
+                           'and paste at their sharpness; takes seconds (default: on if the '
+                           f"checkpoint's crops are smaller than {face_fit.SMALL} pixels)")
   parser.add_argument('--reencode', action='store_true',
                       help='re-encode every frame, even if the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -65,6 +69,7 @@ def edit_of(options, **fields) -> preparation.Edit:
       seed=options.seed, overrides=overrides, references=reference_frames.parse(options.references),
       fade=options.fade, face=face_selection.parse(options.face),
       keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
+      fit_face=options.fit_face,
       signer=signer, page=not options.no_page, preview=options.preview, **fields)
   containers.of(options.out)  # refuses a name that is not a video's
   inputs = [options.source, *edit.sounds, *filter(None, (

@@ -64,6 +64,7 @@ class Edit:
     keep_occluders: whether objects in front of the face keep their pixels.
     join: whether to copy untouched frames as they are, where the source allows it.
     lossless: whether to encode without loss.
+    fit_face: whether to fit the model to the video's own frames; None: if its crops are small.
     reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
       baseline.
     signer: certificates.Identity that signs what was done; None to leave it unsigned.
@@ -89,6 +90,7 @@ class Edit:
   keep_occluders: bool = True
   join: bool = True
   lossless: bool = False
+  fit_face: bool | None = None
   reconstruct: bool = False
   signer: sidecars.Identity | None = None
   page: bool = False

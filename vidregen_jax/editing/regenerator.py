@@ -23,14 +23,15 @@ _PASTED = (crop_mask.LEFT, crop_mask.TOP, crop_mask.RIGHT, crop_mask.BOTTOM)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shot:
-  """A frame, and the crop of it that the model sees.
+  """A frame, and the crops of it that the model sees and that is pasted over.
 
   Attributes:
     frame: as decoded.
     at: left and top pixel of `image` within the frame.
     image: the part that is pasted into, uint8 [h, w, 3]; None if the model does not see the frame.
     affine: [2, 3], crop fraction to pixel of `image`; None likewise.
-    crop: uint8 [S, S, 3]; None likewise.
+    crop: uint8 [F, F, 3], of the size that is pasted; None likewise.
+    small_crop: uint8 [S, S, 3], what the model sees; None likewise.
   """
 
   frame: video.Frame
@@ -38,6 +39,7 @@ class Shot:
   image: np.ndarray | None = None
   affine: np.ndarray | None = None
   crop: np.ndarray | None = None
+  small_crop: np.ndarray | None = None
 
 
 class Retake:
@@ -48,11 +50,12 @@ class Retake:
   long the video is.
   """
 
-  def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, clock):
+  def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, fitted,
+               clock):
     self._edit, self._machine, self._sampler, self._track = edit, machine, sampler, track
     self._film, self._sound, self._encoder = film, sound, encoder
     self._durations = np.diff(track.times, append=float(film.info.start_time + film.info.duration))
-    self._references, self._clock = references, clock
+    self._references, self._fitted, self._clock = references, fitted, clock
     self._size = machine.models.codec.size
 
   def frames(self, runs, regions):
@@ -63,7 +66,7 @@ class Retake:
       regions: (start, stop) of frames, ascending; every run lies in one.
 
     Yields:
-      Shot, and the generated crop uint8 [S, S, 3], or None if the frame stays as it is.
+      Shot, and the generated crop uint8 [F, F, 3], or None if the frame stays as it is.
     """
     for start, stop in regions:
       within = [run for run in runs if start <= run.start < stop]
@@ -92,11 +95,13 @@ class Retake:
   def _shot(self, frame, affine):
     left, top, *_ = box = _box(affine, frame.source, (0, 0, 1, 1), _ROOM)
     image = planes.part(frame, box)
-    crop = landmarks.crop(image, _moved(affine, box), self._size)
+    small = landmarks.crop(image, _moved(affine, box), self._size)
+    crop = small if self._fitted.size == self._size else landmarks.crop(
+      image, _moved(affine, box), self._fitted.size)
     inner = _box(affine, frame.source, _PASTED, 2 / self._size)
     image = image[inner[1] - top:inner[3] - top, inner[0] - left:inner[2] - left]
     # A copy: a view would keep the whole picture in memory.
-    return Shot(frame, inner[:2], image.copy(), _moved(affine, inner), crop)
+    return Shot(frame, inner[:2], image.copy(), _moved(affine, inner), crop, small)
 
   def _region(self, runs, source, stop):
     for run in runs:
@@ -129,37 +134,50 @@ class Retake:
       yield faded(*pending.popleft())
 
   def _groups(self, run, source, behind):
-    """Yields (first frame's index, crops [4, S, S, 3], generated crops or None) for every 4 frames.
+    """Yields (first frame's index, crops [4, F, F, 3], generated crops or None) for every 4 frames.
 
     For the cross-fade at the edges, the last 4 warm-up frames before the run are generated as well,
     and so is the frame `behind` it.
     """
-    models, params = self._machine.models, self._machine.params
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
     state, audio = self._begin(run, end)
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
-      crops = self._crops(source.peek(codec.TIME_FACTOR), run)
+      crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
+      params = self._params(run, start)
       with self._clock('encode', codec.TIME_FACTOR):
-        both = np.stack([crops, crop_mask.hide_lower_face(crops)])
+        both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
       inputs = self._inputs(run, start, latents, audio)
       faces = None
       if start < run.start:
         if self._edit.fade and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, faces = self._make(jax.tree.map(jnp.copy, state), inputs)
+            _, faces = self._make(params, jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
-          state, _ = sampling.warm(models, params, state, inputs)
+          state, _ = sampling.warm(self._machine.models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, faces = self._make(state, inputs)
+          state, faces = self._make(params, state, inputs)
+      if faces is not None:
+        with self._clock('correct', codec.TIME_FACTOR):
+          faces = self._fitted.corrected(self._person(run), faces, start)
       yield start, crops, faces
 
-  def _make(self, state, inputs):
+  def _person(self, run) -> int:
+    """Whose face a run shows."""
+    return int(self._track.person[run.start])
+
+  def _params(self, run, start):
+    """The parameters that make the latent frame that starts at a frame."""
+    params = self._machine.params
+    return dataclasses.replace(params, expectation=self._fitted.adapted(
+      self._person(run), params.expectation, start))
+
+  def _make(self, params, state, inputs):
     """The state after a latent frame, and its 4 generated crops; `state` is donated."""
-    models, params = self._machine.models, self._machine.params
+    models = self._machine.models
     if self._sampler is None:  # generate nothing: the codec's own reconstruction
       state, face_cells = sampling.warm(models, params, state, inputs)
     else:
@@ -168,7 +186,7 @@ class Retake:
 
   def _begin(self, run, end):
     """The sampler's state before a run, and the stream of audio features up to frame `end`."""
-    models, params = self._machine.models, self._machine.params
+    models, params = self._machine.models, self._params(run, run.warm)
     shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
@@ -181,7 +199,7 @@ class Retake:
     audio_valid = times[::codec.TIME_FACTOR] < end
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
-    stills = self._references[int(self._track.person[run.start])]
+    stills = self._references[self._person(run)]
     references[0, :len(stills)] = stills.reshape(-1, flat, channels)
     anchor = np.zeros((2, 1, flat, channels), np.float32)  # the frame, and its masked context
     if run.anchor is not None:
@@ -223,13 +241,15 @@ class Retake:
     return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
 
   def _crops(self, group, run):
-    """Crops of 4 shots; one that is missing or of another shot is replaced by the one before."""
-    crops = []
+    """Crops and small crops of 4 shots; one that is missing or of another shot is replaced by the
+    one before.
+    """
+    shown = []
     for shot in group:
       index = shot.frame.index
-      crops.append(shot.crop if index < run.stop or self._same_shot(run, index) else crops[-1])
-    crops += crops[-1:] * (codec.TIME_FACTOR - len(crops))
-    return np.stack(crops)
+      shown.append(shot if index < run.stop or self._same_shot(run, index) else shown[-1])
+    shown += shown[-1:] * (codec.TIME_FACTOR - len(shown))
+    return np.stack([shot.crop for shot in shown]), np.stack([shot.small_crop for shot in shown])
 
 
 def _box(affine, source, part, room):

@@ -94,7 +94,7 @@ def pair(clips):
   return list(zip(clips, clips[1:] + clips[:1], strict=True))
 
 
-def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
+def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face=False):
   """Edits each clip with each kind of sound and reads the mouth.
 
   Args:
@@ -104,6 +104,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
     overrides: SamplerConfig fields to change, (name, value) pairs.
     folder: for the edited videos.
     sounds: of SOUNDS.
+    fit_face: whether the model is fitted to each clip's own frames first.
 
   Returns:
     A list of dicts, one a clip and kind of sound.
@@ -123,7 +124,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',)):
       out = folder / f'{clip.path.stem}_{sound}.mp4'
       edit = preparation.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(source.path), spans,
-          seed=seed, overrides=overrides, reconstruct=sound == 'codec')
+          seed=seed, overrides=overrides, fit_face=fit_face, reconstruct=sound == 'codec')
       report = editor.regenerate(edit, machine, show=False)
       track = tracks.track_file(out)
       inside = track.times < stop - 1e-3

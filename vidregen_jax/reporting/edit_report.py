@@ -126,6 +126,35 @@ class FaceChoice:
   notes: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PersonFit:
+  """How the model was fitted to one person.
+
+  Attributes:
+    frames: how many frames of the video it was fitted to.
+    crossed: whether these lie inside the spans too; a frame is then made by a fit that leaves out
+      those around it. Otherwise they lie outside, and outside the cross-fades.
+    shrinkage: the median ridge penalty over the windows of a face, in mean eigenvalues.
+  """
+
+  frames: int
+  crossed: bool
+  shrinkage: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaceFit:
+  """How the model was fitted to the faces of the video.
+
+  Attributes:
+    size: pixels of the side of the crops that were made.
+    people: by number of the person, what was fitted; people with too few frames are missing.
+  """
+
+  size: int
+  people: dict[str, PersonFit]
+
+
 class Paragraph(NamedTuple):
   """A paragraph of a fact; `kind` is 'words', 'consent' or 'sha256'."""
 
@@ -167,6 +196,7 @@ class EditReport:
     frames_left_as_occluded: those of them that were left as they are, as the mouth is hidden.
     references: numbers of the frames that show the model what the person looks like.
     fade: seconds over which, at a span's edges, generated faces turn into the real ones.
+    fitted: how the model was fitted to the faces; None if it was not.
     model: sha256 of each part of the model, by its name.
     sampler: the sampler's settings, by name; None if nothing was generated.
     seed: of all noise.
@@ -196,6 +226,7 @@ class EditReport:
   frames_left_as_occluded: tuple[FrameRange, ...] = ()
   references: tuple[int, ...]
   fade: float
+  fitted: FaceFit | None = None
   model: dict[str, str]
   sampler: dict[str, int | float | str] | None
   seed: int
@@ -243,6 +274,9 @@ class EditReport:
       yield (f'something hides part of the face in {_count(self.occluded)} frames and was kept; in '
              f'{_count(self.frames_left_as_occluded)} of them it hides the mouth, and they were '
              'left as they are')
+    for fit in self.fitted.people.values() if self.fitted else ():
+      left_out = 'with those around each left out' if fit.crossed else 'outside the spans'
+      yield f'the model was fitted to {fit.frames} frames of the video, {left_out}'
     if self.why_all_are_encoded:
       yield f'{source.path} cannot be joined: {self.why_all_are_encoded}'
     if self.left_out:

@@ -1,0 +1,91 @@
+"""Frames that are fitted lie outside what is made with the fit."""
+
+import types
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from vidregen_jax.editing import face_fit
+from vidregen_jax.models import codec, linear_prior
+
+RATE, FADE = 25, .2
+
+
+def chosen(spans, count=200, shot=None, source=None, hidden=()):
+  film = types.SimpleNamespace(
+    info=types.SimpleNamespace(duration=Fraction(count, RATE)),
+    timeline=types.SimpleNamespace(source=np.arange(count) if source is None else source))
+  valid, in_spans = np.ones(count, bool), np.zeros(count, bool)
+  valid[list(hidden)] = False
+  for start, stop in spans:
+    in_spans[start:stop] = True
+  track = types.SimpleNamespace(valid=valid, filled=~valid,
+                                shot=np.zeros(count, int) if shot is None else shot)
+  return face_fit.choose(film, track, in_spans, FADE)
+
+
+def frames_of(groups):
+  return np.array([start + i for start in groups for i in range(codec.TIME_FACTOR)])
+
+
+def test_no_frame_of_a_span_or_its_crossfade_is_fitted():
+  choice = chosen([(80, 110)], hidden=(20, 21))
+  frames = frames_of(choice.groups)
+  assert not choice.crossed
+  assert ((frames < 80 - FADE * RATE) | (frames >= 110 + FADE * RATE)).all()
+  assert not {20, 21} & set(frames.tolist())
+  assert (frames < 80).sum() > 60 and (frames >= 110).sum() > 70
+
+
+def test_a_retimed_films_other_showings_of_a_spans_frames_are_not_fitted():
+  source = np.r_[np.arange(100), np.arange(80, 180)]  # 80 to 99 are shown twice
+  frames = frames_of(chosen([(85, 95)], source=source).groups)
+  assert not set(source[frames].tolist()) & set(range(85, 95))
+
+
+def test_groups_lie_in_one_shot_and_are_few_in_a_long_video():
+  shot = np.repeat([0, 1], 101)[:200]
+  groups = chosen([(0, 30)], shot=shot).groups
+  assert all(shot[start] == shot[start + 3] for start in groups)
+  assert len(chosen([(0, 30)], count=20000).groups) == len(set(
+    chosen([(0, 30)], count=20000).groups)) == 64
+
+
+@pytest.mark.parametrize('count, crossed, some', [(200, True, True), (20, False, False)])
+def test_a_dub_crosses_its_fits_if_it_has_frames_enough(count, crossed, some):
+  choice = chosen([(0, count)], count=count)
+  assert (choice.crossed, bool(choice.groups)) == (crossed, some)
+
+
+@pytest.fixture
+def crossed_fit():
+  frames = np.arange(0, 240, 2)
+  kept = face_fit.kept(frames, crossed=True)
+  regressions = tuple(types.SimpleNamespace(kept=each) for each in kept)
+  errors = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
+  return face_fit.PersonFit(frames, True, errors, None, regressions)
+
+
+def test_no_part_is_made_by_a_fit_to_itself(crossed_fit):
+  for index in range(0, 240, 4):
+    part = crossed_fit.frames * 6 // 240 == index * 6 // 240
+    mixture = crossed_fit.mixture(index)
+    assert sum(share for share, _ in mixture) == pytest.approx(1)
+    assert all(regression.kept.any() and not (regression.kept & part).any()
+               for _, regression in mixture)
+
+
+def test_crossed_fits_blend_into_each_other(crossed_fit):
+  expectation = linear_prior.Expectation(np.zeros((4, 4)), np.zeros(4), np.ones(1), np.arange(1))
+  bias = np.stack([crossed_fit.adapted(expectation, i).bias for i in range(240)])
+  whole = np.ptp(bias, axis=0).max()
+  assert np.abs(np.diff(bias, axis=0)).max() < .05 * whole
+
+
+def test_a_frame_moves_no_prediction_that_is_made_without_it(crossed_fit):
+  expectation = linear_prior.Expectation(np.zeros((4, 4)), np.zeros(4), np.ones(1), np.arange(1))
+  before = crossed_fit.adapted(expectation, 100).bias
+  crossed_fit.errors[(crossed_fit.frames >= 80) & (crossed_fit.frames < 120)] += 100
+  np.testing.assert_array_equal(before, crossed_fit.adapted(expectation, 100).bias)
+  assert (crossed_fit.adapted(expectation, 0).bias > before + 10).all()
