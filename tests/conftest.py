@@ -17,8 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = 'true'
 
-# A shell starts background jobs with SIGINT ignored, and tests send it.
+# A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP; tests send both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Grain reads its own absl flags, which no test parses.
 flags.FLAGS.mark_as_parsed()

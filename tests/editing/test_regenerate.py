@@ -86,15 +86,16 @@ def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other
   changes = {}
   for fade in ('0', '0.2'):
     out = tmp_path / f'{fade}.mp4'
-    # Without noise an untrained system always fails in the same way.
+    # Without noise an untrained system always fails in the same way; what is fitted would depend on
+    # the fade.
     assert regenerate.main([
         str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
-        '--consent', CONSENT, '--out', str(out), '--noise', '0', '--fade', fade]) == 0
+        '--consent', CONSENT, '--out', str(out), '--noise', '0', '--no-fit_face',
+        '--fade', fade]) == 0
     (before, times), (after, _) = decode(clip), decode(out)
     changes[fade] = np.abs(after - before).mean((1, 2, 3))
   inside = np.array([0.6 <= t < 1.0 for t in times])
   ratio = changes['0.2'][inside] / changes['0'][inside]
-  print("RATIO", ratio.round(2))
   # What an untrained face lacks everywhere alike is mostly matched at the rim in both, and its
   # colours are held within the person's.
   assert ratio[:2].mean() < 0.95 and ratio[-2:].mean() < 0.9
