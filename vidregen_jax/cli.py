@@ -187,7 +187,10 @@ def _parse(words, argv):
 
 def _fail(error):
   line = str(error)
-  if not isinstance(error, UserError):
+  unknown = next((x for x in getattr(error, 'args', ()) if isinstance(x, KeyError)), None)
+  if unknown:  # an AttributeError of config_flags: the field, and on the next line one like it
+    line = 'the config has no field ' + ': '.join(str(unknown.args[0]).splitlines())
+  elif not isinstance(error, UserError):
     # config_flags puts a whole traceback into its message; the mistake is its last line.
     line = [line for line in line.splitlines() if line.strip()][-1].strip()
   for name in ('ValueError: ', 'UserError: '):

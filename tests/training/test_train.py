@@ -80,7 +80,9 @@ def test_mistakes_on_the_command_line_are_one_line_and_status_2(tmp_path):
   config = '--config=configs/codec.py:'
   workdir = f'--workdir={tmp_path}/run'
   cases = {
-    'lerning_rate': [config + 'tiny', '--config.lerning_rate=1', workdir],
+    "the config has no field 'lerning_rate': Did you mean .learning_rate. instead": [
+      config + 'tiny', '--config.lerning_rate=1', workdir
+    ],
     "there is no size 'tinny': choose": [config + 'tinny', workdir],
     'needs an accelerator .* --config=configs/codec.py:tiny': [config + '512', workdir],
     'no dataset in .*: build it with `python -m data.talkers': [
