@@ -109,8 +109,8 @@ def test_a_query_meets_a_timeless_key_alike_at_any_time():
   assert (key != 0).sum() == D // 2
 
 
-@pytest.fixture
-def available(monkeypatch):
+@pytest.fixture(params=[True, False], ids=['fused', 'unfused'])
+def available(monkeypatch, request):
   """cuDNN is not here: what is asked of it is answered by XLA. And kernels work on small blocks."""
   asked = jax.nn.dot_product_attention
 
@@ -121,7 +121,8 @@ def available(monkeypatch):
     return asked(*arrays, implementation='xla', **options)
   monkeypatch.setattr(jax.nn, 'dot_product_attention', answer)
   # More than one block of queries and of keys, some of them skipped, and no squares.
-  monkeypatch.setattr(kernels, 'blocks', lambda rule: kernels.Sides(256, 128, 128, 256))
+  sides = kernels.Sides(256, 128, 128, 256, fused=request.param)
+  monkeypatch.setattr(kernels, 'blocks', lambda rule: sides)
 
 
 @pytest.mark.parametrize('implementation', ['xla', 'splash_interpreted', 'cudnn'])

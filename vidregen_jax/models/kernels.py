@@ -212,9 +212,8 @@ def splash_flops(rules, useful):
   return count
 
 
-# The kernels. NumPy bool rule [Q, L]; q [B, K, N, Q, D]; keys and values, lists of
-# [B, K, N, l, D] of
-# L tokens together; visible bool [B, K, L]; sink [N] or None. They return [B, K, N, Q, D].
+# The kernels. NumPy bool rule [Q, L]; q [B, K, N, Q, D]; keys and values, lists of [B, K, N, l, D],
+# of L tokens together; visible bool [B, K, L]; sink [N] or None. They return [B, K, N, Q, D].
 
 
 def _splash(rule, q, keys, values, visible, sink, interpret=False):
