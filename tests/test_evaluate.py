@@ -55,7 +55,13 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(('flags', 'line'), [
-  ([], 'the following arguments are required: what, --checkpoint'),
+  ([], 'the following arguments are required: what'),
+  (['listening'], '--checkpoint is missing: listening measures an export of a training'),
+  (['codec', '--dataset=x'], '--checkpoint is missing: codec measures an export'),
+  (['sync'], '--scorer is missing: name one, such as --scorer=checkpoints/sync'),
+  (['sync', '--scorer=none'], 'none: no exported sync here'),
+  (['sync', '--syncnet=none'], '--syncnet none: no such folder; convert the weights into one'),
+  (['sync', '--scorer=x', '--span=2-1'], 'span 2-1 is reversed'),
   (['hearing', '--checkpoint=x'], "invalid choice: 'hearing'"),
   (['codec', '--checkpoint=x', '--clips=-1'], "--clips: '-1' is no number of clips"),
   (['codec', '--checkpoint=x', '--clip=1'], 'unrecognized arguments: --clip=1'),
