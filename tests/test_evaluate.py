@@ -12,7 +12,7 @@ import pytest
 
 from vidregen_jax import cli, evaluate
 from vidregen_jax.errors import UserError
-from vidregen_jax.evaluation import lip_sync
+from vidregen_jax.evaluation import lip_sync, sync_scorer
 from vidregen_jax.exports import model_folder, model_loader
 from vidregen_jax.inference import streaming_codec
 
@@ -52,6 +52,61 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
   del asked['dataset']
   with pytest.raises(UserError, match='--dataset is missing'):
     run('codec', **asked)
+
+
+class Judge:
+  limit = 0.5
+
+
+def in_sync(frames, late=0.0):
+  """Distances along a clip whose sound is late by some seconds."""
+  values = np.full((frames, 31), 1.3)
+  values[:, np.clip(15 + round(late * 25), 0, 30)] = 0.4
+  return sync_scorer.Rows(np.arange(frames) / 25, values)
+
+
+def test_videos_are_scored_whole_and_in_parts(tmp_path, monkeypatch, capsys):
+  video, other = (tmp_path / name for name in ('a.mp4', 'b.wav'))
+  for path in (video, other):
+    path.touch()
+  heard = []
+  monkeypatch.setattr(sync_scorer, 'load', lambda folder: Judge())
+  monkeypatch.setattr(evaluate.tracks, 'track_file', lambda path: 'track')
+
+  def of_video(judge, path, audio, track):
+    heard.append((path, audio, track))
+    return in_sync(50, 0.12 if audio else 0)
+
+  monkeypatch.setattr(sync_scorer, 'of_video', of_video)
+  run('sync', scorer='x', video=video, span='0.4-1.2', json=tmp_path / 'out.json')
+  out = capsys.readouterr().out
+  assert 'by scorer: confidence 0.90, distance 0.40, offset +0, fit 0.90, in sync\n' in out
+  assert '  0.40-1.20 s: confidence 0.90' in out
+  whole = json.loads((tmp_path / 'out.json').read_text())
+  assert whole['videos'][0]['spans'][0]['frames'] == 20 and whole['videos'][0]['in_sync'] is True
+  assert len(whole['rows'][0]['fit_by_frame']) == len(whole['rows'][0]['times']) == 50
+  run('sync', scorer='x', video=video, audio=other)
+  assert 'offset +3, fit 0.00, not in sync\n' in capsys.readouterr().out
+  assert heard == [(str(video), None, 'track'), (str(video), str(other), 'track')]
+  monkeypatch.setattr(sync_scorer, 'of_video', lambda *a: in_sync(0))
+  with pytest.raises(UserError, match='a.mp4: no face is seen long enough'):
+    run('sync', scorer='x', video=video)
+
+
+def test_a_scorer_is_tried_on_clips_whose_sync_is_known(monkeypatch, capsys, pack_folder):
+  """With one that finds every offset of its own sound, and nothing in another's."""
+  monkeypatch.setattr(sync_scorer, 'load', lambda folder: Judge())
+  monkeypatch.setattr(sync_scorer, 'read_sound', lambda path: (path, 0.0))
+  monkeypatch.setattr(sync_scorer, 'look', lambda judge, path: path)
+  monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: (
+    in_sync(75, begin if path == samples else -9.0)))
+  run('sync', scorer='x', pack=pack_folder, clips=3)
+  assert json.loads(capsys.readouterr().out)['scorer'] == {
+    'clips': 3, 'whole': {'offset': 1.0, 'told': 1.0}, 'seconds': {'offset': 1.0, 'told': 1.0}}
+  monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: in_sync(75))
+  run('sync', scorer='x', pack=pack_folder, clips=3)
+  blind = json.loads(capsys.readouterr().out)['scorer']['whole']
+  assert blind['told'] == 0.5 and blind['offset'] < 0.5
 
 
 @pytest.mark.parametrize(('flags', 'line'), [

@@ -1,4 +1,4 @@
-"""Mouths and sounds are compared at the same times: any frame rate, any start, with what is missing.
+"""Mouths and sounds are compared at the same times: any frame rate, any start, with gaps.
 
 The scorer here is one that anybody can check: its vectors are how bright a picture is, and how loud
 a fifth of a second.

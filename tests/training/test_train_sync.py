@@ -1,4 +1,4 @@
-"""The sync scorer's training: windows in step, a loss that asks for time, resumed to the last bit."""
+"""The sync scorer's training: windows in step, a loss that contrasts, resumed to the last bit."""
 
 import fake_talkers
 import jax
