@@ -13,6 +13,7 @@ often the scorer itself is right (`evaluation.sync_trials`).
 import argparse
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import sys
@@ -157,8 +158,19 @@ def _judges(given) -> dict:
 
 def _told(score):
   """A score as `evaluate` prints it."""
+  if not score['frames']:
+    return 'nothing is known'
   return (f'confidence {score["confidence"]:.2f}, distance {score["distance"]:.2f}, '
-          f'offset {score["offset"]:+d}, fit {score["fit"]:.2f}')
+          f'offset {score["offset"]:+d}, fit {score["fit"]:.1f}')
+
+
+def _plain(x):
+  """A value of JSON, which has no nan: that is None there."""
+  if isinstance(x, dict):
+    return {name: _plain(value) for name, value in x.items()}
+  if isinstance(x, list):
+    return [_plain(value) for value in x]
+  return None if isinstance(x, float) and math.isnan(x) else x
 
 
 def evaluate_sync(given):
@@ -189,15 +201,17 @@ def evaluate_sync(given):
       if judge.limit is not None:
         row['in_sync'] = score['fit'] > judge.limit
       row |= {'times': found.times.round(3).tolist(),
-              'fit_by_frame': sync_score.by_frame(found.values).round(4).tolist()}
+              'margin_by_frame': sync_score.by_frame(found.values).round(4).tolist()}
       scored.append(row)
   for row in scored:
     verdict = {True: ', in sync', False: ', not in sync', None: ''}[row.get('in_sync')]
     terminal.say(f'{row["video"]} by {row["judge"]}: {_told(row)}{verdict}')
     for span in row['spans']:
       terminal.say(f'  {span["start"]:.2f}-{span["stop"]:.2f} s: {_told(span)}')
-  return {'videos': [{name: x for name, x in row.items() if name not in ('times', 'fit_by_frame')}
-                     for row in scored], 'rows': scored}
+  scored = _plain(scored)
+  shown = [{name: x for name, x in row.items() if name not in ('times', 'margin_by_frame')}
+           for row in scored]
+  return {'videos': shown, 'rows': scored}
 
 
 def evaluate(given) -> None:

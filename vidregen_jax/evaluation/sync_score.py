@@ -11,7 +11,11 @@ call the first two LSE-D and LSE-C):
                "AV offset" has the other sign.
 
 The least may be anywhere. What is asked of an edit is that the mouth fits where it is, so for that
-there is `fit`, the row's median minus its value at offset 0.
+there is
+
+  fit          by how many deviations of the row the mouth is nearer to its own sound than to sound
+               that is noticeably early or late. It has no unit, and so means the same for other
+               people, other cameras and another scorer: chance is around 0.
 """
 
 import dataclasses
@@ -19,9 +23,10 @@ import dataclasses
 import numpy as np
 
 REACH = 15  # frames of offset to both sides that are tried
-# Frames of offset up to which picture and sound count as in sync: 120 ms are noticed by everyone
-# (ITU-R BT.1359: sound that is 45 ms early or 125 ms late is just noticed).
+# Frames of offset up to which picture and sound may count as in sync: sound that is 45 ms early or
+# 125 ms late is just noticed (ITU-R BT.1359).
 _UNNOTICED = 2
+_FEWEST = 8  # offsets beyond these, without which there is no deviation to speak of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +81,15 @@ def score(rows: np.ndarray) -> Score:
   best = int(np.nanargmin(mean))
   median = float(np.nanmedian(mean))
   return Score(median - float(mean[best]), float(mean[best]), best - REACH,
-               median - float(mean[REACH]), frames)
+               _fit(mean, REACH), frames)
+
+
+def _fit(mean, at):
+  """`fit` at a column of a mean row; nan where too few others are known."""
+  others = mean[np.isfinite(mean) & (np.abs(np.arange(len(mean)) - at) > _UNNOTICED)]
+  if len(others) < _FEWEST or not others.std():
+    return np.nan
+  return float((others.mean() - mean[at]) / others.std())
 
 
 def _mean(rows):
@@ -89,23 +102,33 @@ def _mean(rows):
 
 
 def by_frame(rows: np.ndarray, width: int = 9) -> np.ndarray:
-  """How well the mouth fits at each frame, [F]: `fit` over the frames within `width` of it.
+  """How much nearer a mouth is to its own sound than to others, around each frame.
 
-  It is for parts that are too short for an offset of their own: where it drops, the mouth does not
-  say what is heard.
+  It is for parts that are too short for an offset of their own: where it drops to 0, the mouth does
+  not say what is heard.
+
+  Args:
+    rows: of `distances`.
+    width: odd number of frames that a value is the mean over.
+
+  Returns:
+    [F], in units of distance: the median minus the value at offset 0; nan where nothing is known.
   """
-  half = width // 2
-  return np.array([score(rows[max(i - half, 0):i + half + 1]).fit for i in range(len(rows))])
+  half, found = width // 2, []
+  for i in range(len(rows)):
+    mean, _ = _mean(rows[max(i - half, 0):i + half + 1])
+    found.append(np.nanmedian(mean) - mean[REACH] if np.isfinite(mean).any() else np.nan)
+  return np.array(found)
 
 
 def spread(rows: np.ndarray) -> tuple[float, np.ndarray]:
   """How well a clip fits as it is, and as it were with its sound moved so far that it is noticed.
 
   Returns:
-    `fit`, and the same for each of the offsets beyond two frames.
+    `fit`, and the same for each of the offsets beyond two frames, as far as they are known.
   """
   mean, _ = _mean(rows)
-  fits = np.nanmedian(mean) - mean
+  fits = np.array([_fit(mean, at) for at in range(2 * REACH + 1)])
   moved = np.abs(np.arange(-REACH, REACH + 1)) > _UNNOTICED
   return float(fits[REACH]), fits[moved & np.isfinite(fits)]
 
