@@ -48,9 +48,14 @@ def test_a_vector_depends_on_its_reach_and_on_nothing_else(params):
     assert (apart[np.abs(numbers - at) > REACH] == 0).all()
     assert (apart > 1e-6).all()  # all five are within reach
     changed = x.copy()
-    changed[:, :rows] = 0  # the first frame is within reach of the first vector alone
+    # The first frame is within reach of the first vector alone, the last of the last.
+    changed[:, :rows] = 0
     apart = np.abs(np.asarray(embed(params, x)) - np.asarray(embed(params, changed))).max((0, 2))
-    assert (apart[1:] == 0).all()
+    assert apart[0] > 1e-6 and (apart[1:] == 0).all()
+    changed = x.copy()
+    changed[:, -rows:] = 0
+    apart = np.abs(np.asarray(embed(params, x)) - np.asarray(embed(params, changed))).max((0, 2))
+    assert apart[-1] > 1e-6 and (apart[:-1] == 0).all()
 
 
 def test_light_and_loudness_hardly_matter(params):
