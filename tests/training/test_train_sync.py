@@ -93,7 +93,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(dataset, tmp_path, monkeypatc
                     for run in ('whole', 'stopped'))
   assert whole.digest == resumed.digest
   lines = (tmp_path / 'whole' / 'metrics.jsonl').read_text()
-  assert 'validation/right_offset_second' in lines and 'validation/told_apart' in lines
+  assert 'validation/right_offset_second' in lines and 'validation/told_apart_second' in lines
   assert {'train/right_time', 'train/right_clip'} <= logged(tmp_path / 'whole')[0].keys()
   scorer = sync_scorer.load(tmp_path / 'whole' / 'export')
   assert scorer.limit == whole.arrays['limit'] and scorer.model.size == 8

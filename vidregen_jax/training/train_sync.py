@@ -163,14 +163,19 @@ def validate(model, params, clips, count):
 
   Returns:
     (dict of shares: of whole clips, and of seconds of them, whose offset is right within one frame,
-    and of clips that are told to be in sync or not; the limit of `fit` that does so best).
+    and of seconds that are told to be in sync or not; the limit of `fit` that does so best, which
+    suits whole clips too, as chance gives less there).
   """
   scorer = sync_scorer.Scorer(model, params, 0.0)
   rows = [sync_scorer.of_clip(scorer, clips[i]).values for i in range(min(count, len(clips)))]
   right = lambda parts: float(np.mean([abs(sync_score.score(part).offset) <= 1 for part in parts]))
   seconds = [each[start:start + _SPAN] for each in rows
              for start in range(0, max(len(each) - _SPAN, 0) + 1, _SPAN // 2)]
-  fits, moved = zip(*(sync_score.spread(each) for each in rows), strict=True)
-  limit, told = sync_score.threshold(fits, np.concatenate(moved))
+  fits, moved = zip(*(sync_score.spread(each) for each in seconds), strict=True)
+  fits = np.array(fits)
+  if not np.isfinite(fits).any():
+    raise UserError('no validation clip is long enough to be scored: give clips of two seconds or '
+                    'more')
+  limit, told = sync_score.threshold(fits[np.isfinite(fits)], np.concatenate(moved))
   return {'right_offset': right(rows), 'right_offset_second': right(seconds),
-          'told_apart': told}, limit
+          'told_apart_second': told}, limit
