@@ -69,6 +69,11 @@ TRIALS = (
         run='python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.faces.tracks', run='python -m vidregen_jax.faces.tracks IN.mp4'),
   Trial('python -m vidregen_jax.evaluate listening', more='--clips=1 --sounds=new'),
+  # The clips that the copy has.
+  Trial('python -m vidregen_jax.evaluate sync', more='--clips=2'),
+  Trial('python -m vidregen_jax.evaluate sync --syncnet', why="SyncNet's weights are not here"),
+  Trial('python -m bench.convert_syncnet', why='PyTorch is gigabytes'),
+  Trial("pip install -e '.[parity]'", why='PyTorch is gigabytes'),
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
@@ -81,11 +86,15 @@ TRIALS = (
   Trial('python -m vidregen_jax.encode_latents', TRAIN),
   Trial('python -m vidregen_jax.train --config=configs/generator.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --config=configs/student.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.train --config=configs/sync.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --multihost', why='it wants several hosts'),
   Trial('python -m vidregen_jax.evaluate codec', TRAIN, '--clips=2'),
   Trial('python -m vidregen_jax.export', 'train,export',
         run='python -m vidregen_jax.export --checkpoint=out/student/export '
             '--card=checkpoints/talkers/README.md --licence=LICENSE --stablehlo --out=out/pack'),
+  Trial('python -m vidregen_jax.export --checkpoint=out/sync/export', TRAIN,
+        run='python -m vidregen_jax.export --checkpoint=out/sync/export '
+            '--card=checkpoints/talkers/README.md --licence=LICENSE --out=out/scorer'),
   Trial('python -m vidregen_jax.distributed.libtpu_flags'),
   Trial('python -m vidregen_jax.plan', TRAIN,
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import types
 
 import fake_codec
@@ -12,7 +13,7 @@ import pytest
 
 from vidregen_jax import cli, evaluate
 from vidregen_jax.errors import UserError
-from vidregen_jax.evaluation import lip_sync
+from vidregen_jax.evaluation import lip_sync, sync_scorer
 from vidregen_jax.exports import model_folder, model_loader
 from vidregen_jax.inference import streaming_codec
 
@@ -54,8 +55,70 @@ def test_a_codec_is_measured_printed_and_shown(tmp_path, monkeypatch, capsys):
     run('codec', **asked)
 
 
+class Judge:
+  limit = 2.5
+
+
+def in_sync(frames, late=0.0):
+  """Distances along a clip whose sound is late by some seconds."""
+  values = np.tile(1.3 + 0.1 * np.cos(np.arange(31)), (frames, 1))
+  values[:, np.clip(15 + round(late * 25), 0, 30)] = 0.4
+  return sync_scorer.Rows(np.arange(frames) / 25, values)
+
+
+def test_videos_are_scored_whole_and_in_parts(tmp_path, monkeypatch, capsys):
+  video, other = (tmp_path / name for name in ('a.mp4', 'b.wav'))
+  for path in (video, other):
+    path.touch()
+  heard = []
+  monkeypatch.setattr(sync_scorer, 'load', lambda folder: Judge())
+  monkeypatch.setattr(evaluate.tracks, 'track_file', lambda path: 'track')
+
+  def of_video(judge, path, audio, track):
+    heard.append((path, audio, track))
+    return in_sync(50, 0.12 if audio else 0)
+
+  monkeypatch.setattr(sync_scorer, 'of_video', of_video)
+  run('sync', scorer='x', video=video, span='0.4-1.2', json=tmp_path / 'out.json')
+  out = capsys.readouterr().out
+  assert re.search(r'by scorer: confidence 0.9., distance 0.40, offset \+0, fit 1.\.., in sync\n',
+                   out)
+  assert '  0.40-1.20 s: confidence 0.9' in out
+  whole = json.loads((tmp_path / 'out.json').read_text())
+  assert whole['videos'][0]['spans'][0]['frames'] == 20 and whole['videos'][0]['in_sync'] is True
+  assert len(whole['rows'][0]['margin_by_frame']) == len(whole['rows'][0]['times']) == 50
+  run('sync', scorer='x', video=video, audio=other)
+  assert re.search(r'offset \+3, fit -?[01]\.., not in sync\n', capsys.readouterr().out)
+  assert heard == [(str(video), None, 'track'), (str(video), str(other), 'track')]
+  monkeypatch.setattr(sync_scorer, 'of_video', lambda *a: in_sync(0))
+  with pytest.raises(UserError, match='a.mp4: no face is seen long enough'):
+    run('sync', scorer='x', video=video)
+
+
+def test_a_scorer_is_tried_on_clips_whose_sync_is_known(monkeypatch, capsys, pack_folder):
+  """With one that finds every offset of its own sound, and nothing in another's."""
+  monkeypatch.setattr(sync_scorer, 'load', lambda folder: Judge())
+  monkeypatch.setattr(sync_scorer, 'read_sound', lambda path: (path, 0.0))
+  monkeypatch.setattr(sync_scorer, 'look', lambda judge, path: path)
+  monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: (
+    in_sync(75, begin if path == samples else -9.0)))
+  run('sync', scorer='x', pack=pack_folder, clips=3)
+  assert json.loads(capsys.readouterr().out)['scorer'] == {
+    'clips': 3, 'whole': {'offset': 1.0, 'told': 1.0}, 'seconds': {'offset': 1.0, 'told': 1.0}}
+  monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: in_sync(75))
+  run('sync', scorer='x', pack=pack_folder, clips=3)
+  blind = json.loads(capsys.readouterr().out)['scorer']['whole']
+  assert blind['told'] == 0.5 and blind['offset'] < 0.5
+
+
 @pytest.mark.parametrize(('flags', 'line'), [
-  ([], 'the following arguments are required: what, --checkpoint'),
+  ([], 'the following arguments are required: what'),
+  (['listening'], '--checkpoint is missing: listening measures an export of a training'),
+  (['codec', '--dataset=x'], '--checkpoint is missing: codec measures an export'),
+  (['sync'], '--scorer is missing: name one, such as --scorer=checkpoints/sync'),
+  (['sync', '--scorer=none'], 'none: no exported sync here'),
+  (['sync', '--syncnet=none'], '--syncnet none: no such folder; convert the weights into one'),
+  (['sync', '--scorer=x', '--span=2-1'], 'span 2-1 is reversed'),
   (['hearing', '--checkpoint=x'], "invalid choice: 'hearing'"),
   (['codec', '--checkpoint=x', '--clips=-1'], "--clips: '-1' is no number of clips"),
   (['codec', '--checkpoint=x', '--clip=1'], 'unrecognized arguments: --clip=1'),

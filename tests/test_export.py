@@ -1,5 +1,7 @@
 """What is given away runs, is half as large, says what it is, and shows what was changed."""
 
+import dataclasses
+import json
 import re
 import shutil
 
@@ -10,8 +12,10 @@ import tiny_system
 
 from vidregen_jax import evaluate, export
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import sync_scorer
 from vidregen_jax.exports import checksums, model_folder, pipeline
 from vidregen_jax.exports.pack import repack
+from vidregen_jax.models import sync
 
 
 @pytest.fixture(scope='module')
@@ -170,10 +174,51 @@ def test_a_damaged_manifest_is_one_line(data, pack):
     assert '\n' not in str(caught.value)
 
 
-def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, capsys):
+@pytest.fixture
+def scorer(tmp_path, card, licence):
+  """A packed scorer of lip sync."""
+  config = sync.SyncConfig(size=8, stem=2, widths=(4,), audio_width=4, embedding=6, blocks=1)
+  model_folder.export(tmp_path / 'sync', 'sync', dataclasses.asdict(config),
+                      jax.device_get(sync.init(config, jax.random.key(0))), limit=np.float32(0.1))
+  assert export.main([f'--checkpoint={tmp_path / "sync"}', f'--card={card}',
+                      f'--licence={licence}', f'--out={tmp_path / "scorer"}']) == 0
+  return tmp_path / 'scorer'
+
+
+def test_a_pack_is_evaluated_by_editing_with_it(pack, pack_folder, scorer, capsys):
+  capsys.readouterr()
   evaluate.evaluate(evaluate.make_parser().parse_args([
-    'listening', f'--checkpoint={pack}', f'--pack={pack_folder}', '--clips=1']))
-  assert '"clips": 1' in capsys.readouterr().out
+    'listening', f'--checkpoint={pack}', f'--pack={pack_folder}', '--clips=1',
+    f'--scorer={scorer}']))
+  out = capsys.readouterr().out
+  medians = json.loads(out[out.index('\n{'):])['medians']['new']
+  # Beside the score of what was generated stands that of the film whose sound was heard.
+  assert medians['scorer'].keys() == {'generated', 'truth'}
+  assert medians['scorer']['generated'] != medians['scorer']['truth']
+  assert '  scorer: generated confidence ' in out and '; truth confidence ' in out
+
+
+def test_a_packed_scorer_is_the_same_in_half_precision(scorer, tmp_path):
+  whole, packed = sync_scorer.load(tmp_path / 'sync'), sync_scorer.load(scorer)
+  assert whole.model == packed.model and abs(whole.limit - packed.limit) < 1e-4
+  for a, b in zip(jax.tree.leaves(whole.params), jax.tree.leaves(packed.params), strict=True):
+    assert a.shape == b.shape
+    np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-7)
+  assert checksums.check(scorer) == 4
+  with (scorer / 'sync.safetensors').open('r+b') as file:
+    file.seek(-2, 2)
+    file.write(b'\0\0')
+  with pytest.raises(UserError, match='is not the file that was packed'):
+    sync_scorer.load(scorer)
+
+
+def test_a_scorer_is_packed_without_what_systems_have(scorer, card, licence, tmp_path, capsys):
+  words = [f'--checkpoint={tmp_path / "sync"}', f'--card={card}', f'--licence={licence}',
+           f'--out={tmp_path / "other"}', '--stablehlo']
+  assert export.main(words) == 2 and 'is a scorer of lip sync' in capsys.readouterr().err
+  (scorer / 'mine.txt').write_text('mine')
+  assert export.main([*words[:3], f'--out={scorer}']) == 2
+  assert 'holds other things' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('words', 'message'), [

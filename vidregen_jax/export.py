@@ -8,7 +8,8 @@ DIR holds the averaged weights (EMA) of codec, generator and student, the audio 
 latents and sound are normalised with, card and licences, and a manifest with the sha256 of every
 file. It runs on one device, whatever the training ran on. Numbers are kept as float16 and computed
 with as float32. `--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen
-from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package.
+from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package. A
+scorer of lip sync (configs/sync.py) is packed alike, without an audio encoder.
 """
 
 import pathlib
@@ -49,9 +50,16 @@ def _run(given):
     return
   if not (given.checkpoint and given.out and given.card and given.licence):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
+  scorer = pack.is_scorer(given.checkpoint)
+  if scorer and (given.audio_encoder or given.stablehlo):
+    raise UserError(f'{given.checkpoint} is a scorer of lip sync: --audio_encoder and --stablehlo '
+                    'are for systems that make faces')
   try:
-    pack.repack(given.checkpoint, given.out, given.card, given.licence, given.audio_encoder,
-                given.stablehlo)
+    if scorer:
+      pack.repack_scorer(given.checkpoint, given.out, given.card, given.licence)
+    else:
+      pack.repack(given.checkpoint, given.out, given.card, given.licence, given.audio_encoder,
+                  given.stablehlo)
   except OSError as error:
     raise UserError(f'--out {given.out}: cannot be written ({error.strerror}): give another place'
                     ) from error

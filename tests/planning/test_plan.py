@@ -91,6 +91,7 @@ def test_a_place_that_is_not_there_is_told_before_anything_is_compiled():
   ('h100:4', 'train', {'attention': 'splash'}, 'splash is for a tpu and this is a gpu'),
   ('h100:4', 'sample', {}, 'needs a compiler, and there is none'),
   ('here', 'codec', {}, '--what=codec takes a config of the codec'),
+  ('here', 'train', {'stage': 'sync'}, 'the scorer of lip sync is small, and its step is not'),
   ('here', 'train', {'codec_config': 'configs/none.py'}, "no config 'configs/none.py'"),
 ])
 def test_what_cannot_be_planned_is_told(topology, what, changes, message):

@@ -18,9 +18,11 @@ DINOV2_REGISTERS = (0, 2)
 DINOV2_EMBEDDING = 3e-3  # tokens so small that the epsilon of the first norm counts
 SOUNDS = (30, 7.3)  # seconds
 MEL_BINS = (80, 128)
+SPOKEN = 2.305  # seconds, of the cepstra: their last frame is filled up
 # Of long results every so many are stored: columns of the spectrogram; channels of VGG16's taps;
-# times and channels of Whisper's states, whose every channel depends on all of those before.
-COLUMNS, CHANNELS, TIMES, STATES = 130, 16, 125, 16
+# times and channels of Whisper's states, whose every channel depends on all of those before; the
+# numbers of SyncNet's vectors.
+COLUMNS, CHANNELS, TIMES, STATES, NUMBERS = 130, 16, 125, 16, 4
 
 
 def golden(name):
@@ -41,6 +43,18 @@ def clips():
   is something to average over time.
   """
   return random_weights.uniform(np.random.PCG64(1), 2, 25, 45, 38, 3, low=-1, high=1)
+
+
+def faces():
+  """Two random windows as SyncNet sees them, float32 [2, 5, 224, 224, 3] from 0 to 255."""
+  return np.round(random_weights.uniform(np.random.PCG64(1), 2, 5, 224, 224, 3, low=0, high=255))
+
+
+def vectors():
+  """Random vectors of a mouth and of a sound that is 4 frames late, float32 [30, 8] each."""
+  bits = np.random.PCG64(2)
+  mouth = random_weights.uniform(bits, 30, 8)
+  return mouth, np.roll(mouth, 4, 0) + np.float32(0.1) * random_weights.uniform(bits, 30, 8)
 
 
 def voice(seconds, rate=16_000):

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import safetensors.numpy
 
-from vidregen_jax.models import i3d, perceptual
+from vidregen_jax.models import i3d, perceptual, syncnet
 
 DINOV2 = dict(width=16, layers=2, side=3, patch=4)
 
@@ -59,6 +59,24 @@ def i3d_tensors():
     tensors[f'{name}.bn.num_batches_tracked'] = np.array(7)
   tensors['logits.conv3d.weight'] = np.float32(0.03) * uniform(bits, i3d.CLASSES, 1024, 1, 1, 1)
   tensors['logits.conv3d.bias'] = uniform(bits, i3d.CLASSES)
+  return tensors
+
+
+def syncnet_tensors():
+  """SyncNet with kernels scaled as He's and lively batch statistics."""
+  bits, tensors = np.random.PCG64(0), {}
+  for name, normalisation, shape in syncnet.units():
+    scale = np.float32(np.sqrt(2 / math.prod(shape[1:])))
+    tensors[f'{name}.weight'] = scale * uniform(bits, *shape)
+    tensors[f'{name}.bias'] = np.float32(0.1) * uniform(bits, shape[0])
+    tensors[f'{normalisation}.weight'] = 1 + np.float32(0.1) * uniform(bits, shape[0])
+    for part in ('bias', 'running_mean'):
+      tensors[f'{normalisation}.{part}'] = np.float32(0.1) * uniform(bits, shape[0])
+    tensors[f'{normalisation}.running_var'] = np.exp(np.float32(0.1) * uniform(bits, shape[0]))
+    tensors[f'{normalisation}.num_batches_tracked'] = np.array(7)
+  for name in ('netfclip.3', 'netfcaud.3'):
+    tensors[f'{name}.weight'] = np.float32(0.06) * uniform(bits, syncnet.WIDTH, 512)
+    tensors[f'{name}.bias'] = np.float32(0.1) * uniform(bits, syncnet.WIDTH)
   return tensors
 
 

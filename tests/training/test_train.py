@@ -14,15 +14,17 @@ import pytest
 from configs import codec as codec_config
 from configs import deltas, pods
 from configs import generator as generator_config
+from configs import sync as sync_config
 from vidregen_jax import cli
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec
-from vidregen_jax.training import codec_setup
+from vidregen_jax.training import codec_setup, train_sync
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODECS = ('tiny', 'talkers', '256', '512')
-SIZES = {codec_config: CODECS, generator_config: ('tiny', 'talkers', 'base', 'large', 'xl')}
+SIZES = {codec_config: CODECS, generator_config: ('tiny', 'talkers', 'base', 'large', 'xl'),
+         sync_config: ('tiny', 'talkers', 'large')}
 
 
 @pytest.mark.parametrize('size', CODECS)
@@ -32,6 +34,14 @@ def test_every_size_describes_a_codec_and_its_own_crops(size):
   assert set(config.model) == {field.name for field in dataclasses.fields(codec.CodecConfig)}
   assert config.dataset.endswith(f'/{model.size}')
   assert config.num_frames % codec.TIME_FACTOR == 0
+
+
+@pytest.mark.parametrize('size', SIZES[sync_config])
+def test_every_size_describes_a_scorer_and_crops_twice_its_mouths(size):
+  config = sync_config.get_config(size)
+  model = train_sync.model_config(config)
+  assert set(config.model) == {field.name for field in dataclasses.fields(model)}
+  assert config.dataset.endswith(f'/{2 * model.size}')
 
 
 @pytest.mark.parametrize('size', ['256', '512'])
@@ -49,14 +59,14 @@ def test_stages_of_a_size_train_one_codec(size):
     codec_config.get_config(f'{size}-middle')
 
 
-@pytest.mark.parametrize('stage', [codec_config, generator_config])
+@pytest.mark.parametrize('stage', list(SIZES))
 def test_every_field_is_read_somewhere(stage):
   source = '\n'.join(path.read_text() for path in (ROOT / 'vidregen_jax').rglob('*.py'))
   fields = set(stage.get_config('tiny'))
   assert fields - set(re.findall(r'\bconfig\.(\w+)', source)) == set()
 
 
-@pytest.mark.parametrize('stage', [codec_config, generator_config])
+@pytest.mark.parametrize('stage', list(SIZES))
 def test_sizes_have_the_same_fields(stage):
   first, *others = [
     {k: type(v) for k, v in stage.get_config(size).items()} for size in SIZES[stage]

@@ -23,6 +23,7 @@ import numpy as np
 from vidregen_jax import files, terminal
 from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
+from vidregen_jax.evaluation import sync_scorer
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
@@ -94,7 +95,8 @@ def pair(clips):
   return list(zip(clips, clips[1:] + clips[:1], strict=True))
 
 
-def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face=False):
+def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face=False,
+              judges=None):
   """Edits each clip with each kind of sound and reads the mouth.
 
   Args:
@@ -105,6 +107,8 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
     folder: for the edited videos.
     sounds: of SOUNDS.
     fit_face: whether the model is fitted to each clip's own frames first.
+    judges: of `sync_scorer`, by name. They score each edit that has a sound, and beside it the film
+      that the sound is from.
 
   Returns:
     A list of dicts, one a clip and kind of sound.
@@ -141,6 +145,11 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
         row |= _follows(clip, source, track.times[inside], gap, stop)
       if sound in ('own', 'codec'):
         row |= _mouth_error(track, tracks.track_file(clip.path), inside)
+      if judges and sound != 'silence':
+        films = {'generated': (out, track), 'truth': (source.path, None)}
+        row['sync'] = {name: {what: dataclasses.asdict(
+          sync_scorer.of_video(judge, path, track=of).score(stop=stop))
+          for what, (path, of) in films.items()} for name, judge in judges.items()}
       rows.append(row)
   return rows
 
@@ -185,6 +194,11 @@ def medians(rows):
     summary[sound] = {
       part: {name: round(float(np.nanmedian([row[part][name] for row in of])), 3)
              for name in of[0][part]} for part in ('whole', 'middle') if part in of[0]}
+    for judge in of[0].get('sync', {}):
+      summary[sound][judge] = {what: {name: round(float(np.nanmedian(
+        [row['sync'][judge][what][name] for row in of])), 3)
+        for name in ('confidence', 'distance', 'offset', 'fit')}
+        for what in ('generated', 'truth')}
     for name in ('mouth_error', 'mouth_error_of_mean', 'open', 'open_in_truth'):
       if name in of[0]:
         summary[sound][name] = round(float(np.mean([row[name] for row in of])), 3)

@@ -20,6 +20,8 @@ from vidregen_jax.faces import crop_geometry
 
 _FORMAT = 1
 _PARAMS = 'params/'
+# What of the crop's geometry a model of a kind depends on; all others have the lower face hidden.
+_GEOMETRY = {'sync': crop_geometry.CROP}
 _MOST_CONFIG = 1_000_000  # bytes of config.json
 _LONGEST_NAME = 300
 _TYPES = {'F16': np.float16, 'F32': np.float32, 'F64': np.float64, 'I32': np.int32, 'I64': np.int64}
@@ -34,7 +36,7 @@ class Export:
   """A model as read from its folder.
 
   Attributes:
-    kind: 'codec', 'generator' or 'student'.
+    kind: 'codec', 'generator', 'student' or 'sync'.
     config: what was given to `export`, with tuples for lists.
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
     arrays: dict of further NumPy arrays, such as a codec's latent_mean and latent_std.
@@ -89,7 +91,7 @@ def export(folder, kind, config, params, **arrays):
 
   Args:
     folder: path of the folder to make.
-    kind: 'codec', 'generator' or 'student'.
+    kind: 'codec', 'generator', 'student' or 'sync'.
     config: plain nested dict (numbers, strings, tuples) that the model is built from.
     params: nested dict of arrays.
     **arrays: further arrays to keep with the model.
@@ -103,12 +105,16 @@ def export(folder, kind, config, params, **arrays):
 
 def fill(folder, kind, config, params, **arrays):
   """`export` into an existing folder, beside its other files."""
-  flat = {name: np.ascontiguousarray(x) for name, x in join(params, arrays).items()}
+  flat = {name: np.asarray(x, order='C') for name, x in join(params, arrays).items()}
   data = safetensors.numpy.save(flat)
-  header = {'format': _FORMAT, 'kind': kind, 'crop': crop_geometry.MASKED_CROP, 'config': config}
+  header = {'format': _FORMAT, 'kind': kind, 'crop': _geometry(kind), 'config': config}
   (folder / f'{kind}.safetensors').write_bytes(data)
   (folder / 'config.json').write_text(json.dumps(header, indent=2) + '\n')
   return hashlib.sha256(data).hexdigest()
+
+
+def _geometry(kind):
+  return _GEOMETRY.get(kind, crop_geometry.MASKED_CROP)
 
 
 def copy(folder, target, kind):
@@ -140,7 +146,7 @@ def load_export(folder, kind):
   header = _HEADER(header, str(about))
   if header['kind'] != kind:
     raise UserError(f'{folder} holds a {header["kind"]}, but a {kind} is needed here')
-  crop_geometry.check(header.get('crop'), crop_geometry.MASKED_CROP, str(folder),
+  crop_geometry.check(header.get('crop'), _geometry(kind), str(folder),
                       f'train the {kind} again')
   if not os.path.exists(path):
     raise UserError(f'{path} is missing: export the model again')

@@ -15,7 +15,7 @@ from vidregen_jax import documents
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.models import attention, codec, flow_matching, generator, linear_prior
+from vidregen_jax.models import attention, codec, flow_matching, generator, linear_prior, sync
 
 _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
@@ -48,6 +48,10 @@ SAMPLER = {
   'guidance_appearance': _SIZE, 'guidance_audio': _SIZE, 'guidance_start': number(0, 1),
   'guidance_stop': number(0, 1), 'noise': _SIZE,
 }
+SYNC = {
+  'size': whole(8, 1024), 'stem': whole(1, 64), 'widths': _depths(_WIDTH), 'audio_width': _WIDTH,
+  'embedding': _WIDTH, 'blocks': whole(0, 64),
+}
 _LISTENING = {
   'audio_layers': row(whole(0, _LAYERS), 1, _LAYERS, ascending=True),
   'window_seconds': number(0.02, 3600), 'margin_seconds': number(0, 1800),
@@ -72,6 +76,7 @@ _CONFIGS = {
     {'audio_encoder_files': documents.table(documents.sha256, 64),
      'attention_layout': whole(1, 1000)}),
   'student': documents.record({'sampler': _sampler, 'teacher': documents.sha256}),
+  'sync': fields_of(sync.SyncConfig, SYNC),
 }
 
 
@@ -89,6 +94,14 @@ class Generator:
 
   model: generator.GeneratorConfig
   sampler: flow_matching.SamplerConfig
+  export: model_folder.Export
+
+
+@dataclasses.dataclass(frozen=True)
+class Sync:
+  """An exported scorer of lip sync: its config, and the files' contents."""
+
+  model: sync.SyncConfig
   export: model_folder.Export
 
 
@@ -145,6 +158,14 @@ def load_student(folder, teacher: Generator) -> Generator:
   sampler = _build(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
   _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
   return Generator(teacher.model, sampler, export)
+
+
+def load_sync(folder) -> Sync:
+  """Reads an exported scorer of lip sync; raises as `load_codec`."""
+  path, export = _read(folder, 'sync')
+  model = _build(sync.SyncConfig, export.config, f'{path}: config')
+  _check_arrays(folder, export, functools.partial(sync.init, model), {'limit': ()})
+  return Sync(model, export)
 
 
 def _read(folder, kind):

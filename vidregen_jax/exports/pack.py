@@ -8,9 +8,10 @@ import numpy as np
 
 from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
+from vidregen_jax.exports import checksums, model_folder, model_loader, pipeline, stablehlo
 from vidregen_jax.models import flow_matching
 
+_OF_SCORER = {'README.md', 'LICENSE', 'config.json', 'sync.safetensors', checksums.NAME}
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
          pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
 _MOST_PAPER = 16_000_000  # bytes of a card or a licence
@@ -33,9 +34,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
       that are not of an earlier pack.
   """
   source, folder = pathlib.Path(source), pathlib.Path(folder)
-  if os.path.exists(folder) and (
-      not folder.is_dir() or {path.name for path in folder.iterdir()} - _OURS):
-    raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
+  _check_free(folder, _OURS)
   pipeline.load(source)  # refuses a system that would not run
   _check_papers(card, licence)
   if audio_encoder and not os.path.isdir((folder / audio_encoder).resolve()):
@@ -67,6 +66,32 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
                   for export in (generator, student) if export]
       stablehlo.write(part, pipeline.load(part), *samplers)
     checksums.write(part, *([where] if audio_encoder else []))
+
+
+def is_scorer(source) -> bool:
+  """Whether a folder holds a scorer of lip sync rather than a system that makes faces."""
+  return os.path.exists(pathlib.Path(source) / 'sync.safetensors')
+
+
+def repack_scorer(source, folder, card, licence):
+  """Writes a scorer of lip sync in half precision; arguments and errors as in `repack`."""
+  source, folder = pathlib.Path(source), pathlib.Path(folder)
+  _check_free(folder, _OF_SCORER)
+  model_loader.load_sync(source)  # refuses one that would not run
+  _check_papers(card, licence)
+  scorer = _half(source, 'sync')
+  with outputs.whole_folder(folder) as part:
+    model_folder.fill(part, 'sync', scorer.config, scorer.params, **scorer.arrays)
+    shutil.copyfile(card, part / 'README.md')
+    shutil.copyfile(licence, part / 'LICENSE')
+    checksums.write(part)
+
+
+def _check_free(folder, ours):
+  """Refuses a folder with files that are not of an earlier pack."""
+  if os.path.exists(folder) and (
+      not folder.is_dir() or {path.name for path in folder.iterdir()} - ours):
+    raise UserError(f'--out {folder} holds other things, which would be lost: name a new folder')
 
 
 def _check_papers(card, licence):

@@ -1,4 +1,4 @@
-"""One training step of either stage: gradients, optimizer, moving average and measurements.
+"""One training step of any stage: gradients, optimizer, moving average and measurements.
 
 The training loops run it; `plan` compiles it for machines that are not at hand.
 """
@@ -9,7 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from vidregen_jax.distributed import sharding
-from vidregen_jax.training import codec_objective, generator_objective, train_state
+from vidregen_jax.training import (
+  codec_objective,
+  generator_objective,
+  sync_objective,
+  train_state,
+)
 
 
 def of_codec(objective, config, shardings):
@@ -47,6 +52,24 @@ def of_generator(objective, config, shardings):
   def gradients(params, frozen, batch, key, step):
     (value, times), grads = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch, key)
     return grads, {'loss': value, 'times': times}
+
+  return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
+
+
+def of_sync(model, config, shardings):
+  """The step of the sync scorer.
+
+  Args:
+    model: sync.SyncConfig.
+    config, shardings: as in `of_codec`.
+
+  Returns:
+    Jitted function from (TrainState, None, batch) to the next TrainState and a dict of scalars;
+    the given state is donated.
+  """
+  def gradients(params, frozen, batch, key, step):
+    del frozen, key, step  # nothing is drawn
+    return sync_objective.gradients(model, params, batch)
 
   return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
 

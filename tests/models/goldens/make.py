@@ -2,24 +2,26 @@
 
   pip install -e '.[parity]'
   git clone https://github.com/piergiaj/pytorch-i3d
-  PYTHONPATH=tests/support:pytorch-i3d python tests/models/goldens/make.py
+  git clone https://github.com/joonson/syncnet_python
+  pip install python_speech_features
+  PYTHONPATH=tests/support:pytorch-i3d:syncnet_python python tests/models/goldens/make.py
 
-Writes whisper.npz, dinov2.npz, lpips.npz and i3d.npz beside itself. Whisper's encoder and DINOv2
-are those of transformers, VGG16 is torchvision's, LPIPS the lpips package's, and I3D is piergiaj's
-port, whose names and weights are the common ones. The stored ones are of torch 2.13, transformers
-5.24, torchvision 0.28, lpips 0.1.4 and pytorch-i3d 05783d1, all on a CPU.
+Writes whisper.npz, dinov2.npz, lpips.npz, i3d.npz and syncnet.npz beside itself, or only those that
+are named. Whisper's encoder and DINOv2 are those of transformers, VGG16 is torchvision's, LPIPS the
+lpips package's, I3D is piergiaj's port, whose names and weights are the common ones, and SyncNet,
+with what it hears, is its authors'. The stored ones are of torch 2.13, transformers 5.24,
+torchvision 0.28, lpips 0.1.4, pytorch-i3d 05783d1, syncnet_python 6efbb1c and
+python_speech_features 0.6, all on a CPU.
 """
 
 import pathlib
+import sys
 import tempfile
 
-import lpips
 import numpy as np
 import parity
 import random_weights
 import torch
-import transformers
-from pytorch_i3d import InceptionI3d
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -30,6 +32,8 @@ def channels_first(x):
 
 def of_whisper():
   """'mel_<bins>_<seconds>': [bins, M]; 'states': [T, layers + 1, C]; of each but every so many."""
+  import transformers
+
   made = {}
   for bins in parity.MEL_BINS:
     extractor = transformers.WhisperFeatureExtractor(feature_size=bins)
@@ -48,6 +52,8 @@ def of_whisper():
 
 def of_dinov2():
   """'<registers>_<height>x<width>': patch tokens [2, H / patch, W / patch, E]."""
+  import transformers
+
   made = {}
   for registers in parity.DINOV2_REGISTERS:
     kind = transformers.Dinov2WithRegistersModel if registers else transformers.Dinov2Model
@@ -64,6 +70,8 @@ def of_dinov2():
 
 def of_lpips():
   """'tap<i>_<height>x<width>': [2, H, W, C] of every so many C; 'distance_...': [2]."""
+  import lpips
+
   model = lpips.LPIPS(net='vgg', pretrained=False, pnet_rand=True, verbose=False).eval()
   tensors = random_weights.vgg16_tensors()
   places = {name.rpartition('.')[0].rpartition('.')[2]: name.rpartition('.')[0]
@@ -91,6 +99,8 @@ def of_lpips():
 
 def of_i3d():
   """'logits': [2, 400]."""
+  from pytorch_i3d import InceptionI3d
+
   model = InceptionI3d().eval()
   tensors = random_weights.i3d_tensors()
   model.load_state_dict({name: torch.from_numpy(x) for name, x in tensors.items()})
@@ -99,8 +109,31 @@ def of_i3d():
   return {'logits': model(channels_first(parity.clips())).mean(2).numpy()}
 
 
+def of_syncnet():
+  """'mouth', 'sound': [2, 1024] of each but every so many; 'mfcc': [T, 13]; 'mean': the mean row of
+  distances of random vectors, and the 'scores' that are made of it: offset, distance, confidence.
+  """
+  import python_speech_features
+  from SyncNetInstance import calc_pdist
+  from SyncNetModel import S
+
+  model = S().eval()
+  tensors = random_weights.syncnet_tensors()
+  model.load_state_dict({name: torch.from_numpy(x) for name, x in tensors.items()})
+  sound = np.rint(32768 * parity.voice(parity.SPOKEN)).astype(np.int16)
+  mfcc = python_speech_features.mfcc(sound, 16_000)
+  heard = torch.from_numpy(np.stack([mfcc[:20].T, mfcc[40:60].T])[:, None]).float()
+  mean = torch.mean(torch.stack(calc_pdist(*map(torch.from_numpy, parity.vectors()), 15), 1), 1)
+  distance, at = torch.min(mean, 0)
+  return {'mouth': model.forward_lip(channels_first(parity.faces())).numpy()[:, ::parity.NUMBERS],
+          'sound': model.forward_aud(heard).numpy()[:, ::parity.NUMBERS], 'mfcc': mfcc,
+          'mean': mean.numpy(),
+          'scores': np.array([15 - at, distance, torch.median(mean) - distance])}
+
+
 if __name__ == '__main__':
+  every = {'whisper': of_whisper, 'dinov2': of_dinov2, 'lpips': of_lpips, 'i3d': of_i3d,
+           'syncnet': of_syncnet}
   with torch.no_grad():
-    for name, make in (('whisper', of_whisper), ('dinov2', of_dinov2), ('lpips', of_lpips),
-                       ('i3d', of_i3d)):
-      np.savez_compressed(parity.GOLDENS / f'{name}.npz', **make())
+    for name in sys.argv[1:] or every:
+      np.savez_compressed(parity.GOLDENS / f'{name}.npz', **every[name]())
