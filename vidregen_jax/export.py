@@ -6,15 +6,18 @@
 
 DIR holds the averaged weights (EMA) of codec, generator and student, the audio encoder, what
 latents and sound are normalised with, card and licences, and a manifest with the sha256 of every
-file. It runs on one device, whatever the training ran on. Numbers are kept as float16 and computed
-with as float32. `--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen
-from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package.
+file. Where it has learned from footage of people, the card also lists them by hash, with basis,
+hours and languages, and says whom a later withdrawal concerns. It runs on one device, whatever the
+training ran on. Numbers are kept as float16 and computed with as float32.
+`--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen from DIR, instead of
+one more copy of it. `--stablehlo` adds what runs without this package.
 """
 
 import pathlib
 import sys
 
 from vidregen_jax import cli, terminal
+from vidregen_jax.datasets import consent_record
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, pack
 
@@ -49,9 +52,10 @@ def _run(given):
     return
   if not (given.checkpoint and given.out and given.card and given.licence):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
+  consent = consent_record.read(given.checkpoint)
   try:
     pack.repack(given.checkpoint, given.out, given.card, given.licence, given.audio_encoder,
-                given.stablehlo)
+                given.stablehlo, consent_record.card(consent) if consent else '')
   except OSError as error:
     raise UserError(f'--out {given.out}: cannot be written ({error.strerror}): give another place'
                     ) from error

@@ -198,8 +198,8 @@ class _Preparation:
       'clip_id': clip['clip_id'], 'start': round(float(times[start]), 3),
       'stop': round(float(times[stop - 1]), 3), 'frames': stop - start,
       'seconds': round(len(clip['audio']) / 16_000, 3), 'offset': take.offset.seconds,
-      'moved': take.moved, 'agreement': take.offset.agreement, 'lead': take.offset.lead,
-      'picture': picture})
+      'at': _centre(take.piece, self.info), 'moved': take.moved,
+      'agreement': take.offset.agreement, 'lead': take.offset.lead, 'picture': picture})
     return []
 
   def _leave_out(self, stretches, times=None):
@@ -233,8 +233,15 @@ class _Preparation:
     if frame is None:
       return None
     name = f'left_{number}.jpg'
-    _write_picture(self.folder / name, np.rot90(frame.small(width, _HEIGHT), -(info.rotation // 90)))
+    turned = np.rot90(frame.small(width, _HEIGHT), -(info.rotation // 90))
+    _write_picture(self.folder / name, turned)
     return name
+
+
+def _centre(piece, info):
+  """Where a face is on average, in fractions of the picture as it is stored."""
+  middle = (piece.box[:, :2] + piece.box[:, 2:]) / 2
+  return [round(float(x), 3) for x in np.nanmean(middle, 0) / (info.width, info.height)]
 
 
 def _write_picture(path, image):

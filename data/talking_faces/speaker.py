@@ -170,7 +170,7 @@ def _speaker(found, sound, bounds):
   best, *others = sorted(fit, key=lambda each: -each.score)
   whole = lambda reason, detail: [Stretch(start, stop, reason, detail)
                                   for start, stop in best.runs] + best.unusable
-  if best.offset.agreement < sync_offset.LEAST_AGREEMENT:
+  if not best.offset.moves:
     music = filters.is_music(_during(sound, best.piece))
     return None, whole('music only' if music else 'no lips move with the sound',
                        _said(best.offset))

@@ -11,13 +11,15 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, pipeline, stablehlo
 from vidregen_jax.models import flow_matching
 
+CONSENT = 'consent.json'  # whose clips the weights have learned from
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
-         pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
+         pipeline.AUDIO_ENCODER, CONSENT, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
 _MOST_PAPER = 16_000_000  # bytes of a card or a licence
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False):
+def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False,
+           people=''):
   """Writes a system in half precision, whole or not at all; it replaces an older pack.
 
   Args:
@@ -27,6 +29,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     licence: path of the text for its LICENSE.
     audio_encoder: folder of the encoder relative to `folder`, or None to copy it.
     with_stablehlo: whether to add `stablehlo`.
+    people: Markdown that is added to its README.md: whose clips it has learned from.
 
   Raises:
     UserError: something is missing or out of the range of half precision, or `folder` holds files
@@ -60,7 +63,10 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     if student:
       model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
                           student.params)
-    shutil.copyfile(card, part / 'README.md')
+    text = pathlib.Path(card).read_bytes()
+    (part / 'README.md').write_bytes(text + (f'\n{people}'.encode() if people else b''))
+    if (source / CONSENT).exists():
+      shutil.copyfile(source / CONSENT, part / CONSENT)
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
