@@ -69,7 +69,8 @@ def _serializer(size):
 def encode(size: int, clip: dict) -> bytes:
   """A clip's fields as the bytes that TFDS reads."""
   known, serializer = _serializer(size)
-  return serializer.serialize_example(known.encode_example(clip))
+  # Otherwise the order of the fields would differ from process to process.
+  return serializer.get_tf_example(known.encode_example(clip)).SerializeToString(deterministic=True)
 
 
 def writer(path):
