@@ -37,6 +37,7 @@ KINDS = ('plain', 'shifted', 'shifted', 'shifted', 'truncated', 'wrong ending', 
 _REMADE = ('plain', 'shifted', 'shifted', 'truncated', 'wrong ending', 'no sound')  # of real clips
 _MOST_SHIFT = 0.4  # seconds
 _MINUTES = 240
+_LONG = 10  # seconds; longer clips of people are copied twice, shorter ones once for each kind
 _HD = 1920 * 1080
 
 
@@ -218,7 +219,7 @@ def make(folder: pathlib.Path, count: int, real, seed: int) -> list[Copy]:
            truth.read_index(PACK)['clips']]
   copies = [_tall(folder, clips)]
   for path in real:
-    kinds = _REMADE if path.stat().st_size < 2_000_000 else _REMADE[:2]
+    kinds = _REMADE if video.probe(path).duration < _LONG else _REMADE[:2]
     copies += [_real(folder, len(copies) + at, kind, chance, path)
                for at, kind in enumerate(kinds)]
   for number in terminal.progress(range(max(count - len(copies), 0)), 'copy', 'making'):

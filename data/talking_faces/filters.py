@@ -12,9 +12,9 @@ from vidregen_jax.media.audio import waveform
 
 # Every reason for which anything is left out.
 REASONS = (
-  'unreadable', 'no pictures', 'no sound', 'sound unreadable', 'music only', 'no face', 'too small',
-  'profile', 'out of frame', 'mouth covered', 'too short', 'no lips move with the sound',
-  'who speaks is undecided', 'another person speaks', 'offset unsure', 'blurred', 'too dark',
+  'unreadable', 'no pictures', 'no sound', 'beyond the sound', 'sound unreadable', 'music only',
+  'no face', 'too small', 'profile', 'out of frame', 'mouth covered', 'too short',
+  'no lips move with the sound', 'who speaks is undecided', 'another person speaks', 'offset unsure', 'blurred', 'too dark',
   'too bright', 'still picture', 'ended its worker',
 )
 _MEASURED = 128  # pixels of the crop that blur, light and motion are measured on

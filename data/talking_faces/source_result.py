@@ -32,7 +32,7 @@ _VERSION = 1  # of what is made; a change makes all sources anew
 _PICTURES = 4  # of what is left out of a source, the longest
 _HEIGHT = 180  # pixels of a picture
 _STRIP = 4  # crops side by side, of what is kept
-_LEAST_LISTED = 0.2  # seconds; a shorter stretch is counted, and not listed by itself
+_LEAST_LISTED = 0.2  # seconds; shorter stretches of a source are counted, and not listed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,8 @@ def lost(job: Job, cause: str) -> dict:
 
 def _empty(job):
   return {'made_from': job.made_from(), 'source': job.origin.source, 'person': job.origin.person,
-          'split': job.split, 'media': None, 'faces': 0, 'clips': [], 'left_out': []}
+          'split': job.split, 'media': None, 'faces': 0, 'clips': [], 'left_out': [],
+          'frames_trimmed': 0}
 
 
 class _Preparation:
@@ -205,6 +206,11 @@ class _Preparation:
   def _leave_out(self, stretches, times=None):
     """Lists stretches, with pictures of the longest."""
     rows = []
+    short = [one for one in stretches if one.stop > one.start
+             and times[one.stop - 1] - times[one.start] < _LEAST_LISTED]
+    if self.found['clips']:
+      self.found['frames_trimmed'] = sum(one.stop - one.start for one in short)
+      stretches = [one for one in stretches if one not in short]
     for one in stretches:
       seconds = (0.0, 0.0)
       if times is not None and one.stop > one.start:
@@ -217,7 +223,7 @@ class _Preparation:
     longest = sorted(rows, key=length, reverse=True)[:_PICTURES]
     with self._step('pictures'):
       for number, (one, said) in enumerate(longest):
-        if self.info is not None and (length((one, said)) >= _LEAST_LISTED or one.stop == 0):
+        if self.info is not None:
           said['picture'] = self._picture(one, number)
     self.found['left_out'] += [said for _, said in rows]
 

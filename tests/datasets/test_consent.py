@@ -1,4 +1,4 @@
-"""Nobody is learned from without a basis, or after a withdrawal; cards say whose clips they were."""
+"""Nobody is learned from without a basis, or after a withdrawal; cards say whose clips it was."""
 
 import json
 import pathlib

@@ -1,6 +1,7 @@
 """What becomes of sources: kept, cut, put in sync, or left out with the reason."""
 
 import json
+import types
 import wave
 
 import cv2
@@ -8,8 +9,9 @@ import footage
 import numpy as np
 import pytest
 
-from data.talking_faces import filters, source_result
-from vidregen_jax.media import video_writer
+from data.talking_faces import cutting, filters, source_result
+from vidregen_jax.faces import landmarks
+from vidregen_jax.media import video, video_writer
 
 
 @pytest.fixture
@@ -61,8 +63,8 @@ def test_no_clip_crosses_a_cut(tmp_path, work):
 @pytest.mark.parametrize(('make', 'reason'), [
   (lambda folder: folder / 'absent.mp4', 'unreadable'),
   (lambda folder: _write(folder / 'text.mp4', b'no film at all'), 'unreadable'),
-  (lambda folder: _write(folder / 'part.mp4',
-                         footage.copy(folder, 'test_00000').read_bytes()[:20_000]), 'sound unreadable'),
+  (lambda folder: _write(folder / 'part.mp4', footage.copy(folder, 'test_00000').read_bytes()[
+    :20_000]), 'sound unreadable'),
   (lambda folder: _changed(folder, sound=None), 'no sound'),
   (lambda folder: _changed(folder, sound=lambda x: x * 0), 'no sound'),
   (lambda folder: _sound_alone(folder / 'sound.wav'), 'no pictures'),
@@ -141,3 +143,14 @@ def _changed(folder, image=lambda x: x, sound=lambda x: x):
   video_writer.write_clip(folder / 'changed.mp4', [image(each) for each in images], rate,
                           sound and sound(samples), sound and sound_rate)
   return folder / 'changed.mp4'
+
+
+def test_crops_of_a_part_are_those_of_the_whole_picture():
+  path = footage.PACK / 'test' / 'test_00000.mp4'
+  info = video.probe(path)
+  for scale, turn, x, y in ((180, 3, 30, 20), (300, 10, -20, -30), (60, -5, 150, 190)):
+    affine = np.array([[scale, -turn, x], [turn, scale, y]], np.float32)[None].repeat(3, 0)
+    found = cutting.crops(info, types.SimpleNamespace(affine=affine), 0, 0, 3, (64, 128))
+    for size in (64, 128):
+      whole = [landmarks.crop(frame.image, affine[0], size) for frame in video.frames(path, 0, 3)]
+      np.testing.assert_array_equal(found[size], np.stack(whole))

@@ -11,7 +11,7 @@ NAMES = ('test_00005', 'test_00008', 'validation_00001')
 
 
 def clip(pack_folder, name):
-  """(times, gaps, widths, samples at 16 kHz) of a rendered clip that the filter was not fitted on."""
+  """(times, gaps, widths, samples at 16 kHz) of a clip that the filter was not fitted on."""
   path = pack_folder / name.partition('_')[0] / name
   known = truth.Truth.load(path.with_suffix('.npz'))
   samples, rate, _ = waveform.read(path.with_suffix('.mp4'))

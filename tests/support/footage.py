@@ -42,7 +42,7 @@ def late(folder, name, seconds, to):
 
 
 def manifest(folder, rows, name='manifest.jsonl'):
-  """A manifest of (source, person, further fields) in a folder, with a salt that is always the same."""
+  """A manifest of (source, person, further fields) in a folder, with a salt that is the same."""
   path = folder / name
   path.write_text(''.join(
     json.dumps({'source': source, 'person': person, 'basis': BASIS, 'date': '2026-05-01'} | more)
