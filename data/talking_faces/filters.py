@@ -14,8 +14,8 @@ from vidregen_jax.media.audio import waveform
 REASONS = (
   'unreadable', 'no pictures', 'no sound', 'beyond the sound', 'sound unreadable', 'music only',
   'no face', 'too small', 'profile', 'out of frame', 'mouth covered', 'too short',
-  'no lips move with the sound', 'who speaks is undecided', 'another person speaks', 'offset unsure', 'blurred', 'too dark',
-  'too bright', 'still picture', 'ended its worker',
+  'no lips move with the sound', 'who speaks is undecided', 'another person speaks',
+  'offset unsure', 'blurred', 'too dark', 'too bright', 'still picture', 'ended its worker',
 )
 _MEASURED = 128  # pixels of the crop that blur, light and motion are measured on
 _BLOCK = 25  # frames that are measured at most, evenly over a clip
