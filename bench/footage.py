@@ -37,7 +37,7 @@ KINDS = ('plain', 'shifted', 'shifted', 'shifted', 'truncated', 'wrong ending', 
 _REMADE = ('plain', 'shifted', 'shifted', 'truncated', 'wrong ending', 'no sound')  # of real clips
 _MOST_SHIFT = 0.4  # seconds
 _MINUTES = 240
-_LONG = 10  # seconds; longer clips of people are copied twice, shorter ones once for each kind
+_LONG = 10  # seconds; longer clips of people are copied once, shorter ones once for each kind
 _HD = 1920 * 1080
 
 
@@ -78,7 +78,8 @@ def _read(path):
 
 def _write(path, images, rate, samples, sound_rate, layout='mono', codec='aac', muxer=None):
   with av.open(str(path), 'w', format=muxer) as out:
-    stream = out.add_stream('libx264', rate=Fraction(rate), options={'crf': '16', 'threads': '1'})
+    options = {'crf': '16', 'preset': 'veryfast', 'threads': '1'}
+    stream = out.add_stream('libx264', rate=Fraction(rate), options=options)
     stream.height, stream.width = images[0].shape[:2]
     stream.pix_fmt = 'yuv420p'
     track = out.add_stream(codec, rate=sound_rate, layout=layout)
@@ -219,7 +220,7 @@ def make(folder: pathlib.Path, count: int, real, seed: int) -> list[Copy]:
            truth.read_index(PACK)['clips']]
   copies = [_tall(folder, clips)]
   for path in real:
-    kinds = _REMADE if video.probe(path).duration < _LONG else _REMADE[:2]
+    kinds = _REMADE if video.probe(path).duration < _LONG else _REMADE[:1]
     copies += [_real(folder, len(copies) + at, kind, chance, path)
                for at, kind in enumerate(kinds)]
   for number in terminal.progress(range(max(count - len(copies), 0)), 'copy', 'making'):
