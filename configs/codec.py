@@ -26,8 +26,8 @@ from configs import deltas, pods
 
 _BUNDLED = 'build it with `python -m data.talkers.talkers --size {size} --data_dir out`'
 _FOOTAGE = (
-  'it is made from your own consented footage; with the bundled clips alone use '
-  '--config=configs/codec.py:tiny'
+  'it is made from your own consented footage (docs/train-on-your-footage.md); with the bundled '
+  'clips alone use --config=configs/codec.py:tiny'
 )
 
 # What both small sizes change.

@@ -156,8 +156,22 @@ def _window(clip, start, num_frames):
   return frames[start : start + num_frames], boxes[start : start + num_frames]
 
 
-def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still, p_rate, p_look):
-  """One codec example. The encoder serves video, masked context and stills: it learns from all."""
+def random_window(clip, rng, num_frames, p_flip, p_masked, p_still, p_rate, p_look):
+  """One codec example. The encoder serves video, masked context and stills: it learns from all.
+
+  Args:
+    clip: of `talker_clips`.
+    rng: numpy Generator, which chooses everything.
+    num_frames: F.
+    p_flip, p_masked, p_still, p_rate, p_look: how likely it is to be mirrored, to have its lower
+      face hidden, to repeat one frame, to be at a lower frame rate, and to have another look.
+
+  Returns:
+    Dict of frames uint8 [F, S, S, 3], mouth_box float32 [F, 4], and masked and still, bool.
+
+  Raises:
+    UserError: the clip is shorter than that.
+  """
   if p_rate and rng.random() < p_rate:
     chosen = variation.at_rate(clip['times'], variation.draw_rate(clip['times'], rng))
     if len(chosen) >= num_frames:
@@ -202,7 +216,7 @@ def codec_batches(config, split, seed, rows, put, augment=True, **options):
   clips = mixed_clips(config.dataset, split, config.model.size, config.dataset_help)
   on = float(augment)
   window = functools.partial(
-    _random_window,
+    random_window,
     num_frames=config.num_frames,
     p_flip=on * config.p_flip,
     p_masked=on * config.p_masked,
