@@ -223,7 +223,7 @@ def make(folder: pathlib.Path, count: int, real, seed: int) -> list[Copy]:
     kinds = _REMADE if video.probe(path).duration < _LONG else _REMADE[:1]
     copies += [_real(folder, len(copies) + at, kind, chance, path)
                for at, kind in enumerate(kinds)]
-  for number in terminal.progress(range(max(count - len(copies), 0)), 'copy', 'making'):
+  for number in terminal.progress(range(max(count - len(copies), 0)), 'file', 'making'):
     copies.append(_rendered(folder, len(copies), KINDS[number % len(KINDS)], chance, clips))
   rows = ['source,person,basis,date,language']
   rows += [f'{one.name},{one.source},a bench: measured and never trained on,2026-01-01,'
