@@ -52,10 +52,12 @@ def _run(given):
     return
   if not (given.checkpoint and given.out and given.card and given.licence):
     raise UserError('give --checkpoint, --card, --licence and --out; or --verify alone')
-  consent = consent_record.read(given.checkpoint)
+  people = consent_record.read(given.checkpoint)
+  card, record = (consent_record.card(people), consent_record.published(people)) if people else (
+    '', None)
   try:
     pack.repack(given.checkpoint, given.out, given.card, given.licence, given.audio_encoder,
-                given.stablehlo, consent_record.card(consent) if consent else '')
+                given.stablehlo, card, record)
   except OSError as error:
     raise UserError(f'--out {given.out}: cannot be written ({error.strerror}): give another place'
                     ) from error

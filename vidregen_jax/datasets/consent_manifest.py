@@ -115,7 +115,7 @@ def _csv(text, path):
 
 
 def _json_lines(text, path):
-  for line, content in enumerate(text.splitlines(), 1):
+  for line, content in enumerate(text.split('\n'), 1):
     if content.strip():
       where = f'{path}, line {line}'
       if len(content) > _LINE:

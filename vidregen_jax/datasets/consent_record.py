@@ -8,7 +8,6 @@ manifest), a person who has withdrawn since is found, and the dataset refused.
 
 import os
 import pathlib
-import shutil
 
 from vidregen_jax import documents, files
 from vidregen_jax.datasets import consent_manifest
@@ -21,7 +20,12 @@ _TEXTS = row(text(10_000), 0, 10_000)
 _PERSON = record({
   'person': text(64), 'basis': _TEXTS, 'dates': _TEXTS, 'languages': _TEXTS,
   'sources': whole(0, 2**40), 'clips': table(whole(0, 2**40), 8), 'hours': number(0, 1e9)})
-_DATASET = record({'name': text(200), 'note': row(text(10_000), 0, 16), 'manifest': text(10_000),
+def _place(value, where):
+  """Checks for a path; '' in what is given away, as it is a path of somebody's own machine."""
+  return value if value == '' else text(10_000)(value, where)
+
+
+_DATASET = record({'name': text(200), 'note': row(text(10_000), 0, 16), 'manifest': _place,
                    'people': row(_PERSON, 0, 10_000_000)})
 _RECORD = record({'datasets': row(_DATASET, 1, 1000)})
 _HASHES = row(text(64), 0, 10_000_000)
@@ -78,16 +82,14 @@ def withdrawn_people(manifest) -> set[str]:
   return {consent_manifest.hashed(salt, 'person', person) for person in gone}
 
 
-def carry(source, folder) -> None:
-  """Copies the record, and withdrawals beside it, from a dataset to what is made from it."""
-  for name in (NAME, WITHDRAWN):
-    if (pathlib.Path(source) / name).exists():
-      shutil.copyfile(pathlib.Path(source) / name, pathlib.Path(folder) / name)
-
-
 def write(folder, datasets: list[dict]) -> None:
   """Writes the record of one or several datasets, as `_DATASET` describes them."""
   files.write_json(pathlib.Path(folder) / NAME, {'datasets': datasets})
+
+
+def published(found: dict) -> dict:
+  """The record as it is given away: without the places of manifests."""
+  return {'datasets': [each | {'manifest': ''} for each in found['datasets']]}
 
 
 def card(found: dict) -> str:

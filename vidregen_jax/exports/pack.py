@@ -19,7 +19,7 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False,
-           people=''):
+           people='', consent=None):
   """Writes a system in half precision, whole or not at all; it replaces an older pack.
 
   Args:
@@ -30,6 +30,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     audio_encoder: folder of the encoder relative to `folder`, or None to copy it.
     with_stablehlo: whether to add `stablehlo`.
     people: Markdown that is added to its README.md: whose clips it has learned from.
+    consent: JSON value of its consent.json, which says the same; None where there is nobody.
 
   Raises:
     UserError: something is missing or out of the range of half precision, or `folder` holds files
@@ -65,8 +66,8 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
                           student.params)
     text = pathlib.Path(card).read_bytes()
     (part / 'README.md').write_bytes(text + (f'\n{people}'.encode() if people else b''))
-    if (source / CONSENT).exists():
-      shutil.copyfile(source / CONSENT, part / CONSENT)
+    if consent is not None:
+      files.write_json(part / CONSENT, consent)
     shutil.copyfile(licence, part / 'LICENSE')
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
