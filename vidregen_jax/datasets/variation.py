@@ -13,7 +13,7 @@ import numpy as np
 _SLOWEST = 0.4  # of a clip's own frame rate
 # Bounds of what is drawn: shift in sides of the crop, degrees, and factors.
 _SHIFT, _TURN, _SCALE = 0.025, 3.0, 1.06
-_GAIN, _CONTRAST, _GAMMA, _SATURATION = 1.12, 1.2, 1.2, 1.3
+_GAIN, _CONTRAST, _GAMMA, _SATURATION = 1.08, 1.2, 1.2, 1.3
 _BRIGHTNESS = 16.0  # grey levels
 _QUALITY = (40, 95)  # of JPEG
 _P_COMPRESSED = 0.5
