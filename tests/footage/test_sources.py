@@ -8,8 +8,9 @@ import cv2
 import footage
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
-from data.talking_faces import cutting, filters, source_result
+from data.talking_faces import cutting, filters, record, source_result
 from vidregen_jax.faces import landmarks
 from vidregen_jax.media import video, video_writer
 
@@ -35,6 +36,14 @@ def test_a_clip_is_kept_and_late_sound_moved(tmp_path, work):
   assert abs(late['clips'][0]['offset'] - 0.3) <= 0.04
   # The speaker's words are cut off at the end of the late one: there the pictures have no sound.
   assert late['clips'][0]['stop'] < plain['clips'][0]['stop']
+  one, other = (_records(work, number)[0] for number in (0, 1))
+  count = len(other['audio'])
+  assert count == round(len(other['frames']) * 16_000 / 25) < len(one['audio'])
+  np.testing.assert_array_equal(one['source_times'][:len(other['frames'])], other['source_times'])
+  # The same words at the same frames: the best lag between the two is below a frame.
+  both = np.fft.rfft([x['audio'][:count].astype(float) for x in (one, other)], 2 * count)
+  lag = int(np.fft.irfft(both[0] * both[1].conj()).argmax())
+  assert min(lag, 2 * count - lag) <= 16_000 / 25
 
 
 def test_two_faces_and_one_voice(tmp_path, work):
@@ -124,6 +133,12 @@ def test_a_finished_source_is_kept_until_something_changes(tmp_path, work):
   assert first == {name: data for name, data in again.items() if name != source_result.SECONDS}
   assert set(json.loads((job.folder / source_result.SECONDS).read_text())) == set(
     source_result.STEPS)
+
+
+def _records(work, number):
+  reader = array_record_module.ArrayRecordReader(str(work / '00' / f'{number:016x}' /
+                                                     '64.array_record'))
+  return [record.features(64).deserialize_example_np(data) for data in reader.read_all()]
 
 
 def _write(path, data):
