@@ -6,7 +6,9 @@ import pathlib
 import fake_talkers
 import footage
 import pytest
+from ml_collections import ConfigDict
 
+from vidregen_jax import train
 from vidregen_jax.datasets import consent_manifest, consent_record, input_pipeline
 from vidregen_jax.errors import UserError
 
@@ -102,3 +104,16 @@ def test_a_card_lists_basis_counts_hours_languages_and_people(dataset):
   assert '| agreed / in writing | 1 | 0.50 |' in card and 'Recorded by us.' in card
   assert f'- `{ann}`: 0.500 hours' in card and 'withdrawal' in card and 'Ann' not in card
   assert input_pipeline.consent(folder) == list(consent_record.read(version)['datasets'])
+
+
+def test_weights_carry_the_people_of_what_they_began_with_too(dataset, tmp_path):
+  folder, version, manifest, ann = dataset
+  own = list(consent_record.read(version)['datasets'])
+  codec, teacher = tmp_path / 'codec', tmp_path / 'teacher'
+  for place, people in ((codec, own), (teacher, [own[0] | {'name': 'older'}])):
+    place.mkdir()
+    consent_record.write(place, people)
+  config = ConfigDict({'dataset': f'{folder}:2,{folder}', 'dataset_help': '', 'codec': str(codec),
+                       'teacher': str(teacher)})
+  assert [each['name'] for each in train._people(config)] == ['ours', 'older']
+  assert train._beginnings(config) == [str(codec), str(teacher)]
