@@ -82,11 +82,20 @@ TRIALS = (
   Trial('pip install libtpu', why='half a gigabyte of compiler'),
   Trial('pip install xpk', why='it makes clusters'),
   Trial('python -m data.talkers.talkers', TRAIN),
+  Trial('python -m data.talking_faces.build', TRAIN),
+  Trial('python -m data.talking_faces.build --manifest FOOTAGE/manifest.csv --data_dir out --sizes '
+        '64 --beam_pipeline_options', why='tests run it where Apache Beam is installed'),
+  Trial("pip install -e '.[train,beam]'", why='Apache Beam and all it needs are 300 megabytes'),
+  Trial("pip install 'apache-beam[gcp]'", why='it is for a cloud'),
   Trial('python -m vidregen_jax.train --config=configs/codec.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.encode_latents', TRAIN),
   Trial('python -m vidregen_jax.train --config=configs/generator.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --config=configs/student.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --config=configs/sync.py', TRAIN, _SHORT),
+  Trial('python -m data.talking_faces.withdrawals', TRAIN),
+  # They need archives of gigabytes; tests run them on small ones.
+  *(Trial(f'python -m data.{name}.{name}', TRAIN, run=_import(f'data.{name}.{name}'))
+    for name in ('grid', 'crema_d')),
   Trial('python -m vidregen_jax.train --multihost', why='it wants several hosts'),
   Trial('python -m vidregen_jax.evaluate codec', TRAIN, '--clips=2'),
   Trial('python -m vidregen_jax.export', 'train,export',
@@ -101,6 +110,8 @@ TRIALS = (
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
                         ('shot_boundaries', '--clips=2'),
+                        ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
+                        ('windows', '--dataset=out/talkers/64 --seconds=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
@@ -197,6 +208,14 @@ def copy():
   (folder / pack / 'index.json').write_text(json.dumps(index | {'clips': kept}))
   for name, clip in (('IN.mp4', 'source'), ('NEW.wav', 'truth'), ('DUB.wav', 'truth')):
     shutil.copy(folder / pack / 'twins' / f'{clip}.mp4', folder / name)
+  footage = folder / 'FOOTAGE'  # rendered clips in the place of somebody's own
+  footage.mkdir()
+  rows = ['source,person,basis,date,withdrawn,language']
+  for clip in [clip for clip in kept if clip['split'] == 'train']:
+    name = f'{clip["clip_id"]}.mp4'
+    shutil.copy(folder / pack / clip['split'] / name, footage / name)
+    rows.append(f'{name},nobody {clip["identity"]},rendered,2026-05-01,,{clip["language"]}')
+  (footage / 'manifest.csv').write_text('\n'.join(rows) + '\n')
   shutil.copytree(folder / 'checkpoints' / 'talkers', folder / 'DIR', symlinks=True)
   shutil.copytree(folder / 'checkpoints' / 'whisper-base', folder / 'whisper-base')
   return folder

@@ -26,13 +26,15 @@ from configs import deltas, pods
 
 _BUNDLED = 'build it with `python -m data.talkers.talkers --size {size} --data_dir out`'
 _FOOTAGE = (
-  'it is made from your own consented footage; with the bundled clips alone use '
-  '--config=configs/codec.py:tiny'
+  'it is made from your own consented footage (docs/train-on-your-footage.md); with the bundled '
+  'clips alone use --config=configs/codec.py:tiny'
 )
 
 # What both small sizes change.
 _SMALL = {
   'num_workers': 0,
+  'p_rate': 0.0,  # rendered clips vary in rate and light by themselves
+  'p_look': 0.0,
   'max_bad_records': 0,
   'batch_size': 6,
   'num_frames': 8,
@@ -150,7 +152,8 @@ def _base(size):
   config.size = size
   config.seed = 0
 
-  # Data. num_frames is a multiple of 4; the probabilities are per window.
+  # Data: a folder, or several by weight, such as 'out/a:3,out/b:1'. num_frames is a multiple of 4;
+  # the probabilities are per window.
   config.dataset = 'out/talking_faces/512'
   config.dataset_help = _FOOTAGE
   config.num_workers = 8
@@ -160,6 +163,8 @@ def _base(size):
   config.p_flip = 0.5
   config.p_masked = 0.15
   config.p_still = 0.15
+  config.p_rate = 0.3  # at a random lower frame rate
+  config.p_look = 0.5  # with other light, colour, compression and place of the crop
 
   # Devices. Those that fsdp and tensor leave over share the batch.
   config.needs_accelerator = True

@@ -153,6 +153,29 @@ def test_a_stopped_run_goes_on_with_the_shard_it_was_at(
     jax.tree.map(np.testing.assert_array_equal, clips[i], again[i])
 
 
+def test_looks_are_added_to_training_clips_alone_and_their_names_fix_them(
+  dataset, encoder, tmp_path
+):
+  made_with = {'codec': 'abc', 'flip': False, 'looks': 1, 'audio_encoder': 'none',
+               'audio_layers': [0], 'audio_width': 3, 'window_seconds': 10.0,
+               'margin_seconds': 1.0}
+  for folder in ('one', 'two'):
+    latent_dataset.write_dataset(tmp_path / folder, dataset, encoder, listen, False, made_with,
+                                 ('train', 'validation'), looks=1)
+  one, two = (input_pipeline.latent_clips(tmp_path / folder, 'train') for folder in ('one', 'two'))
+  plain = input_pipeline.talker_clips(dataset, 'train', 16)
+  assert len(one) == 2 * len(plain)
+  assert len(input_pipeline.latent_clips(tmp_path / 'one', 'validation')) == 2
+  for i in range(len(one)):
+    jax.tree.map(np.testing.assert_array_equal, one[i], two[i])
+  assert one[0]['clip_id'] == one[1]['clip_id']
+  assert (one[0]['target'][:4] != one[1]['target'][:4]).any()
+  # What is hidden is hidden of the varied frames: where nothing is, context and target agree.
+  for record in (one[0], one[1]):
+    assert record['target'].shape == record['context'].shape
+    assert len(record['times']) == 4 * len(record['target']) == len(record['lip_gap'])
+
+
 def test_latents_of_two_codecs_are_never_mixed(dataset, encoder, tmp_path):
   write(tmp_path, dataset, encoder)
   info = input_pipeline.latent_info(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 import tiny_system
 
 from vidregen_jax import evaluate, export
+from vidregen_jax.datasets import consent_record
 from vidregen_jax.errors import UserError
 from vidregen_jax.evaluation import sync_scorer
 from vidregen_jax.exports import checksums, model_folder, pipeline
@@ -117,6 +118,25 @@ def test_every_file_is_in_the_manifest_and_a_change_to_any_shows(pack, tmp_path)
   (pack / 'student' / 'more.py').write_text('')
   with pytest.raises(UserError, match='more.py was not packed with the rest'):
     checksums.check(pack)
+
+
+def test_a_card_lists_the_people_whose_clips_were_learned_from(
+  student, tmp_path, card, licence
+):
+  source = tmp_path / 'source'
+  shutil.copytree(student, source)
+  consent_record.write(source, [{'name': 'ours', 'note': [], 'manifest': '/nowhere', 'people': [
+    {'person': '0123abcd', 'basis': ['agreed'], 'dates': ['2026-05-01'], 'languages': ['pt'],
+     'sources': 2, 'clips': {'train': 3}, 'hours': 1.5}]}])
+  out = tmp_path / 'pack'
+  assert export.main([f'--checkpoint={source}', f'--card={card}', f'--licence={licence}',
+                      f'--out={out}']) == 0
+  text = (out / 'README.md').read_text()
+  assert text.startswith(card.read_text())
+  assert '1 people, 2 sources, 3 clips, 1.50 hours; languages: pt.' in text and '0123abcd' in text
+  (given,), (kept,) = (consent_record.read(place)['datasets'] for place in (out, source))
+  assert kept['manifest'] == '/nowhere' and given == kept | {'manifest': ''}
+  checksums.check(out)
 
 
 def test_weights_that_were_changed_are_not_run(pack):

@@ -65,6 +65,9 @@ def make_parser() -> cli.Parser:
   parser.add_argument('--flip', action='store_true', default=True,
                       help='also write the mirror image of every clip (default)')
   parser.add_argument('--noflip', dest='flip', action='store_false', help='do not')
+  parser.add_argument('--looks', type=cli.whole(0), default=0, metavar='N',
+                      help='also write N versions of each training clip with another frame rate, '
+                           'light, colour, compression and place of the crop (default: none)')
   parser.add_argument('--hosts', type=int, default=1, metavar='N',
                       help='how many machines share the work and the folder (default %(default)d)')
   parser.add_argument('--host', type=int, default=0, metavar='I',
@@ -105,10 +108,10 @@ def encode(given) -> None:
     'window_seconds': given.window_seconds,
     'margin_seconds': given.margin_seconds,
     'flip': given.flip,
-  }
+  } | ({'looks': given.looks} if given.looks else {})
   latent_dataset.write_dataset(
     given.out, given.dataset, streaming_codec.Encoder.of(found.export), listen, given.flip, inputs,
-    given.splits, given.host, given.hosts)
+    given.splits, given.host, given.hosts, given.looks)
 
 
 if __name__ == '__main__':

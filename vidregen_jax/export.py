@@ -6,16 +6,19 @@
 
 DIR holds the averaged weights (EMA) of codec, generator and student, the audio encoder, what
 latents and sound are normalised with, card and licences, and a manifest with the sha256 of every
-file. It runs on one device, whatever the training ran on. Numbers are kept as float16 and computed
-with as float32. `--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen
-from DIR, instead of one more copy of it. `--stablehlo` adds what runs without this package. A
-scorer of lip sync (configs/sync.py) is packed alike, without an audio encoder.
+file. Where it has learned from footage of people, the card also lists them by hash, with basis,
+hours and languages, and says whom a later withdrawal concerns. It runs on one device, whatever the
+training ran on. Numbers are kept as float16 and computed with as float32.
+`--audio_encoder=../whisper-base` names an encoder that lies elsewhere, as seen from DIR, instead of
+one more copy of it. `--stablehlo` adds what runs without this package. A scorer of lip sync
+(configs/sync.py) is packed alike, without an audio encoder.
 """
 
 import pathlib
 import sys
 
 from vidregen_jax import cli, terminal
+from vidregen_jax.datasets import consent_record
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, pack
 
@@ -54,12 +57,16 @@ def _run(given):
   if scorer and (given.audio_encoder or given.stablehlo):
     raise UserError(f'{given.checkpoint} is a scorer of lip sync: --audio_encoder and --stablehlo '
                     'are for systems that make faces')
+  people = consent_record.read(given.checkpoint)
+  papers = (given.card, given.licence)
+  about = {'people': consent_record.card(people),
+           'consent': consent_record.published(people)} if people else {}
   try:
     if scorer:
-      pack.repack_scorer(given.checkpoint, given.out, given.card, given.licence)
+      pack.repack_scorer(given.checkpoint, given.out, *papers, **about)
     else:
-      pack.repack(given.checkpoint, given.out, given.card, given.licence, given.audio_encoder,
-                  given.stablehlo)
+      pack.repack(given.checkpoint, given.out, *papers, given.audio_encoder, given.stablehlo,
+                  **about)
   except OSError as error:
     raise UserError(f'--out {given.out}: cannot be written ({error.strerror}): give another place'
                     ) from error

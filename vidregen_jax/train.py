@@ -12,6 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from vidregen_jax import cli
+from vidregen_jax.datasets import consent_record, input_pipeline
 from vidregen_jax.distributed import multihost
 from vidregen_jax.errors import UserError
 
@@ -61,7 +62,26 @@ def run():
   if _MULTIHOST.value:
     multihost.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   with multihost.ending_together(), _room():
+    for folder in _beginnings(config):
+      consent_record.check(folder)
     _train(config, stage)
+    export = pathlib.Path(_WORKDIR.value) / 'export'
+    if export.is_dir() and jax.process_index() == 0 and (people := _people(config)):
+      consent_record.write(export, people)
+
+
+def _beginnings(config):
+  """Folders of weights that a training uses, besides its dataset."""
+  return [config[name] for name in ('start_from', 'codec', 'teacher')
+          if name in config and config[name]]
+
+
+def _people(config):
+  """Whose clips the weights have learned from, themselves or by way of others."""
+  found = input_pipeline.consent(config.dataset, config.dataset_help)
+  for folder in _beginnings(config):
+    found += (consent_record.read(folder) or {'datasets': ()})['datasets']
+  return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
 @contextlib.contextmanager

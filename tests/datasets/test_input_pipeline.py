@@ -23,7 +23,8 @@ def dataset(tmp_path_factory):
 def config(dataset, **changes):
   fields = dict(
     dataset=str(dataset), dataset_help='make it', num_frames=8, p_flip=0.5, p_masked=0.3,
-    p_still=0.3, num_workers=0, batch_size=4, max_bad_records=0, model=dict(size=16),
+    p_still=0.3, p_rate=0.0, p_look=0.0, num_workers=0, batch_size=4, max_bad_records=0,
+    model=dict(size=16),
   )
   return ConfigDict(fields | changes)
 

@@ -130,7 +130,8 @@ _TRAINED_ON = {
   'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS,
   'latent_shape': row(whole(1, 65_536), 3, 3)}
 _LATENTS = record(_TRAINED_ON | {'splits': _LISTED},
-                  {'dtype': text(32), 'flip': flag, 'size': whole(1, 65_536), 'crop': _any})
+                  {'dtype': text(32), 'flip': flag, 'looks': whole(0, 1000),
+                   'size': whole(1, 65_536), 'crop': _any})
 
 
 def read_latents(folder, way_out) -> dict:

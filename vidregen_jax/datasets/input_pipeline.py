@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from vidregen_jax import files
-from vidregen_jax.datasets import batches, dataset_folder
+from vidregen_jax.datasets import batches, consent_record, dataset_folder, mixture, variation
 from vidregen_jax.errors import BadRecord, UserError
 from vidregen_jax.faces import crop_mask
 
@@ -40,14 +40,15 @@ def talker_clips(folder, split, size, way_out='build it first'):
     [n] at 16 kHz, mouth_box float32 [F, 4] crop fractions x0 y0 x1 y1, and the clip's truths.
 
   Raises:
-    UserError: no dataset there, no such split, or crops of another size; on reading a clip,
-      BadRecord: damage, or what `check_clip` refuses.
+    UserError: no dataset there, no such split, crops of another size, or somebody in it has
+      withdrawn; on reading a clip, BadRecord: damage, or what `check_clip` refuses.
   """
   if dataset_folder.holds_latents(folder):
     raise UserError(f'{folder} holds latents, but crops are needed here: name the dataset that it '
                     'was encoded from')
   where = _version_folder(folder, way_out)
   dataset_folder.check_crops(where)
+  consent_record.check(where)
   builder = tfds.builder_from_directory(where)
   if split not in builder.info.splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(builder.info.splits)}')
@@ -124,6 +125,27 @@ def _version_folder(folder, way_out):
   return versions[-1]
 
 
+def mixed_clips(spec, split, size, way_out='build it first'):
+  """`talker_clips` of one folder, or of several by weight, such as 'out/a:3,out/b:1'."""
+  folders, weights = zip(*mixture.parse(spec), strict=True)
+  return mixture.mixed([talker_clips(folder, split, size, way_out) for folder in folders], weights)
+
+
+def consent(spec, way_out='build it first') -> list[dict]:
+  """Whose clips datasets hold, of frames or of latents: what their consent.json lists.
+
+  Returns:
+    As `consent_record` describes them; nothing of a dataset that needs none, as the talkers.
+  """
+  found = []
+  for name, _ in mixture.parse(spec):
+    folder = pathlib.Path(name)
+    if not dataset_folder.holds_latents(folder):
+      folder = _version_folder(folder, way_out)
+    found += (consent_record.read(folder) or {'datasets': ()})['datasets']
+  return found
+
+
 def _window(clip, start, num_frames):
   frames, boxes = clip['frames'], clip['mouth_box']
   if len(frames) < num_frames:
@@ -134,10 +156,30 @@ def _window(clip, start, num_frames):
   return frames[start : start + num_frames], boxes[start : start + num_frames]
 
 
-def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
-  """One codec example. The encoder serves video, masked context and stills: it learns from all."""
+def random_window(clip, rng, num_frames, p_flip, p_masked, p_still, p_rate, p_look):
+  """One codec example. The encoder serves video, masked context and stills: it learns from all.
+
+  Args:
+    clip: of `talker_clips`.
+    rng: numpy Generator, which chooses everything.
+    num_frames: F.
+    p_flip, p_masked, p_still, p_rate, p_look: how likely it is to be mirrored, to have its lower
+      face hidden, to repeat one frame, to be at a lower frame rate, and to have another look.
+
+  Returns:
+    Dict of frames uint8 [F, S, S, 3], mouth_box float32 [F, 4], and masked and still, bool.
+
+  Raises:
+    UserError: the clip is shorter than that.
+  """
+  if p_rate and rng.random() < p_rate:
+    chosen = variation.at_rate(clip['times'], variation.draw_rate(clip['times'], rng))
+    if len(chosen) >= num_frames:
+      clip = clip | {name: clip[name][chosen] for name in ('frames', 'mouth_box')}
   start = rng.integers(max(len(clip['frames']) - num_frames, 0) + 1)
   frames, boxes = _window(clip, start, num_frames)
+  if p_look and rng.random() < p_look:
+    frames, boxes = variation.apply(variation.draw(rng), frames, boxes)
   flip, masked, still = rng.random(3) < (p_flip, p_masked, p_still)
   if still:
     frames = np.broadcast_to(frames[:1], frames.shape)
@@ -159,33 +201,35 @@ def codec_batches(config, split, seed, rows, put, augment=True, **options):
 
   Args:
     config: fields dataset, dataset_help, batch_size, num_frames, p_flip, p_masked, p_still,
-      num_workers, max_bad_records, model.
+      p_rate, p_look, num_workers, max_bad_records, model.
     split: which part of the dataset.
     seed: int; it fixes every choice.
     rows: of a batch that this process reads.
     put: function from these rows as NumPy arrays to device arrays.
-    augment: False for the plain windows only: no flips, masks or stills.
+    augment: False for the plain windows only: no flips, masks, stills or variation.
     **options: `place` and `tell` of `batches.Batches`.
 
   Returns:
     batches.Batches of put(part), part = dict of frames uint8 [B, F, S, S, 3], mouth_box float32
     [B, F, 4], and masked and still, bool [B]: what was done to the frames.
   """
-  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  clips = mixed_clips(config.dataset, split, config.model.size, config.dataset_help)
   on = float(augment)
   window = functools.partial(
-    _random_window,
+    random_window,
     num_frames=config.num_frames,
     p_flip=on * config.p_flip,
     p_masked=on * config.p_masked,
     p_still=on * config.p_still,
+    p_rate=on * config.p_rate,
+    p_look=on * config.p_look,
   )
   return batches.Batches(clips, window, seed, config.batch_size, rows, put, config.num_workers,
                          config.max_bad_records, **options)
 
 
 def _clips(config, split):
-  clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
+  clips = mixed_clips(config.dataset, split, config.model.size, config.dataset_help)
   return batches.mended(clips, config.max_bad_records)
 
 
@@ -269,23 +313,45 @@ def check_latents(record):
 def latent_info(folder, way_out='run `python -m vidregen_jax.encode_latents` first'):
   """What `encode_latents` says about its dataset: codec digest, shapes, audio layers, counts.
 
+  Args:
+    folder: one, or several by weight, such as 'out/a:3,out/b:1', that were encoded alike.
+
   Raises:
-    UserError: no finished dataset of latents in the folder.
+    UserError: no finished dataset of latents in the folder, or two that were encoded differently.
   """
-  return dataset_folder.read_latents(folder, way_out)
+  (first, _), *others = mixture.parse(folder)
+  info = dataset_folder.read_latents(first, way_out)
+  for other, _ in others:
+    found = dataset_folder.read_latents(other, way_out)
+    for name in sorted(found.keys() | info.keys()):
+      if name not in ('splits', 'looks') and found.get(name) != info.get(name):
+        raise UserError(f'{first} and {other} cannot be mixed: their {name} is '
+                        f'{info.get(name)!r} and {found.get(name)!r}: encode both alike')
+  return info
 
 
 def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_latents` first'):
   """Open a split of a dataset of latents; records are read when asked for.
 
+  Args:
+    folder: one, or several by weight, such as 'out/a:3,out/b:1'.
+    split: its name.
+    way_out: how to get the dataset, for the message when it is absent.
+
   Returns:
     grain.MapDataset of dicts as described in latent_dataset.py.
 
   Raises:
-    UserError: no finished dataset there, no such split, or a damaged shard; on reading a clip,
-      BadRecord: damage, or numbers that are not finite.
+    UserError: no finished dataset there, no such split, a damaged shard, or somebody in it has
+      withdrawn; on reading a clip, BadRecord: damage, or numbers that are not finite.
   """
+  folders, weights = zip(*mixture.parse(folder), strict=True)
+  return mixture.mixed([_latents(each, split, way_out) for each in folders], weights)
+
+
+def _latents(folder, split, way_out):
   splits = dataset_folder.read_shards(folder, way_out)
+  consent_record.check(folder)
   if split not in splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(splits)}')
   paths = [str(pathlib.Path(folder) / name) for name in splits[split]['files']]

@@ -1,6 +1,7 @@
 """Datasets of latents, for generator training: clips encoded by a codec, and their audio features.
 
-One record is one clip (and, if asked for, one more is its mirror image with the same audio):
+One record is one clip. If asked for, more are of the clip at another frame rate, with other light,
+colour, compression and place of the crop (`variation`), and one more of each is its mirror image:
 
   clip_id      str
   flipped      bool
@@ -22,6 +23,7 @@ hosts that share the folder can write it together: shards do not depend on how m
 
 import contextlib
 import dataclasses
+import hashlib
 import pathlib
 from collections.abc import Sequence
 
@@ -29,13 +31,14 @@ import numpy as np
 from array_record.python import array_record_module
 
 from vidregen_jax import documents, files, outputs, terminal
-from vidregen_jax.datasets import input_pipeline
+from vidregen_jax.datasets import consent_record, input_pipeline, variation
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import crop_geometry, crop_mask
 from vidregen_jax.models import codec
 
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
+_LEAST_FRAMES = 48  # of a clip at another frame rate, so that windows still fit in it
 _INPUTS = 'inputs.json'
 
 
@@ -66,6 +69,17 @@ def encode_frames(encoder, frames):
     'stills': stills.reshape(count, -1, *stills.shape[1:]),
   }
   return [{name: x[b].astype(np.float16) for name, x in kinds.items()} for b in range(count)]
+
+
+def encode_looks(clip, encoder, listen, flip, looks):
+  """The records of one clip as it is and by `looks` random looks, which its name fixes."""
+  records = encode_clip(clip, encoder, listen, flip)
+  for number in range(looks):
+    seed = hashlib.sha256(clip['clip_id'] + b'#%d' % number).digest()
+    other = variation.varied(clip, np.random.default_rng(np.frombuffer(seed, np.uint32)),
+                             _LEAST_FRAMES)
+    records += encode_clip(other, encoder, listen, flip)
+  return records
 
 
 def encode_clip(clip, encoder, listen, flip):
@@ -114,15 +128,18 @@ class Shard:
     clips: those of its split.
     span: which of the clips it holds.
     records: how many records they make.
+    looks: random looks of each clip among them.
   """
 
   path: pathlib.Path
   clips: Sequence
   span: range
   records: int
+  looks: int = 0
 
 
-def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0, hosts=1):
+def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0, hosts=1,
+                  looks=0):
   """Encode this host's share of splits into a folder; what an earlier run finished is kept.
 
   Args:
@@ -134,6 +151,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     inputs: dict of JSON values that the latents depend on; kept, and compared on resuming.
     names: the splits.
     host, hosts: which host this is, of how many; it encodes every `hosts`-th shard.
+    looks: how many random looks of each training clip are added.
 
   Raises:
     UserError: the folder holds latents that were made from other inputs, or a damaged shard; a
@@ -143,12 +161,13 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
   shards, splits = [], {}
   for split in names:
     clips = input_pipeline.talker_clips(dataset, split, encoder.model.size)
-    each = 2 if flip else 1
+    varied = looks if split == 'train' else 0
+    each = (2 if flip else 1) * (1 + varied)
     starts = range(0, len(clips), _SHARD)
     shard_files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
     for start, name in zip(starts, shard_files, strict=True):
       span = range(start, min(start + _SHARD, len(clips)))
-      shards.append(Shard(folder / name, clips, span, each * len(span)))
+      shards.append(Shard(folder / name, clips, span, each * len(span), varied))
     splits[split] = {'files': shard_files, 'clips': len(clips), 'records': each * len(clips)}
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +187,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
       with shard_writer(shard.path) as write:
         for i in shard.span:
           with np.errstate(over='ignore'):  # reported below, with the clip's name
-            records = encode_clip(shard.clips[i], encoder, listen, flip)
+            records = encode_looks(shard.clips[i], encoder, listen, flip, shard.looks)
           for record in records:
             write(input_pipeline.check_latents(record))
           bar.update()
@@ -183,6 +202,8 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     return
   for shard in shards:
     check_shard(shard)
+  if datasets := input_pipeline.consent(dataset):
+    consent_record.write(folder, datasets)
   model = encoder.model
   info = inputs | {
     'crop': crop_geometry.MASKED_CROP,

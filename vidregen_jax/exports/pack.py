@@ -11,14 +11,16 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader, pipeline, stablehlo
 from vidregen_jax.models import flow_matching
 
-_OF_SCORER = {'README.md', 'LICENSE', 'config.json', 'sync.safetensors', checksums.NAME}
+CONSENT = 'consent.json'  # whose clips the weights have learned from
+_OF_SCORER = {'README.md', 'LICENSE', 'config.json', 'sync.safetensors', CONSENT, checksums.NAME}
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
-         pipeline.AUDIO_ENCODER, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
+         pipeline.AUDIO_ENCODER, CONSENT, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
 _MOST_PAPER = 16_000_000  # bytes of a card or a licence
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False):
+def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=False,
+           people='', consent=None):
   """Writes a system in half precision, whole or not at all; it replaces an older pack.
 
   Args:
@@ -28,6 +30,8 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     licence: path of the text for its LICENSE.
     audio_encoder: folder of the encoder relative to `folder`, or None to copy it.
     with_stablehlo: whether to add `stablehlo`.
+    people: Markdown that is added to its README.md: whose clips it has learned from.
+    consent: JSON value of its consent.json, which says the same; None where there is nobody.
 
   Raises:
     UserError: something is missing or out of the range of half precision, or `folder` holds files
@@ -59,8 +63,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     if student:
       model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
                           student.params)
-    shutil.copyfile(card, part / 'README.md')
-    shutil.copyfile(licence, part / 'LICENSE')
+    _write_papers(part, card, licence, people, consent)
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
                   for export in (generator, student) if export]
@@ -73,7 +76,7 @@ def is_scorer(source) -> bool:
   return os.path.exists(pathlib.Path(source) / 'sync.safetensors')
 
 
-def repack_scorer(source, folder, card, licence):
+def repack_scorer(source, folder, card, licence, people='', consent=None):
   """Writes a scorer of lip sync in half precision; arguments and errors as in `repack`."""
   source, folder = pathlib.Path(source), pathlib.Path(folder)
   _check_free(folder, _OF_SCORER)
@@ -82,9 +85,16 @@ def repack_scorer(source, folder, card, licence):
   scorer = _half(source, 'sync')
   with outputs.whole_folder(folder) as part:
     model_folder.fill(part, 'sync', scorer.config, scorer.params, **scorer.arrays)
-    shutil.copyfile(card, part / 'README.md')
-    shutil.copyfile(licence, part / 'LICENSE')
+    _write_papers(part, card, licence, people, consent)
     checksums.write(part)
+
+
+def _write_papers(part, card, licence, people, consent):
+  text = pathlib.Path(card).read_bytes()
+  (part / 'README.md').write_bytes(text + (f'\n{people}'.encode() if people else b''))
+  if consent is not None:
+    files.write_json(part / CONSENT, consent)
+  shutil.copyfile(licence, part / 'LICENSE')
 
 
 def _check_free(folder, ours):

@@ -1,0 +1,1 @@
+"""The GRID corpus, from archives that the user downloads."""
