@@ -66,6 +66,7 @@ _SMALL = {
   'model.time_kernels': (1, 1, 3),
   'model.latent_channels': 48,
   'model.remat': False,
+  'model.loop': False,
 }
 
 # What each size changes of the base.
@@ -178,6 +179,9 @@ def _base(size):
   config.perceptual = 'checkpoints/vgg16-lpips'
   config.perceptual_weight = 0.5
   config.perceptual_frames = 0
+  config.perceptual_crop = 0  # pixels a side: LPIPS of the mouth's box alone, at this size
+  # Of VGG16 and the discriminators, float32 or bfloat16; auto: the codec's own activations'.
+  config.losses_dtype = 'auto'
   # The latents' KL; its weight is reached after kl_warmup_steps.
   config.kl_weight = 1e-6
   config.kl_warmup_steps = 10_000
@@ -229,4 +233,5 @@ def _base(size):
   config.model.conv = 'auto'
   config.model.dtype = 'auto'
   config.model.remat = True
+  config.model.loop = True  # a quarter of an hour to compile becomes minutes
   return config
