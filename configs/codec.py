@@ -180,8 +180,7 @@ def _base(size):
   config.perceptual_weight = 0.5
   config.perceptual_frames = 0
   config.perceptual_crop = 0  # pixels a side: LPIPS of the mouth's box alone, at this size
-  # Of VGG16 and the discriminators, float32 or bfloat16; auto: the codec's own activations'.
-  config.losses_dtype = 'auto'
+  config.perceptual_dtype = 'auto'  # of VGG16: float32 or bfloat16; auto: as the codec's
   # The latents' KL; its weight is reached after kl_warmup_steps.
   config.kl_weight = 1e-6
   config.kl_warmup_steps = 10_000
@@ -197,6 +196,7 @@ def _base(size):
   config.gan_learning_rate = 1e-4
   config.gan_widths = (64, 128, 256, 512)
   config.gan_mouth_size = 128
+  config.gan_dtype = 'float32'  # as perceptual_dtype
   config.penalty_weight = 1.0
 
   # Optimizer.

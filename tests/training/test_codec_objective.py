@@ -40,7 +40,7 @@ def objective():
     model=codec.CodecConfig(32, (8, 8, 8), (1, 1, 1), (1, 1, 1), (2, 1, 1), 4),
     discriminators=discriminators.DiscriminatorConfig((4, 8), 8), teacher=teacher.Teacher(2),
     mouth_weight=4.0, perceptual_weight=0.5, perceptual_frames=0,
-    perceptual_crop=0, losses_dtype='float32', kl_weight=1e-2, kl_warmup_steps=6,
+    perceptual_crop=0, perceptual_dtype='float32', kl_weight=1e-2, kl_warmup_steps=6,
     align_weight=0.3, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
     gan_weight=0.2, penalty_weight=0.7, parts=('encoder', 'decoder'))
 
@@ -188,8 +188,8 @@ def test_lpips_of_the_mouth_alone_is_that_of_its_cuts_and_of_visible_mouths(
 def test_losses_in_bfloat16_pull_where_those_in_float32_do(objective, frozen, batch, monkeypatch):
   monkeypatch.setattr(codec_objective, 'codec', fake_codec)
   exact = dataclasses.replace(objective, model=fake_codec.CodecConfig(32, 4), teacher=None)
-  rough = dataclasses.replace(exact, losses_dtype='bfloat16', discriminators=dataclasses.replace(
-    exact.discriminators, dtype='bfloat16'))
+  judges = dataclasses.replace(exact.discriminators, dtype='bfloat16')
+  rough = dataclasses.replace(exact, perceptual_dtype='bfloat16', discriminators=judges)
   params = codec_objective.init(exact, jax.random.key(0))
   (wanted, terms), (found, others) = (
     gradients(each, params, frozen, batch) for each in (exact, rough))
@@ -267,8 +267,8 @@ def test_weights_that_make_no_sense_are_refused(objective):
     dataclasses.replace(objective, parts=('decoders',))
   with pytest.raises(UserError, match='perceptual_crop is 8: VGG16 needs at least 16'):
     dataclasses.replace(objective, perceptual_crop=8)
-  with pytest.raises(UserError, match="losses_dtype is 'float16'"):
-    dataclasses.replace(objective, losses_dtype='float16')
+  with pytest.raises(UserError, match="perceptual_dtype is 'float16'"):
+    dataclasses.replace(objective, perceptual_dtype='float16')
   small = codec.CodecConfig(8, (8,), (1,), (1,), (1,), 4)
   with pytest.raises(UserError, match='VGG16 needs crops of at least 16 pixels, not 8'):
     dataclasses.replace(objective, model=small)

@@ -36,6 +36,8 @@ class DiscriminatorConfig:
     if not self.widths or min(self.widths) < 1:
       raise UserError(f'discriminators have widths {self.widths}: give one stage or more, each of '
                       'at least one channel')
+    if self.dtype not in ('float32', 'bfloat16'):
+      raise UserError(f'config.gan_dtype is {self.dtype!r}: it is auto, float32 or bfloat16')
     if self.mouth_size < 2 ** len(self.widths):
       raise UserError(f'discriminators of {len(self.widths)} stages need a mouth of at least '
                       f'{2 ** len(self.widths)} pixels, not {self.mouth_size}')

@@ -36,7 +36,7 @@ class Objective:
       0 for all.
     perceptual_crop: side in pixels at which LPIPS looks at the mouth's box alone; 0 for the whole
       crop, in which the mouth weighs more.
-    losses_dtype: of VGG16's activations in LPIPS (the discriminators have their own).
+    perceptual_dtype: of VGG16's activations in LPIPS.
     kl_weight, kl_warmup_steps: of the KL, and the steps over which its weight grows from 0.
     align_weight: of both terms of the alignment, after balancing.
     align_frames: as perceptual_frames, in latent frames.
@@ -52,7 +52,7 @@ class Objective:
   perceptual_weight: float
   perceptual_frames: int
   perceptual_crop: int
-  losses_dtype: str
+  perceptual_dtype: str
   kl_weight: float
   kl_warmup_steps: int
   align_weight: float
@@ -79,9 +79,9 @@ class Objective:
     if 0 < self.perceptual_crop < smallest:
       raise UserError(f'config.perceptual_crop is {self.perceptual_crop}: VGG16 needs at least '
                       f'{smallest} pixels; 0 is the whole crop')
-    if self.losses_dtype not in ('float32', 'bfloat16'):
-      raise UserError(f'config.losses_dtype is {self.losses_dtype!r}: it is auto, float32 or '
-                      'bfloat16')
+    if self.perceptual_dtype not in ('float32', 'bfloat16'):
+      raise UserError(f'config.perceptual_dtype is {self.perceptual_dtype!r}: it is auto, float32 '
+                      'or bfloat16')
 
 
 def init(objective: Objective, key) -> dict:
@@ -219,7 +219,7 @@ def _pixel_loss(objective, frozen, frames, boxes, key, output):
     side = objective.perceptual_crop
     if side:
       pictures = [discriminators.cut(x, boxes, side) for x in pictures]
-    distances = perceptual.lpips_map(frozen['vgg16'], *pictures, objective.losses_dtype)
+    distances = perceptual.lpips_map(frozen['vgg16'], *pictures, objective.perceptual_dtype)
     if side:
       terms['perceptual'] = losses.mean_distance(distances, (boxes[:, 2] > boxes[:, 0]) * 1.0)
     else:
