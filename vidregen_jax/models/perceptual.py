@@ -81,11 +81,16 @@ def features(params, images, dtype=jnp.float32) -> list:
     if i:
       x = _halved(x)
     for kernel, bias in block:
-      x = jax.nn.relu(lax.conv_general_dilated(
-        x, kernel.astype(dtype), (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-        + bias.astype(dtype))
+      x = convolved(x, kernel, bias)
     taps.append(x)
   return taps
+
+
+def convolved(x, kernel, bias):
+  """A convolution of VGG16 and its ReLU, [N, H, W, C] -> [N, H, W, C'], in x's type."""
+  y = lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), 'SAME',
+                               dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return jax.nn.relu(y + bias.astype(x.dtype))
 
 
 def _halved(x):
