@@ -69,6 +69,7 @@ setup(
     'train': TRAIN,
     'tpu': [f'jax[tpu]{JAX}', 'libtpu'],  # which of libtpu, JAX says
     'cuda': [f'jax[cuda13]{JAX}'],
+    'quantized': ['qwix>=0.1.8'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
     'beam': ['apache-beam>=2.65'],

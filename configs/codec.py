@@ -68,6 +68,7 @@ _SMALL = {
   'model.time_kernels': (1, 1, 3),
   'model.latent_channels': 48,
   'model.remat': False,
+  'model.loop': False,
 }
 
 # What each size changes of the base.
@@ -183,6 +184,8 @@ def _base(size):
   config.perceptual = 'checkpoints/vgg16-lpips'
   config.perceptual_weight = 0.5
   config.perceptual_frames = 0
+  config.perceptual_crop = 0  # pixels a side: LPIPS of the mouth's box alone, at this size
+  config.perceptual_dtype = 'auto'  # of VGG16: float32 or bfloat16; auto: as the codec's
   # The latents' KL; its weight is reached after kl_warmup_steps.
   config.kl_weight = 1e-6
   config.kl_warmup_steps = 10_000
@@ -198,6 +201,7 @@ def _base(size):
   config.gan_learning_rate = 1e-4
   config.gan_widths = (64, 128, 256, 512)
   config.gan_mouth_size = 128
+  config.gan_dtype = 'float32'  # as perceptual_dtype
   config.penalty_weight = 1.0
 
   # Optimizer.
@@ -234,4 +238,5 @@ def _base(size):
   config.model.conv = 'auto'
   config.model.dtype = 'auto'
   config.model.remat = True
+  config.model.loop = True  # a quarter of an hour to compile becomes minutes
   return config

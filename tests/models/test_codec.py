@@ -102,6 +102,31 @@ def test_sum_of_2d_convolutions_is_the_3d_one(params, frames):
                              atol=2e-5)
 
 
+def test_blocks_as_a_loop_are_the_blocks_one_by_one():
+  config = codec.CodecConfig(8, (8,), (2,), (3,), (2,), 4, remat=True)
+  params = codec.init(config, jax.random.key(0))
+  rng = np.random.default_rng(0)
+  frames = rng.uniform(-1, 1, (2, 8, 8, 8, 3)).astype(np.float32)
+  caches = jax.tree.map(lambda x: rng.standard_normal(x.shape).astype(np.float32), (
+    codec.init_encoder_cache(config, 2), codec.init_decoder_cache(config, 2)))
+
+  def loss(params, caches, config):
+    (mean, _), encoder = codec.encode(config, params, frames, caches[0])
+    made, decoder = codec.decode(config, params, mean, caches[1])
+    return jnp.mean(jnp.square(made)), (made, encoder, decoder)
+
+  run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+  apart = run(params, caches, config)
+  looped = run(params, caches, dataclasses.replace(config, loop=True))
+  assert jax.tree.structure(apart) == jax.tree.structure(looped)
+  for path, x in jax.tree_util.tree_leaves_with_path(apart):
+    y = looped
+    for step in path:
+      y = y[getattr(step, 'key', getattr(step, 'idx', None))]
+    np.testing.assert_allclose(y, x, atol=2e-6 * max(np.abs(x).max(initial=0), 1e-3),
+                               err_msg=str(path))
+
+
 def test_principal_maps_are_the_best_linear_codec_before_any_training():
   config = dataclasses.replace(CONFIG, aligned=True, latent_channels=8)
   rng = np.random.default_rng(0)

@@ -75,8 +75,9 @@ def of_codec():
            'masked': np.arange(BATCH) == 1}
   objective = codec_objective.Objective(
     model=CODEC, discriminators=discriminators.DiscriminatorConfig((8,), 8), teacher=None,
-    mouth_weight=4.0, perceptual_weight=0.0, perceptual_frames=0, kl_weight=1e-2,
-    kl_warmup_steps=6, align_weight=0.0, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
+    mouth_weight=4.0, perceptual_weight=0.0, perceptual_frames=0,
+    perceptual_crop=0, perceptual_dtype='float32', kl_weight=1e-2, kl_warmup_steps=6,
+    align_weight=0.0, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
     gan_weight=0.2, penalty_weight=0.7, parts=('encoder', 'decoder'))
   return (functools.partial(train_step.of_codec, objective),
           train_state.make_codec_optimizer(SETTINGS),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from vidregen_jax.errors import UserError
 from vidregen_jax.models import codec, discriminators, layers, perceptual, pixels, teacher
@@ -38,8 +39,9 @@ def objective():
   return codec_objective.Objective(
     model=codec.CodecConfig(32, (8, 8, 8), (1, 1, 1), (1, 1, 1), (2, 1, 1), 4),
     discriminators=discriminators.DiscriminatorConfig((4, 8), 8), teacher=teacher.Teacher(2),
-    mouth_weight=4.0, perceptual_weight=0.5, perceptual_frames=0, kl_weight=1e-2,
-    kl_warmup_steps=6, align_weight=0.3, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
+    mouth_weight=4.0, perceptual_weight=0.5, perceptual_frames=0,
+    perceptual_crop=0, perceptual_dtype='float32', kl_weight=1e-2, kl_warmup_steps=6,
+    align_weight=0.3, align_frames=0, cosine_margin=0.1, distance_margin=0.05,
     gan_weight=0.2, penalty_weight=0.7, parts=('encoder', 'decoder'))
 
 
@@ -163,6 +165,42 @@ def test_both_sides_of_a_comparison_see_the_same_frames(objective, seed, monkeyp
     np.testing.assert_allclose(terms[name], 0, atol=1e-5, err_msg=name)
 
 
+def test_lpips_of_the_mouth_alone_is_that_of_its_cuts_and_of_visible_mouths(
+    objective, frozen, batch, monkeypatch):
+  monkeypatch.setattr(codec_objective, 'codec', fake_codec)
+  alone = dataclasses.replace(
+    objective, model=fake_codec.CodecConfig(32, 4), perceptual_crop=16, discriminators=None,
+    teacher=None)
+  params = codec_objective.init(alone, jax.random.key(0))
+  grads, terms = gradients(alone, params, frozen, batch, adversarial=False)
+  key = jax.random.split(jax.random.key(1), 3)[0]
+  frames = pixels.to_float(batch['frames'])
+  mean, logvar = fake_codec.encode(
+    alone.model, params, frames, fake_codec.init_encoder_cache(alone.model, 2))[0]
+  made = fake_codec.decode(alone.model, params, fake_codec.draw(
+    alone.model, mean, logvar, key), None)[0]
+  views = [discriminators.cut(x[0], batch['mouth_box'][0], 16) for x in (made, frames)]
+  wanted = sum(tap.mean() for tap in perceptual.lpips_map(frozen['vgg16'], *views))
+  np.testing.assert_allclose(terms['perceptual'], wanted, rtol=1e-4)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(grads))
+
+
+def test_losses_in_bfloat16_pull_where_those_in_float32_do(objective, frozen, batch, monkeypatch):
+  monkeypatch.setattr(codec_objective, 'codec', fake_codec)
+  exact = dataclasses.replace(objective, model=fake_codec.CodecConfig(32, 4), teacher=None)
+  judges = dataclasses.replace(exact.discriminators, dtype='bfloat16')
+  rough = dataclasses.replace(exact, perceptual_dtype='bfloat16', discriminators=judges)
+  params = codec_objective.init(exact, jax.random.key(0))
+  (wanted, terms), (found, others) = (
+    gradients(each, params, frozen, batch) for each in (exact, rough))
+  assert terms['perceptual'] != others['perceptual'] and terms['gan'] != others['gan']
+  for part in ('decoder', 'encoder', 'discriminators'):
+    a, b = (ravel_pytree(tree[part])[0] for tree in (wanted, found))
+    assert b.dtype == jnp.float32
+    assert jnp.vdot(a, b) > 0.99 * jnp.linalg.norm(a) * jnp.linalg.norm(b), part
+    np.testing.assert_allclose(jnp.linalg.norm(a), jnp.linalg.norm(b), rtol=0.05)
+
+
 @pytest.fixture
 def plain_objective(objective, monkeypatch):
   monkeypatch.setattr(codec_objective, 'codec', fake_codec)
@@ -227,6 +265,10 @@ def test_weights_that_make_no_sense_are_refused(objective):
     dataclasses.replace(objective, gan_weight=-1)
   with pytest.raises(UserError, match="'encoder', 'decoder' or both"):
     dataclasses.replace(objective, parts=('decoders',))
+  with pytest.raises(UserError, match='perceptual_crop is 8: VGG16 needs at least 16'):
+    dataclasses.replace(objective, perceptual_crop=8)
+  with pytest.raises(UserError, match="perceptual_dtype is 'float16'"):
+    dataclasses.replace(objective, perceptual_dtype='float16')
   small = codec.CodecConfig(8, (8,), (1,), (1,), (1,), 4)
   with pytest.raises(UserError, match='VGG16 needs crops of at least 16 pixels, not 8'):
     dataclasses.replace(objective, model=small)

@@ -28,7 +28,7 @@ CODEC = {
   'time_kernels': _depths(whole(1, 64)),
   'latent_channels': whole(1, 4096), 'latent_stages': whole(0, _STAGES), 'aligned': flag,
   'levels': whole(0, 65_536), 'shortcut': flag, 'norm': text(16), 'conv': text(16),
-  'dtype': text(16), 'remat': flag,
+  'dtype': text(16), 'remat': flag, 'loop': flag,
 }
 GENERATOR = {
   'cells': whole(1, 256), 'latent_channels': whole(1, 4096),
@@ -38,8 +38,9 @@ GENERATOR = {
   'sinks': whole(0, 1024), 'sink_logit': flag, 'audio_layers': whole(1, _LAYERS),
   'audio_channels': _WIDTH, 'audio_hidden': _WIDTH, 'audio_modulates': flag, 'aligned': flag,
   'unroll': flag, 'dtype': choice('float32', 'bfloat16'),
-  # Kernels depend on the machine and are for training; exported models are sampled with XLA.
-  'attention': choice('xla'), 'remat': text(16),
+  # Kernels depend on the machine and are for training; exported models are sampled with XLA. So
+  # are products in 8 bits.
+  'attention': choice('xla'), 'mlp_dtype': choice('same'), 'remat': text(16),
 }
 _WHOLE = ('expected_region',)  # arrays of integers
 _SIZE = number(0, 1000)

@@ -61,6 +61,9 @@ class CodecConfig:
       bfloat16, and bfloat16 elsewhere. Parameters stay float32.
     remat: whether training recomputes a block's activations in the backward pass: less memory, more
       work.
+    loop: whether the equal blocks of a stage are a loop, over weights that are stacked first: one
+      block is compiled in place of all. Exports have none, since a stream would stack anew for
+      every chunk.
   """
   size: int
   widths: tuple[int, ...]
@@ -76,6 +79,7 @@ class CodecConfig:
   conv: str = 'auto'
   dtype: str = 'auto'
   remat: bool = False
+  loop: bool = False
 
   def __post_init__(self):
     stages = len(self.widths)
@@ -144,8 +148,11 @@ class Block(nnx.Module):
     self.remat = config.remat
 
   @jax.named_scope('block')
-  def __call__(self, x, cache):
-    x, cache = jax.checkpoint(self._run)(x, cache) if self.remat else self._run(x, cache)
+  def __call__(self, x, cache, in_loop: bool = False):
+    run = self._run
+    if self.remat:  # a loop by itself keeps XLA from merging what the two passes share
+      run = jax.checkpoint(run, prevent_cse=not in_loop)
+    x, cache = run(x, cache)
     return sharding.constrain(x, 'crops', *(None,) * 4), cache
 
   def _run(self, x, cache):
@@ -159,6 +166,36 @@ def _blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
   return nnx.Dict({
       f'stage_{s}_block_{i}': Block(config.widths[s], config.time_kernels[s], config, draws)
       for s, depth in enumerate(depths) for i in range(depth)})
+
+
+def _run_stage(config: CodecConfig, blocks: nnx.Dict, stage: int, depth: int, x, cache: dict):
+  """Runs the equal blocks of a stage one after the other, as a loop if `config` says so.
+
+  Args:
+    config: the codec's shape.
+    blocks: of `_blocks`, of which the stage has `depth`.
+    stage: the stage; depth: how many blocks it has.
+    x: [B, F, H, W, C].
+    cache: of each block, by name.
+
+  Returns:
+    (x, the new caches of the stage's blocks, by name).
+  """
+  names = [f'stage_{stage}_block_{i}' for i in range(depth)]
+  if not config.loop or depth < 2:
+    new = {}
+    for name in names:
+      x, new[name] = blocks[name](x, cache[name])
+    return x, new
+  graphs, weights = zip(*(nnx.split(blocks[name]) for name in names), strict=True)
+
+  def run(x, weights_and_cache):
+    weights, cache = weights_and_cache
+    return nnx.merge(graphs[0], weights)(x, cache, in_loop=True)
+
+  x, new = lax.scan(run, x, jax.tree.map(lambda *each: jnp.stack(each), *(
+    (weight, cache[name]) for weight, name in zip(weights, names, strict=True))))
+  return x, dict(zip(names, new, strict=True))
 
 
 class CellMaps(nnx.Module):
@@ -218,9 +255,8 @@ class Encoder(nnx.Module):
           x = _with_shortcut(config, layers.space_to_depth(main, 2), layers.space_to_depth(x, 2))
         if s == config.time_stage:
           x = self._slow(x)
-        for i in range(config.encoder_depths[s]):
-          name = f'stage_{s}_block_{i}'
-          x, new[name] = self.blocks[name](x, cache[name])
+        x, caches = _run_stage(config, self.blocks, s, config.encoder_depths[s], x, cache)
+        new |= caches
     if not config.latent_stages:
       x = self._slow(x)
     x, _ = self.conv_out(x, x[:, :0])
@@ -277,9 +313,8 @@ class Decoder(nnx.Module):
       x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
     for s in reversed(range(len(config.widths))):
       with jax.named_scope(f'stage_{s}'):
-        for i in range(config.decoder_depths[s]):
-          name = f'stage_{s}_block_{i}'
-          x, new[name] = self.blocks[name](x, cache[name])
+        x, caches = _run_stage(config, self.blocks, s, config.decoder_depths[s], x, cache)
+        new |= caches
         if s == config.time_stage:
           x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
         if s:

@@ -26,14 +26,18 @@ class DiscriminatorConfig:
   Attributes:
     widths: channels of the stages; each halves height and width.
     mouth_size: side of the mouth's crop, pixels.
+    dtype: of activations; parameters and verdicts stay float32.
   """
   widths: tuple[int, ...]
   mouth_size: int
+  dtype: str = 'float32'
 
   def __post_init__(self):
     if not self.widths or min(self.widths) < 1:
       raise UserError(f'discriminators have widths {self.widths}: give one stage or more, each of '
                       'at least one channel')
+    if self.dtype not in ('float32', 'bfloat16'):
+      raise UserError(f'config.gan_dtype is {self.dtype!r}: it is auto, float32 or bfloat16')
     if self.mouth_size < 2 ** len(self.widths):
       raise UserError(f'discriminators of {len(self.widths)} stages need a mouth of at least '
                       f'{2 ** len(self.widths)} pixels, not {self.mouth_size}')
@@ -48,11 +52,13 @@ class Patches(nnx.Module):
         f'stage_{i}': _Conv(widths[i], widths[i + 1], 4, 2, draws)
         for i in range(len(config.widths))})
     self.out = _Conv(widths[-1], 1, 3, 1, draws)
+    self.dtype = config.dtype
 
   def __call__(self, x):
+    x = x.astype(self.dtype)
     for stage in self.stages.values():
       x = jax.nn.leaky_relu(stage(x), _SLOPE)
-    return self.out(x)[..., 0]
+    return self.out(x)[..., 0].astype(jnp.float32)
 
 
 class _Conv(nnx.Module):

@@ -23,7 +23,15 @@ from flax import nnx
 
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
-from vidregen_jax.models import attention, audio_timeline, kernels, layers, streams, token_layout
+from vidregen_jax.models import (
+  attention,
+  audio_timeline,
+  kernels,
+  layers,
+  quantized,
+  streams,
+  token_layout,
+)
 
 _FEW = 2**18  # pairs of a query and a key that are left to XLA beside a kernel
 _SHARE_EVERY = 16  # of so many noisy tokens one is asked whom it sees, where a kernel hides it
@@ -63,6 +71,8 @@ class GeneratorConfig:
     unroll: whether the loop over layers is unrolled: a sixth faster on a CPU; on accelerators a
       loop compiles faster and needs less memory.
     dtype: of activations; parameters, norms and softmax stay float32.
+    mlp_dtype: in which the MLPs' products are computed in training: 'same' as the activations, or
+      one of `quantized.DTYPES`. Exports have 'same'.
     attention: one of `attention.IMPLEMENTATIONS`.
     remat: one of _REMAT, what training saves for the backward pass: less memory, more work.
   """
@@ -85,6 +95,7 @@ class GeneratorConfig:
   aligned: bool = False
   unroll: bool = False
   dtype: str = 'float32'
+  mlp_dtype: str = 'same'
   attention: str = 'xla'
   remat: str = 'none'
 
@@ -94,6 +105,11 @@ class GeneratorConfig:
     if self.attention not in attention.IMPLEMENTATIONS:
       raise UserError(f'attention {self.attention!r} does not exist: use one of '
                       f'{", ".join(attention.IMPLEMENTATIONS)}')
+    if self.mlp_dtype != 'same':
+      if self.mlp_dtype not in quantized.DTYPES:
+        raise UserError(f'mlp_dtype {self.mlp_dtype!r} does not exist: use same, '
+                        f'{" or ".join(quantized.DTYPES)}')
+      quantized.check()
     if self.width % self.heads or (self.width // self.heads) % 8:
       raise UserError(f'generator width {self.width} over {self.heads} heads gives a head of '
                        f'{self.width / self.heads:g}; it must be a multiple of 8')
@@ -134,6 +150,7 @@ class Layer(nnx.Module):
     self.modulation = layers.Linear(e, 4 * e, draws, scale=0.0)
     self.sink = nnx.Param(jnp.zeros(config.heads)) if config.sink_logit else None
     self.heads = config.heads
+    self.mlp_dtype = config.mlp_dtype
 
   def modulate(self, condition):
     """condition [..., E] -> scale and shift of both norms, each [..., E]."""
@@ -157,8 +174,11 @@ class Layer(nnx.Module):
     """x [..., E] and the output of attention, heads first as from `project`, -> [..., E]."""
     attended = jnp.moveaxis(attended, _heads_first(x), -2).reshape(x.shape)
     x = x + _spread(self.out(_spread(attended)))
-    gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2)
-    return _spread(x + self.down(jax.nn.silu(gate) * value))
+    product = jnp.matmul
+    if self.mlp_dtype != 'same':
+      product = functools.partial(quantized.product, self.mlp_dtype)
+    gate, value = self.up.parts(self.norm_mlp(x) * (1 + scale) + shift, 2, product)
+    return _spread(x + self.down.parts(jax.nn.silu(gate) * value, 1, product)[0])
 
   def sink_logit(self):
     return None if self.sink is None else self.sink[...]

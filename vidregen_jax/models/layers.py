@@ -119,14 +119,14 @@ class Linear(nnx.Module):
   def __call__(self, x):
     return self.parts(x, 1)[0]
 
-  def parts(self, x, count: int):
-    """The output in `count` equal parts, each computed by its own product.
+  def parts(self, x, count: int, product=jnp.matmul):
+    """The output in `count` equal parts, each computed by its own `product` of x and a kernel.
 
     If one product were split, its gradients would first be concatenated, which takes a TPU as long
     as the product itself.
     """
     kernels = jnp.split(whole(self.kernel, x.dtype), count, axis=-1)
-    outputs = [checkpoint_name(x @ kernel, PRODUCT) for kernel in kernels]
+    outputs = [checkpoint_name(product(x, kernel), PRODUCT) for kernel in kernels]
     if self.bias is None:
       return outputs
     biases = jnp.split(self.bias[...].astype(x.dtype), count)

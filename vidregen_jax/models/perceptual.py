@@ -65,25 +65,32 @@ def _wanted(name):
   return name if name.startswith(('features.', 'lin')) else None
 
 
-def features(params, images) -> list:
+def features(params, images, dtype=jnp.float32) -> list:
   """The five taps.
 
   Args:
     params: of `load`.
     images: [N, H, W, 3] in [-1, 1], sides of at least 16 pixels.
+    dtype: of activations.
 
   Returns:
     [N, H / 2^i, W / 2^i, C_i] for i = 0 to 4, before normalisation to unit length.
   """
-  x, taps = (images - _SHIFT) / _SCALE, []
+  x, taps = ((images - _SHIFT) / _SCALE).astype(dtype), []
   for i, block in enumerate(params['convolutions']):
     if i:
       x = _halved(x)
     for kernel, bias in block:
-      x = jax.nn.relu(lax.conv_general_dilated(
-        x, kernel, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')) + bias)
+      x = convolved(x, kernel, bias)
     taps.append(x)
   return taps
+
+
+def convolved(x, kernel, bias):
+  """A convolution of VGG16 and its ReLU, [N, H, W, C] -> [N, H, W, C'], in x's type."""
+  y = lax.conv_general_dilated(x, kernel.astype(x.dtype), (1, 1), 'SAME',
+                               dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return jax.nn.relu(y + bias.astype(x.dtype))
 
 
 def _halved(x):
@@ -100,11 +107,11 @@ def _unit(x):
   return x / (jnp.sqrt(jnp.sum(jnp.square(x), -1, keepdims=True) + 1e-20) + 1e-10)
 
 
-def lpips_map(params, images, others) -> list:
-  """LPIPS before its averages: for each tap [N, H_i, W_i]."""
-  return [jnp.square(_unit(a) - _unit(b)) @ head
-          for a, b, head in zip(features(params, images), features(params, others),
-                                params['heads'], strict=True)]
+def lpips_map(params, images, others, dtype=jnp.float32) -> list:
+  """LPIPS before its averages: for each tap [N, H_i, W_i] float32; `dtype` as in `features`."""
+  taps = zip(features(params, images, dtype), features(params, others, dtype), strict=True)
+  return [jnp.square(_unit(a.astype(jnp.float32)) - _unit(b.astype(jnp.float32))) @ head
+          for (a, b), head in zip(taps, params['heads'], strict=True)]
 
 
 def lpips(params, images, others, weight=None):

@@ -209,12 +209,15 @@ def _of_codec(config, mesh, backend):
     return Work(counted(False), counted(model.remat))
 
   def kept():
-    def coded(params, frames, key):
-      mean, logvar = codec.encode(model, params, frames, codec.init_encoder_cache(model, 1))[0]
-      return codec.decode(model, params, codec.draw(model, mean, logvar, key),
-                          codec.init_decoder_cache(model, 1))[0]
+    unrolled = dataclasses.replace(model, loop=False)  # a loop keeps its stacked weights too
 
-    params = jax.eval_shape(functools.partial(codec.init, model), jax.random.key(0))
+    def coded(params, frames, key):
+      mean, logvar = codec.encode(unrolled, params, frames,
+                                  codec.init_encoder_cache(unrolled, 1))[0]
+      return codec.decode(unrolled, params, codec.draw(unrolled, mean, logvar, key),
+                          codec.init_decoder_cache(unrolled, 1))[0]
+
+    params = jax.eval_shape(functools.partial(codec.init, unrolled), jax.random.key(0))
     frames = _f32(1, config.num_frames, model.size, model.size, 3)
     return _residuals(coded, params, frames, jax.random.key(0))
 
@@ -230,6 +233,7 @@ def of_sampling(config, mesh, backend, audio=(3, 512)) -> Program:
     config: of configs/generator.py or student.py; the others as in `of_training`.
   """
   model, packed = generator_models(config, audio)
+  model = dataclasses.replace(model, mlp_dtype='same')
   models = sampling.Models(codec_model(load_config(config.codec_config), backend), model)
   channels = model.latent_channels
   guess = linear_prior.none(model.region)

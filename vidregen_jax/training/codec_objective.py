@@ -34,6 +34,9 @@ class Objective:
     perceptual_weight: of LPIPS, beside an L1 of weight 1.
     perceptual_frames: consecutive frames of each window that LPIPS looks at, drawn anew each step;
       0 for all.
+    perceptual_crop: side in pixels at which LPIPS looks at the mouth's box alone; 0 for the whole
+      crop, in which the mouth weighs more.
+    perceptual_dtype: of VGG16's activations in LPIPS.
     kl_weight, kl_warmup_steps: of the KL, and the steps over which its weight grows from 0.
     align_weight: of both terms of the alignment, after balancing.
     align_frames: as perceptual_frames, in latent frames.
@@ -48,6 +51,8 @@ class Objective:
   mouth_weight: float
   perceptual_weight: float
   perceptual_frames: int
+  perceptual_crop: int
+  perceptual_dtype: str
   kl_weight: float
   kl_warmup_steps: int
   align_weight: float
@@ -62,7 +67,8 @@ class Objective:
     if not self.parts or set(self.parts) - {'encoder', 'decoder'}:
       raise UserError(f"the parts to train are {self.parts}: 'encoder', 'decoder' or both")
     for name in ('mouth_weight', 'perceptual_weight', 'kl_weight', 'align_weight', 'gan_weight',
-                 'penalty_weight', 'perceptual_frames', 'align_frames', 'kl_warmup_steps'):
+                 'penalty_weight', 'perceptual_frames', 'perceptual_crop', 'align_frames',
+                 'kl_warmup_steps'):
       if getattr(self, name) < 0:
         raise UserError(f'config.{name} is {getattr(self, name)}: it cannot be negative')
     smallest = 2 ** (len(perceptual.WIDTHS) - 1)  # halved between VGG16's taps
@@ -70,6 +76,12 @@ class Objective:
     if (self.perceptual_weight or by_vgg16) and self.model.size < smallest:
       raise UserError(f'VGG16 needs crops of at least {smallest} pixels, not {self.model.size}: '
                       'use --config.perceptual_weight=0 --config.align_weight=0')
+    if 0 < self.perceptual_crop < smallest:
+      raise UserError(f'config.perceptual_crop is {self.perceptual_crop}: VGG16 needs at least '
+                      f'{smallest} pixels; 0 is the whole crop')
+    if self.perceptual_dtype not in ('float32', 'bfloat16'):
+      raise UserError(f'config.perceptual_dtype is {self.perceptual_dtype!r}: it is auto, float32 '
+                      'or bfloat16')
 
 
 def init(objective: Objective, key) -> dict:
@@ -202,10 +214,17 @@ def _pixel_loss(objective, frozen, frames, boxes, key, output):
   loss = losses.reconstruction(output, frames, boxes, objective.mouth_weight)
   terms = {'l1': loss}
   if objective.perceptual_weight:
-    views = [_flat(_some(x, objective.perceptual_frames, key)) for x in (output, frames, boxes)]
-    distances = perceptual.lpips_map(frozen['vgg16'], *views[:2])
-    terms['perceptual'] = losses.perceptual_distance(
-      distances, views[2], objective.model.size, objective.mouth_weight)
+    *pictures, boxes = (
+      _flat(_some(x, objective.perceptual_frames, key)) for x in (output, frames, boxes))
+    side = objective.perceptual_crop
+    if side:
+      pictures = [discriminators.cut(x, boxes, side) for x in pictures]
+    distances = perceptual.lpips_map(frozen['vgg16'], *pictures, objective.perceptual_dtype)
+    if side:
+      terms['perceptual'] = losses.mean_distance(distances, (boxes[:, 2] > boxes[:, 0]) * 1.0)
+    else:
+      terms['perceptual'] = losses.perceptual_distance(
+        distances, boxes, objective.model.size, objective.mouth_weight)
     loss += objective.perceptual_weight * terms['perceptual']
   return loss, terms
 

@@ -71,15 +71,20 @@ def make_objective(config, model, vgg16=perceptual.load, taught_by=load_teacher)
     frozen['vgg16'] = vgg16(config.perceptual)
   if config.align_weight:
     network, frozen['teacher'] = taught_by(config.teacher or config.perceptual, model.cells)
+  dtypes = {name: model.activations.name if config[name] == 'auto' else config[name]
+            for name in ('perceptual_dtype', 'gan_dtype')}
   objective = codec_objective.Objective(
     model=model,
     discriminators=discriminators.DiscriminatorConfig(
-      tuple(config.gan_widths), config.gan_mouth_size) if config.gan_weight else None,
+      tuple(config.gan_widths), config.gan_mouth_size, dtypes['gan_dtype'],
+    ) if config.gan_weight else None,
     teacher=network,
     parts=tuple(config.parts),
     mouth_weight=config.mouth_weight,
     perceptual_weight=config.perceptual_weight,
     perceptual_frames=config.perceptual_frames,
+    perceptual_crop=config.perceptual_crop,
+    perceptual_dtype=dtypes['perceptual_dtype'],
     kl_weight=config.kl_weight,
     kl_warmup_steps=config.kl_warmup_steps,
     align_weight=config.align_weight,

@@ -37,7 +37,7 @@ def load_teacher(config, model, codec_digest):
     raise UserError(f'the teacher in {config.teacher} works on the latents of another codec than '
                     f'{config.codec}: name the codec in its export')
   teacher_model = generator.GeneratorConfig(**teacher.config['model'])
-  how_it_runs = ('unroll', 'dtype', 'remat')
+  how_it_runs = ('unroll', 'dtype', 'mlp_dtype', 'remat')
   for name, value in dataclasses.asdict(model).items():
     if name not in how_it_runs and getattr(teacher_model, name) != value:
       raise UserError(f"the student's {name} is {value} and the teacher's, in {config.teacher}, is "

@@ -28,6 +28,19 @@ def kl(mean, logvar):
   return 0.5 * jnp.mean(jnp.square(mean) + jnp.exp(logvar) - 1.0 - logvar)
 
 
+def mean_distance(distances, weight):
+  """LPIPS as a mean over pictures.
+
+  Args:
+    distances: of `perceptual.lpips_map`, for each tap [N, H_i, W_i].
+    weight: [N], 0 for a picture that does not count.
+
+  Returns:
+    A scalar.
+  """
+  return sum(_mean(distance, weight) for distance in distances)
+
+
 def perceptual_distance(distances, boxes, size: int, mouth_weight: float):
   """LPIPS with each place weighted by 1 + mouth_weight inside the mouth's box, not normalised.
 

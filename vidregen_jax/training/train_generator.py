@@ -67,6 +67,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
   # Kernels pay with the many queries of training; sampling has few a latent frame, and uses XLA.
   trained = dataclasses.replace(
     model, attention=attention_backend.choose(config.attention, model, config.tensor))
+  model = dataclasses.replace(model, mlp_dtype='same')
   objective = generator_setup.objective(
     config, trained, teacher and flow_matching.SamplerConfig(**teacher.config['sampler']))
   shape = windows.WindowShape(config.num_frames, model.look_ahead, model.references,
