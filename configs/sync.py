@@ -5,7 +5,8 @@
 
 size      data                                 hardware         time, right offsets in validation
 tiny      the bundled talkers, 64 px           2 CPU cores      not measured
-talkers   the bundled talkers, 96 px           2 CPU cores      not measured
+talkers   the bundled talkers, 96 px           2 CPU cores      9 minutes of processor time: 1.00 of
+                                                                clips, .99 of single seconds
 large     your own consented footage, 256 px   8 accelerators   not measured
 """
 

@@ -103,8 +103,11 @@ def test_a_scorer_is_tried_on_clips_whose_sync_is_known(monkeypatch, capsys, pac
   monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: (
     in_sync(75, begin if path == samples else -9.0)))
   run('sync', scorer='x', pack=pack_folder, clips=3)
-  assert json.loads(capsys.readouterr().out)['scorer'] == {
-    'clips': 3, 'whole': {'offset': 1.0, 'told': 1.0}, 'seconds': {'offset': 1.0, 'told': 1.0}}
+  said = json.loads(capsys.readouterr().out)['scorer']
+  assert said['whole'] == {'offset': 1.0, 'told': 1.0, 'offsets': 12, 'in_sync': 3,
+                           'not_in_sync': 15}
+  assert said['clips'] == 3 and said['seconds'] == {
+    'offset': 1.0, 'told': 1.0, 'offsets': 60, 'in_sync': 15, 'not_in_sync': 75}
   monkeypatch.setattr(sync_scorer, 'hear', lambda judge, path, samples, begin: in_sync(75))
   run('sync', scorer='x', pack=pack_folder, clips=3)
   blind = json.loads(capsys.readouterr().out)['scorer']['whole']

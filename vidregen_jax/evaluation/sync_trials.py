@@ -76,10 +76,11 @@ def summary(rows: list[dict], limit: float | None) -> dict:
     right = [abs(found - moved) <= 1 / sync.RATE + 1e-9 for row, each in zip(rows, of, strict=True)
              for moved, parts in zip(row['moved'], each['found'], strict=True) for found in parts]
     fits, others = (np.array([x for each in of for x in each[name]]) for name in ('fits', 'others'))
-    fits, others = (np.nan_to_num(x, nan=-np.inf) for x in (fits, others))
+    fits, others = (x[np.isfinite(x)] for x in (fits, others))  # with too little sound for one
     told = (sync_score.threshold(fits, others)[1] if limit is None else
             sync_score.told_apart(fits, others, limit))
-    return {'offset': round(float(np.mean(right)), 3), 'told': round(told, 3)}
+    return {'offset': round(float(np.mean(right)), 3), 'told': round(told, 3),
+            'offsets': len(right), 'in_sync': len(fits), 'not_in_sync': len(others)}
 
   return {'clips': len(rows), 'whole': shares(rows),
           'seconds': shares([row['seconds'] for row in rows])}
