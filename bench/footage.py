@@ -28,6 +28,7 @@ import numpy as np
 from data.talkers import truth
 from data.talking_faces import report, source_result
 from vidregen_jax import cli, files, outputs, terminal
+from vidregen_jax.errors import UserError
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
 
@@ -350,6 +351,8 @@ def _run(given):
   chance = random.Random(given.seed)
   status, _ = _build(copies, root / 'whole', given.sizes, given.workers, 0, chance)
   whole = root / 'whole' / 'talking_faces'
+  if status:
+    raise UserError(f'the build ended with status {status}: {root / "whole.log"} says why')
   result = {'copies': len(made), 'status of the undisturbed build': status}
   result |= measure(made, accounts(copies, whole), json.loads((whole / report.SUMMARY).read_text()))
   if given.kills:

@@ -63,7 +63,7 @@ def run():
     multihost.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   with multihost.ending_together(), _room():
     for folder in _beginnings(config):
-      consent_record.check(folder)
+      consent_record.check(folder, 'train it again without them')
     _train(config, stage)
     export = pathlib.Path(_WORKDIR.value) / 'export'
     if export.is_dir() and jax.process_index() == 0 and (people := _people(config)):

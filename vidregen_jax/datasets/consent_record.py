@@ -45,11 +45,12 @@ def read(folder) -> dict | None:
   return _RECORD(documents.read(path, most=_MOST_BYTES), str(path))
 
 
-def check(folder) -> None:
+def check(folder, way_out=_WAY_OUT) -> None:
   """Refuses a dataset that holds clips of somebody who has withdrawn since it was built.
 
   Args:
-    folder: pathlib.Path with or without a record.
+    folder: path with or without a record.
+    way_out: what to do about it, for the message.
 
   Raises:
     UserError: names the people by their hashes, and where the withdrawal stands.
@@ -60,7 +61,7 @@ def check(folder) -> None:
       if found := sorted(held & gone):
         more = f' and {len(found) - 1} more' if len(found) > 1 else ''
         raise UserError(f'{folder} holds clips of person {found[0]}{more}, whose consent is '
-                        f'withdrawn in {where}: {_WAY_OUT}')
+                        f'withdrawn in {where}: {way_out}')
 
 
 def _withdrawals(folder, manifest):

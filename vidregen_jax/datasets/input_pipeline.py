@@ -351,7 +351,7 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
 
 def _latents(folder, split, way_out):
   splits = dataset_folder.read_shards(folder, way_out)
-  consent_record.check(folder)
+  consent_record.check(folder, 'build the dataset again, which leaves them out, and encode it')
   if split not in splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(splits)}')
   paths = [str(pathlib.Path(folder) / name) for name in splits[split]['files']]
