@@ -61,7 +61,7 @@ def _read(argv):
 
 
 def main(argv=None) -> int:
-  return commands.edit(lambda: _read(argv))
+  return commands.run(lambda: _read(argv))
 
 
 if __name__ == '__main__':

@@ -9,10 +9,11 @@ from vidregen_jax.reporting import sidecars
 _SAMPLER = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
 
 
-def parser_of(module, description):
-  """A parser with the flags that all edits share."""
+def parser_of(module, description, many=False):
+  """A parser with the flags that all edits share; `many` are edited where no video is given."""
   parser = cli.Parser(prog=f'python -m vidregen_jax.{module}', description=description)
-  parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
+  parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking',
+                      **dict(nargs='?', default='') if many else {})
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of a training, or `talkers`, the bundled one")
   sidecars.add_flags(parser)
