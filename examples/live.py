@@ -4,8 +4,8 @@
 
 Two threads stand for a camera and a microphone: they give frames and sound as those would, in real
 time (or with --rush as fast as they are taken), in queues that the stream reads. In their place
-could be any camera and any microphone: the stream sees two iterators. What comes out is counted, timed
-and written with the sound that was heard; the frames lag by about a second.
+could be any camera and any microphone: the stream sees two iterators. What comes out is timed, and
+written with the sound that was heard.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _BLOCK = 512  # samples that a microphone gives at a time
 
 
 def source(items, seconds, rush):
-  """An iterator over what a device gives: an item every so many seconds, from a thread of its own."""
+  """Yields what a device gives: an item every so many seconds, from a thread of its own."""
   waiting = queue.Queue()
 
   def give():
@@ -38,7 +38,8 @@ def source(items, seconds, rush):
     waiting.put(None)
 
   threading.Thread(target=give, daemon=True).start()
-  return iter(waiting.get, None)
+  while (item := waiting.get()) is not None:
+    yield item
 
 
 def run(given) -> None:

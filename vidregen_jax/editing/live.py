@@ -3,9 +3,10 @@
   for image in frames(images, sound, machine, rate=25, seed=0):
     show(image)
 
-Images and sound are drawn from their iterators as they are needed, and no more: a frame is made when
-the sound up to `delay` seconds after it has come, and a few more images. What is made depends on
-what came alone, and not on the pieces in which it came. Memory holds seconds, however long it takes.
+Images and sound are drawn from their iterators as they are needed, and no more: a frame is made
+when the sound up to `delay` seconds after it has come, and a few more images. What is made depends
+on what came alone, and not on the pieces in which it came. Memory holds seconds, however long it
+takes.
 
 Beside an edit of a file this is plain: nothing is fitted to the person, nothing that hides the face
 is looked for, and no grain is added.
@@ -21,7 +22,14 @@ from vidregen_jax.compositing import paste
 from vidregen_jax.editing import reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.faces import crop_mask, detect_and_track, face_track, landmarks, observations
+from vidregen_jax.faces import (
+  crop_mask,
+  detect_and_track,
+  face_track,
+  landmarks,
+  observations,
+  shot_boundaries,
+)
 from vidregen_jax.inference import sampling, streaming_codec
 from vidregen_jax.models import audio_timeline, codec, flow_matching, log_mel, pixels, streams
 
@@ -128,8 +136,8 @@ class _Heard:
         break
       piece = np.asarray(piece, np.float32)
       if piece.ndim != 1 or not np.isfinite(piece).all():
-        raise UserError(f'a piece of sound is {piece.shape}, or not finite: give float32 [n], mono, '
-                        f'{RATE} a second')
+        raise UserError(f'a piece of sound is {piece.shape}, or not finite: give float32 [n], '
+                        f'mono, {RATE} a second')
       self._samples = np.concatenate([self._samples, piece])
     first = max(stop - round(_HEARD * RATE), 0)
     self._samples = self._samples[max(first - self._begin, 0):]
@@ -144,7 +152,7 @@ class _Face:
   def __init__(self, rate):
     self._follower, self._rate, self._number = detect_and_track.Follower(), rate, None
     self._count, self._base, self._lost = 0, 0, 0
-    self._seen = observations.Observations()  # from image `_base` on
+    self._seen, self._empty = observations.Observations(), []  # from image `_base` on
 
   def see(self, image):
     """Looks for the face in the next image."""
@@ -155,10 +163,11 @@ class _Face:
       if faces and (self._number is None or self._lost > _PATIENCE):
         side = lambda number: np.hypot(*landmarks.similarity(faces[number].points)[:2])
         self._number, self._base = max(faces, key=side), self._count
-        self._seen = observations.Observations()
+        self._seen, self._empty = observations.Observations(), []
     if self._number in faces:
       self._lost = 0
       self._seen.add(self._count - self._base, image, faces[self._number], False, False)
+    self._empty.append(shot_boundaries.shows_nothing(image))
     self._count += 1
 
   def places(self, start, count) -> face_track.Track:
@@ -172,10 +181,10 @@ class _Face:
 
   def _track(self):
     count = self._count - self._base
-    times, nothing = np.arange(count) / self._rate, np.zeros(count, bool)
-    pieces = self._seen.pieces(times, nothing.astype(int), nothing, self._size,
+    times, shot = np.arange(count) / self._rate, np.zeros(count, int)
+    pieces = self._seen.pieces(times, shot, np.array(self._empty), self._size,
                                False) if self._seen.frames else ()
-    faces = face_track.FaceTracks(times, nothing.astype(int), list(pieces), self._size)
+    faces = face_track.FaceTracks(times, shot, list(pieces), self._size)
     track = faces.track(faces.pieces)
     return dataclasses.replace(track, mouth_box=face_track.largest_mouths(track).astype(np.float32))
 
@@ -184,7 +193,7 @@ class _Face:
     if self._count - self._base > 2 * _RECENT:
       passed = self._count - self._base - _RECENT
       self._base += passed
-      self._seen = self._seen.since(passed)
+      self._seen, self._empty = self._seen.since(passed), self._empty[passed:]
 
 
 def _crops_of(stills, size) -> np.ndarray:
