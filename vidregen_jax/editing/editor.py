@@ -264,7 +264,7 @@ def _write(session, part, tell) -> _Written:
     plan = plan.around(ready.edit.out, session.ranges)
   regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)
-  target = preparation.writer(ready.edit, ready.sound, plan, part)
+  target = preparation.writer(ready.edit, ready.sound, plan, ready.crf, part)
   # Untouched packets are copied, and checked, when the target is closed.
   with (
     clock.leaving('write file', target),

@@ -18,9 +18,11 @@ from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, so
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import (
   containers,
+  encoders,
   muxer,
   smart_render,
   smart_render_plan,
+  source_quality,
   video,
   video_writer,
 )
@@ -34,9 +36,9 @@ from vidregen_jax.reporting import preview_sheet, sidecars
 
 _LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
 _LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
-# For frames that are re-encoded: about 51 dB from the source. x264's `medium` at crf 12 is as close
-# in luma, but takes five times as long for three quarters of the bytes.
-_CRF, _PRESET = 10.5, 'superfast'
+# x264's `medium` is as near to the source, but takes five times as long for three quarters of the
+# bytes.
+_PRESET = 'superfast'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Prepared:
     edit: the request; its spans are filled in if they had to be found.
     output_files: get their final names when the block of `prepared` ends without an error.
     sound: the output's sound, and the film that it belongs to.
+    crf: rate factor of the frames that are encoded anew, x264's; 0 to lose nothing.
     join_plan: smart_render_plan.Plan around the spans, or the reason why every frame is re-encoded.
     source_credentials: the source's own credentials, from `content_credentials.of_source`.
     notes: lines to print for the user.
@@ -124,6 +127,7 @@ class Prepared:
   output_files: outputs.Outputs
   sound: soundtrack.Composed
   join_plan: smart_render_plan.Plan | str
+  crf: float
   source_credentials: content_credentials.SourceCredentials | None
   notes: tuple[str, ...] = ()
 
@@ -162,8 +166,9 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
       reference_frames.check(edit.references, sound.film.times, in_spans)
     stretches = spans.stretches(in_spans)
     join_plan = _join_plan(edit, sound.film, stretches)
-    writer(edit, sound, join_plan, output_files.rehearsal(edit.out)).rehearse()
-    yield Prepared(edit, output_files, sound, join_plan,
+    crf = _rate_factor(edit, sound.film, join_plan, stretches[0][0])
+    writer(edit, sound, join_plan, crf, output_files.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, output_files, sound, join_plan, crf,
                    content_credentials.of_source(edit.source), notes)
 
 
@@ -251,10 +256,23 @@ def _join_plan(edit, film, stretches) -> smart_render_plan.Plan | str:
   return smart_render_plan.plan(film.info, edit.out, stretches)
 
 
-def writer(edit, sound, join_plan, part) -> muxer.Muxer:
+def _rate_factor(edit, film, join_plan, first) -> float:
+  """How well frames are encoded anew: as the source was, measured from a frame of the film on."""
+  info = film.info
+  if edit.lossless:
+    return 0
+  if isinstance(join_plan, str):
+    chosen = encoders.choose(info, edit.out, source_quality.FINEST, _PRESET)
+    coder = dataclasses.replace(chosen, options={})
+  else:
+    coding = join_plan.coding
+    coder = encoders.Coder(coding.encoder, info.pix_fmt, coding.options)
+  return source_quality.rate_factor(film.source, coder, int(film.timeline.source[first]), _PRESET)
+
+
+def writer(edit, sound, join_plan, crf, part) -> muxer.Muxer:
   """The writer of the output, for a plan or the reason why there is none."""
-  settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
-              preset=_PRESET, part=part)
+  settings = dict(audio=sound.written, keep=edit.source, crf=crf, preset=_PRESET, part=part)
   if isinstance(join_plan, str):
     return video_writer.Writer(edit.out, sound.film.info, **settings)
   return smart_render.Joined(edit.out, sound.film.info, join_plan, **settings)
