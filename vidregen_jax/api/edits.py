@@ -135,6 +135,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   if transcript:
     listed, notes = _by_words(listed.audio, words, replace, transcripts.read(transcript))
     margin = audio_diff.MARGIN if margin is None else margin
+  if edits and not listed.audio and not listed.patches:  # closed mouths: the sound stays
+    listed = dataclasses.replace(listed, audio=_path(source))
   if bool(listed.audio) == bool(listed.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch '
                     'or --replace')
@@ -142,7 +144,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     raise UserError(f'--margin {margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
   request = preparation.Edit(
     source=_path(source), consent=consents.from_flags(consent, consent_file), out=_path(out),
-    new_audio=listed.audio, spans=listed.spans, patches=listed.patches, margin=margin,
+    new_audio=listed.audio, spans=listed.spans, patches=listed.patches,
+    options=listed.options, margin=margin,
     find=not named and not fit, fit=fit, overwrite=overwrite, seed=seed,
     overrides=tuple((sampler or {}).items()),
     references=reference_frames.parse(references) if isinstance(references, str) else tuple(

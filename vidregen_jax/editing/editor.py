@@ -86,7 +86,7 @@ def preview(ready: Prepared, machine: pipeline.System,
   session, path = _begin(ready, machine, tell, regenerator.Retake), ready.edit.preview
   with outputs.disk_errors(path):
     return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
-                               session.runs, session.track, ready.edit.fade)
+                               session.runs, session.track, _longest_fade(ready))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ def _begin(ready, machine, tell, walk) -> _Session:
   if edit.keep_occluders:
     track = face_track.uncovered(track)
   runs = run_plan.plan(ready.sound.spans, track.times, track.valid, track.shot,
-                       models.generator.window)
+                       models.generator.window, ready.owner)
   if not runs:
     raise _nothing_to_make(edit, track, in_spans)
   encoder = streaming_codec.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
@@ -149,7 +149,7 @@ def _begin(ready, machine, tell, walk) -> _Session:
                                     clock)
   fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, tell)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
-              clock)
+              clock, ready.options)
   choice = dataclasses.replace(selection.choice, notes=(
     *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
   # Where the decoder is fitted, its crops have the source's own grain.
@@ -168,13 +168,34 @@ def _choose(ready, clock, tell) -> face_selection.Selection:
     clock('track faces', count),
     progress.Stage(tell, 'track faces', count) as stage,
   ):
-    faces, source = in_video.follow(film, parts, stage.update), film.timeline.source
-    inside = spans.frames(wanted_spans, film.times)
-    each = [source[spans.frames([span], film.times)] for span in wanted_spans]
-    return face_selection.choose(
-      edit.face, faces, np.bincount(source[inside], minlength=len(faces.times)),
-      sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
-      _agreement(edit, film))
+    faces = in_video.follow(film, parts, stage.update)
+    rules = [edit.face if one.face is None else one.face for one in ready.options]
+    chosen = {rule: _chosen(rule, faces, film, wanted_spans, [
+      mine == rule for mine in rules], ready.owner, _agreement(edit, film))
+              for rule in dict.fromkeys(rules)}
+  if len(chosen) == 1:
+    return chosen[rules[0]]
+  return face_selection.combined(
+    chosen, [rules[number] for number in _owners_of_source(ready)])
+
+
+def _chosen(rule, faces, film, wanted_spans, mine, owner, agreement):
+  """The face that a rule names in the spans of those edits that are marked as its own."""
+  source = film.timeline.source
+  own = np.asarray(mine)[owner]
+  inside = spans.frames(wanted_spans, film.times) & own
+  each = [source[spans.frames([span], film.times) & own] for span in wanted_spans]
+  return face_selection.choose(
+    rule, faces, np.bincount(source[inside], minlength=len(faces.times)),
+    sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
+    agreement)
+
+
+def _owners_of_source(ready):
+  """The edit that each frame of the source belongs to; of the first where it is not shown."""
+  owner = np.zeros(ready.film.source.frame_count, int)
+  owner[ready.film.timeline.source] = ready.owner
+  return owner
 
 
 def _agreement(edit, film):
@@ -228,13 +249,17 @@ def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -
   if not (small < face_fit.SMALL if wanted is None else wanted):
     return face_fit.Fitted(small, {})
   people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
-                                    ready.edit.fade) for person in references}
+                                    _longest_fade(ready)) for person in references}
   count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
   with (
     clock('fit to the video', count),
     progress.Stage(tell, 'fit to the video', count) as stage,
   ):
     return face_fit.fit(ready.film, track, people, references, machine, encoder, stage.update)
+
+
+def _longest_fade(ready) -> float:
+  return max(ready.edit.fade if one.fade is None else one.fade for one in ready.options)
 
 
 def _of_person(track, person):
@@ -321,7 +346,8 @@ def _report(session, machine, written) -> edit_report.EditReport:
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
-    fade=edit.fade, fitted=session.fitted.report(), model=machine.digests,
+    fade=edit.fade, options=ready.options if any(edit.options) else (),
+    fitted=session.fitted.report(), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
 
 

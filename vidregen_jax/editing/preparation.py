@@ -14,7 +14,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidregen_jax import outputs
-from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
+from vidregen_jax.editing import (
+  audio_diff,
+  changed_spans,
+  edit_options,
+  reference_frames,
+  soundtrack,
+)
 from vidregen_jax.errors import UserError
 from vidregen_jax.media import (
   containers,
@@ -32,7 +38,7 @@ from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import flow_matching
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
-from vidregen_jax.reporting import preview_sheet, sidecars
+from vidregen_jax.reporting import edit_report, preview_sheet, sidecars
 
 _LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
 _LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
@@ -54,6 +60,8 @@ class Edit:
     spans: (start, stop) seconds; empty for the whole video.
     find: whether to find the spans instead, wherever the two soundtracks differ.
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    options: edit_report.EditOptions of each span or patch, in the order of time; empty where none
+      has any of its own.
     margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
       the default: none for given spans, `audio_diff.MARGIN` for spans that are found.
     fit: one of retiming.FITS, how the picture is fitted to a new soundtrack of another length; ''
@@ -85,6 +93,7 @@ class Edit:
   overrides: tuple = ()
   references: tuple = ()
   patches: tuple = ()
+  options: tuple = ()
   margin: float | None = None
   fit: str = ''
   face: str | int | tuple = 'largest'
@@ -121,6 +130,8 @@ class Prepared:
     join_plan: smart_render_plan.Plan around the spans, or the reason why every frame is re-encoded.
     source_credentials: the source's own credentials, from `content_credentials.of_source`.
     notes: lines to print for the user.
+    options: edit_report.EditOptions of each edit.
+    owner: int [F], the edit that each frame of the film belongs to.
   """
 
   edit: Edit
@@ -130,6 +141,8 @@ class Prepared:
   crf: float
   source_credentials: content_credentials.SourceCredentials | None
   notes: tuple[str, ...] = ()
+  options: tuple[edit_report.EditOptions, ...] = (edit_report.EditOptions(), )
+  owner: np.ndarray | None = None
 
   @property
   def film(self) -> films.Film:
@@ -158,6 +171,9 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     edit, notes = _with_spans(edit, info)
     soundtrack.check_samples(info, edit.new_audio, edit.patches)
     sound = _composed(edit, info)
+    options = edit_options.aligned(edit.options, sound.edits)
+    if mute := [span for span, one in zip(sound.edits, options, strict=True) if one.mute]:
+      sound = soundtrack.muted(sound, mute)
     in_spans = spans.frames(sound.spans, sound.film.times)
     if not in_spans.any():
       raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
@@ -169,13 +185,15 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     crf = _rate_factor(edit, sound.film, join_plan, stretches[0][0])
     writer(edit, sound, join_plan, crf, output_files.rehearsal(edit.out)).rehearse()
     yield Prepared(edit, output_files, sound, join_plan, crf,
-                   content_credentials.of_source(edit.source), notes)
+                   content_credentials.of_source(edit.source), notes, options,
+                   edit_options.owners(sound.film.times, sound.edits))
 
 
 def _composed(edit, info) -> soundtrack.Composed:
   """The output's sound, as the source's own packets where source and output allow it."""
   sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
                                                 edit.fit))
+  sound = dataclasses.replace(sound, edits=tuple(sound.spans))
   if edit.margin:
     sound = soundtrack.with_margin(sound, edit.margin)
   if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
@@ -189,6 +207,8 @@ def _check_settings(edit):
   """Checks the settings that need no file."""
   if not 0 <= edit.fade <= _LONGEST_FADE:
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if any(one.opening != 1 for one in edit.options):
+    raise UserError('"opening" is not 1: this version opens mouths as wide as its model says')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
   sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))

@@ -35,6 +35,7 @@ class Composed:
     cut: seconds of the new sound that lie past the video's end.
     changed: (first, last) samples of the track that are new, where packets may be replaced.
     notes: what was decided about the sound, in words.
+    edits: (start, stop) seconds of each edit, before any margin.
   """
 
   track: aac.Soundtrack
@@ -45,6 +46,7 @@ class Composed:
   cut: float = 0.0
   changed: tuple[tuple[int, int], ...] = ()
   notes: tuple[str, ...] = ()
+  edits: tuple[tuple[float, float], ...] = ()
 
 
 def check_samples(info, new_audio='', patches=()) -> None:
@@ -257,6 +259,19 @@ def _guesses(*recordings):
 def _layout(recording):
   named = channels.are_known(recording.places)
   return ', '.join(recording.places) if named else 'equal parts of one'
+
+
+def muted(composed, spans) -> Composed:
+  """The same, with a track for the mouth to follow in which nothing is said in some spans."""
+  track, pieces = composed.track, []
+  samples, start = track.samples, float(track.start)
+  for span in spans:
+    first, last = (min(max(round((x - start) * track.rate), 0), samples.shape[1]) for x in span)
+    nothing = np.zeros((len(samples.places), ) * 2)
+    pieces.append((first, last, lazy.Mixed(lazy.Cut(samples, first, last), samples.places,
+                                           nothing)))
+  return dataclasses.replace(composed, track=dataclasses.replace(
+    track, samples=lazy.Spliced(samples, pieces)))
 
 
 def with_margin(composed, margin) -> Composed:

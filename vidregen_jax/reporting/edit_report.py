@@ -109,6 +109,27 @@ class NewSound:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EditOptions:
+  """What one edit of a list has of its own; None for what all have.
+
+  Attributes:
+    face: whose mouth is changed, as `face_selection.parse` gives it.
+    fade: seconds over which made faces turn into the real ones at the span's edges.
+    guidance: of the sampler by the sound: how wide lips open.
+    mute: whether the mouth is closed, as if nothing were said; the sound is not changed by it.
+    opening: gain of the mouth's opening.
+    offset: seconds by which the mouth is later than the sound; negative if it is earlier.
+  """
+
+  face: str | int | tuple[float, ...] | None = None
+  fade: float | None = None
+  guidance: float | None = None
+  mute: bool = False
+  opening: float = 1.0
+  offset: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FaceChoice:
   """Whose mouth was changed.
 
@@ -197,6 +218,7 @@ class EditReport:
     references: numbers of the frames that show the model what the person looks like.
     fade: seconds over which, at a span's edges, generated faces turn into the real ones.
     fitted: how the model was fitted to the faces; None if it was not.
+    options: what each edit of a list has of its own, in the order of time; empty if none has any.
     model: sha256 of each part of the model, by its name.
     sampler: the sampler's settings, by name; None if nothing was generated.
     seed: of all noise.
@@ -227,6 +249,7 @@ class EditReport:
   references: tuple[int, ...]
   fade: float
   fitted: FaceFit | None = None
+  options: tuple[EditOptions, ...] = ()
   model: dict[str, str]
   sampler: dict[str, int | float | str] | None
   seed: int
