@@ -59,8 +59,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
          audio: PathLike = '', spans: Iterable[Span] = (),
          patches: Iterable[tuple[float, float, PathLike] | str] = (),
          words: Iterable[str] = (), replace: Iterable[tuple[str, PathLike] | str] = (),
-         transcript: PathLike = '', edits: PathLike = '',
-         whole: bool = False, margin: float | None = None, fit: str = '',
+         transcript: PathLike = '', edits: PathLike = '', original: PathLike = '', whole: bool = False,
+         margin: float | None = None, fit: str = '',
          face: str | int | tuple[float, float] = 'largest',
          references: Iterable[float] | str = (), fade: float = preparation.Edit.fade,
          keep_occluders: bool = True, fit_face: bool | None = None, reencode: bool = False,
@@ -80,6 +80,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     out: path of the edited video, .mp4, .m4v, .mov, .mkv or .webm.
     consent: who is shown, who agreed, on what basis; it is repeated in all outputs.
     consent_file: instead, a file that says so, of which only the digest is written.
+    original: where `source` is an edited video, the video that it was made from: in the spans the
+      real frames are taken from it, and all that lies outside them stays as it was edited.
     audio: the whole new soundtrack, in sync with the video: any audio or video file.
     spans: (start, stop) of where it is heard and the mouth regenerated, or texts such as
       '1.2-2.04'; if empty, they are found where the two soundtracks differ.
@@ -143,8 +145,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   if margin is not None and not 0 <= margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
   request = preparation.Edit(
-    source=_path(source), consent=consents.from_flags(consent, consent_file), out=_path(out),
-    new_audio=listed.audio, spans=listed.spans, patches=listed.patches,
+    source=_path(source), original=_path(original), out=_path(out),
+    consent=consents.from_flags(consent, consent_file), new_audio=listed.audio, spans=listed.spans, patches=listed.patches,
     options=listed.options, margin=margin,
     find=not named and not fit, fit=fit, overwrite=overwrite, seed=seed,
     overrides=tuple((sampler or {}).items()),
@@ -154,7 +156,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     keep_occluders=keep_occluders, fit_face=fit_face, join=not reencode, lossless=lossless,
     signer=sidecars.signer(certificate, key), page=page, preview=_path(preview))
   inputs = [request.source, *request.sounds,
-            *filter(None, (consent_file, certificate, key, _path(edits), _path(transcript)))]
+            *filter(None, (request.original, consent_file, certificate, key, _path(edits),
+                           _path(transcript)))]
   folder = models.find(model.folder if isinstance(model, models.Model) else model)
   _check_files(request, inputs, folder)
   if isinstance(model, models.Model):
@@ -231,7 +234,7 @@ def _check_files(request, inputs, folder):
   """Refuses outputs that would replace an input, and inputs that are not there."""
   containers.of(request.out)  # refuses a name that is not a video's
   sidecars.check_inputs(request.outputs, inputs, folder)
-  for path in (request.source, *request.sounds):
+  for path in (request.source, *filter(None, [request.original]), *request.sounds):
     files.check_readable(path)
 
 

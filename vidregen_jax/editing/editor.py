@@ -26,7 +26,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import face_track, in_video
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import prefetch, smart_render_plan
+from vidregen_jax.media import prefetch, smart_render_plan, video
 from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, flow_matching
@@ -296,26 +296,40 @@ def _write(session, part, tell) -> _Written:
     clock('regenerate', count),
     progress.Stage(tell, 'regenerate', count) as stage,
     contextlib.closing(session.take.frames(session.runs, regions)) as frames,
+    contextlib.closing(_kept(ready, regions)) as kept,
     prefetch.Behind(functools.partial(_put, target, session.paster, clock, stage),
                     _BEHIND) as writing,
   ):
-    for shot, face in frames:
+    for (shot, face), frame in zip(frames, kept, strict=False):
       with clock('wait for encode', 1):
-        writing.put(shot, face)
+        writing.put(shot, face, frame or shot.frame)
   return _Written(regions, plan if isinstance(plan, str) else None, target.left_out)
 
 
-def _put(target, paster, clock, stage, shot, face):
-  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible."""
+def _kept(ready, regions):
+  """Yields the frames of the regions as they are without new faces; None for the real ones."""
+  for start, stop in regions:
+    if ready.original is None:
+      yield from (None for _ in range(start, stop))
+    else:
+      yield from video.frames(ready.edit.source, start, stop, stamps=ready.sound.film.source.stamps)
+
+
+def _put(target, paster, clock, stage, shot, face, kept):
+  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible.
+
+  Without a face it is written as it is in `kept`, which is of the same time.
+  """
   image = None
   if face is not None:
     with clock('paste', 1):
       image = paster(shot, face)
   with clock('write', 1):
     if image is None:
-      target.copy(shot.frame)
+      target.copy(kept)
     else:
-      target.replace(shot.frame, image, shot.at)
+      frame = dataclasses.replace(shot.frame, pts=kept.pts, duration=kept.duration)
+      target.replace(frame, image, shot.at)
   stage.update(picture=functools.partial(shot.whole, image))
 
 
@@ -332,6 +346,7 @@ def _report(session, machine, written) -> edit_report.EditReport:
       files=tuple(edit_report.File(**_file(path)) for path in edit.sounds),
       seconds_past_the_video=round(sound.cut, 3), why_all_is_encoded=sound.why_all_is_encoded,
       notes=sound.notes),
+    original=edit_report.File(**_file(edit.original)) if edit.original else None,
     out=terminal.printable(edit.out), frames=len(track), retimed=not film.is_the_source,
     consent=edit.consent,
     spans=tuple(edit_report.TimeSpan(round(a, 4), round(b, 4)) for a, b in sound.spans),

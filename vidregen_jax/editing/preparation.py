@@ -41,6 +41,7 @@ from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars
 
 _LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
+_SAME_TIME = .002  # seconds, more than Matroska rounds by
 _LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
 # x264's `medium` is as near to the source, but takes five times as long for three quarters of the
 # bytes.
@@ -53,6 +54,8 @@ class Edit:
 
   Attributes:
     source: the video.
+    original: what the video was made from by an earlier edit, to take the real frames from in the
+      spans; '' if it is no edit itself.
     consent: consent.Consent, of the people who are shown.
     out: where to write.
     overwrite: whether to replace an existing output and the files beside it.
@@ -85,6 +88,7 @@ class Edit:
   source: str
   consent: consents.Consent
   out: str
+  original: str = ''
   new_audio: str = ''
   spans: tuple = ()
   overwrite: bool = False
@@ -131,6 +135,7 @@ class Prepared:
     source_credentials: the source's own credentials, from `content_credentials.of_source`.
     notes: lines to print for the user.
     options: edit_report.EditOptions of each edit.
+    original: Film of the video's original; None if it has none.
     owner: int [F], the edit that each frame of the film belongs to.
   """
 
@@ -143,10 +148,12 @@ class Prepared:
   notes: tuple[str, ...] = ()
   options: tuple[edit_report.EditOptions, ...] = (edit_report.EditOptions(), )
   owner: np.ndarray | None = None
+  original: films.Film | None = None
 
   @property
   def film(self) -> films.Film:
-    return self.sound.film
+    """The real frames: of the video, or of its original."""
+    return self.original or self.sound.film
 
 
 @contextlib.contextmanager
@@ -186,7 +193,27 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     writer(edit, sound, join_plan, crf, output_files.rehearsal(edit.out)).rehearse()
     yield Prepared(edit, output_files, sound, join_plan, crf,
                    content_credentials.of_source(edit.source), notes, options,
-                   edit_options.owners(sound.film.times, sound.edits))
+                   edit_options.owners(sound.film.times, sound.edits),
+                   _original(edit, sound.film) if edit.original else None)
+
+
+def _original(edit, film) -> films.Film:
+  """The film of an edited video's original, frame for frame.
+
+  Raises:
+    UserError: it is not its original, or the edit moves frames.
+  """
+  info, own = video.probe(edit.original), film.source
+  same = (info.frame_count, info.width, info.height, info.pix_fmt) == (
+    own.frame_count, own.width, own.height, own.pix_fmt)
+  original = films.Film.of(info)
+  if not same or np.abs(original.times - films.Film.of(own).times).max() > _SAME_TIME:
+    raise UserError(f'--original {edit.original} has other frames than {edit.source}: give the '
+                    'video that it was made from')
+  if not film.is_the_source:
+    raise UserError('--original cannot be given with an edit that moves frames, which a patch of '
+                    'another length and --fit do')
+  return original
 
 
 def _composed(edit, info) -> soundtrack.Composed:

@@ -198,6 +198,8 @@ class EditReport:
 
   Attributes:
     source: the video that was edited.
+    original: what the source was made from by an earlier edit, and real frames were taken from;
+      None if it was not named.
     audio: the new sound.
     out: path of the edited video.
     frames: number of frames of the edited video.
@@ -250,6 +252,7 @@ class EditReport:
   fade: float
   fitted: FaceFit | None = None
   options: tuple[EditOptions, ...] = ()
+  original: File | None = None
   model: dict[str, str]
   sampler: dict[str, int | float | str] | None
   seed: int
