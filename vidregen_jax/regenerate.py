@@ -47,7 +47,8 @@ def _read(argv):
                       help='what is said when, for --words and --replace: '
                            f'{", ".join(transcripts.SUFFIXES)}')
   parser.add_argument('--edits', default='', metavar='EDITS.json',
-                      help='spans or patches from a file, which also names their sound')
+                      help='spans or patches from a file, which also names their sound; or a '
+                           'timeline: .otio, .otioz, .fcpxml, .xml or .edl')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
                       help='by which regeneration may extend beyond a span, to the quietest '
                            f'moment (default {audio_diff.MARGIN:g} for spans that are found, '

@@ -15,6 +15,7 @@ from vidregen_jax.api import compiled, models
 from vidregen_jax.editing import (
   audio_diff,
   edit_list,
+  edit_timeline,
   editor,
   face_selection,
   preparation,
@@ -23,7 +24,7 @@ from vidregen_jax.editing import (
 )
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import containers
+from vidregen_jax.media import containers, video
 from vidregen_jax.media.timeline import spans as spanning
 from vidregen_jax.media.timeline import transcripts
 from vidregen_jax.provenance import consent as consents
@@ -59,8 +60,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
          audio: PathLike = '', spans: Iterable[Span] = (),
          patches: Iterable[tuple[float, float, PathLike] | str] = (),
          words: Iterable[str] = (), replace: Iterable[tuple[str, PathLike] | str] = (),
-         transcript: PathLike = '', edits: PathLike = '', original: PathLike = '', whole: bool = False,
-         margin: float | None = None, fit: str = '',
+         transcript: PathLike = '', edits: PathLike = '', original: PathLike = '',
+         whole: bool = False, margin: float | None = None, fit: str = '',
          face: str | int | tuple[float, float] = 'largest',
          references: Iterable[float] | str = (), fade: float = preparation.Edit.fade,
          keep_occluders: bool = True, fit_face: bool | None = None, reencode: bool = False,
@@ -91,7 +92,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     replace: instead of `patches`, (phrase, path) of pieces of sound that replace phrases, or texts
       such as 'two soon=word.wav'.
     transcript: path of a transcript with times, of a kind that `media.timeline.transcripts` reads.
-    edits: instead of all of these, path of an edit list.
+    edits: instead of all of these, path of an edit list, or of an editing program's timeline:
+      .otio, .otioz, .fcpxml, .xml or .edl.
     whole: whether to regenerate all of the video.
     margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
       .12 where spans are found, also by words, and 0 where they are given.
@@ -128,7 +130,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     raise UserError(f'{" and ".join(named)} exclude each other: give one')
   if edits and audio:
     raise UserError(f'{edits} names the new sound itself: leave --audio out')
-  listed = edit_list.read(edits) if edits else edit_list.EditList(
+  listed = _listed(edits, source) if edits else edit_list.EditList(
     _path(audio), tuple(map(_span, spans)), tuple(map(_patch, patches)))
   if bool(words or replace) != bool(transcript):
     raise UserError('--words and --replace need a transcript with times, --transcript FILE'
@@ -146,8 +148,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     raise UserError(f'--margin {margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
   request = preparation.Edit(
     source=_path(source), original=_path(original), out=_path(out),
-    consent=consents.from_flags(consent, consent_file), new_audio=listed.audio, spans=listed.spans, patches=listed.patches,
-    options=listed.options, margin=margin,
+    consent=consents.from_flags(consent, consent_file), new_audio=listed.audio,
+    spans=listed.spans, patches=listed.patches, options=listed.options, margin=margin,
     find=not named and not fit, fit=fit, overwrite=overwrite, seed=seed,
     overrides=tuple((sampler or {}).items()),
     references=reference_frames.parse(references) if isinstance(references, str) else tuple(
@@ -188,6 +190,14 @@ def translate(source: PathLike, *, audio: PathLike, fit: str = 'trim',
     UserError: as `edit`.
   """
   return edit(source, audio=audio, fit=fit, **options)
+
+
+def _listed(path, source) -> edit_list.EditList:
+  """The edits of a file, of our own form or an editing program's."""
+  if pathlib.Path(path).suffix.lower() not in edit_timeline.SUFFIXES:
+    return edit_list.read(path)
+  files.check_readable(source)
+  return edit_timeline.read(path, source, float(video.probe(source).rate))
 
 
 def _by_words(audio, words, replace, transcript):

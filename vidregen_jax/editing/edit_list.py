@@ -83,12 +83,12 @@ def read(path) -> EditList:
       raise UserError(f'{path}: {where} starts at {start:g} and stops at {stop:g}: give "start" '
                       'before "stop"')
     sound = _path(path, edit['audio']) if 'audio' in required else ''
-    rows.append((start, stop, sound, _options(path, edit, where)))
+    rows.append((start, stop, sound, options(path, edit, where)))
   rows.sort(key=lambda row: row[:2])
-  options = tuple(row[3] for row in rows)
+  own = tuple(row[3] for row in rows)
   return EditList(audio, tuple(row[:2] for row in rows if not row[2]),
                   tuple(soundtrack.Patch(*row[:3]) for row in rows if row[2]),
-                  options if any(one != EditOptions() for one in options) else ())
+                  own if any(one != EditOptions() for one in own) else ())
 
 
 def _check_version(path, document):
@@ -107,8 +107,17 @@ def _said(path, edit, transcript):
   return found.start, found.stop
 
 
-def _options(path, edit, where) -> EditOptions:
-  """What an edit has of its own."""
+def options(path, edit: dict, where: str) -> EditOptions:
+  """What an edit has of its own.
+
+  Args:
+    path: of the file, for messages.
+    edit: its fields; others than those of options are left alone.
+    where: the edit's name in messages.
+
+  Raises:
+    UserError: a field has a wrong value.
+  """
   def number(name, least, most, default):
     value = edit.get(name, default)
     if value is default:
