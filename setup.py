@@ -70,6 +70,7 @@ setup(
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
   package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite']},
+  entry_points={'console_scripts': ['vidregen = vidregen_jax.__main__:main']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,

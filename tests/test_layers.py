@@ -18,7 +18,7 @@ FLOORS = (
   ('api', ), ('commands', ),
   ('evaluation', ), ('training', ), ('planning', ),
   ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan'),
-  ('__init__', ),
+  ('__init__', '__main__'),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
