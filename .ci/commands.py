@@ -99,8 +99,8 @@ TRIALS = (
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
-    'appetite', 'attention', 'jobs', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
-    'kills', 'long', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
+    'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
+    'jobs', 'kills', 'long', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here

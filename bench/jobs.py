@@ -3,9 +3,9 @@
   python -m bench.jobs --jobs=20 --kills=6
 
 A small system with random weights translates rendered clips; one of the files is broken. The
-program is killed by SIGKILL and started again, until it ends by itself. Then every job must have one
-line, each video must be the one that the line names, none may have been made twice, and nothing else
-may lie there.
+program is killed by SIGKILL and started again, until it ends by itself. Then every job must have
+one line, each video must be the one that the line names, none may have been made twice, and nothing
+else may lie there.
 """
 
 import json

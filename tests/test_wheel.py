@@ -7,7 +7,6 @@ import sys
 import zipfile
 
 import pytest
-import tiny_system
 from conftest import ROOT
 
 import vidregen_jax
@@ -55,11 +54,11 @@ def test_it_holds_what_is_no_python_and_nothing_else_than_the_package(wheel):
   assert b'vidregen = vidregen_jax.__main__:main' in scripts
 
 
-def test_it_edits_a_video(run, pack_folder, whisper_folder, tmp_path):
-  checkpoint = tiny_system.write(tmp_path, whisper_folder)
+def test_it_edits_a_video(run, pack_folder, tiny_checkpoint, tmp_path):
   clip, out = sorted((pack_folder / 'test').glob('*.mp4'))[0], tmp_path / 'out.mp4'
   done = run('edit', str(clip), '--audio', str(clip), '--span', '0.6-0.8', '--no-fit_face',
-             '--checkpoint', str(checkpoint), '--consent', 'nobody is shown', '--out', str(out))
+             '--checkpoint', str(tiny_checkpoint), '--consent', 'nobody is shown', '--out',
+             str(out))
   assert done.returncode == 0, done.stderr
   assert vidregen_jax.inspect(out).valid
 

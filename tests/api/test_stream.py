@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import tiny_system
 
 import vidregen_jax
 from examples import live as example
@@ -14,11 +13,6 @@ from vidregen_jax.media import video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 SECOND = streaming.SAMPLE_RATE
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory, whisper_folder):
-  return vidregen_jax.load(tiny_system.write(tmp_path_factory.mktemp('system'), whisper_folder))
 
 
 @pytest.fixture(scope='module')
@@ -42,8 +36,8 @@ def streamed(images, sound, model, size=800, **options):
 
 
 @pytest.fixture(scope='module')
-def made(images, sound, model):
-  return streamed(images, sound, model)
+def made(images, sound, tiny_model):
+  return streamed(images, sound, tiny_model)
 
 
 def test_the_first_second_comes_as_it_is_and_then_the_lower_face_changes(images, made):
@@ -53,12 +47,12 @@ def test_the_first_second_comes_as_it_is_and_then_the_lower_face_changes(images,
   assert not np.any([rows[:len(rows) // 4] for rows in change])  # hair and background
 
 
-def test_it_does_not_matter_in_what_pieces_the_sound_comes(images, sound, model, made):
-  for one, other in zip(streamed(images, sound, model, size=7001), made, strict=True):
+def test_it_does_not_matter_in_what_pieces_the_sound_comes(images, sound, tiny_model, made):
+  for one, other in zip(streamed(images, sound, tiny_model, size=7001), made, strict=True):
     np.testing.assert_array_equal(one, other)
 
 
-def test_a_frame_waits_for_no_more_sound_than_is_said(images, sound, model):
+def test_a_frame_waits_for_no_more_sound_than_is_said(images, sound, tiny_model):
   """And it is the sound that makes the mouth, up to its end."""
   taken, block = [], 160
 
@@ -67,8 +61,8 @@ def test_a_frame_waits_for_no_more_sound_than_is_said(images, sound, model):
       taken.append(i + block)
       yield sound[i:i + block]
 
-  wait = streaming.delay(model)
-  for number, _ in enumerate(vidregen_jax.stream(images, microphone(), model=model,
+  wait = streaming.delay(tiny_model)
+  for number, _ in enumerate(vidregen_jax.stream(images, microphone(), model=tiny_model,
                                                  consent=CONSENT)):
     if number >= 24:
       assert taken[-1] / SECOND <= number / 25 + wait + block / SECOND
@@ -76,9 +70,9 @@ def test_a_frame_waits_for_no_more_sound_than_is_said(images, sound, model):
 
 
 def test_stills_show_the_person_instead_and_without_a_face_frames_come_as_they_are(
-    images, sound, model):
+    images, sound, tiny_model):
   blank = [np.zeros_like(images[0])] * 8
-  made = streamed([*images[:16], *blank, *images[24:40]], sound, model, stills=images[:2])
+  made = streamed([*images[:16], *blank, *images[24:40]], sound, tiny_model, stills=images[:2])
   same = [np.array_equal(a, b) for a, b in zip(
     made, [*images[:16], *blank, *images[24:40]], strict=True)]
   assert not any(same[:16]) and all(same[16:24]) and not any(same[32:])
@@ -91,14 +85,15 @@ def test_stills_show_the_person_instead_and_without_a_face_frames_come_as_they_a
   (dict(frames=[np.zeros((64, side, 3), np.uint8) for side in (64, 65)]), '65 x 64 after'),
   (dict(stills=[np.zeros((64, 64, 3), np.uint8)]), 'no face was found in still 1'),
 ])
-def test_a_mistake_is_one_line(wrong, cause, model):
+def test_a_mistake_is_one_line(wrong, cause, tiny_model):
   with pytest.raises(UserError, match=cause):
-    list(vidregen_jax.stream(**dict(frames=[], sound=[], model=model, consent=CONSENT) | wrong))
+    list(vidregen_jax.stream(**dict(frames=[], sound=[], model=tiny_model, consent=CONSENT)
+                             | wrong))
 
 
-def test_the_example_runs_with_a_microphone_that_takes_its_time(clip, model, tmp_path, monkeypatch,
-                                                                capsys):
-  monkeypatch.setattr(vidregen_jax, 'load', lambda checkpoint: model)
+def test_the_example_runs_with_a_microphone_that_takes_its_time(clip, tiny_model, tmp_path,
+                                                                monkeypatch, capsys):
+  monkeypatch.setattr(vidregen_jax, 'load', lambda checkpoint: tiny_model)
   frames = list(video.frames(clip))
   monkeypatch.setattr(video, 'frames', lambda path: itertools.islice(frames, 28))
   out = tmp_path / 'live.mp4'

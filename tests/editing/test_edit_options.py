@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import tiny_system
 
 import vidregen_jax
 from vidregen_jax.editing import edit_options, face_selection
@@ -14,11 +13,6 @@ from vidregen_jax.media.audio import waveform
 from vidregen_jax.reporting.edit_report import EditOptions
 
 CONSENT = 'a rendered person; nobody had to be asked'
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory, whisper_folder):
-  return vidregen_jax.load(tiny_system.write(tmp_path_factory.mktemp('system'), whisper_folder))
 
 
 @pytest.fixture(scope='module')
@@ -35,24 +29,24 @@ def made(clip, model, folder, edits, audio=None):
   return np.stack([frame.image for frame in video.frames(report.out)]), report
 
 
-def test_a_mute_mouth_is_one_that_hears_nothing(model, clip, tmp_path):
+def test_a_mute_mouth_is_one_that_hears_nothing(tiny_model, clip, tmp_path):
   samples, rate, _ = waveform.read(clip)
   silence = tmp_path / 'silence.wav'
   waveform.write_wav(silence, np.zeros_like(samples), rate)
   span = {'start': .6, 'stop': 1.}
-  mute, report = made(clip, model, tmp_path, [span | {'mute': True}])
+  mute, report = made(clip, tiny_model, tmp_path, [span | {'mute': True}])
   assert report.options == (EditOptions(mute=True), )
-  silent, _ = made(clip, model, tmp_path, [span], silence)
-  other, _ = made(clip, model, tmp_path, [span], clip)
+  silent, _ = made(clip, tiny_model, tmp_path, [span], silence)
+  other, _ = made(clip, tiny_model, tmp_path, [span], clip)
   np.testing.assert_array_equal(mute, silent)
   assert (mute != other).any()
 
 
-def test_each_edit_has_its_own_options(model, clip, tmp_path):
+def test_each_edit_has_its_own_options(tiny_model, clip, tmp_path):
   spans = [{'start': .5, 'stop': .8}, {'start': 1.2, 'stop': 1.5}]
-  plain, _ = made(clip, model, tmp_path, spans, clip)
+  plain, _ = made(clip, tiny_model, tmp_path, spans, clip)
   for own in ({'offset_ms': 120}, {'fade': 0, 'guidance': 3}):
-    changed, report = made(clip, model, tmp_path, [spans[0], spans[1] | own], clip)
+    changed, report = made(clip, tiny_model, tmp_path, [spans[0], spans[1] | own], clip)
     differs = np.array([(a != b).any() for a, b in zip(plain, changed, strict=True)])
     times = np.arange(len(plain)) / 25
     assert differs[(times > 1.2) & (times < 1.5)].any(), own
@@ -73,9 +67,9 @@ def test_edits_that_touch_cannot_differ():
     edit_options.aligned((one, other), [(0, 2)])
 
 
-def test_an_opening_that_nothing_makes_is_refused(model, clip, tmp_path):
+def test_an_opening_that_nothing_makes_is_refused(tiny_model, clip, tmp_path):
   with pytest.raises(UserError, match='"opening" is not 1'):
-    made(clip, model, tmp_path, [{'start': .5, 'stop': .8, 'opening': 1.2}], clip)
+    made(clip, tiny_model, tmp_path, [{'start': .5, 'stop': .8, 'opening': 1.2}], clip)
 
 
 def test_every_edit_changes_the_face_that_it_names():

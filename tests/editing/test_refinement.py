@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import tiny_system
 
 import vidregen_jax
 from vidregen_jax.errors import UserError
@@ -10,11 +9,6 @@ from vidregen_jax.media import video
 
 CONSENT = 'a rendered person; nobody had to be asked'
 FIRST, SECOND = (.3, .5), (.9, 1.2)
-
-
-@pytest.fixture(scope='module')
-def model(tmp_path_factory, whisper_folder):
-  return vidregen_jax.load(tiny_system.write(tmp_path_factory.mktemp('system'), whisper_folder))
 
 
 @pytest.fixture(scope='module')
@@ -31,11 +25,12 @@ def edit(source, spans, model, out, **options):
                            page=False, out=out, **options)
 
 
-def test_the_other_span_stays_and_the_refined_one_is_made_from_real_frames(model, clip, tmp_path):
+def test_the_other_span_stays_and_the_refined_one_is_made_from_real_frames(tiny_model, clip,
+                                                                           tmp_path):
   both, again, once = (tmp_path / f'{name}.mp4' for name in ('both', 'again', 'once'))
-  edit(clip, [FIRST, SECOND], model, both, audio=clip)
-  report = edit(both, [SECOND], model, again, audio=clip, original=clip, seed=1)
-  edit(clip, [SECOND], model, once, audio=clip, seed=1)
+  edit(clip, [FIRST, SECOND], tiny_model, both, audio=clip)
+  report = edit(both, [SECOND], tiny_model, again, audio=clip, original=clip, seed=1)
+  edit(clip, [SECOND], tiny_model, once, audio=clip, seed=1)
   assert report.original.path == str(clip) and report.source.path == str(both)
   real, edited, refined, alone = map(decoded, (clip, both, again, once))
   times = np.arange(len(real)) / 25
@@ -48,10 +43,10 @@ def test_the_other_span_stays_and_the_refined_one_is_made_from_real_frames(model
   assert vidregen_jax.inspect(again).ingredients[0]['title'] == 'both.mp4'
 
 
-def test_what_is_not_its_original_is_refused(model, clip, pack_folder, tmp_path):
+def test_what_is_not_its_original_is_refused(tiny_model, clip, pack_folder, tmp_path):
   other = sorted((pack_folder / 'test').glob('*.mp4'))[1]
   with pytest.raises(UserError, match='has other frames than'):
-    edit(clip, [SECOND], model, tmp_path / 'out.mp4', audio=clip, original=other)
+    edit(clip, [SECOND], tiny_model, tmp_path / 'out.mp4', audio=clip, original=other)
   with pytest.raises(UserError, match='cannot be given with an edit that moves frames'):
-    vidregen_jax.edit(clip, patches=[(.9, 1.2, clip)], original=clip, model=model, consent=CONSENT,
-                      out=tmp_path / 'out.mp4')
+    vidregen_jax.edit(clip, patches=[(.9, 1.2, clip)], original=clip, model=tiny_model,
+                      consent=CONSENT, out=tmp_path / 'out.mp4')

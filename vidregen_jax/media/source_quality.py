@@ -41,7 +41,10 @@ def rate_factor(info: video.VideoInfo, coder: encoders.Coder, first: int, preset
     return FINEST
   factor = _FIRST_TRIAL
   for _ in range(2):
-    made = _trial(info, coder, pictures, factor, preset)
+    try:
+      made = _trial(info, coder, pictures, factor, preset)
+    except av.error.FFmpegError:
+      return FINEST  # whoever writes with this encoder says what it does not take
     apart = _STEPS_A_DOUBLING * math.log2(made / own)
     factor = min(max(factor + apart, FINEST), COARSEST + _BETTER)
     if abs(apart) < _NEAR:
