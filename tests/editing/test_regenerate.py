@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import errors, inspect, regenerate
-from vidregen_jax.editing import editor, flags, preparation
+from vidregen_jax import commands, errors, inspect, regenerate
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
 from vidregen_jax.media import opening, planes, prefetch, video, video_writer
@@ -710,14 +710,14 @@ def made_at_once(monkeypatch):
   """Edits that are prepared as ever, and made of nothing; what is called when they are made."""
   meanwhile = []
 
-  def make(ready, machine):
+  def make(ready, machine, tell):
     for call in meanwhile:
       call()
     for path in ready.edit.outputs[:3]:
       ready.output_files.part(path).write_text('made')
   monkeypatch.setattr(editor, 'make', make)
   monkeypatch.setattr(pipeline, 'load', lambda *given: None)
-  monkeypatch.setattr(flags, '_say', lambda edit, report: None)
+  monkeypatch.setattr(commands, '_lines', lambda made, out: ())
   return meanwhile
 
 
