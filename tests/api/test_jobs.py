@@ -85,6 +85,12 @@ def test_a_wrong_list_is_refused_before_anything_is_done(text, cause, tmp_path):
     jobs.read(tmp_path / 'list.jsonl')
 
 
+def test_without_consent_nothing_is_done(listed, tmp_path, tiny_checkpoint):
+  with pytest.raises(UserError, match='the job one has no consent'):
+    jobs.translate_all(jobs.read(listed), tmp_path / 'out', model=tiny_checkpoint)
+  assert not (tmp_path / 'out').exists()
+
+
 def test_a_process_that_dies_fails_its_job_alone(listed, tmp_path, tiny_checkpoint, monkeypatch):
   """Here it dies of a checkpoint that breaks it: every job is told so."""
   monkeypatch.setattr(jobs, '_work', os.abort)

@@ -67,7 +67,8 @@ class Job:
   @property
   def digest(self) -> str:
     """sha256 of all that makes it this job."""
-    text = json.dumps([self.out, self.arguments], sort_keys=True, default=os.fspath)
+    made_of = {name: value for name, value in self.arguments.items() if name != 'compile_cache'}
+    text = json.dumps([self.out, made_of], sort_keys=True, default=os.fspath)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -164,29 +165,34 @@ def translate_all(jobs: Iterable[Job], out: str | os.PathLike, *, model: str | o
     **options: of all jobs that do not say otherwise, as of `vidregen_jax.edit`.
 
   Raises:
-    UserError: the folder cannot be written to, another run works in it, or a job was changed since
-      it was done.
+    UserError: a job has no consent, or was changed since it was done; the folder cannot be written
+      to, or another run works in it.
   """
   began, out, jobs = time.monotonic(), pathlib.Path(out), list(jobs)
   models.find(model)
-  with outputs.disk_errors(out):
-    out.mkdir(parents=True, exist_ok=True)
-  with outputs.disk_errors(out), scratch_folder.ScratchFolder(out, [STATE]):
+  jobs = [_with_options(job, options) for job in jobs]
+  if silent := [job.id for job in jobs if not (
+      job.arguments.get('consent') or job.arguments.get('consent_file'))]:
+    raise UserError(f'the job {silent[0]} has no consent: give it a "consent" or a "consent_file", '
+                    'or --consent for all')
+  with contextlib.ExitStack() as stack:
+    with outputs.disk_errors(out):
+      out.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(scratch_folder.ScratchFolder(out, [STATE]))
     states = _read_states(out / STATE)
-    jobs = [_with_options(job, options) for job in jobs]
     for job in jobs:
       if job.id in states and states[job.id].job != job.digest:
         raise UserError(f'the job {job.id} is another than the one that ended in {out}: give it '
                         'another "id", or another --out')
     waiting = [job for job in jobs if job.id not in states
                or (retry and states[job.id].state == 'failed')]
-    with open(out / STATE, 'ab', buffering=0) as state:
-      for end in _carried_out(waiting, out, model, processes):
+    for end in _carried_out(waiting, out, model, processes):
+      with outputs.disk_errors(out / STATE), open(out / STATE, 'ab', buffering=0) as state:
         state.write(json.dumps(dataclasses.asdict(end)).encode() + b'\n')
         os.fsync(state.fileno())
-        states[end.id] = end
-        if ended is not None:
-          ended(end)
+      states[end.id] = end
+      if ended is not None:
+        ended(end)
     summary = Summary(tuple(states[job.id] for job in jobs), time.monotonic() - began)
     files.write_json(out / SUMMARY, summary.to_json())
   return summary
