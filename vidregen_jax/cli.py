@@ -36,7 +36,7 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 def _guarded(work, interrupted):
   try:
     try:
-      with _memory_told():
+      with memory_told():
         work()
     except UserError as error:
       interrupts.over()
@@ -50,7 +50,9 @@ def _guarded(work, interrupted):
     atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
     cause = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
-    left = interrupted() if callable(interrupted) else interrupted
+    # Whoever was interrupted may know more than the program.
+    left = '; '.join(getattr(error, '__notes__', ())) or (
+      interrupted() if callable(interrupted) else interrupted)
     terminal.tell(f'{cause}: {left}', before='\n')
     return status
 
@@ -68,7 +70,7 @@ def check_room() -> None:
 
 
 @contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
+def memory_told() -> Iterator[None]:
   """Turns every failure to allocate memory into a `UserError`."""
   try:
     yield

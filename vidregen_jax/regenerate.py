@@ -3,6 +3,7 @@
   python -m vidregen_jax.regenerate IN.mp4 --audio NEW.wav --span 1.20-2.04 --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
   python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
+  python -m vidregen_jax.regenerate IN.mp4 --words "two soon" --transcript IN.srt ...
   python -m vidregen_jax.regenerate IN.mp4 --edits EDITS.json ...
 
 NEW.wav is the whole new soundtrack, in sync with the video. Inside the spans it replaces the
@@ -20,11 +21,10 @@ OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Creden
 
 import sys
 
-from vidregen_jax.editing import audio_diff, edit_list, flags, soundtrack
-from vidregen_jax.errors import UserError
-from vidregen_jax.media.timeline import spans
-
-_LONGEST_MARGIN = 1.0  # seconds
+from vidregen_jax import commands
+from vidregen_jax.api import edits
+from vidregen_jax.editing import audio_diff, flags
+from vidregen_jax.media.timeline import transcripts
 
 
 def _read(argv):
@@ -37,40 +37,35 @@ def _read(argv):
   parser.add_argument('--patch', action='append', default=[], metavar='START-END=WORD.wav',
                       help='instead of --audio: sound for a span of seconds, as long as it is; the '
                            'picture is retimed to it; can be given several times')
+  parser.add_argument('--words', action='append', default=[], metavar='WORDS',
+                      help='instead of --span: words of the transcript, such as "two soon"; can be '
+                           'given several times')
+  parser.add_argument('--replace', action='append', default=[], metavar='WORDS=WORD.wav',
+                      help='instead of --patch: sound for words of the transcript; can be given '
+                           'several times')
+  parser.add_argument('--transcript', default='', metavar='FILE',
+                      help='what is said when, for --words and --replace: '
+                           f'{", ".join(transcripts.SUFFIXES)}')
   parser.add_argument('--edits', default='', metavar='EDITS.json',
-                      help='spans or patches from a file, which also names their sound')
+                      help='spans or patches from a file, which also names their sound; or a '
+                           'timeline: .otio, .otioz, .fcpxml, .xml or .edl')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
                       help='by which regeneration may extend beyond a span, to the quietest '
                            f'moment (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
+  parser.add_argument('--original', default='', metavar='VIDEO',
+                      help='where IN.mp4 is an edit that is to be refined: the video that it was '
+                           'made from, of which the real frames in the spans are taken')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   options = parser.parse_args(argv)
-  ways = {'--span': options.span, '--whole': options.whole, '--patch': options.patch,
-          '--edits': options.edits}
-  if len([way for way in ways.values() if way]) > 1:
-    raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
-  if options.edits and options.audio:
-    raise UserError(f'{options.edits} names the new sound itself: leave --audio out')
-  edits = (edit_list.read(options.edits) if options.edits else edit_list.EditList(
-      options.audio, tuple(map(spans.parse, options.span)), tuple(map(_patch, options.patch))))
-  if bool(edits.audio) == bool(edits.patches):
-    raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  if options.margin is not None and not 0 <= options.margin <= _LONGEST_MARGIN:
-    raise UserError(f'--margin {options.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  return options, flags.edit_of(
-      options, new_audio=edits.audio, spans=edits.spans, patches=edits.patches,
-      margin=options.margin, find=not any(ways.values()))
-
-
-def _patch(text):
-  span, separator, path = text.partition('=')
-  if not separator or not path:
-    raise UserError(f'patch {text!r} is not START-END=FILE, such as 1.20-1.95=word.wav')
-  return soundtrack.Patch(*spans.parse(span), path)
+  return edits.edit, flags.arguments(options) | dict(
+    audio=options.audio, spans=options.span, patches=options.patch, words=options.words,
+    replace=options.replace, transcript=options.transcript, edits=options.edits,
+    margin=options.margin, original=options.original, whole=options.whole)
 
 
 def main(argv=None) -> int:
-  return flags.carry_out(_read, argv)
+  return commands.run(lambda: _read(argv))
 
 
 if __name__ == '__main__':

@@ -28,8 +28,8 @@ FIELDS = [
   'source', 'audio', 'out', 'frames', 'retimed', 'consent', 'spans', 'regenerated_frames',
   'encoded_frames', 'why_all_are_encoded', 'left_out', 'frames_without_a_face', 'skipped',
   'confidence', 'face', 'occluded', 'frames_left_as_occluded', 'references', 'fade',
-  'fitted', 'model', 'sampler', 'seed', 'content_credentials', 'sha256', 'stages', 'seconds',
-  'peak_memory_mb']
+  'fitted', 'options', 'original', 'model', 'sampler', 'seed', 'content_credentials', 'sha256',
+  'stages', 'seconds', 'peak_memory_mb']
 
 
 def through_json(report):

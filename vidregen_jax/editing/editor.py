@@ -26,32 +26,32 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import face_track, in_video
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import prefetch, smart_render_plan
+from vidregen_jax.media import prefetch, smart_render_plan, video
 from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, flow_matching
-from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
+from vidregen_jax.reporting import edit_report, preview_sheet, progress, sidecars, stage_clock
 
 _AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
 _BEHIND = 8  # frames queued for pasting and encoding while the model works
 _CLEAR_CROPS = 10  # frames that show how the person's face varies
 
 
-def regenerate(edit: Edit, machine: pipeline.System, show=True,
+def regenerate(edit: Edit, machine: pipeline.System, tell: progress.Tell | None = None,
                walk=regenerator.Retake) -> edit_report.EditReport:
   """Makes the edited video and what lies beside it: `preparation.prepared` and `make`."""
   with preparation.prepared(edit) as ready:
-    return make(ready, machine, show, walk)
+    return make(ready, machine, tell, walk)
 
 
-def make(ready: Prepared, machine: pipeline.System, show=True,
+def make(ready: Prepared, machine: pipeline.System, tell: progress.Tell | None = None,
          walk=regenerator.Retake) -> edit_report.EditReport:
   """Makes the edited video and what lies beside it.
 
   Args:
     ready: the prepared edit.
     machine: the loaded system.
-    show: whether to show progress.
+    tell: what is told of the progress; None for silence.
     walk: the class that generates the frames.
 
   Returns:
@@ -61,20 +61,21 @@ def make(ready: Prepared, machine: pipeline.System, show=True,
     UserError: the edit cannot be made; nothing is written then.
   """
   began = time.perf_counter()
-  session = _begin(ready, machine, show, walk)
+  session = _begin(ready, machine, tell, walk)
   part = ready.output_files.part(ready.edit.out)
-  report = _report(session, machine, _write(session, part, show))
+  report = _report(session, machine, _write(session, part, tell))
   affines = {index: session.track.affine[index]
              for run in session.runs for index in range(run.start, run.stop)}
   return sidecars.seal(ready.output_files, part, edit=ready.edit, report=report, film=ready.film,
                        affines=affines, clock=session.clock, began=began)
 
 
-def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
+def preview(ready: Prepared, machine: pipeline.System,
+            tell: progress.Tell | None = None) -> int:
   """Writes a sheet of stills that previews what `make` would produce.
 
   Args:
-    ready, machine, show: as of `make`.
+    ready, machine, tell: as of `make`.
 
   Returns:
     The number of stretches of frames that the edit would regenerate.
@@ -82,10 +83,10 @@ def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
   Raises:
     UserError: as `make`.
   """
-  session, path = _begin(ready, machine, show, regenerator.Retake), ready.edit.preview
+  session, path = _begin(ready, machine, tell, regenerator.Retake), ready.edit.preview
   with outputs.disk_errors(path):
     return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
-                               session.runs, session.track, ready.edit.fade)
+                               session.runs, session.track, _longest_fade(ready))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class _Session:
     return [(run.start, run.stop) for run in self.runs]
 
 
-def _begin(ready, machine, show, walk) -> _Session:
+def _begin(ready, machine, tell, walk) -> _Session:
   """Finds the face, and sets up what generates and pastes frames.
 
   Raises:
@@ -133,12 +134,12 @@ def _begin(ready, machine, show, walk) -> _Session:
   edit, film, models, clock = ready.edit, ready.film, machine.models, stage_clock.Clock()
   sampler = None if edit.reconstruct else preparation.sampler(edit, machine.sampler)
   in_spans = spans.frames(ready.sound.spans, film.times)
-  selection = _choose(ready, clock, show)
+  selection = _choose(ready, clock, tell)
   track = in_video.along(film, selection.track)
   if edit.keep_occluders:
     track = face_track.uncovered(track)
   runs = run_plan.plan(ready.sound.spans, track.times, track.valid, track.shot,
-                       models.generator.window)
+                       models.generator.window, ready.owner)
   if not runs:
     raise _nothing_to_make(edit, track, in_spans)
   encoder = streaming_codec.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
@@ -146,9 +147,9 @@ def _begin(ready, machine, show, walk) -> _Session:
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
-  fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, show)
+  fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, tell)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
-              clock)
+              clock, ready.options)
   choice = dataclasses.replace(selection.choice, notes=(
     *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
   # Where the decoder is fitted, its crops have the source's own grain.
@@ -158,22 +159,43 @@ def _begin(ready, machine, show, walk) -> _Session:
                   clock)
 
 
-def _choose(ready, clock, show) -> face_selection.Selection:
+def _choose(ready, clock, tell) -> face_selection.Selection:
   """Tracks all faces around the spans, and chooses the one that `--face` names."""
   edit, film, wanted_spans = ready.edit, ready.film, ready.sound.spans
   parts = spans.around(wanted_spans, _AROUND, [(x, x) for x in edit.references])
   count = max(int(spans.frames(parts, film.times).sum()), 1)
   with (
     clock('track faces', count),
-    terminal.Progress(count, 'frame', 'track faces', show) as bar,
+    progress.Stage(tell, 'track faces', count) as stage,
   ):
-    faces, source = in_video.follow(film, parts, bar.update), film.timeline.source
-    inside = spans.frames(wanted_spans, film.times)
-    each = [source[spans.frames([span], film.times)] for span in wanted_spans]
-    return face_selection.choose(
-      edit.face, faces, np.bincount(source[inside], minlength=len(faces.times)),
-      sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
-      _agreement(edit, film))
+    faces = in_video.follow(film, parts, stage.update)
+    rules = [edit.face if one.face is None else one.face for one in ready.options]
+    chosen = {rule: _chosen(rule, faces, film, wanted_spans, [
+      mine == rule for mine in rules], ready.owner, _agreement(edit, film))
+              for rule in dict.fromkeys(rules)}
+  if len(chosen) == 1:
+    return chosen[rules[0]]
+  return face_selection.combined(
+    chosen, [rules[number] for number in _owners_of_source(ready)])
+
+
+def _chosen(rule, faces, film, wanted_spans, mine, owner, agreement):
+  """The face that a rule names in the spans of those edits that are marked as its own."""
+  source = film.timeline.source
+  own = np.asarray(mine)[owner]
+  inside = spans.frames(wanted_spans, film.times) & own
+  each = [source[spans.frames([span], film.times) & own] for span in wanted_spans]
+  return face_selection.choose(
+    rule, faces, np.bincount(source[inside], minlength=len(faces.times)),
+    sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
+    agreement)
+
+
+def _owners_of_source(ready):
+  """The edit that each frame of the source belongs to; of the first where it is not shown."""
+  owner = np.zeros(ready.film.source.frame_count, int)
+  owner[ready.film.timeline.source] = ready.owner
+  return owner
 
 
 def _agreement(edit, film):
@@ -221,19 +243,23 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
       for person in stills}
 
 
-def _fitted(ready, machine, track, in_spans, references, encoder, clock, show) -> face_fit.Fitted:
+def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -> face_fit.Fitted:
   """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
   small, wanted = machine.models.codec.size, ready.edit.fit_face
   if not (small < face_fit.SMALL if wanted is None else wanted):
     return face_fit.Fitted(small, {})
   people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
-                                    ready.edit.fade) for person in references}
+                                    _longest_fade(ready)) for person in references}
   count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
   with (
     clock('fit to the video', count),
-    terminal.Progress(count, 'frame', 'fit to the video', show) as bar,
+    progress.Stage(tell, 'fit to the video', count) as stage,
   ):
-    return face_fit.fit(ready.film, track, people, references, machine, encoder, bar.update)
+    return face_fit.fit(ready.film, track, people, references, machine, encoder, stage.update)
+
+
+def _longest_fade(ready) -> float:
+  return max(ready.edit.fade if one.fade is None else one.fade for one in ready.options)
 
 
 def _of_person(track, person):
@@ -255,7 +281,7 @@ class _Written:
   left_out: list[str]
 
 
-def _write(session, part, show) -> _Written:
+def _write(session, part, tell) -> _Written:
   """Generates the frames and writes the video."""
   ready, clock = session.ready, session.clock
   plan = ready.join_plan
@@ -263,34 +289,48 @@ def _write(session, part, show) -> _Written:
     plan = plan.around(ready.edit.out, session.ranges)
   regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)
-  target = preparation.writer(ready.edit, ready.sound, plan, part)
+  target = preparation.writer(ready.edit, ready.sound, plan, ready.crf, part)
   # Untouched packets are copied, and checked, when the target is closed.
   with (
     clock.leaving('write file', target),
     clock('regenerate', count),
-    terminal.Progress(count, 'frame', 'regenerate', show) as bar,
+    progress.Stage(tell, 'regenerate', count) as stage,
     contextlib.closing(session.take.frames(session.runs, regions)) as frames,
-    prefetch.Behind(functools.partial(_put, target, session.paster, clock, bar),
+    contextlib.closing(_kept(ready, regions)) as kept,
+    prefetch.Behind(functools.partial(_put, target, session.paster, clock, stage),
                     _BEHIND) as writing,
   ):
-    for shot, face in frames:
+    for (shot, face), frame in zip(frames, kept, strict=False):
       with clock('wait for encode', 1):
-        writing.put(shot, face)
+        writing.put(shot, face, frame or shot.frame)
   return _Written(regions, plan if isinstance(plan, str) else None, target.left_out)
 
 
-def _put(target, paster, clock, bar, shot, face):
-  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible."""
+def _kept(ready, regions):
+  """Yields the frames of the regions as they are without new faces; None for the real ones."""
+  for start, stop in regions:
+    if ready.original is None:
+      yield from (None for _ in range(start, stop))
+    else:
+      yield from video.frames(ready.edit.source, start, stop, stamps=ready.sound.film.source.stamps)
+
+
+def _put(target, paster, clock, stage, shot, face, kept):
+  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible.
+
+  Without a face it is written as it is in `kept`, which is of the same time.
+  """
   image = None
   if face is not None:
     with clock('paste', 1):
       image = paster(shot, face)
   with clock('write', 1):
     if image is None:
-      target.copy(shot.frame)
+      target.copy(kept)
     else:
-      target.replace(shot.frame, image, shot.at)
-  bar.update()
+      frame = dataclasses.replace(shot.frame, pts=kept.pts, duration=kept.duration)
+      target.replace(frame, image, shot.at)
+  stage.update(picture=functools.partial(shot.whole, image))
 
 
 def _report(session, machine, written) -> edit_report.EditReport:
@@ -306,6 +346,7 @@ def _report(session, machine, written) -> edit_report.EditReport:
       files=tuple(edit_report.File(**_file(path)) for path in edit.sounds),
       seconds_past_the_video=round(sound.cut, 3), why_all_is_encoded=sound.why_all_is_encoded,
       notes=sound.notes),
+    original=edit_report.File(**_file(edit.original)) if edit.original else None,
     out=terminal.printable(edit.out), frames=len(track), retimed=not film.is_the_source,
     consent=edit.consent,
     spans=tuple(edit_report.TimeSpan(round(a, 4), round(b, 4)) for a, b in sound.spans),
@@ -320,7 +361,8 @@ def _report(session, machine, written) -> edit_report.EditReport:
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
-    fade=edit.fade, fitted=session.fitted.report(), model=machine.digests,
+    fade=edit.fade, options=ready.options if any(edit.options) else (),
+    fitted=session.fitted.report(), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vidregen_jax.faces import reidentify
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials as signing
-from vidregen_jax.reporting import dataclass_json, stage_clock
+from vidregen_jax.reporting import dataclass_json, notebook, stage_clock
 
 # Differs from run to run, and is only known after the report was signed.
 MEASURED = ('stages', 'seconds', 'peak_memory_mb')
@@ -109,6 +109,27 @@ class NewSound:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EditOptions:
+  """What one edit of a list has of its own; None for what all have.
+
+  Attributes:
+    face: whose mouth is changed, as `face_selection.parse` gives it.
+    fade: seconds over which made faces turn into the real ones at the span's edges.
+    guidance: of the sampler by the sound: how wide lips open.
+    mute: whether the mouth is closed, as if nothing were said; the sound is not changed by it.
+    opening: gain of the mouth's opening.
+    offset: seconds by which the mouth is later than the sound; negative if it is earlier.
+  """
+
+  face: str | int | tuple[float, ...] | None = None
+  fade: float | None = None
+  guidance: float | None = None
+  mute: bool = False
+  opening: float = 1.0
+  offset: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FaceChoice:
   """Whose mouth was changed.
 
@@ -177,6 +198,8 @@ class EditReport:
 
   Attributes:
     source: the video that was edited.
+    original: what the source was made from by an earlier edit, and real frames were taken from;
+      None if it was not named.
     audio: the new sound.
     out: path of the edited video.
     frames: number of frames of the edited video.
@@ -197,6 +220,7 @@ class EditReport:
     references: numbers of the frames that show the model what the person looks like.
     fade: seconds over which, at a span's edges, generated faces turn into the real ones.
     fitted: how the model was fitted to the faces; None if it was not.
+    options: what each edit of a list has of its own, in the order of time; empty if none has any.
     model: sha256 of each part of the model, by its name.
     sampler: the sampler's settings, by name; None if nothing was generated.
     seed: of all noise.
@@ -227,6 +251,8 @@ class EditReport:
   references: tuple[int, ...]
   fade: float
   fitted: FaceFit | None = None
+  options: tuple[EditOptions, ...] = ()
+  original: File | None = None
   model: dict[str, str]
   sampler: dict[str, int | float | str] | None
   seed: int
@@ -288,6 +314,11 @@ class EditReport:
              'video and were left out')
     if self.retimed:
       yield f'{self.frames} frames instead of {source.frames}'
+
+  def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    """What a notebook shows: the video, if it is still where it was written."""
+    shown = notebook.video(self.out, self.summary)
+    return {'text/plain': f'{self.out}: {self.summary}'} | ({'text/html': shown} if shown else {})
 
   @property
   def summary(self) -> str:
