@@ -36,7 +36,7 @@ def guarded(work: Callable[[], None], interrupted: str | Callable[[], str]) -> i
 def _guarded(work, interrupted):
   try:
     try:
-      with _memory_told():
+      with memory_told():
         work()
     except UserError as error:
       interrupts.over()
@@ -68,7 +68,7 @@ def check_room() -> None:
 
 
 @contextlib.contextmanager
-def _memory_told() -> Iterator[None]:
+def memory_told() -> Iterator[None]:
   """Turns every failure to allocate memory into a `UserError`."""
   try:
     yield

@@ -1,0 +1,11 @@
+"""The app: a page in a browser that edits videos with this computer's own model.
+
+  python -m vidregen_jax.app --checkpoint checkpoints/talkers
+
+  __main__      the program: flags, and its end
+  server        what answers the browser, and what it may load
+  page          the page and what its buttons do; its components are JavaScript of its own
+  edits         what the page asks of the package
+  sessions      the files of each open page
+  job_queue     one job at a time
+"""
