@@ -51,7 +51,7 @@ def _import(module):
   return f'python -c "import {module}"'
 
 
-_EDIT = '--checkpoint checkpoints/talkers --student --consent "nobody is shown" --overwrite'
+_EDIT = '--checkpoint checkpoints/talkers --consent "nobody is shown" --overwrite'
 _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
 # In order: later ones use files that earlier ones made.
 TRIALS = (
@@ -59,7 +59,7 @@ TRIALS = (
   Trial('make train-demo', TRAIN, run='make train-demo TRAINING=--steps=2'),
   Trial('make test', why='.ci/run runs the tests before this'),
   Trial('make lint', why='.ci/run runs the linter before this'),
-  Trial('python -m vidregen_jax.regenerate IN.mp4', more='--student --overwrite'),
+  Trial('python -m vidregen_jax.regenerate IN.mp4', more='--overwrite'),
   Trial('python -m vidregen_jax.regenerate --help'),
   Trial('python -m vidregen_jax.translate IN.mp4',
         run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
@@ -90,7 +90,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.plan', TRAIN,
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
-    for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
+    for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
                         ('shot_boundaries', '--clips=2'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.

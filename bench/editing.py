@@ -137,7 +137,7 @@ def edit(path, out, checkpoint, seconds, model) -> Run:
   request = preparation.Edit(
     source=str(path), consent=consent.of('a rendered person'), out=str(out), new_audio=str(path),
     spans=spans, overwrite=True)
-  report = editor.regenerate(request, pipeline.load(checkpoint), show=False,
+  report = editor.regenerate(request, pipeline.load(checkpoint),
                              walk=regenerator.Retake if model else Turned)
   return Run(report, out.stat().st_size, Turned.cpu)
 

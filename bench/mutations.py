@@ -30,10 +30,11 @@ import numpy as np
 import tqdm
 
 from bench import good_files
-from vidregen_jax import cli, files, regenerate, translate
+from vidregen_jax import cli, files, regenerate
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import video
 from vidregen_jax.reporting import edit_report
+from vidregen_jax.translate import main as translate_main
 
 _SECONDS = 60.0  # within which a run must end
 _MEMORY = 16 << 30  # of address space, of which XLA reserves much
@@ -45,7 +46,7 @@ _WORDS = ('', '0', '-1', '1', '0.5', '1e-300', '1e300', 'nan', 'inf', '-inf', '0
           'caf\udce9.mp4', 'take:2.mp4', 'http:/plain.mp4', 'x' * 215 + '.mp4', 'list.m3u8',
           'concat:plain.mp4|plain.mp4', 'pipe:0', 'http://127.0.0.1/a.mp4', 'folder.mp4', 'fifo')
 _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--out',
-          '--references', '--fade', '--reencode', '--lossless', '--student', '--seed', '--steps',
+          '--references', '--fade', '--reencode', '--lossless', '--teacher', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
           '--margin', '--face', '--no-keep_occluders', '--consent_file', '--certificate', '--key',
           '--preview', '--no_page', '--overwrite', '--nonsense')
@@ -174,7 +175,7 @@ def judge(trial, good, folder):
       (folder / name).write_bytes(data)
     before = _digests(folder)
     printed = io.StringIO()
-    main = {'regenerate': regenerate.main, 'translate': translate.main}[trial.program]
+    main = {'regenerate': regenerate.main, 'translate': translate_main}[trial.program]
     with contextlib.chdir(folder), contextlib.redirect_stderr(printed), \
         contextlib.redirect_stdout(printed):
       try:

@@ -54,8 +54,8 @@ def add_flags(parser) -> None:
   parser.add_argument('--checkpoint', required=True, help='folder of an exported system')
   parser.add_argument('--dataset', required=True,
                       help='folder of latents of its codec; also of the training split')
-  parser.add_argument('--student', action='store_true',
-                      help="sample with the checkpoint's student")
+  parser.add_argument('--teacher', action='store_true',
+                      help='sample with the generator, also where the checkpoint has a student')
   parser.add_argument('--split', default='test',
                       help='split; choose settings on validation (default %(default)s)')
   parser.add_argument('--clips', type=cli.whole(2), default=32,
@@ -75,7 +75,7 @@ def open_test(flags, frames, more=0) -> Opened:
   Raises:
     UserError: something is missing, or does not fit together.
   """
-  machine = pipeline.load(flags.checkpoint, flags.student)
+  machine = pipeline.load(flags.checkpoint, flags.teacher)
   folder = pathlib.Path(flags.checkpoint)
   export = model_folder.load_export(folder, 'generator')
   packed = model_folder.load_export(folder / 'codec', 'codec')

@@ -147,7 +147,7 @@ def run(flags):
   Raises:
     UserError: something is missing.
   """
-  machine = pipeline.load(flags.checkpoint, student=True)
+  machine = pipeline.load(flags.checkpoint)
   rows = {}
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
@@ -156,7 +156,7 @@ def run(flags):
         out = folder / f'{at}_{kind}.mp4'
         editor.regenerate(
           preparation.Edit(str(source), consent.of('to be measured'), str(out), str(sound), (span,),
-                          reconstruct=kind == 'codec'), machine, show=False)
+                          reconstruct=kind == 'codec'), machine)
         rows.setdefault(f'{what}, {kind}', []).append(measure(source, out, span))
   print('| footage, made by | rim, mean dE | rim, p95 of dE | grain in/out, edit | source | '
         'quotient |')

@@ -49,7 +49,7 @@ def measure(machine, clip, other, folder):
     out = folder / f'{clip.path.stem}_{fade}.mp4'
     editor.regenerate(
       preparation.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
-                      (span,), fade=fade), machine, show=False)
+                      (span,), fade=fade), machine)
     rows[f'edited, fade {fade:g} s'] = jump(out, at=edges)
   return rows
 
@@ -63,7 +63,8 @@ def parser():
                      help='folder of the rendered talkers (default %(default)s)')
   flags.add_argument('--clips', type=cli.whole(2), default=16,
                      help='how many clips at most (default %(default)s)')
-  flags.add_argument('--student', action='store_true', help="sample with the checkpoint's student")
+  flags.add_argument('--teacher', action='store_true',
+                     help='sample with the generator, also where the checkpoint has a student')
   flags.add_argument('--json', help='file for all figures')
   return flags
 
@@ -75,7 +76,7 @@ def run(flags):
     UserError: something is missing.
   """
   clips = [clip for clip in lip_sync.read_clips(flags.pack, 'test') if clip.seconds > 2]
-  machine = pipeline.load(flags.checkpoint, flags.student)
+  machine = pipeline.load(flags.checkpoint, flags.teacher)
   rows = {}
   with tempfile.TemporaryDirectory() as folder:
     pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _SPAN[1] * a.seconds]

@@ -43,14 +43,15 @@ def settings_folder(tmp_path_factory):
   folder = tmp_path_factory.mktemp('settings')
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv('XDG_CONFIG_HOME', str(folder))
+    # What they start shares what it compiles, but with nobody else.
+    patch.setenv('XDG_CACHE_HOME', str(folder / 'cache'))
     yield folder
 
 
 def pytest_sessionstart(session):
   """What was compiled once is kept on disk, for as long as these tests run.
 
-  Not for longer, and not for programs that tests start: on a CPU, XLA complains on stderr of a
-  foreign machine whenever it loads something.
+  Not for longer; programs that tests start have a cache of their own.
   """
   import jax  # after the environment is set
 

@@ -50,7 +50,9 @@ def _guarded(work, interrupted):
     atexit.register(interrupts.ignore)
     name, status = getattr(error, 'name', 'SIGINT'), getattr(error, 'status', 130)
     cause = 'interrupted' if name == 'SIGINT' else f'ended by {name}'
-    left = interrupted() if callable(interrupted) else interrupted
+    # Whoever was interrupted may know more than the program.
+    left = '; '.join(getattr(error, '__notes__', ())) or (
+      interrupted() if callable(interrupted) else interrupted)
     terminal.tell(f'{cause}: {left}', before='\n')
     return status
 

@@ -36,8 +36,8 @@ def make_parser() -> cli.Parser:
                          help='rendered clips (default %(default)s)')
   listening.add_argument('--sounds', type=cli.several(str), default=('new',), metavar='SOUND,...',
                          help=f'what is heard, of {", ".join(lip_sync.SOUNDS)} (default new)')
-  listening.add_argument('--student', action='store_true',
-                         help="sample with the checkpoint's student")
+  listening.add_argument('--teacher', action='store_true',
+                         help='sample with the generator, also where the checkpoint has a student')
   listening.add_argument('--fit_face', action='store_true',
                          help="fit the model to each clip's own frames first, as regenerate does "
                               'with small crops; default: the model as it is')
@@ -69,7 +69,7 @@ def evaluate_listening(given):
   overrides = tuple((name, value) for name in ('steps', 'guidance_appearance', 'guidance_audio',
                                                'noise')
                     if (value := getattr(given, name)) is not None)
-  system = pipeline.load(given.checkpoint, given.student)
+  system = pipeline.load(given.checkpoint, given.teacher)
   with tempfile.TemporaryDirectory() as folder:
     rows = lip_sync.listening(system, pairs, given.seed, overrides, folder, given.sounds,
                               given.fit_face)

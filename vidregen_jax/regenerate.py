@@ -20,11 +20,9 @@ OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Creden
 
 import sys
 
-from vidregen_jax.editing import audio_diff, edit_list, flags, soundtrack
-from vidregen_jax.errors import UserError
-from vidregen_jax.media.timeline import spans
-
-_LONGEST_MARGIN = 1.0  # seconds
+from vidregen_jax import commands
+from vidregen_jax.api import edits
+from vidregen_jax.editing import audio_diff, flags
 
 
 def _read(argv):
@@ -45,32 +43,13 @@ def _read(argv):
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   options = parser.parse_args(argv)
-  ways = {'--span': options.span, '--whole': options.whole, '--patch': options.patch,
-          '--edits': options.edits}
-  if len([way for way in ways.values() if way]) > 1:
-    raise UserError(f'{" and ".join(w for w in ways if ways[w])} exclude each other: give one')
-  if options.edits and options.audio:
-    raise UserError(f'{options.edits} names the new sound itself: leave --audio out')
-  edits = (edit_list.read(options.edits) if options.edits else edit_list.EditList(
-      options.audio, tuple(map(spans.parse, options.span)), tuple(map(_patch, options.patch))))
-  if bool(edits.audio) == bool(edits.patches):
-    raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
-  if options.margin is not None and not 0 <= options.margin <= _LONGEST_MARGIN:
-    raise UserError(f'--margin {options.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
-  return options, flags.edit_of(
-      options, new_audio=edits.audio, spans=edits.spans, patches=edits.patches,
-      margin=options.margin, find=not any(ways.values()))
-
-
-def _patch(text):
-  span, separator, path = text.partition('=')
-  if not separator or not path:
-    raise UserError(f'patch {text!r} is not START-END=FILE, such as 1.20-1.95=word.wav')
-  return soundtrack.Patch(*spans.parse(span), path)
+  return edits.edit, flags.arguments(options) | dict(
+    audio=options.audio, spans=options.span, patches=options.patch, edits=options.edits,
+    margin=options.margin, whole=options.whole)
 
 
 def main(argv=None) -> int:
-  return flags.carry_out(_read, argv)
+  return commands.edit(lambda: _read(argv))
 
 
 if __name__ == '__main__':

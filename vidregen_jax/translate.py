@@ -9,6 +9,8 @@ picture is fitted to it; the dub itself is never cut.
 
 import sys
 
+from vidregen_jax import commands
+from vidregen_jax.api import edits
 from vidregen_jax.editing import flags
 from vidregen_jax.media.timeline import retiming
 
@@ -22,11 +24,11 @@ def _read(argv):
                            '(default); hold: the last frame stays; pingpong: the video runs back '
                            'and forth; retime: the whole video is slower or faster')
   options = parser.parse_args(argv)
-  return options, flags.edit_of(options, new_audio=options.audio, fit=options.fit)
+  return edits.translate, flags.arguments(options) | dict(audio=options.audio, fit=options.fit)
 
 
 def main(argv=None) -> int:
-  return flags.carry_out(_read, argv)
+  return commands.edit(lambda: _read(argv))
 
 
 if __name__ == '__main__':

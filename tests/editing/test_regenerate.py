@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import errors, inspect, regenerate, translate
+from vidregen_jax import errors, inspect, regenerate
 from vidregen_jax.editing import editor, flags, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
@@ -27,6 +27,7 @@ from vidregen_jax.media import opening, planes, prefetch, video, video_writer
 from vidregen_jax.media.audio import aac, waveform
 from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.provenance import consent as consents
+from vidregen_jax.translate import main as translate_main
 
 CONSENT = 'a rendered person; nobody had to be asked'
 
@@ -223,7 +224,7 @@ def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint
   samples = np.tile(samples, (1, 3))[:, :round(seconds * rate)]
   waveform.write_wav(tmp_path / 'dub.wav', samples, rate)
   out = tmp_path / 'a dub.mp4'
-  assert translate.main([str(clip), '--audio', str(tmp_path / 'dub.wav'), '--fit', fit,
+  assert translate_main([str(clip), '--audio', str(tmp_path / 'dub.wav'), '--fit', fit,
                          '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out', str(out)
                          ]) == 0
   info = video.probe(out)
@@ -236,7 +237,7 @@ def test_a_dub_of_another_length_is_fitted(fit, seconds, clip, other, checkpoint
 
 def test_a_longer_dub_is_never_cut_in_silence(clip, other, checkpoint, tmp_path, capsys):
   out = tmp_path / 'out.mp4'
-  assert translate.main([str(clip), '--audio', str(other), '--checkpoint', str(checkpoint),
+  assert translate_main([str(clip), '--audio', str(other), '--checkpoint', str(checkpoint),
                          '--consent', CONSENT, '--out', str(out)]) == 2
   assert 'times as long as the video: choose --fit hold' in capsys.readouterr().err
   assert not list(tmp_path.iterdir())
@@ -374,12 +375,12 @@ def test_the_report_says_what_was_done(edited, clip):
 
 def test_what_was_done_is_signed_and_shown(edited):
   assert {path.suffix for path in edited.parent.iterdir()} == {'.mp4', '.json', '.html'}
-  verdict = inspect.verify(edited)
-  assert verdict['valid'] and verdict['report'] == edited.with_suffix('.json').name
-  assert verdict['edit']['spans'] == [[0.6, 1.0]]
+  verdict = inspect(edited)
+  assert verdict.valid and verdict.report == edited.with_suffix('.json').name
+  assert verdict.edit['spans'] == [[0.6, 1.0]]
   page = edited.with_suffix('.html').read_text()
-  assert CONSENT in page and verdict['sha256'] in page and verdict['page'] == edited.stem + '.html'
-  assert verdict['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+  assert CONSENT in page and verdict.sha256 in page and verdict.page == edited.stem + '.html'
+  assert verdict.not_compared == ['stages', 'seconds', 'peak_memory_mb']
 
 
 @pytest.mark.parametrize(('suffix', 'old', 'new'), [
@@ -392,8 +393,8 @@ def test_papers_that_were_changed_are_found(edited, suffix, old, new, tmp_path):
   path = tmp_path / edited.with_suffix(suffix).name
   text = path.read_text()
   path.write_text(text.replace(old, new, 1))
-  verdict = inspect.verify(tmp_path / edited.name)
-  assert old in text and path.name in verdict['problems'][0]
+  verdict = inspect(tmp_path / edited.name)
+  assert old in text and path.name in verdict.problems[0]
 
 
 def test_a_preview_is_a_sheet_and_no_video(clip, other, checkpoint, tmp_path, capsys,
@@ -496,7 +497,7 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
                             np.tile(samples, 2 * rounds), rate)
     report = editor.regenerate(
         preparation.Edit(str(source), consents.of(CONSENT), str(out), new_audio=str(source)),
-        machine, show=False)
+        machine)
     assert report.frames == 2 * rounds * len(pictures) == len(report.frames_without_a_face) + sum(
         b - a for a, b in report.regenerated_frames)
   assert most[1] <= most[0] <= 40 < report.frames

@@ -44,16 +44,16 @@ def test_an_edit_of_a_recording(muxer, suffix, out_suffix, pack_folder, whisper_
   machine = pipeline.load(tiny_system.write(tmp_path, whisper_folder))
   editor.regenerate(
     preparation.Edit(str(source), consents.of('nobody real'), str(out), new_audio=str(new),
-                spans=(SPAN,), signer=certificates.local(), page=True), machine, show=False)
+                spans=(SPAN,), signer=certificates.local(), page=True), machine)
 
   report = json.loads(out.with_suffix('.json').read_text())
   assert report['spans'] == [list(SPAN)]
   assert report['source']['path'] == str(tmp_path / f'{READABLE}.{suffix}')
   assert json.dumps(report, ensure_ascii=False).encode()  # which half a character would not be
   assert f'{READABLE}.{suffix}' in out.with_suffix('.html').read_bytes().decode()
-  verdict = inspect.verify(out)
-  assert verdict['valid'] and verdict['title'] == f'out {READABLE}.{out_suffix}'
-  assert verdict['edit']['source']['title'] == f'{READABLE}.{suffix}'
+  verdict = inspect(out)
+  assert verdict.valid and verdict.title == f'out {READABLE}.{out_suffix}'
+  assert verdict.edit['source']['title'] == f'{READABLE}.{suffix}'
 
   before, after = list(video.frames(source)), list(video.frames(out))
   assert [float(f.time) for f in after] == pytest.approx([float(f.time) for f in before])

@@ -32,7 +32,7 @@ def folder(whole, tmp_path):
 def outcome(folder):
   """'runs', or the one line that is told."""
   try:
-    machine = pipeline.load(folder, student=True)
+    machine = pipeline.load(folder)
   except UserError as error:
     assert '\n' not in str(error)
     return str(error)

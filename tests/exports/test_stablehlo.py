@@ -109,7 +109,7 @@ def test_the_script_makes_the_packages_frames_without_the_package(pack, given, t
                         cwd=tmp_path, capture_output=True, text=True, timeout=300,
                         env={'JAX_PLATFORMS': 'cpu'})
   assert done.returncode == 0, done.stderr
-  machine = pipeline.load(pack, student)
+  machine = pipeline.load(pack, teacher=not student)
   state, inputs = begun(machine, given)
   _, frames = sampling.sample(machine.models, machine.sampler, machine.params, state, inputs)
   expected = pixels.to_uint8(np.asarray(frames)[:, 0].reshape(given['crops'].shape))
@@ -129,7 +129,7 @@ def test_every_artefact_runs_on_every_platform(pack):
 
 
 def test_encoding_and_decoding_are_the_codecs(pack, given):
-  machine = pipeline.load(pack)
+  machine = pipeline.load(pack, teacher=True)
   encoder, decoder = (side.of(model_folder.load_export(pack / 'codec', 'codec'))
                       for side in (streaming_codec.Encoder, streaming_codec.Decoder))
   both = np.stack([given['crops'], crop_mask.hide_lower_face(given['crops'])])
@@ -150,7 +150,7 @@ def test_encoding_and_decoding_are_the_codecs(pack, given):
 
 def test_a_warmed_state_is_the_packages(pack, given):
   """All that it holds: nothing is lost from step to step."""
-  machine = pipeline.load(pack)
+  machine = pipeline.load(pack, teacher=True)
   state, inputs = begun(machine, given)
   arriving = jax.tree.map(lambda x: x[0], inputs)
   warm, (_, held, _) = load(pack, 'warm_step')
@@ -166,7 +166,7 @@ def test_a_warmed_state_is_the_packages(pack, given):
 
 def test_what_is_left_to_the_backend_is_decided(pack, monkeypatch):
   """An artefact is the same whatever machine wrote it, and does not say where."""
-  machine, path = pipeline.load(pack), pack / 'stablehlo' / 'encode.bin'
+  machine, path = pipeline.load(pack, teacher=True), pack / 'stablehlo' / 'encode.bin'
   here = jax.export.deserialize(bytearray(path.read_bytes())).mlir_module()
   monkeypatch.setattr(jax, 'default_backend', lambda: 'tpu')
   assert machine.models.codec.activations == 'bfloat16'

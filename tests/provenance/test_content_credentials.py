@@ -15,6 +15,7 @@ import fake_report
 import pytest
 
 from vidregen_jax import inspect
+from vidregen_jax.inspect import main as inspect_main
 from vidregen_jax.provenance import certificates, consent, content_credentials
 from vidregen_jax.reporting import edit_report
 
@@ -61,18 +62,18 @@ def test_packets_stay_and_the_file_plays(signed, clip):
 
 
 def test_what_was_done_is_signed(signed, clip):
-  verdict = inspect.verify(signed)
-  assert verdict['valid'] and verdict['state'] == 'Trusted'
-  assert verdict['vouched_by'] == 'this computer'
-  assert verdict['report'] == 'my out.json'
-  opened, edited = verdict['actions']
+  verdict = inspect(signed)
+  assert verdict.valid and verdict.state == 'Trusted'
+  assert verdict.vouched_by == 'this computer'
+  assert verdict.report == 'my out.json'
+  opened, edited = verdict.actions
   assert (opened['action'], edited['action']) == ('c2pa.opened', 'c2pa.edited')
   assert edited['digitalSourceType'].endswith('/compositeWithTrainedAlgorithmicMedia')
   times = [region['time'] for region in edited['changes'][0]['region']]
   assert [(float(t['start']), float(t['end'])) for t in times] == [(1.2, 1.8), (2.4, 2.8)]
-  assert verdict['ingredients'] == [
+  assert verdict.ingredients == [
     {'title': clip.name, 'relationship': 'parentOf', 'problems': []}]
-  edit = verdict['edit']
+  edit = verdict.edit
   assert edit['consent']['statement'] == 'Ann Lee, who is shown, agreed'
   assert edit['model'] == {'codec': '5c' * 32, 'generator': '5d' * 32}
   assert edit['source']['sha256'] == '5a' * 32
@@ -85,7 +86,7 @@ def test_a_consent_file_stays_private(clip, tmp_path):
   out = tmp_path / 'out.mp4'
   shutil.copy(clip, out)
   sign(clip, out, consent=consent.Consent('ab' * 32, file='/home/ann/ann.json'))
-  assert inspect.verify(out)['edit']['consent'] == {'sha256': 'ab' * 32}
+  assert inspect(out).edit['consent'] == {'sha256': 'ab' * 32}
   assert b'ann.json' not in out.read_bytes()
 
 
@@ -95,22 +96,22 @@ def test_a_changed_byte_is_found(where, signed):
   pictures = data.index(b'mdat')
   data[pictures + int(where * (len(data) - pictures))] ^= 1
   signed.write_bytes(data)
-  verdict = inspect.verify(signed)
-  assert not verdict['valid'] and verdict['state'] == 'Invalid'
-  assert any('mismatch' in problem for problem in verdict['problems'])
-  assert inspect.main([str(signed)]) == 1
+  verdict = inspect(signed)
+  assert not verdict.valid and verdict.state == 'Invalid'
+  assert any('mismatch' in problem for problem in verdict.problems)
+  assert inspect_main([str(signed)]) == 1
 
 
 def test_another_report_is_found(signed, capsys):
   path = signed.with_suffix('.json')
   report = json.loads(path.read_text())
   path.write_text(json.dumps(report | {'seed': 7, 'sha256': '0' * 64}))
-  assert inspect.main([str(signed)]) == 1
+  assert inspect_main([str(signed)]) == 1
   output = capsys.readouterr().out
   assert 'differs from what was signed: seed' in output
   assert 'differs from what was signed: sha256' in output
   path.unlink()
-  assert inspect.main([str(signed), '--json']) == 0
+  assert inspect_main([str(signed), '--json']) == 0
   assert json.loads(capsys.readouterr().out)['report'] is None
 
 
@@ -118,9 +119,9 @@ def test_who_vouches(signed, tmp_path, monkeypatch):
   root = tmp_path / 'root.pem'
   root.write_bytes(certificates.local().root)
   monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path / 'another computer'))
-  verdict = inspect.verify(signed)
-  assert verdict['valid'] and verdict['state'] == 'Valid' and verdict['vouched_by'] is None
-  assert inspect.verify(signed, [root])['vouched_by'] == 'an authority that --trust names'
+  verdict = inspect(signed)
+  assert verdict.valid and verdict.state == 'Valid' and verdict.vouched_by is None
+  assert inspect(signed, trust=[root]).vouched_by == 'an authority that --trust names'
   assert not (tmp_path / 'another computer').exists()
 
 
@@ -128,8 +129,8 @@ def test_an_edit_of_an_edit_remembers_the_first(signed, tmp_path):
   out = tmp_path / 'again.mov'
   shutil.copy(signed, out)
   sign(signed, out)
-  verdict = inspect.verify(out)
-  assert verdict['valid'] and verdict['ingredients'][0]['title'] == signed.name
+  verdict = inspect(out)
+  assert verdict.valid and verdict.ingredients[0]['title'] == signed.name
   assert out.read_bytes().count(b'vidregen_jax.edit') > signed.read_bytes().count(
     b'vidregen_jax.edit')
 
@@ -145,11 +146,11 @@ def test_what_cannot_hold_credentials_has_them_beside_it(clip, tmp_path):
   before = out.read_bytes()
   report = sign(out, out)
   assert out.read_bytes() == before and report.sha256 == hashlib.sha256(before).hexdigest()
-  assert inspect.verify(out)['valid'] and inspect.verify(out)['where'] == 'out.c2pa'
+  assert inspect(out).valid and inspect(out).where == 'out.c2pa'
   out.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-  assert not inspect.verify(out)['valid']
+  assert not inspect(out).valid
   out.with_suffix('.c2pa').unlink()
-  assert inspect.main([str(out)]) == 1
+  assert inspect_main([str(out)]) == 1
 
 
 def opaque(path, content):
@@ -164,8 +165,8 @@ def test_the_credentials_beside_a_source_are_remembered_too(clip, tmp_path):
   assert content_credentials.of_source(first) == content_credentials.SourceCredentials(
     'Trusted', certificates.local().name, ())
   sign(first, second)
-  verdict = inspect.verify(second)
-  assert verdict['valid'] and verdict['ingredients'] == [
+  verdict = inspect(second)
+  assert verdict.valid and verdict.ingredients == [
     {'title': 'first.mkv', 'relationship': 'parentOf', 'problems': []}]
   # The whole store of the first is in that of the second, its own assertion too.
   assert second.with_suffix('.c2pa').read_bytes().count(b'vidregen_jax.edit') > (
@@ -205,17 +206,17 @@ def damaged_beside(signed, tmp_path):
 def test_broken_credentials_of_a_source_are_told_by_the_edit(make, suffix, signed, clip, tmp_path,
                                                              capsys):
   source, cause = make(signed, tmp_path)
-  assert inspect.main([str(source)]) == 1
+  assert inspect_main([str(source)]) == 1
   out = tmp_path / f'again{suffix}'
   shutil.copy(clip, out)
   report = sign(source, out)
   brought = report.source.credentials
   assert brought.state == 'Invalid' and any(cause in problem for problem in brought.problems)
-  verdict = inspect.verify(out)
-  assert verdict['valid'] and verdict['edit']['source']['credentials'] == (
+  verdict = inspect(out)
+  assert verdict.valid and verdict.edit['source']['credentials'] == (
     dataclasses.asdict(brought) | {'problems': list(brought.problems)})
   capsys.readouterr()
-  assert inspect.main([str(out)]) == 0
+  assert inspect_main([str(out)]) == 0
   assert f'its own credentials were not valid: {brought.problems[0]}'[:60] in (
     capsys.readouterr().out)
 
@@ -228,25 +229,25 @@ def test_a_change_to_anything_in_the_report_is_found(change, signed):
   path = signed.with_suffix('.json')
   report = json.loads(path.read_text())
   path.write_text(json.dumps(report, indent=None))
-  assert inspect.verify(signed)['valid'], 'only its layout was changed'
+  assert inspect(signed).valid, 'only its layout was changed'
   path.write_text(json.dumps(report | change))
-  problem, *_ = inspect.verify(signed)['problems']
+  problem, *_ = inspect(signed).problems
   assert 'my out.json differs from what was signed' in problem
 
 
 def test_what_was_measured_while_writing_is_not_signed_and_said_not_to_be(signed):
   path = signed.with_suffix('.json')
   path.write_text(json.dumps(json.loads(path.read_text()) | {'seconds': 7}))
-  verdict = inspect.verify(signed)
-  assert verdict['valid'] and verdict['not_compared'] == ['stages', 'seconds', 'peak_memory_mb']
+  verdict = inspect(signed)
+  assert verdict.valid and verdict.not_compared == ['stages', 'seconds', 'peak_memory_mb']
   assert {'fade', 'consent', 'sha256', 'signer', 'frames_without_a_face'} <= set(
-    verdict['compared'])
+    verdict.compared)
 
 
 @pytest.mark.parametrize('data', [b'{', b'\xff', b'[' * 100_000, b'{"seed": 1, "seed": 1}'])
 def test_a_damaged_report_is_a_finding_and_no_mistake(data, signed):
   signed.with_suffix('.json').write_bytes(data)
-  assert 'my out.json is not JSON' in inspect.verify(signed)['problems'][0]
+  assert 'my out.json is not JSON' in inspect(signed).problems[0]
 
 
 def test_another_page_is_found(clip, tmp_path):
@@ -255,19 +256,19 @@ def test_another_page_is_found(clip, tmp_path):
   report = sign(clip, out, page)
   written = page.replace(content_credentials.NO_DIGEST.encode(), report.sha256.encode())
   out.with_suffix('.html').write_bytes(written)
-  verdict = inspect.verify(out)
-  assert verdict['valid'] and verdict['page'] == 'out.html' and 'out.html' in verdict['compared']
+  verdict = inspect(out)
+  assert verdict.valid and verdict.page == 'out.html' and 'out.html' in verdict.compared
   for other in (written.replace(b'<p>', b'<p> '), page, written + b' ', b''):
     out.with_suffix('.html').write_bytes(other)
-    assert 'out.html is not the page' in inspect.verify(out)['problems'][0]
+    assert 'out.html is not the page' in inspect(out).problems[0]
   out.with_suffix('.html').unlink()
-  assert inspect.verify(out)['valid'], 'a page may be thrown away'
+  assert inspect(out).valid, 'a page may be thrown away'
 
 
 def test_a_page_that_nobody_signed_is_said_to_be_that(signed):
   signed.with_suffix('.html').write_text('mine')
-  verdict = inspect.verify(signed)
-  assert verdict['valid'] and verdict['page'] is None and 'my out.html' in verdict['not_compared']
+  verdict = inspect(signed)
+  assert verdict.valid and verdict.page is None and 'my out.html' in verdict.not_compared
 
 
 @pytest.mark.parametrize('count', [4_800, 50_000])
@@ -276,16 +277,16 @@ def test_any_number_of_spans_is_signed(count, clip, tmp_path, capsys):
   shutil.copy(clip, out)
   sign(clip, out, spans=tuple(edit_report.TimeSpan(i / 2, i / 2 + .25) for i in range(count)),
        regenerated_frames=tuple(edit_report.FrameRange(12 * i, 12 * i + 6) for i in range(count)))
-  verdict = inspect.verify(out)
-  assert verdict['valid'] and f'in {count} spans within' in verdict['actions'][1]['changes'][0][
+  verdict = inspect(out)
+  assert verdict.valid and f'in {count} spans within' in verdict.actions[1]['changes'][0][
     'description']
-  assert inspect.main([str(out)]) == 0
+  assert inspect_main([str(out)]) == 0
   assert max(map(len, capsys.readouterr().out.splitlines())) < 2000
   path = out.with_suffix('.json')
   report = json.loads(path.read_text())
   report['spans'][count // 2][1] += .01
   path.write_text(json.dumps(report))
-  assert 'differs from what was signed: spans' in inspect.verify(out)['problems'][0]
+  assert 'differs from what was signed: spans' in inspect(out).problems[0]
 
 
 def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, capsys):
@@ -294,11 +295,11 @@ def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, 
   shutil.copy(clip, source)
   shutil.copy(clip, out)
   sign(source, out, words='it\u202eis\nso')
-  assert inspect.main([str(out)]) == 0
+  assert inspect_main([str(out)]) == 0
   output = capsys.readouterr().out
   assert all(c.isprintable() or c == '\n' for c in output)
   assert 'a\\x1b[31m\\xe9\\u202e.mp4' in output and 'it\\u202eis\\nso' in output
-  assert inspect.main([str(out), '--json']) == 0
+  assert inspect_main([str(out), '--json']) == 0
   output = capsys.readouterr().out
   assert output.isascii() and json.loads(output)['valid']
 
@@ -313,7 +314,7 @@ def test_what_a_file_is_called_steers_no_terminal_and_is_signed(clip, tmp_path, 
 def test_a_mistake_is_one_line(argv, status, cause, clip, tmp_path, capsys):
   text = tmp_path / 'text.mp4'
   text.write_text('no video')
-  assert inspect.main([part.format(clip=clip, text=text) for part in argv]) == status
+  assert inspect_main([part.format(clip=clip, text=text) for part in argv]) == status
   output = capsys.readouterr()
   assert cause in (output.out if status == 1 else output.err)
   assert status == 1 or len(output.err.splitlines()) == 1
@@ -366,6 +367,6 @@ def test_nothing_is_asked_of_the_network(clip, tmp_path):
     assert b'/credentials' in far.read_bytes()
     shutil.copy(clip, out)
     sign(far, out)
-    assert inspect.verify(out)['valid'] and inspect.main([str(far)]) != 0
+    assert inspect(out).valid and inspect_main([str(far)]) != 0
     server.shutdown()
   assert not requests

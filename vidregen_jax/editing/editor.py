@@ -30,28 +30,28 @@ from vidregen_jax.media import prefetch, smart_render_plan
 from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, flow_matching
-from vidregen_jax.reporting import edit_report, preview_sheet, sidecars, stage_clock
+from vidregen_jax.reporting import edit_report, preview_sheet, progress, sidecars, stage_clock
 
 _AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
 _BEHIND = 8  # frames queued for pasting and encoding while the model works
 _CLEAR_CROPS = 10  # frames that show how the person's face varies
 
 
-def regenerate(edit: Edit, machine: pipeline.System, show=True,
+def regenerate(edit: Edit, machine: pipeline.System, tell: progress.Tell | None = None,
                walk=regenerator.Retake) -> edit_report.EditReport:
   """Makes the edited video and what lies beside it: `preparation.prepared` and `make`."""
   with preparation.prepared(edit) as ready:
-    return make(ready, machine, show, walk)
+    return make(ready, machine, tell, walk)
 
 
-def make(ready: Prepared, machine: pipeline.System, show=True,
+def make(ready: Prepared, machine: pipeline.System, tell: progress.Tell | None = None,
          walk=regenerator.Retake) -> edit_report.EditReport:
   """Makes the edited video and what lies beside it.
 
   Args:
     ready: the prepared edit.
     machine: the loaded system.
-    show: whether to show progress.
+    tell: what is told of the progress; None for silence.
     walk: the class that generates the frames.
 
   Returns:
@@ -61,20 +61,21 @@ def make(ready: Prepared, machine: pipeline.System, show=True,
     UserError: the edit cannot be made; nothing is written then.
   """
   began = time.perf_counter()
-  session = _begin(ready, machine, show, walk)
+  session = _begin(ready, machine, tell, walk)
   part = ready.output_files.part(ready.edit.out)
-  report = _report(session, machine, _write(session, part, show))
+  report = _report(session, machine, _write(session, part, tell))
   affines = {index: session.track.affine[index]
              for run in session.runs for index in range(run.start, run.stop)}
   return sidecars.seal(ready.output_files, part, edit=ready.edit, report=report, film=ready.film,
                        affines=affines, clock=session.clock, began=began)
 
 
-def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
+def preview(ready: Prepared, machine: pipeline.System,
+            tell: progress.Tell | None = None) -> int:
   """Writes a sheet of stills that previews what `make` would produce.
 
   Args:
-    ready, machine, show: as of `make`.
+    ready, machine, tell: as of `make`.
 
   Returns:
     The number of stretches of frames that the edit would regenerate.
@@ -82,7 +83,7 @@ def preview(ready: Prepared, machine: pipeline.System, show=True) -> int:
   Raises:
     UserError: as `make`.
   """
-  session, path = _begin(ready, machine, show, regenerator.Retake), ready.edit.preview
+  session, path = _begin(ready, machine, tell, regenerator.Retake), ready.edit.preview
   with outputs.disk_errors(path):
     return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
                                session.runs, session.track, ready.edit.fade)
@@ -124,7 +125,7 @@ class _Session:
     return [(run.start, run.stop) for run in self.runs]
 
 
-def _begin(ready, machine, show, walk) -> _Session:
+def _begin(ready, machine, tell, walk) -> _Session:
   """Finds the face, and sets up what generates and pastes frames.
 
   Raises:
@@ -133,7 +134,7 @@ def _begin(ready, machine, show, walk) -> _Session:
   edit, film, models, clock = ready.edit, ready.film, machine.models, stage_clock.Clock()
   sampler = None if edit.reconstruct else preparation.sampler(edit, machine.sampler)
   in_spans = spans.frames(ready.sound.spans, film.times)
-  selection = _choose(ready, clock, show)
+  selection = _choose(ready, clock, tell)
   track = in_video.along(film, selection.track)
   if edit.keep_occluders:
     track = face_track.uncovered(track)
@@ -146,7 +147,7 @@ def _begin(ready, machine, show, walk) -> _Session:
   stills = _stills(edit, track, runs, in_spans, models.generator.references)
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
-  fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, show)
+  fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, tell)
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
               clock)
   choice = dataclasses.replace(selection.choice, notes=(
@@ -158,16 +159,16 @@ def _begin(ready, machine, show, walk) -> _Session:
                   clock)
 
 
-def _choose(ready, clock, show) -> face_selection.Selection:
+def _choose(ready, clock, tell) -> face_selection.Selection:
   """Tracks all faces around the spans, and chooses the one that `--face` names."""
   edit, film, wanted_spans = ready.edit, ready.film, ready.sound.spans
   parts = spans.around(wanted_spans, _AROUND, [(x, x) for x in edit.references])
   count = max(int(spans.frames(parts, film.times).sum()), 1)
   with (
     clock('track faces', count),
-    terminal.Progress(count, 'frame', 'track faces', show) as bar,
+    progress.Stage(tell, 'track faces', count) as stage,
   ):
-    faces, source = in_video.follow(film, parts, bar.update), film.timeline.source
+    faces, source = in_video.follow(film, parts, stage.update), film.timeline.source
     inside = spans.frames(wanted_spans, film.times)
     each = [source[spans.frames([span], film.times)] for span in wanted_spans]
     return face_selection.choose(
@@ -221,7 +222,7 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
       for person in stills}
 
 
-def _fitted(ready, machine, track, in_spans, references, encoder, clock, show) -> face_fit.Fitted:
+def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -> face_fit.Fitted:
   """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
   small, wanted = machine.models.codec.size, ready.edit.fit_face
   if not (small < face_fit.SMALL if wanted is None else wanted):
@@ -231,9 +232,9 @@ def _fitted(ready, machine, track, in_spans, references, encoder, clock, show) -
   count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
   with (
     clock('fit to the video', count),
-    terminal.Progress(count, 'frame', 'fit to the video', show) as bar,
+    progress.Stage(tell, 'fit to the video', count) as stage,
   ):
-    return face_fit.fit(ready.film, track, people, references, machine, encoder, bar.update)
+    return face_fit.fit(ready.film, track, people, references, machine, encoder, stage.update)
 
 
 def _of_person(track, person):
@@ -255,7 +256,7 @@ class _Written:
   left_out: list[str]
 
 
-def _write(session, part, show) -> _Written:
+def _write(session, part, tell) -> _Written:
   """Generates the frames and writes the video."""
   ready, clock = session.ready, session.clock
   plan = ready.join_plan
@@ -268,9 +269,9 @@ def _write(session, part, show) -> _Written:
   with (
     clock.leaving('write file', target),
     clock('regenerate', count),
-    terminal.Progress(count, 'frame', 'regenerate', show) as bar,
+    progress.Stage(tell, 'regenerate', count) as stage,
     contextlib.closing(session.take.frames(session.runs, regions)) as frames,
-    prefetch.Behind(functools.partial(_put, target, session.paster, clock, bar),
+    prefetch.Behind(functools.partial(_put, target, session.paster, clock, stage),
                     _BEHIND) as writing,
   ):
     for shot, face in frames:
@@ -279,7 +280,7 @@ def _write(session, part, show) -> _Written:
   return _Written(regions, plan if isinstance(plan, str) else None, target.left_out)
 
 
-def _put(target, paster, clock, bar, shot, face):
+def _put(target, paster, clock, stage, shot, face):
   """Writes a frame, with the generated face pasted in if there is one and its mouth is visible."""
   image = None
   if face is not None:
@@ -290,7 +291,7 @@ def _put(target, paster, clock, bar, shot, face):
       target.copy(shot.frame)
     else:
       target.replace(shot.frame, image, shot.at)
-  bar.update()
+  stage.update(picture=functools.partial(shot.whole, image))
 
 
 def _report(session, machine, written) -> edit_report.EditReport:

@@ -1,14 +1,12 @@
-"""The command line that all edits share: flags, the Edit that they describe, and the output."""
+"""The flags that all edits share, and what they say in the words of `vidregen_jax.edit`."""
 
 import argparse
-import os
 
-from vidregen_jax import cli, files, terminal
-from vidregen_jax.editing import editor, face_fit, face_selection, preparation, reference_frames
-from vidregen_jax.exports import pipeline
-from vidregen_jax.media import containers
-from vidregen_jax.provenance import consent as consents
+from vidregen_jax import cli
+from vidregen_jax.editing import face_fit, preparation
 from vidregen_jax.reporting import sidecars
+
+_SAMPLER = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
 
 
 def parser_of(module, description):
@@ -16,7 +14,7 @@ def parser_of(module, description):
   parser = cli.Parser(prog=f'python -m vidregen_jax.{module}', description=description)
   parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
-                      help="the `export` folder of the generator's training")
+                      help="the `export` folder of a training, or `talkers`, the bundled one")
   sidecars.add_flags(parser)
   parser.add_argument('--out', required=True, metavar='OUT.mp4')
   parser.add_argument('--overwrite', action='store_true',
@@ -43,8 +41,12 @@ def parser_of(module, description):
   parser.add_argument('--lossless', action='store_true',
                       help='encode losslessly: larger, and not played by every browser; FFV1 if '
                            'OUT is an .mkv')
-  parser.add_argument('--student', action='store_true',
-                      help="sample with the checkpoint's student: few steps, one branch")
+  parser.add_argument('--teacher', action='store_true',
+                      help="sample with the generator even where the checkpoint has a student, "
+                           'which is several times faster')
+  parser.add_argument('--compile_cache', action=argparse.BooleanOptionalAction, default=True,
+                      help='keep compiled programs in the cache folder of the user, for the next '
+                           'edit (default: on)')
   parser.add_argument('--seed', type=int, default=0, help='of the noise (default 0)')
   parser.add_argument('--steps', type=int, help='flow steps a latent frame')
   parser.add_argument('--solver', choices=('euler', 'heun'))
@@ -54,76 +56,12 @@ def parser_of(module, description):
   return parser
 
 
-def edit_of(options, **fields) -> preparation.Edit:
-  """The Edit that the flags describe; `fields` are those that not all edits have.
-
-  Raises:
-    UserError: there is no consent or no way to sign, or an output would replace an input.
-  """
-  consent = consents.from_flags(options.consent, options.consent_file)
-  signer = sidecars.signer(options.certificate, options.key)
-  names = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
-  overrides = tuple((n, getattr(options, n)) for n in names if getattr(options, n) is not None)
-  edit = preparation.Edit(
-      source=options.source, consent=consent, out=options.out, overwrite=options.overwrite,
-      seed=options.seed, overrides=overrides, references=reference_frames.parse(options.references),
-      fade=options.fade, face=face_selection.parse(options.face),
-      keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
-      fit_face=options.fit_face,
-      signer=signer, page=not options.no_page, preview=options.preview, **fields)
-  containers.of(options.out)  # refuses a name that is not a video's
-  inputs = [options.source, *edit.sounds, *filter(None, (
-      options.consent_file, options.certificate, options.key, getattr(options, 'edits', None)))]
-  sidecars.check_inputs(edit.outputs, inputs, options.checkpoint)
-  files.check_readable(options.source)
-  for path in edit.sounds:
-    files.check_readable(path)
-  if not os.path.exists(os.path.join(options.checkpoint, 'config.json')):
-    pipeline.load(options.checkpoint, options.student)  # raises, and says what is wrong
-  return edit
-
-
-def carry_out(read, argv) -> int:
-  """Runs a command and returns its exit status; `read(argv)` returns the options and the Edit."""
-  command = _Command(read, argv)
-  return cli.guarded(command.run, command.state)
-
-
-class _Command:
-  """A command that can say at any moment what it has written."""
-
-  def __init__(self, read, argv):
-    self._read, self._argv = read, argv
-    self._edit, self._outputs = None, None
-
-  def run(self) -> None:
-    cli.check_room()
-    options, self._edit = self._read(self._argv)
-    load = lambda: pipeline.load(options.checkpoint, options.student)
-    if self._edit.preview:
-      count = self._carried_out(editor.preview, load)
-      terminal.say(f'wrote {self._edit.preview}, the beginning of {count} stretches and no video')
-    else:
-      _say(self._edit, self._carried_out(editor.make, load))
-
-  def _carried_out(self, make, load):
-    """What `make` returns, once its files have their final names."""
-    with preparation.prepared(self._edit) as ready:
-      self._outputs = ready.output_files
-      for note in ready.notes:
-        terminal.say(note)
-      return make(ready, load())
-
-  def state(self) -> str:
-    """What is written, in words."""
-    written = self._outputs and self._outputs.published
-    return f'{self._edit.preview or self._edit.out} was written' if written else (
-      'nothing was written')
-
-
-def _say(edit, report):
-  """Prints what was made."""
-  for line in report.lines():
-    terminal.say(line)
-  written = ', '.join(str(path) for path in edit.outputs if path.exists())
-  terminal.say(f'wrote {written}; signed by {edit.signer.name}')
+def arguments(options) -> dict:
+  """What the flags say, as arguments of `vidregen_jax.edit`."""
+  same = ('source', 'out', 'consent', 'consent_file', 'face', 'references', 'fade',
+          'keep_occluders', 'fit_face', 'reencode', 'lossless', 'seed', 'certificate', 'key',
+          'preview', 'overwrite', 'teacher', 'compile_cache')
+  return {name: getattr(options, name) for name in same} | {
+    'model': options.checkpoint, 'page': not options.no_page,
+    'sampler': {name: getattr(options, name) for name in _SAMPLER
+                if getattr(options, name) is not None}}

@@ -41,6 +41,14 @@ class Shot:
   crop: np.ndarray | None = None
   small_crop: np.ndarray | None = None
 
+  def whole(self, image: np.ndarray | None) -> np.ndarray:
+    """The frame's picture uint8 [H, W, 3], with another `image` if there is one."""
+    picture = self.frame.image.copy()
+    if image is not None:
+      left, top = self.at
+      picture[top:top + len(image), left:left + image.shape[1]] = image
+    return picture
+
 
 class Retake:
   """Walks through regions of the film, in order, and generates the frames of the runs as it goes.

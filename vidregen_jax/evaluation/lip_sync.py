@@ -125,7 +125,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
       edit = preparation.Edit(
           str(clip.path), consent.of('rendered people'), str(out), str(source.path), spans,
           seed=seed, overrides=overrides, fit_face=fit_face, reconstruct=sound == 'codec')
-      report = editor.regenerate(edit, machine, show=False)
+      report = editor.regenerate(edit, machine)
       track = tracks.track_file(out)
       inside = track.times < stop - 1e-3
       gap = track.lip_gap[inside]

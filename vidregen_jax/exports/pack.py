@@ -65,7 +65,7 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])
                   for export in (generator, student) if export]
-      stablehlo.write(part, pipeline.load(part), *samplers)
+      stablehlo.write(part, pipeline.load(part, teacher=True), *samplers)
     checksums.write(part, *([where] if audio_encoder else []))
 
 

@@ -125,19 +125,19 @@ def statistics(export: model_folder.Export):
   return expected(export.arrays), export.arrays['audio_mean'], export.arrays['audio_std']
 
 
-def load(folder, student: bool = False) -> System:
-  """Reads an exported system.
+def load(folder, teacher: bool = False) -> System:
+  """Reads an exported system: its student, which is much faster, or its generator.
 
   Args:
     folder: where it is.
-    student: whether to sample with the student in it.
+    teacher: whether to sample with the generator even if there is a student in the folder.
 
   Raises:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  teacher, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
-  exported, models = teacher.export, sampling.Models(packed.model, teacher.model)
+  whole, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
+  exported, models = whole.export, sampling.Models(packed.model, whole.model)
   if exported.config['codec'] != packed.export.digest:
     raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
                     'with: export the generator again')
@@ -146,7 +146,8 @@ def load(folder, student: bool = False) -> System:
       raise UserError(f'{folder}/config.json: config.model.{name} is '
                       f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
                       f'{getattr(models.codec, name)}: export the generator again')
-  sampled = _load_student(folder, teacher) if student else teacher
+  student = not teacher and (folder / 'student').is_dir()
+  sampled = _load_student(folder, whole) if student else whole
   read = [('.', exported), ('codec', packed.export)] + [('student', sampled.export)] * student
   checksums.check_known(folder, {
     os.path.normpath(f'{where}/{name}'): digest for where, export in read
@@ -225,9 +226,6 @@ def _load_encoder(folder, config, model):
 
 
 def _load_student(folder, teacher):
-  if not (folder / 'student').is_dir():
-    raise UserError(f'{folder} has no student in it: train one with '
-                    f'--config=configs/student.py --config.teacher={folder}, or sample without')
   student = model_loader.load_student(folder / 'student', teacher)
   if student.export.config['teacher'] != teacher.export.digest:
     raise UserError(f'{folder}: the student in it learned from another generator: train it again')

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vidregen_jax.faces import reidentify
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials as signing
-from vidregen_jax.reporting import dataclass_json, stage_clock
+from vidregen_jax.reporting import dataclass_json, notebook, stage_clock
 
 # Differs from run to run, and is only known after the report was signed.
 MEASURED = ('stages', 'seconds', 'peak_memory_mb')
@@ -288,6 +288,11 @@ class EditReport:
              'video and were left out')
     if self.retimed:
       yield f'{self.frames} frames instead of {source.frames}'
+
+  def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+    """What a notebook shows: the video, if it is still where it was written."""
+    shown = notebook.video(self.out, self.summary)
+    return {'text/plain': f'{self.out}: {self.summary}'} | ({'text/html': shown} if shown else {})
 
   @property
   def summary(self) -> str:

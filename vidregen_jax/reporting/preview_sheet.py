@@ -63,7 +63,7 @@ def write(part, take, paster, runs, track, fade: float) -> int:
     pasted = None if face is None else paster(shot, face)
     if any(index in moments for moments in stills):
       tiles[index] = [_mouth(picture, track.affine[index])
-                      for picture in (shot.frame.image, _whole(shot, pasted))]
+                      for picture in (shot.frame.image, shot.whole(pasted))]
   rows = []
   for run, moments in zip(runs, stills, strict=False):
     begin, end = track.times[[run.start, min(run.stop, len(track) - 1)]]
@@ -89,15 +89,6 @@ def _moments(run, times) -> list[int]:
   """The frames of a run that are shown."""
   last = min(int(np.searchsorted(times, times[run.start] + _SECONDS)), run.stop) - 1
   return np.unique(np.linspace(run.start, last, _STILLS).round().astype(int)).tolist()
-
-
-def _whole(shot, pasted):
-  """A frame's picture, with the pasted part if there is one."""
-  image = shot.frame.image.copy()
-  if pasted is not None:
-    left, top = shot.at
-    image[top:top + len(pasted), left:left + pasted.shape[1]] = pasted
-  return image
 
 
 def _mouth(image, affine):
