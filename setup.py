@@ -63,7 +63,8 @@ setup(
   license_files=['LICENSE', 'NOTICE'],
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
-  package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite']},
+  package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite'],
+                'vidregen_jax.app': ['*.css', '*.html', '*.js']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,
@@ -71,6 +72,7 @@ setup(
     'cuda': [f'jax[cuda13]{JAX}'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
+    'app': ['gradio>=6.10'],
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],

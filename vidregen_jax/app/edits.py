@@ -16,7 +16,6 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.faces import reidentify
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import lazy, sound_file, waveform
-from vidregen_jax.media.timeline import retimed_video as films
 from vidregen_jax.media.timeline import spans as spanning
 from vidregen_jax.reporting.edit_report import EditReport
 
@@ -137,13 +136,15 @@ def seconds(path: pathlib.Path) -> float:
 
 
 def compared(path: pathlib.Path, sound: pathlib.Path | None,
-             pieces: dict[str, pathlib.Path], show: Callable[[Seen], None]) -> Sounds:
+             pieces: dict[str, pathlib.Path], placed: dict[str, tuple[float, float]],
+             show: Callable[[Seen], None]) -> Sounds:
   """The old and the new sound, and the spans in which they differ.
 
   Args:
     path: of the video.
     sound: path of the new soundtrack; None with pieces.
-    pieces: paths of pieces of sound by what identifies them; they are laid out one after another.
+    pieces: paths of pieces of sound by what identifies them.
+    placed: (start, stop) seconds where some of them lie; the others are laid out evenly.
     show: called as it goes on.
   """
   info = probed(path)
@@ -154,7 +155,7 @@ def compared(path: pathlib.Path, sound: pathlib.Path | None,
   loudest = max([*old, *new, 1e-6])
   part = lambda values: [round(100 * value / loudest) for value in values]
   show(Seen('compare the sounds'))
-  spans, note = _pieced(info, pieces) if not sound else _differences(info, sound)
+  spans, note = _pieced(info, pieces, placed) if not sound else _differences(info, sound)
   return Sounds(begin, end, float(info.rate), part(old), part(new), spans, note)
 
 
@@ -183,17 +184,18 @@ def _differences(info, sound):
     f'The sounds differ in {count} {"span" if count == 1 else "spans"}.')
 
 
-def _pieced(info, pieces):
-  """The pieces, each over as much of the video as it lasts, evenly apart."""
+def _pieced(info, pieces, placed):
+  """A span for each piece: where it was placed, or over as much of the video as it lasts."""
   begin, length = float(info.start_time), float(info.duration)
-  lasts = {key: min(seconds(path), length / len(pieces)) for key, path in pieces.items()}
-  gap = (length - sum(lasts.values())) / (len(pieces) + 1)
-  spans, at = [], begin
+  lasts = {key: min(seconds(path), length / len(pieces)) for key, path in pieces.items()
+           if key not in placed}
+  gap = (length - sum(lasts.values())) / (len(lasts) + 1)
+  spans, at = [Span(*placed[key], key) for key in pieces if key in placed], begin
   for key, last in lasts.items():
     at += gap
     spans.append(Span(at, at + last, key))
     at += last
-  return tuple(spans), 'Put each piece over the words that it replaces.'
+  return tuple(sorted(spans)), 'Put each piece over the words that it replaces.'
 
 
 def faces(request: Request, show: Callable[[Seen], None]) -> list[Face]:

@@ -10,9 +10,9 @@ import itertools
 from importlib import resources
 
 import gradio as gr
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from vidregen_jax.app import edits, job_queue, sessions
+from vidregen_jax.app import edits, job_queue, look, sessions
 from vidregen_jax.errors import UserError
 
 _WHOLE, _PIECES = 'One new soundtrack', 'Pieces that replace words'
@@ -24,54 +24,20 @@ _STAGES = {
 }
 # Stages before whose first frame the model is compiled.
 _COMPILED = ('fit to the video', 'regenerate')
-_FONTS = ['system-ui', '-apple-system', 'Segoe UI', 'sans-serif']  # none is fetched
-_FIXED = ['ui-monospace', 'SF Mono', 'Menlo', 'Consolas', 'monospace']
-
-
-def theme() -> gr.themes.Base:
-  """The colours of the edit's own page, and fonts that every system has."""
-  light = dict(paper='#fbfaf8', panel='#f2f0ec', ink='#1c1b19', quiet='#5f5b54', rule='#dad6ce',
-               line='#857f74', made='#04618c', on_made='#ffffff')
-  dark = dict(paper='#161513', panel='#201e1b', ink='#ece9e3', quiet='#a9a399', rule='#37342f',
-              line='#857f74', made='#6cc8f2', on_made='#0a1a22')
-  uses = {
-    'paper': ['body_background_fill', 'background_fill_primary', 'block_background_fill',
-              'input_background_fill', 'input_background_fill_focus', 'block_label_background_fill',
-              'checkbox_background_color', 'button_secondary_background_fill',
-              'checkbox_label_background_fill', 'button_cancel_background_fill'],
-    'panel': ['background_fill_secondary', 'button_secondary_background_fill_hover',
-              'checkbox_label_background_fill_hover', 'checkbox_label_background_fill_selected',
-              'button_cancel_background_fill_hover'],
-    'ink': ['body_text_color', 'block_title_text_color', 'button_secondary_text_color',
-            'button_secondary_text_color_hover', 'block_label_text_color',
-            'checkbox_label_text_color', 'checkbox_label_text_color_selected',
-            'button_cancel_text_color', 'button_cancel_text_color_hover', 'input_placeholder_color'],
-    'quiet': ['body_text_color_subdued', 'block_info_text_color'],
-    'rule': ['border_color_primary', 'block_border_color', 'panel_border_color'],
-    'line': ['input_border_color', 'button_secondary_border_color', 'checkbox_border_color',
-             'checkbox_label_border_color', 'button_cancel_border_color', 'input_border_color_focus'],
-    'made': ['button_primary_background_fill', 'button_primary_background_fill_hover',
-             'button_primary_border_color', 'link_text_color', 'color_accent', 'loader_color',
-             'checkbox_background_color_selected', 'checkbox_border_color_selected'],
-    'on_made': ['button_primary_text_color', 'button_primary_text_color_hover'],
-  }
-  values = {'color_accent_soft': light['panel'], 'color_accent_soft_dark': dark['panel']}
-  for colour, names in uses.items():
-    for name in names:
-      values[name] = light[colour]
-      if name not in ('color_accent', ):
-        values[f'{name}_dark'] = dark[colour]
-  base = gr.themes.Base(font=_FONTS, font_mono=_FIXED, radius_size='sm', text_size='md')
-  return base.set(block_shadow='none', block_shadow_dark='none', button_primary_shadow='none',
-                  button_secondary_shadow='none', **values)
-
-
-def css() -> str:
-  return _own('app.css')
 
 
 def _own(name) -> str:
   return resources.files('vidregen_jax.app').joinpath(name).read_text(encoding='utf-8')
+
+
+def _drop(**options) -> gr.File:
+  """A place to drop files, whose handlers get their paths."""
+  place = gr.File(height=150, **options)
+  # Gradio's own makes an empty file for each, and leaves it. (Of a subclass it would write a stub
+  # beside this module.)
+  place.preprocess = lambda payload: (
+    payload.path if place.file_count == 'single' else [one.path for one in payload.root])
+  return place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,10 +87,10 @@ class Page:
       self.way = gr.Radio([_WHOLE, _PIECES], value=_WHOLE, label='The new sound is',
                           elem_id='way')
       with gr.Row():
-        self.video = gr.File(label='Video', elem_id='video', height=150)
-        self.sound = gr.File(label='New sound, as long as the video', elem_id='sound', height=150)
-        self.pieces = gr.File(label='Pieces of new sound', file_count='multiple', height=150,
-                              elem_id='pieces', visible=False)
+        self.video = _drop(label='Video', elem_id='video')
+        self.sound = _drop(label='New sound, as long as the video', elem_id='sound')
+        self.pieces = _drop(label='Pieces of new sound', file_count='multiple', elem_id='pieces',
+                            visible=False)
       self.given = gr.HTML(elem_id='given')
     with gr.Column(elem_classes='part'):
       gr.HTML('<h2>What changes</h2>')
@@ -172,9 +138,9 @@ class Page:
     for file, take in ((self.video, self._take_video), (self.sound, self._take_sound),
                        (self.pieces, self._take_pieces)):
       file.upload(take, [file], [file, self.given, self.alert], **often).success(
-        self._look, [self.way], known, **often)
+        self._look, [self.way, self.wave], known, **often)
     self.way.change(self._choose_way, [self.way], [self.sound, self.pieces], **often).then(
-      self._look, [self.way], known, **often)
+      self._look, [self.way, self.wave], known, **often)
     asked = [self.way, self.wave, self.faces, self.consent, self.seed, self.teacher]
     shown = [self.job, self.alert, self.result, self.cancel]
     for button, make in ((self.preview, self._preview), (self.draft, self._draft),
@@ -206,6 +172,8 @@ class Page:
       return {self.given: self._files(session, session.line(error))}
     session.drop(getattr(session, what))
     setattr(session, what, path)
+    if what == 'video':
+      session.known = None
     return {self.given: self._files(session), self.alert: ''}
 
   def _take_pieces(self, uploads, request: gr.Request):
@@ -244,10 +212,11 @@ class Page:
   # What is found in it.
   # ----------------------------------------------------------------------------------------------
 
-  async def _look(self, way, request: gr.Request):
+  async def _look(self, way, wave, request: gr.Request):
     """Compares the sounds and finds the faces, once there are a video and a sound."""
     session = self._sessions.of(request.session_hash)
     sound = session.sound if way == _WHOLE else None
+    placed = _placed(session, wave)
     pieces = {} if way == _WHOLE else dict(session.pieces)
     if session.video is None or not (sound or pieces):
       yield {self.wave: None, self.faces: None}
@@ -257,7 +226,7 @@ class Page:
     video = session.video
 
     def work(job):
-      sounds = edits.compared(video, sound, pieces, job.show)
+      sounds = edits.compared(video, sound, pieces, placed, job.show)
       if not sounds.spans:
         return _Known(sounds, [], 'Nobody is looked for before there is a span.')
       try:
@@ -365,7 +334,7 @@ class Page:
     """
     if session.is_busy:
       raise UserError('A job of this page is not done: wait for it, or cancel it.')
-    if session.video is None or not wave:
+    if session.known is None or not wave:
       raise UserError('Give a video and its new sound first.')
     if not wave['spans']:
       raise UserError('There is no span: add one where the mouth should change.')
@@ -404,6 +373,17 @@ def _request(session, spans, sound) -> edits.Request:
   return edits.Request(session.video, sound, tuple(
     span._replace(piece=str(session.pieces[span.piece])) if span.piece in session.pieces else span
     for span in spans))
+
+
+def _placed(session, wave) -> dict[str, tuple[float, float]]:
+  """Where the user has put the pieces of the session's video; those that were removed are dropped.
+  """
+  if session.known is None or not wave or not wave['pieces']:
+    return {}
+  placed = {span['piece']: (span['start'], span['stop']) for span in wave['spans']}
+  for key in set(wave['pieces']) & set(session.pieces) - set(placed):
+    session.drop(session.pieces.pop(key))
+  return placed
 
 
 def _address(session, path) -> str:
@@ -453,8 +433,10 @@ def _written(session, folder, report) -> Markup:
     f'{report.summary} · {report.seconds:.1f} s', links, lines)
 
 
-def mounted(app, page: Page, max_mb: int):
-  """A FastAPI app with the page at its root."""
-  return gr.mount_gradio_app(
-    app, page.blocks, '/', theme=theme(), css=css(), footer_links=[], run_history=False,
+def mount(app, page: Page, max_mb: int):
+  """Puts the page at the root of a FastAPI app; returns what ends the streams of open pages."""
+  gr.mount_gradio_app(
+    app, page.blocks, '/', theme=look.theme(), css=_own('app.css'),
+    js=_own('names.js'), footer_links=[], run_history=False,
     max_file_size=f'{max_mb}mb', ssr_mode=False, pwa=False, mcp_server=False)
+  return app.routes[-1].app.stop_event.set

@@ -56,10 +56,10 @@ class Server:
     (folder / 'sessions').mkdir()
     self._queue = job_queue.Queue()
     opened = sessions.Sessions(folder / 'sessions')
-    config = uvicorn.Config(
-      _app(page.Page(studio, opened, self._queue, max_mb), opened, host, max_mb),
-      log_level='error', timeout_graceful_shutdown=_PATIENCE)
-    self._server = uvicorn.Server(config)
+    app = _app(opened, host)
+    self._end_streams = page.mount(app, page.Page(studio, opened, self._queue, max_mb), max_mb)
+    self._server = uvicorn.Server(uvicorn.Config(app, log_level='error',
+                                                 timeout_graceful_shutdown=_PATIENCE))
     self._thread = threading.Thread(
       target=self._server.run, kwargs={'sockets': [self._socket]}, daemon=True)
 
@@ -69,6 +69,7 @@ class Server:
     return self
 
   def __exit__(self, *_) -> None:
+    self._end_streams()
     self._server.should_exit = True
     self._queue.__exit__()
     self._thread.join()
@@ -105,8 +106,8 @@ def _bound(host, port) -> socket.socket:
                     'for any that is free') from error
 
 
-def _app(shown, opened, host, max_mb) -> fastapi.FastAPI:
-  """The page and the files, with the headers that keep both private."""
+def _app(opened, host) -> fastapi.FastAPI:
+  """Serves the files of open sessions, with the headers that keep them and the page private."""
   app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
   @app.get('/files/{token}/{version}/{name:path}')
@@ -120,4 +121,4 @@ def _app(shown, opened, host, max_mb) -> fastapi.FastAPI:
   if host in _LOOPBACK:
     # Against names elsewhere that are made to lead here.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*_LOOPBACK, '[::1]'])
-  return page.mounted(app, shown, max_mb)
+  return app

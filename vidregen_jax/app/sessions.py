@@ -1,5 +1,6 @@
 """Sessions: what one open page of the app holds, in a folder that goes when the page is closed."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -59,6 +60,8 @@ class Session:
     except OSError as error:
       place.rmdir()
       raise UserError(f'{upload.name} did not arrive: give it again') from error
+    with contextlib.suppress(OSError):
+      upload.parent.rmdir()  # which is named by the digest of what was in it
     return path
 
   def drop(self, path: pathlib.Path | None) -> None:
