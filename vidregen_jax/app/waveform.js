@@ -148,7 +148,8 @@ function axis() {
   const least = 70 * length() / wide;
   const every = [.1, .2, .5, 1, 2, 5, 10, 30, 60, 300, 600].find((x) => x >= least) ?? 1800;
   const marks = [];
-  for (let t = Math.ceil(data().begin / every) * every; t < data().end; t += every) {
+  const last = data().end - 30 * length() / wide;  // whose label has room
+  for (let t = Math.ceil(data().begin / every) * every; t <= last; t += every) {
     const minutes = Math.floor(t / 60), rest = (t - 60 * minutes).toFixed(every < 1 ? 1 : 0);
     const mark = make('span', {}, minutes ? `${minutes}:${rest.padStart(2, '0')}` : `${rest} s`);
     mark.style.left = share(t);
