@@ -3,6 +3,7 @@
   python -m vidregen_jax.regenerate IN.mp4 --audio NEW.wav --span 1.20-2.04 --checkpoint DIR \
     --consent "Ann Lee, who is shown, agreed on 2026-05-01" --out OUT.mp4
   python -m vidregen_jax.regenerate IN.mp4 --patch 1.20-1.95=WORD.wav ...
+  python -m vidregen_jax.regenerate IN.mp4 --words "two soon" --transcript IN.srt ...
   python -m vidregen_jax.regenerate IN.mp4 --edits EDITS.json ...
 
 NEW.wav is the whole new soundtrack, in sync with the video. Inside the spans it replaces the
@@ -23,6 +24,7 @@ import sys
 from vidregen_jax import commands
 from vidregen_jax.api import edits
 from vidregen_jax.editing import audio_diff, flags
+from vidregen_jax.media.timeline import transcripts
 
 
 def _read(argv):
@@ -35,6 +37,15 @@ def _read(argv):
   parser.add_argument('--patch', action='append', default=[], metavar='START-END=WORD.wav',
                       help='instead of --audio: sound for a span of seconds, as long as it is; the '
                            'picture is retimed to it; can be given several times')
+  parser.add_argument('--words', action='append', default=[], metavar='WORDS',
+                      help='instead of --span: words of the transcript, such as "two soon"; can be '
+                           'given several times')
+  parser.add_argument('--replace', action='append', default=[], metavar='WORDS=WORD.wav',
+                      help='instead of --patch: sound for words of the transcript; can be given '
+                           'several times')
+  parser.add_argument('--transcript', default='', metavar='FILE',
+                      help='what is said when, for --words and --replace: '
+                           f'{", ".join(transcripts.SUFFIXES)}')
   parser.add_argument('--edits', default='', metavar='EDITS.json',
                       help='spans or patches from a file, which also names their sound')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
@@ -44,7 +55,8 @@ def _read(argv):
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   options = parser.parse_args(argv)
   return edits.edit, flags.arguments(options) | dict(
-    audio=options.audio, spans=options.span, patches=options.patch, edits=options.edits,
+    audio=options.audio, spans=options.span, patches=options.patch, words=options.words,
+    replace=options.replace, transcript=options.transcript, edits=options.edits,
     margin=options.margin, whole=options.whole)
 
 

@@ -142,7 +142,34 @@ def test_texts_and_numbers_mean_the_same(model, clips, tmp_path):
   assert first.read_bytes() == second.read_bytes()
 
 
+def test_words_are_spans_and_pieces_of_sound(model, clips, tmp_path):
+  source, sound = clips
+  said = tmp_path / 'said.align'
+  said.write_text(''.join(f'{round(25e3 * a)} {round(25e3 * b)} {word}\n' for a, b, word in [
+    (.2, .6, 'bin'), (.6, .8, 'blue'), (.8, 1., 'now'), (1., 1.4, 'bin')]))
+
+  def spans(**options):
+    told = []
+    report = vidregen_jax.edit(source, transcript=said, model=model, consent=CONSENT,
+                               fit_face=False, progress=told.append, **options)
+    (start, stop), = report.spans
+    return told[0].note, start, stop, report
+
+  note, start, stop, _ = spans(audio=sound, words=['blue now'], margin=0,
+                               out=tmp_path / 'words.mp4')
+  assert (start, stop) == (.6, 1.) and note == '"blue now" is said at 0.60-1.00 s'
+  # The mouth moves before the sound: by default it is made anew a little around the words.
+  _, start, stop, report = spans(replace=[('blue now', sound)], out=tmp_path / 'replace.mp4')
+  assert .48 <= start <= .6 and stop > 1. and report.retimed
+  for options, cause in [(dict(words=['bin']), '2 times'), (dict(words=['bin'], spans=[SPAN]),
+                                                            'exclude each other')]:
+    with pytest.raises(UserError, match=cause):
+      spans(audio=sound, out=tmp_path / 'out.mp4', **options)
+
+
 @pytest.mark.parametrize(('wrong', 'cause'), [
+  (dict(words=['two']), 'need a transcript'),
+  (dict(transcript='said.srt'), 'is for --words and --replace'),
   (dict(spans=[(1.0, 0.6)]), 'does not begin before it ends'),
   (dict(spans=[SPAN], whole=True), 'exclude each other'),
   (dict(consent=None), '--consent is missing'),

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from vidregen_jax import files
 from vidregen_jax.api import compiled, models
 from vidregen_jax.editing import (
+  audio_diff,
   edit_list,
   editor,
   face_selection,
@@ -24,6 +25,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.media import containers
 from vidregen_jax.media.timeline import spans as spanning
+from vidregen_jax.media.timeline import transcripts
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.reporting import sidecars
 from vidregen_jax.reporting.edit_report import EditReport
@@ -55,7 +57,9 @@ class Preview:
 def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = '',
          consent: str | None = None, consent_file: PathLike | None = None,
          audio: PathLike = '', spans: Iterable[Span] = (),
-         patches: Iterable[tuple[float, float, PathLike] | str] = (), edits: PathLike = '',
+         patches: Iterable[tuple[float, float, PathLike] | str] = (),
+         words: Iterable[str] = (), replace: Iterable[tuple[str, PathLike] | str] = (),
+         transcript: PathLike = '', edits: PathLike = '',
          whole: bool = False, margin: float | None = None, fit: str = '',
          face: str | int | tuple[float, float] = 'largest',
          references: Iterable[float] | str = (), fade: float = preparation.Edit.fade,
@@ -81,10 +85,14 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
       '1.2-2.04'; if empty, they are found where the two soundtracks differ.
     patches: instead of `audio`, (start, stop, path) of pieces of sound that replace spans, or
       texts such as '1.2-1.95=word.wav'; the picture is retimed to them.
+    words: instead of `spans`, phrases of the transcript, each of which is said once in it.
+    replace: instead of `patches`, (phrase, path) of pieces of sound that replace phrases, or texts
+      such as 'two soon=word.wav'.
+    transcript: path of a transcript with times, of a kind that `media.timeline.transcripts` reads.
     edits: instead of all of these, path of an edit list.
     whole: whether to regenerate all of the video.
     margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
-      .12 where spans are found, and 0 where they are given.
+      .12 where spans are found, also by words, and 0 where they are given.
     fit: as of `translate`; '' to cut sound that is longer than the video.
     face: of several: 'largest', 'speaking', a number as in the report, or (x, y), fractions of the
       displayed picture.
@@ -111,7 +119,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   Raises:
     UserError: the edit cannot be made; nothing is written then.
   """
-  ways = {'--span': spans, '--whole': whole, '--patch': patches, '--edits': edits}
+  ways = {'--span': spans, '--whole': whole, '--patch': patches, '--words': words,
+          '--replace': replace, '--edits': edits}
   named = [way for way, given in ways.items() if given]
   if len(named) > 1:
     raise UserError(f'{" and ".join(named)} exclude each other: give one')
@@ -119,8 +128,16 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     raise UserError(f'{edits} names the new sound itself: leave --audio out')
   listed = edit_list.read(edits) if edits else edit_list.EditList(
     _path(audio), tuple(map(_span, spans)), tuple(map(_patch, patches)))
+  if bool(words or replace) != bool(transcript):
+    raise UserError('--words and --replace need a transcript with times, --transcript FILE'
+                    if not transcript else '--transcript is for --words and --replace: give one')
+  notes = ()
+  if transcript:
+    listed, notes = _by_words(listed.audio, words, replace, transcripts.read(transcript))
+    margin = audio_diff.MARGIN if margin is None else margin
   if bool(listed.audio) == bool(listed.patches):
-    raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
+    raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch '
+                    'or --replace')
   if margin is not None and not 0 <= margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
   request = preparation.Edit(
@@ -134,7 +151,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     keep_occluders=keep_occluders, fit_face=fit_face, join=not reencode, lossless=lossless,
     signer=sidecars.signer(certificate, key), page=page, preview=_path(preview))
   inputs = [request.source, *request.sounds,
-            *filter(None, (consent_file, certificate, key, _path(edits)))]
+            *filter(None, (consent_file, certificate, key, _path(edits), _path(transcript)))]
   folder = models.find(model.folder if isinstance(model, models.Model) else model)
   _check_files(request, inputs, folder)
   if isinstance(model, models.Model):
@@ -143,7 +160,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     if not (folder / 'config.json').exists():
       pipeline.load(folder)  # raises, and says what is wrong
     load = lambda: models.load(folder, teacher=teacher, compile_cache=compile_cache)
-  return _carried_out(request, load, progress)
+  return _carried_out(request, load, progress, notes)
 
 
 def translate(source: PathLike, *, audio: PathLike, fit: str = 'trim',
@@ -167,13 +184,30 @@ def translate(source: PathLike, *, audio: PathLike, fit: str = 'trim',
   return edit(source, audio=audio, fit=fit, **options)
 
 
-def _carried_out(request, load, tell):
+def _by_words(audio, words, replace, transcript):
+  """The spans or patches that phrases mean, and notes about them."""
+  patches, found = [], [transcript.find(phrase) for phrase in words]
+  for row in replace:
+    phrase, _, path = row.rpartition('=') if isinstance(row, str) else (row[0], '', row[1])
+    if not phrase or not path:
+      raise UserError(f'--replace {row!r} is not WORDS=FILE, such as "two soon=word.wav"')
+    found.append(transcript.find(phrase))
+    patches.append(soundtrack.Patch(found[-1].start, found[-1].stop, os.fspath(path)))
+  notes = tuple(
+    f'"{one.text}" is said at {one.start:.2f}-{one.stop:.2f} s' + (
+      f', by an estimate: {transcript.path} has no times of these words' if one.estimated else '')
+    for one in found)
+  spans = () if patches else tuple((one.start, one.stop) for one in found)
+  return edit_list.EditList(audio, spans, tuple(patches)), notes
+
+
+def _carried_out(request, load, tell, notes):
   """Makes what is asked for; whoever is interrupted hears whether it was written."""
   output_files = None
   try:
     with preparation.prepared(request) as ready:
       output_files = ready.output_files
-      for note in ready.notes:
+      for note in (*notes, *ready.notes):
         if tell is not None:
           tell(Progress(note=note))
       model = load()
