@@ -59,6 +59,9 @@ def material(tmp_path_factory, pack_folder):
   video_writer.write_clip(
     folder / 'two.mp4', [np.concatenate([one.image, two.image], 1) for one, two in pairs], 25,
     samples[0, :round(1.6 * rate)], rate)
+  (folder / 'clip.json').write_text(json.dumps([
+    {'word': word, 'start': start, 'end': stop} for word, start, stop in (
+      ('jetzt', .2, .5), ('noch', .7, .9), ('einmal', .9, 1.2), ('ja', 1.6, 1.8))]))
   (folder / 'no <b>video.mp4').write_text('this is no video')
   return folder
 
@@ -338,6 +341,28 @@ def test_the_keyboard_does_it_all(browser, running, material):
   press('Enter')
   assert page.inner_text('#result h3, #alert .mistake') == 'Draft'
   tab_to('.files a')
+  page.context.close()
+
+
+def test_a_word_of_the_transcript_is_pressed_and_changes(browser, running, material):
+  page = filled(browser, running, material)
+  page.click('.wave-rows button')
+  assert edges(page) == []
+  give(page, 'transcript', material / 'clip.mp4')
+  page.wait_for_selector('#given .mistake')
+  assert page.inner_text('#given .mistake').startswith('clip.mp4: its kind is not known')
+  give(page, 'transcript', material / 'clip.json')
+  page.wait_for_selector('.wave-words button')
+  page.click('.wave-rows button')  # the span that was found again
+  page.click('text=noch')
+  (start, stop), = edges(page)
+  assert .7 - .121 <= start <= .7 and .9 <= stop <= .9 + .121
+  page.click('text=einmal')  # which comes right after
+  (first, last), = edges(page)
+  assert first == start and 1.2 <= last <= 1.2 + .121
+  assert page.locator('.wave-words [aria-pressed=true]').count() == 2
+  page.click('text=noch')
+  assert edges(page) == []
   page.context.close()
 
 

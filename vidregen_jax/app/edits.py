@@ -17,6 +17,7 @@ from vidregen_jax.faces import reidentify
 from vidregen_jax.media import video
 from vidregen_jax.media.audio import lazy, sound_file, waveform
 from vidregen_jax.media.timeline import spans as spanning
+from vidregen_jax.media.timeline import transcripts
 from vidregen_jax.reporting.edit_report import EditReport
 
 _PEAKS_A_SECOND, _MOST_PEAKS = 100, 20_000
@@ -76,6 +77,14 @@ class Seen:
   picture: str = ''
 
 
+class Word(NamedTuple):
+  """A word of the old sound, and the span in which the mouth that says it changes."""
+
+  text: str
+  start: float
+  stop: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Sounds:
   """The old and the new sound as the waveform shows them.
@@ -87,6 +96,7 @@ class Sounds:
       where there is no sound.
     spans: where they differ, or where the pieces lie at first.
     note: about the spans, in words.
+    said: the words of the old sound; empty without a transcript.
   """
 
   begin: float
@@ -96,6 +106,7 @@ class Sounds:
   new: list[int]
   spans: tuple[Span, ...]
   note: str
+  said: tuple[Word, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +148,7 @@ def seconds(path: pathlib.Path) -> float:
 
 def compared(path: pathlib.Path, sound: pathlib.Path | None,
              pieces: dict[str, pathlib.Path], placed: dict[str, tuple[float, float]],
-             show: Callable[[Seen], None]) -> Sounds:
+             transcript: pathlib.Path | None, show: Callable[[Seen], None]) -> Sounds:
   """The old and the new sound, and the spans in which they differ.
 
   Args:
@@ -145,6 +156,7 @@ def compared(path: pathlib.Path, sound: pathlib.Path | None,
     sound: path of the new soundtrack; None with pieces.
     pieces: paths of pieces of sound by what identifies them.
     placed: (start, stop) seconds where some of them lie; the others are laid out evenly.
+    transcript: path of the words of the old sound; None for none.
     show: called as it goes on.
   """
   info = probed(path)
@@ -156,7 +168,21 @@ def compared(path: pathlib.Path, sound: pathlib.Path | None,
   part = lambda values: [round(100 * value / loudest) for value in values]
   show(Seen('compare the sounds'))
   spans, note = _pieced(info, pieces, placed) if not sound else _differences(info, sound)
-  return Sounds(begin, end, float(info.rate), part(old), part(new), spans, note)
+  said = _said(info, transcript) if transcript else ()
+  return Sounds(begin, end, float(info.rate), part(old), part(new), spans, note, said)
+
+
+def _said(info, transcript) -> tuple[Word, ...]:
+  """The words of a transcript, each with the margin that the mouth needs around it."""
+  begin, end = float(info.start_time), float(info.start_time + info.duration)
+  words = [word for word in transcripts.read(transcript).words if begin < word.stop
+           and word.start < end]
+  spans = [(word.start, word.stop) for word in words]
+  if info.has_audio:
+    old = sound_file.Recording(info.path)
+    spans = audio_diff.widen(spans, lazy.mono_16k(old), float(old.start), audio_diff.MARGIN)
+  return tuple(Word(word.text, max(start, begin), min(stop, end))
+               for word, (start, stop) in zip(words, spans, strict=True))
 
 
 def _peaks(path, begin, end) -> list[float]:

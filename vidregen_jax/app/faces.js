@@ -1,4 +1,4 @@
-// The faces that can be chosen, as pictures with radio buttons; page.py's `_faces` is the value.
+// The faces that can be chosen, as pictures with radio buttons; `views.faces` is the value.
 
 const list = element.querySelector('.faces');
 let shown = null;

@@ -1,5 +1,5 @@
-// What a job shows while it runs: its words, how far it is, the newest frame. page.py's `_job` is
-// the value. Only the words are live for screen readers; numbers change too often.
+// What a job shows while it runs: its words, how far it is, the newest frame. `views.job` is the
+// value. Only the words are live for screen readers; numbers change too often.
 
 const $ = (selector) => element.querySelector(selector);
 const set = (node, text) => { if (node.textContent !== text) node.textContent = text; };

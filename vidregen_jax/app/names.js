@@ -1,6 +1,8 @@
 // Gradio calls every place to drop files the same; a screen reader hears which it is from its group.
 () => {
-  const names = { video: 'Video', sound: 'New sound', pieces: 'Pieces of new sound' };
+  const names = {
+    video: 'Video', sound: 'New sound', pieces: 'Pieces of new sound', transcript: 'Transcript',
+  };
   new MutationObserver(() => {
     for (const [id, name] of Object.entries(names)) {
       const place = document.getElementById(id);

@@ -10,20 +10,13 @@ import itertools
 from importlib import resources
 
 import gradio as gr
-from markupsafe import Markup
 
-from vidregen_jax.app import edits, job_queue, look, sessions
+from vidregen_jax.app import edits, job_queue, look, sessions, views
 from vidregen_jax.errors import UserError
+from vidregen_jax.media.timeline import transcripts
 
 _WHOLE, _PIECES = 'One new soundtrack', 'Pieces that replace words'
 _GLANCE = .15  # seconds between two looks at a job
-_STAGES = {
-  'listen': 'Listening to both sounds', 'compare the sounds': 'Comparing the sounds',
-  'track faces': 'Following the faces', 'load the generator': 'Loading the generator',
-  'fit to the video': 'Learning how this face looks', 'regenerate': 'Making the frames',
-}
-# Stages before whose first frame the model is compiled.
-_COMPILED = ('fit to the video', 'regenerate')
 
 
 def _own(name) -> str:
@@ -38,21 +31,6 @@ def _drop(**options) -> gr.File:
   place.preprocess = lambda payload: (
     payload.path if place.file_count == 'single' else [one.path for one in payload.root])
   return place
-
-
-@dataclasses.dataclass(frozen=True)
-class _Known:
-  """What was found out about a session's files.
-
-  Attributes:
-    sounds: both sounds.
-    faces: around their spans; empty if they could not be found.
-    why_no_faces: the reason; else ''.
-  """
-
-  sounds: edits.Sounds
-  faces: list[edits.Face]
-  why_no_faces: str = ''
 
 
 class Page:
@@ -91,6 +69,8 @@ class Page:
         self.sound = _drop(label='New sound, as long as the video', elem_id='sound')
         self.pieces = _drop(label='Pieces of new sound', file_count='multiple', elem_id='pieces',
                             visible=False)
+        self.transcript = _drop(label='Transcript of the video, if there is one',
+                                elem_id='transcript')
       self.given = gr.HTML(elem_id='given')
     with gr.Column(elem_classes='part'):
       gr.HTML('<h2>What changes</h2>')
@@ -136,7 +116,8 @@ class Page:
     often = dict(show_progress='hidden', api_visibility='private', concurrency_limit=None)
     known = [self.note, self.wave, self.face_note, self.faces, self.given, self.job, self.cancel]
     for file, take in ((self.video, self._take_video), (self.sound, self._take_sound),
-                       (self.pieces, self._take_pieces)):
+                       (self.pieces, self._take_pieces),
+                       (self.transcript, self._take_transcript)):
       file.upload(take, [file], [file, self.given, self.alert], **often).success(
         self._look, [self.way, self.wave], known, **often)
     self.way.change(self._choose_way, [self.way], [self.sound, self.pieces], **often).then(
@@ -161,6 +142,11 @@ class Page:
     session = self._sessions.of(request.session_hash)
     return {self.sound: None, **self._taken(session, 'sound', upload, edits.seconds)}
 
+  def _take_transcript(self, upload, request: gr.Request):
+    session = self._sessions.of(request.session_hash)
+    return {self.transcript: None,
+            **self._taken(session, 'transcript', upload, transcripts.read)}
+
   def _taken(self, session, what, upload, check):
     """Keeps an upload if it is what it should be, in the place of the one before."""
     path = None
@@ -169,12 +155,13 @@ class Page:
       check(path)
     except UserError as error:
       session.drop(path)
-      return {self.given: self._files(session, session.line(error))}
+      return {self.given: views.given(session, session.line(error))}
     session.drop(getattr(session, what))
     setattr(session, what, path)
+    session.is_new = True
     if what == 'video':
       session.known = None
-    return {self.given: self._files(session), self.alert: ''}
+    return {self.given: views.given(session), self.alert: ''}
 
   def _take_pieces(self, uploads, request: gr.Request):
     session = self._sessions.of(request.session_hash)
@@ -186,27 +173,14 @@ class Page:
     except UserError as error:
       for path in kept:
         session.drop(path)
-      return {self.pieces: None, self.given: self._files(session, session.line(error))}
+      return {self.pieces: None, self.given: views.given(session, session.line(error))}
+    session.is_new = True
     session.pieces |= {path.parent.name: path for path in kept}
-    return {self.pieces: None, self.given: self._files(session), self.alert: ''}
+    return {self.pieces: None, self.given: views.given(session), self.alert: ''}
 
-  def _choose_way(self, way):
+  def _choose_way(self, way, request: gr.Request):
+    self._sessions.of(request.session_hash).is_new = True
     return {self.sound: gr.File(visible=way == _WHOLE), self.pieces: gr.File(visible=way != _WHOLE)}
-
-  def _files(self, session, mistake='') -> str:
-    """The files that there are, and the mistake in the last one."""
-    rows = []
-    if session.video is not None:
-      info = edits.probed(session.video)
-      rows.append(('Video', session.video.name, f'{float(info.duration):.2f} s, {info.width} × '
-                   f'{info.height}, {float(info.rate):.5g} frames a second'))
-    if session.sound is not None:
-      rows.append(('New sound', session.sound.name, f'{edits.seconds(session.sound):.2f} s'))
-    rows += [('Piece', path.name, f'{edits.seconds(path):.2f} s')
-             for path in session.pieces.values()]
-    listed = Markup('').join(
-      Markup('<dt>{}</dt><dd>{} <span class="quiet">{}</span></dd>').format(*row) for row in rows)
-    return Markup('{}<dl>{}</dl>').format(_alert(mistake), listed) if rows else _alert(mistake)
 
   # ----------------------------------------------------------------------------------------------
   # What is found in it.
@@ -215,6 +189,10 @@ class Page:
   async def _look(self, way, wave, request: gr.Request):
     """Compares the sounds and finds the faces, once there are a video and a sound."""
     session = self._sessions.of(request.session_hash)
+    if not session.is_new:  # what came was no such file
+      yield {self.note: gr.skip()}  # Gradio empties all if nothing is yielded
+      return
+    session.is_new = False
     sound = session.sound if way == _WHOLE else None
     placed = _placed(session, wave)
     pieces = {} if way == _WHOLE else dict(session.pieces)
@@ -223,43 +201,32 @@ class Page:
       return
     if session.job is not None:
       session.job.cancel()  # it was about other files
-    video = session.video
+    video, transcript = session.video, session.transcript
 
     def work(job):
-      sounds = edits.compared(video, sound, pieces, placed, job.show)
+      sounds = edits.compared(video, sound, pieces, placed, transcript, job.show)
       if not sounds.spans:
-        return _Known(sounds, [], 'Nobody is looked for before there is a span.')
+        return views.Known(sounds, [], 'Nobody is looked for before there is a span.')
       try:
-        return _Known(sounds, edits.faces(_request(session, sounds.spans, sound), job.show))
+        return views.Known(sounds, edits.faces(_request(session, sounds.spans, sound), job.show))
       except UserError as error:
-        return _Known(sounds, [], session.line(error))
+        return views.Known(sounds, [], session.line(error))
 
     job = session.job = self._queue.put(work)
     async for view in self._follow(job):
       yield view
     if job.result is None:
-      yield {self.job: None, self.given: self._files(session, session.line(job.mistake))}
+      yield {self.job: None, self.given: views.given(session, session.line(job.mistake))}
       return
     session.known = job.result
     yield {self.job: None, **self._shown(session, job.result)}
 
   def _shown(self, session, known):
-    sounds = known.sounds
-    wave = dataclasses.asdict(sounds) | {
-      'id': next(self._numbers), 'spans': [span._asdict() for span in sounds.spans],
-      'video': _address(session, session.video),
-      'sound': _address(session, session.sound) if sounds.new else None,
-      'pieces': None if sounds.new else {
-        key: path.name for key, path in session.pieces.items()}}
-    faces = [face.shown() for face in known.faces]
-    count = len(faces)
-    words = known.why_no_faces or (
-      'No face was found there.' if not count else 'There is one face, and it will change.'
-      if count == 1 else 'The largest will change, unless you choose another.')
     return {
-      self.note: _paragraph(sounds.note), self.wave: wave,
-      self.face_note: _paragraph(words),
-      self.faces: {'id': next(self._numbers), 'faces': faces, 'chosen': None} if faces else None}
+      self.note: views.paragraph(known.sounds.note),
+      self.wave: views.wave(session, known.sounds, next(self._numbers)),
+      self.face_note: views.paragraph(views.choice(known)),
+      self.faces: views.faces(known, next(self._numbers))}
 
   # ----------------------------------------------------------------------------------------------
   # What is made.
@@ -267,36 +234,21 @@ class Page:
 
   async def _preview(self, way, wave, faces, consent, seed, teacher, request: gr.Request):
     def make(session, asked, folder, show):
-      sheet, count = self._studio.preview(asked, folder, show)
-      return Markup('<h3>Stills</h3><p class="quiet">{}</p><a href="{}" target="_blank"><img '
-                    'src="{}" alt="Stills of the beginning of each span: source above, edit below">'
-                    '</a>').format(
-        f'The beginning of {count} {"stretch" if count == 1 else "stretches"}, source above, edit '
-        'below.', *[_address(session, sheet)] * 2)
+      return views.stills(session, *self._studio.preview(asked, folder, show))
 
     async for view in self._make('stills', make, way, wave, faces, consent, seed, teacher, request):
       yield view
 
   async def _draft(self, way, wave, faces, consent, seed, teacher, request: gr.Request):
     def make(session, asked, folder, show):
-      report = self._studio.draft(asked, folder, show)
-      out = next(path for path in folder.iterdir() if path.suffix in edits.SUFFIXES)
-      film = Markup('<video controls playsinline src="{}" aria-label="The draft"></video>').format(
-        _address(session, out))
-      return Markup('<h3>Draft</h3><p class="quiet">Made fast. The final has the same spans, face '
-                    'and seed, and its own page.</p>{}{}').format(
-        film, _written(session, folder, report))
+      return views.draft(session, folder, self._studio.draft(asked, folder, show))
 
     async for view in self._make('draft', make, way, wave, faces, consent, seed, teacher, request):
       yield view
 
   async def _final(self, way, wave, faces, consent, seed, teacher, request: gr.Request):
     def make(session, asked, folder, show):
-      report = self._studio.final(asked, folder, show)
-      page = next(folder.glob('*.html'))
-      frame = Markup('<iframe src="{}" title="Source and edit, with Reveal and Wipe"></iframe>'
-                     ).format(_address(session, page))
-      return Markup('<h3>Final</h3>{}{}').format(_written(session, folder, report), frame)
+      return views.final(session, folder, self._studio.final(asked, folder, show))
 
     async for view in self._make('final', make, way, wave, faces, consent, seed, teacher, request):
       yield view
@@ -307,7 +259,7 @@ class Page:
     try:
       asked = self._asked(session, way, wave, faces, consent, seed, teacher)
     except UserError as error:
-      yield {self.alert: _alert(session.line(error))}
+      yield {self.alert: views.alert(session.line(error))}
       return
     known = session.known
 
@@ -324,7 +276,7 @@ class Page:
     else:
       told = ('Cancelled: nothing of it was kept.' if job.was_cancelled else '')
       yield {self.job: {'words': told} if told else None,
-             self.alert: _alert(session.line(job.mistake))}
+             self.alert: views.alert(session.line(job.mistake))}
 
   def _asked(self, session, way, wave, faces, consent, seed, teacher) -> edits.Request:
     """The request that the page's controls make.
@@ -360,7 +312,7 @@ class Page:
     before = None
     yield {self.cancel: gr.Button(interactive=True)}
     while not job.has_ended:
-      view = _job(job, self._queue.before(job))
+      view = views.job(job, self._queue.before(job))
       if view != before:
         yield {self.job: view}
       before = view
@@ -384,53 +336,6 @@ def _placed(session, wave) -> dict[str, tuple[float, float]]:
   for key in set(wave['pieces']) & set(session.pieces) - set(placed):
     session.drop(session.pieces.pop(key))
   return placed
-
-
-def _address(session, path) -> str:
-  """Where the browser finds a file of the session; new whenever the file is."""
-  name = path.relative_to(session.folder).as_posix()
-  return f'/files/{session.token}/{path.stat().st_mtime_ns}/{name}'
-
-
-def _paragraph(words) -> str:
-  return Markup('<p class="quiet">{}</p>').format(words)
-
-
-def _alert(mistake) -> str:
-  return Markup('<p class="mistake" role="alert">{}</p>').format(mistake) if mistake else ''
-
-
-def _job(job, before) -> dict:
-  """What is shown of a job that has not ended."""
-  if job.is_cancelled:
-    return {'words': 'Cancelling, at the next frame', 'running': True}
-  if before:
-    return {'words': f'Waiting: {before} {"job is" if before == 1 else "jobs are"} before this one',
-            'running': True}
-  seen = job.seen
-  if seen is None:
-    return {'words': 'Beginning', 'running': True}
-  numbers = f'{seen.done} of {seen.total} frames' if seen.total else ''
-  if seen.left is not None:
-    numbers += f', about {seen.left:.0f} s left'
-  elif seen.stage in _COMPILED:
-    numbers = 'Compiling the model for this computer, half a minute at first'
-  return {'words': _STAGES.get(seen.stage, seen.stage), 'numbers': numbers, 'running': True,
-          'done': seen.done, 'total': seen.total, 'picture': seen.picture}
-
-
-def _written(session, folder, report) -> Markup:
-  """The files that were made, to download, and what the report says."""
-  kinds = {'.json': 'report', '.html': 'page', '.c2pa': 'credentials'}
-  links = Markup(' ').join(
-    Markup('<a class="file" href="{}" download="{}">{} <span class="quiet">{}</span></a>').format(
-      _address(session, path), path.name, kinds.get(path.suffix, 'video'), path.name)
-    for path in sorted(folder.iterdir(), key=lambda path: path.suffix in kinds))
-  lines = Markup('').join(
-    Markup('<li>{}</li>').format(session.line(line)) for line in report.lines())
-  return Markup('<p>{}</p><p class="files" aria-label="Downloads">{}</p><details><summary>Report'
-                '</summary><ul>{}</ul></details>').format(
-    f'{report.summary} · {report.seconds:.1f} s', links, lines)
 
 
 def mount(app, page: Page, max_mb: int):

@@ -24,7 +24,9 @@ class Session:
     folder: of all files of the session.
     video: path of the video; None until there is one.
     sound: path of the whole new soundtrack; None until there is one.
+    transcript: path of the words of the video's sound; None until there is one.
     pieces: paths of pieces of new sound, by what identifies them.
+    is_new: whether files have come since the last look at them.
     known: what the last look at these files has found; None before that.
     job: the last one that was asked for; None before that.
     closed: whether the page was closed.
@@ -34,7 +36,9 @@ class Session:
   folder: pathlib.Path
   video: pathlib.Path | None = None
   sound: pathlib.Path | None = None
+  transcript: pathlib.Path | None = None
   pieces: dict[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+  is_new: bool = False
   known: object = None
   job: job_queue.Job | None = None
   closed: bool = False
@@ -77,8 +81,9 @@ class Session:
     return folder
 
   def line(self, error: UserError | str) -> str:
-    """A mistake in one line, in which the session's files are called by their names."""
-    return ' '.join(re.sub(rf'{re.escape(str(self.folder))}/\w+/\w+/', '', str(error)).split())
+    """A mistake in one line, with names for the session's files, and no flag before them."""
+    named = re.sub(rf'{re.escape(str(self.folder))}/\w+/\w+/', '', str(error))
+    return ' '.join(re.sub(r'^--\w+ ', '', named).split())
 
 
 class Sessions:

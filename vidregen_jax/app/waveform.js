@@ -1,13 +1,14 @@
 // The waveform: both sounds, and the spans as boxes that are moved by pointer and by keys.
-// `element`, `props` and `watch` are Gradio's; the value is what page.py's `_wave` returns.
+// `element`, `props` and `watch` are Gradio's; the value is what `views.wave` returns.
 
 const $ = (selector) => element.querySelector(selector);
 const root = $('.wave'), track = $('.wave-track'), cursor = $('.wave-cursor');
 const video = $('video'), audio = $('audio');
+const NEAR = 0.1;  // seconds between the spans of words that are one
 const NEW = 0.4;  // seconds of a span that is added
 const SLACK = 4;  // pixels that a pointer moves in a click
 let shown = null;  // the id of the value that is shown
-let spans = [], boxes = [], rows = [], at = 0, zoom = 1, hears = 'old';
+let spans = [], boxes = [], rows = [], words = [], at = 0, zoom = 1, hears = 'old', held = 0;
 
 const data = () => props.value;
 const step = () => 1 / data().rate;
@@ -67,6 +68,50 @@ function move(i, part, time) {
   }
 }
 
+// Words.
+
+const within = (word) => spans.findIndex(({ start, stop }) => {
+  const middle = (word.start + word.stop) / 2;
+  return start <= middle && middle < stop;
+});
+
+// Changes a word, with the words beside it that change too; or leaves it and them as they are. Where
+// pieces replace words, the piece that was last held is put over it.
+function choose(word) {
+  let i = within(word);
+  if (data().pieces) {
+    if (i < 0 && spans.length) {
+      Object.assign(spans[Math.min(held, spans.length - 1)], { start: word.start, stop: word.stop });
+      held = commit(Math.min(held, spans.length - 1));
+    }
+  } else if (i >= 0) {
+    spans.splice(i, 1);
+    commit();
+  } else {
+    const beside = spans.filter(
+      ({ start, stop }) => start < word.stop + NEAR && word.start - NEAR < stop);
+    const joined = {
+      start: Math.min(word.start, ...beside.map(({ start }) => start)),
+      stop: Math.max(word.stop, ...beside.map(({ stop }) => stop)),
+    };
+    spans = [...spans.filter((span) => !beside.includes(span)), joined];
+    commit();
+  }
+  i = within(word);
+  go(word.start);
+  say(i < 0 ? `${word.text} stays` : `${word.text} changes, span ${name(i)}`);
+}
+
+function write() {
+  words = data().said.map((word) => {
+    const button = make('button', { type: 'button' }, word.text);
+    button.addEventListener('click', () => choose(word));
+    return button;
+  });
+  $('.wave-words').replaceChildren(...words.flatMap((word) => [word, ' ']));
+  $('.wave-words').hidden = !words.length;
+}
+
 function box(i) {
   const edge = (part) => make('button', {
     type: 'button', class: `wave-edge ${part}`, role: 'slider', 'data-part': part,
@@ -124,6 +169,7 @@ function draw() {
     rows[i].querySelector('.wave-number').textContent = name(i);
     rows[i].querySelector('button').setAttribute('aria-label', `Remove span ${name(i)}`);
   });
+  words.forEach((word, i) => word.setAttribute('aria-pressed', within(data().said[i]) >= 0));
   cursor.style.left = share(at);
   cursor.setAttribute('aria-valuemin', data().begin.toFixed(2));
   cursor.setAttribute('aria-valuemax', data().end.toFixed(2));
@@ -210,20 +256,21 @@ track.addEventListener('pointerdown', (event) => {
   if (event.button) return;
   const grip = event.target.closest('[data-part]'), from = event.clientX;
   let i = grip ? boxes.indexOf(grip.parentElement) : -1, part = grip?.dataset.part;
-  const held = timeAt(event), start = i < 0 ? 0 : spans[i].start;
+  const pressed = timeAt(event), start = i < 0 ? 0 : spans[i].start;
+  if (i >= 0) held = i;
   let moved = false;
   track.setPointerCapture(event.pointerId);
   const drag = (now) => {
     if (!moved && Math.abs(now.clientX - from) < SLACK) return;
     if (i < 0 && !data().pieces) {
-      i = add(held, held + step());
+      i = add(pressed, pressed + step());
       part = 'stop';
     }
     moved = true;
     if (i < 0) return;
     // A new span may be drawn to the left, too.
-    if (!grip && timeAt(now) < held) { move(i, 'start', timeAt(now)); spans[i].stop = held; }
-    else move(i, part, part === 'body' ? start + timeAt(now) - held : timeAt(now));
+    if (!grip && timeAt(now) < pressed) { move(i, 'start', timeAt(now)); spans[i].stop = pressed; }
+    else move(i, part, part === 'body' ? start + timeAt(now) - pressed : timeAt(now));
     draw();
   };
   const drop = () => {
@@ -232,7 +279,7 @@ track.addEventListener('pointerdown', (event) => {
       const k = commit(i);
       say(`Span ${name(k)}, ${told(spans[k].start)} to ${told(spans[k].stop)}`);
     }
-    if (!moved) go(i < 0 ? held : spans[i].start);
+    if (!moved) go(i < 0 ? pressed : spans[i].start);
   };
   track.addEventListener('pointermove', drag);
   track.addEventListener('pointerup', drop, { once: true });
@@ -246,6 +293,7 @@ track.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const grip = event.target.closest('[data-part]');
   const i = grip ? boxes.indexOf(grip.parentElement) : -1, part = grip?.dataset.part;
+  if (i >= 0) held = i;
   const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key]
     * step() * (event.shiftKey ? 10 : 1);
   const from = i < 0 ? at : part === 'stop' ? spans[i].stop : spans[i].start;
@@ -300,6 +348,7 @@ function refresh() {
   choices[0].checked = true;
   choices[0].closest('fieldset').hidden = !data().sound;
   $('[data-do=add]').hidden = Boolean(data().pieces);
+  write();
   video.addEventListener('loadedmetadata', () => { video.currentTime = at; }, { once: true });
   path('old', data().old);
   path('new', data().new);
