@@ -54,7 +54,7 @@ def _import(module):
 _EDIT = '--checkpoint checkpoints/talkers --consent "nobody is shown" --overwrite'
 _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
 # The app serves until it is ended; here, once it says where.
-_SERVED = ('bash -c "python -m vidregen_jax.app --checkpoint checkpoints/talkers --port 0 > log & '
+_SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
            'for i in $(seq 120); do grep -q \'the app is at\' log && break; sleep 1; done; '
            'kill $!; grep \'the app is at\' log"')
 # In order: later ones use files that earlier ones made.
@@ -68,8 +68,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.translate IN.mp4',
         run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
             '--out OUT.mp4'),
-  Trial('python -m vidregen_jax.app --checkpoint', 'app', run=_SERVED),
-  Trial('python -m vidregen_jax.app --help', 'app'),
+  Trial('python -m vidregen_jax.app', 'app', run=_SERVED),
   Trial("pip install -e '.[app]'", why='it is how the environment is made'),
   Trial('python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.inspect',

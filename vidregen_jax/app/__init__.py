@@ -1,6 +1,6 @@
 """The app: a page in a browser that edits videos with this computer's own model.
 
-  python -m vidregen_jax.app --checkpoint checkpoints/talkers
+  python -m vidregen_jax.app
 
   __main__      the program: flags, and its end
   server        what answers the browser, and what it may load

@@ -1,6 +1,6 @@
 """Edit videos on a page in the browser, with this computer's own model.
 
-  python -m vidregen_jax.app --checkpoint checkpoints/talkers
+  python -m vidregen_jax.app
 
 Then open the address that is printed. Only this computer can reach it, unless --host says
 otherwise; Ctrl-C ends it, and removes all files that it was given and has made.
@@ -18,8 +18,9 @@ _GLANCE = .5  # seconds; how soon a signal is heard
 
 def _parser() -> cli.Parser:
   parser = cli.Parser(prog='python -m vidregen_jax.app', description=__doc__)
-  parser.add_argument('--checkpoint', required=True, metavar='DIR',
-                      help="the `export` folder of the generator's training")
+  parser.add_argument('--checkpoint', default='talkers', metavar='DIR',
+                      help="the `export` folder of the generator's training (default: the bundled "
+                           'model)')
   parser.add_argument('--port', type=cli.whole(0), default=7860,
                       help='of the page (default 7860; 0: any that is free)')
   parser.add_argument('--host', default='127.0.0.1',
