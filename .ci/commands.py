@@ -53,6 +53,10 @@ def _import(module):
 
 _EDIT = '--checkpoint checkpoints/talkers --consent "nobody is shown" --overwrite'
 _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
+# The app serves until it is ended; here, once it says where.
+_SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
+           'for i in $(seq 120); do grep -q \'the app is at\' log && break; sleep 1; done; '
+           'kill $!; grep \'the app is at\' log"')
 # In order: later ones use files that earlier ones made.
 TRIALS = (
   Trial('make demo'),
@@ -67,6 +71,8 @@ TRIALS = (
   Trial('python -m vidregen_jax.translate --jobs',
         run=f'python -m vidregen_jax.translate --jobs JOBS.jsonl {_EDIT[:-12]} --out many'),
   Trial('python -m examples.live', more='--rush'),
+  Trial('python -m vidregen_jax.app', 'app', run=_SERVED),
+  Trial("pip install -e '.[app]'", why='it is how the environment is made'),
   Trial('python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.inspect',
         run='python -m vidregen_jax.inspect OUT.mp4'),

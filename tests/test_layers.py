@@ -17,7 +17,8 @@ FLOORS = (
   ('inference', ), ('exports', 'provenance'), ('datasets', 'reporting'), ('editing', ),
   ('api', ), ('commands', ),
   ('evaluation', ), ('training', ), ('planning', ),
-  ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan'),
+  ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan',
+   'app'),
   ('__init__', '__main__'),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -15,6 +15,7 @@ from vidregen_jax.compositing import compositor
 from vidregen_jax.editing import (
   active_speaker,
   face_fit,
+  face_search,
   face_selection,
   preparation,
   reference_frames,
@@ -32,7 +33,6 @@ from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, flow_matching
 from vidregen_jax.reporting import edit_report, preview_sheet, progress, sidecars, stage_clock
 
-_AROUND = 10.0  # seconds around a span to search for faces, for warm-up and references
 _BEHIND = 8  # frames queued for pasting and encoding while the model works
 _CLEAR_CROPS = 10  # frames that show how the person's face varies
 
@@ -162,13 +162,12 @@ def _begin(ready, machine, tell, walk) -> _Session:
 def _choose(ready, clock, tell) -> face_selection.Selection:
   """Tracks all faces around the spans, and chooses the one that `--face` names."""
   edit, film, wanted_spans = ready.edit, ready.film, ready.sound.spans
-  parts = spans.around(wanted_spans, _AROUND, [(x, x) for x in edit.references])
-  count = max(int(spans.frames(parts, film.times).sum()), 1)
+  count = face_search.count(film, wanted_spans, edit.references)
   with (
     clock('track faces', count),
     progress.Stage(tell, 'track faces', count) as stage,
   ):
-    faces = in_video.follow(film, parts, stage.update)
+    faces = face_search.follow(film, wanted_spans, edit.references, stage.update)
     rules = [edit.face if one.face is None else one.face for one in ready.options]
     chosen = {rule: _chosen(rule, faces, film, wanted_spans, [
       mine == rule for mine in rules], ready.owner, _agreement(edit, film))
