@@ -225,6 +225,9 @@ def _fitted(ready, machine, track, in_spans, references, encoder, clock, show) -
   """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
   small, wanted = machine.models.codec.size, ready.edit.fit_face
   if not (small < face_fit.SMALL if wanted is None else wanted):
+    if ready.edit.opening != 1:
+      raise UserError(f'--opening {ready.edit.opening:g} needs --fit_face, which shows how this '
+                      'mouth opens and is not the default with this checkpoint')
     return face_fit.Fitted(small, {})
   people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
                                     ready.edit.fade) for person in references}
@@ -320,7 +323,7 @@ def _report(session, machine, written) -> edit_report.EditReport:
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
-    fade=edit.fade, fitted=session.fitted.report(), model=machine.digests,
+    fade=edit.fade, fitted=session.fitted.report(edit.opening), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
 
 

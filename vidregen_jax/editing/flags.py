@@ -6,6 +6,7 @@ import os
 from vidregen_jax import cli, files, terminal
 from vidregen_jax.editing import editor, face_fit, face_selection, preparation, reference_frames
 from vidregen_jax.exports import pipeline
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.media import containers
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.reporting import sidecars
@@ -38,6 +39,9 @@ def parser_of(module, description):
                       help="fit the model to the face in the video's own frames outside the spans, "
                            'and paste at their sharpness; takes seconds (default: on if the '
                            f"checkpoint's crops are smaller than {face_fit.SMALL} pixels)")
+  parser.add_argument('--opening', type=float, default=preparation.Edit.opening, metavar='AMOUNT',
+                      help='how far a fitted mouth opens: 0 keeps it closed, 1 is calibrated '
+                           f'(default), {mouth_opening.FURTHEST:g} the widest')
   parser.add_argument('--reencode', action='store_true',
                       help='re-encode every frame, even if the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -69,7 +73,7 @@ def edit_of(options, **fields) -> preparation.Edit:
       seed=options.seed, overrides=overrides, references=reference_frames.parse(options.references),
       fade=options.fade, face=face_selection.parse(options.face),
       keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
-      fit_face=options.fit_face,
+      fit_face=options.fit_face, opening=options.opening,
       signer=signer, page=not options.no_page, preview=options.preview, **fields)
   containers.of(options.out)  # refuses a name that is not a video's
   inputs = [options.source, *edit.sounds, *filter(None, (

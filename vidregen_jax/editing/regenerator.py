@@ -171,9 +171,8 @@ class Retake:
 
   def _params(self, run, start):
     """The parameters that make the latent frame that starts at a frame."""
-    params = self._machine.params
-    return dataclasses.replace(params, expectation=self._fitted.adapted(
-      self._person(run), params.expectation, start))
+    return self._fitted.adapted(self._person(run), self._machine.params, start,
+                                self._edit.opening)
 
   def _make(self, params, state, inputs):
     """The state after a latent frame, and its 4 generated crops; `state` is donated."""

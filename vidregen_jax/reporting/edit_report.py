@@ -135,11 +135,14 @@ class PersonFit:
     crossed: whether these lie inside the spans too; a frame is then made by a fit that leaves out
       those around it. Otherwise they lie outside, and outside the cross-fades.
     shrinkage: the median ridge penalty over the windows of a face, in mean eigenvalues.
+    opening: how far the mouth was made to open, 1 as calibrated; None where the frames did not
+      show how it opens, and it was left as it was generated.
   """
 
   frames: int
   crossed: bool
   shrinkage: float
+  opening: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -277,6 +280,8 @@ class EditReport:
     for fit in self.fitted.people.values() if self.fitted else ():
       left_out = 'with those around each left out' if fit.crossed else 'outside the spans'
       yield f'the model was fitted to {fit.frames} frames of the video, {left_out}'
+      if fit.opening is None:
+        yield 'these do not show how the mouth opens: it opens as far as it was generated'
     if self.why_all_are_encoded:
       yield f'{source.path} cannot be joined: {self.why_all_are_encoded}'
     if self.left_out:
