@@ -91,6 +91,7 @@ TRIALS = (
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2 --student'), ('occluders', '--clips=1'),
+                        ('familiarity', '--clips=1'),
                         ('shot_boundaries', '--clips=2'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.

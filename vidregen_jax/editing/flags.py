@@ -42,6 +42,8 @@ def parser_of(module, description):
   parser.add_argument('--opening', type=float, default=preparation.Edit.opening, metavar='AMOUNT',
                       help='how far a fitted mouth opens: 0 keeps it closed, 1 is calibrated '
                            f'(default), {mouth_opening.FURTHEST:g} the widest')
+  parser.add_argument('--strict', action='store_true',
+                      help='refuse a face that the model hardly knows, rather than warn')
   parser.add_argument('--reencode', action='store_true',
                       help='re-encode every frame, even if the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -73,7 +75,7 @@ def edit_of(options, **fields) -> preparation.Edit:
       seed=options.seed, overrides=overrides, references=reference_frames.parse(options.references),
       fade=options.fade, face=face_selection.parse(options.face),
       keep_occluders=options.keep_occluders, join=not options.reencode, lossless=options.lossless,
-      fit_face=options.fit_face, opening=options.opening,
+      fit_face=options.fit_face, opening=options.opening, strict=options.strict,
       signer=signer, page=not options.no_page, preview=options.preview, **fields)
   containers.of(options.out)  # refuses a name that is not a video's
   inputs = [options.source, *edit.sounds, *filter(None, (

@@ -68,6 +68,7 @@ class Edit:
     fit_face: whether to fit the model to the video's own frames; None: if its crops are small.
     opening: how far a fitted mouth opens: 1 as calibrated, 0 not at all, `mouth_opening.FURTHEST`
       at most.
+    strict: whether to refuse a face that the model hardly knows, rather than warn.
     reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
       baseline.
     signer: certificates.Identity that signs what was done; None to leave it unsigned.
@@ -95,6 +96,7 @@ class Edit:
   lossless: bool = False
   fit_face: bool | None = None
   opening: float = 1.
+  strict: bool = False
   reconstruct: bool = False
   signer: sidecars.Identity | None = None
   page: bool = False

@@ -158,6 +158,23 @@ class FaceFit:
   people: dict[str, PersonFit]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Familiarity:
+  """How well the model knows a face, measured on frames that were to be changed.
+
+  Attributes:
+    share: what of the confidence is left, 0 to 1.
+    codec_error: of the lower face after the codec, root mean square in grey levels.
+    distance: of the latents from the training's mean, in its standard deviations.
+    doubt: why the model hardly knows this face, in words; None if it does.
+  """
+
+  share: float
+  codec_error: float
+  distance: float
+  doubt: str | None
+
+
 class Paragraph(NamedTuple):
   """A paragraph of a fact; `kind` is 'words', 'consent' or 'sha256'."""
 
@@ -193,7 +210,8 @@ class EditReport:
     frames_without_a_face: numbers of the frames in the spans in which no face could be changed.
     skipped: the same frames, with reasons.
     confidence: for each range of `regenerated_frames`, a value per frame from 0 to 1: how well the
-      face could be regenerated.
+      face could be regenerated, as far as it was seen, is known to the model, and was not hidden.
+    familiarity: by number of the person, how well the model knows the face.
     face: whose mouth was changed; None in reports of earlier versions.
     occluded: frames in which an object hides part of the lower face, and was kept.
     frames_left_as_occluded: those of them that were left as they are, as the mouth is hidden.
@@ -225,6 +243,7 @@ class EditReport:
   skipped: tuple[SkippedFrames, ...] = ()
   confidence: tuple[tuple[float, ...], ...] = ()
   face: FaceChoice | None = None
+  familiarity: dict[str, Familiarity] = dataclasses.field(default_factory=dict)
   occluded: tuple[OccludedFrames, ...] = ()
   frames_left_as_occluded: tuple[FrameRange, ...] = ()
   references: tuple[int, ...]
