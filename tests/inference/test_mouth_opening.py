@@ -32,15 +32,22 @@ def test_the_direction_is_that_in_which_the_persons_mouth_opens(person, opening)
   assert (np.asarray(opening.direction) * person[2]).sum() > .99
 
 
+def test_nothing_is_stretched_beyond_the_largest_real_residual(person, opening):
+  largest = np.linalg.norm(person[0].reshape(COUNT, -1), axis=1).max()
+  size = lambda length: float(np.linalg.norm(opening(length * person[2][None])))
+  assert size(.8 * largest) == pytest.approx(largest, rel=.01)
+  assert size(2 * largest) == pytest.approx(2 * largest, rel=.01)  # as it was generated
+
+
 def test_what_opens_is_stretched_and_what_closes_is_drawn_to_the_closed_mouth(person, opening):
-  wide, shut = (at * person[2][None] for at in (8., -8.))
+  wide, shut = (at * person[2][None] for at in (4., -8.))
   assert along(person, opening(wide)) > 2 * along(person, wide)
   away = lambda residual: np.linalg.norm(residual - opening.closed)
   assert away(opening(shut)) < .5 * away(shut)
 
 
 def test_more_is_wider_and_nothing_is_the_persons_own_closed_mouth(person, opening):
-  wide = 4 * person[2][None]
+  wide = 2 * person[2][None]
   amounts = [0, .5, 1, 1.5, mouth_opening.FURTHEST]
   widths = [along(person, opening.by(amount)(wide)) for amount in amounts]
   assert (np.diff(widths) > .5).all()

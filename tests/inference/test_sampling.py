@@ -149,7 +149,7 @@ def test_an_opening_changes_what_is_shown_and_not_what_is_remembered(params):
   inputs, start = arrays(0, frames=2)
   sampler = flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
   wide = mouth_opening.Opening(np.full((2, 6), 12**-.5, np.float32), np.zeros((2, 6), np.float32),
-                               *np.float32([3, 0, 0]))
+                               *np.float32([np.inf, 3, 0, 0]))
   states, shown = zip(*(
     sampling.sample(MODELS, sampler, each, sampling.init_state(
       MODELS, params, jax.random.key(0), start), inputs)

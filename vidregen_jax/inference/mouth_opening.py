@@ -5,7 +5,8 @@ decoded they are soft, and an eye or a face tracker sees half of the opening. So
 is stretched: the residual of the linear prediction (`linear_prior`), which is mostly the mouth, is
 multiplied where it opens. Where it closes, stretching would press lips that are closed already
 until they glow; there it is drawn towards the person's own closed mouth, which is sharp. Which of
-the two a residual does is read along one direction: that in which the person's own mouths open.
+the two a residual does is read along one direction: that in which the person's own mouths open. No
+residual is stretched beyond the largest of a real frame: further out the decoder paints white lips.
 
 The generator does not see it: its history holds what it generated.
 """
@@ -30,7 +31,7 @@ _RESTING = .2  # share of them, the least open ones, that are the closed mouth
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['direction', 'closed', 'stretch', 'settle', 'hold'])
+                   data_fields=['direction', 'closed', 'largest', 'stretch', 'settle', 'hold'])
 @dataclasses.dataclass(frozen=True)
 class Opening:
   """How residuals are changed before they are decoded.
@@ -38,6 +39,7 @@ class Opening:
   Attributes:
     direction: [M, C] of length 1, in which residuals open the mouth.
     closed: [M, C] the residual of the person's closed mouth.
+    largest: [] norm up to which residuals are stretched.
     stretch: [] factor of a residual that opens.
     settle: [] share of the way to `closed`, of a residual that closes.
     hold: [] share of the way to `closed`, of every residual.
@@ -45,6 +47,7 @@ class Opening:
 
   direction: jax.Array
   closed: jax.Array
+  largest: jax.Array
   stretch: jax.Array
   settle: jax.Array
   hold: jax.Array
@@ -53,7 +56,9 @@ class Opening:
     """Changes residuals [B, M, C]."""
     along = (residual * self.direction).sum((1, 2), keepdims=True)
     opens = jax.nn.sigmoid(along / _SOFT)
-    mouth = residual * (1 + (self.stretch - 1) * opens)
+    norm = jnp.sqrt((residual**2).sum((1, 2), keepdims=True))
+    room = jnp.maximum(self.largest / jnp.maximum(norm, 1e-6), 1)
+    mouth = residual * jnp.minimum(1 + (self.stretch - 1) * opens, room)
     mouth = mouth + self.settle * (1 - opens) * (self.closed - residual)
     return mouth + self.hold * (self.closed - mouth)
 
@@ -83,4 +88,6 @@ def fit(residuals, gaps) -> Opening | None:
   direction = np.tensordot(gaps - gaps.mean(), residuals - residuals.mean(0), 1)
   resting = np.argsort(gaps, kind='stable')[:max(round(_RESTING * len(gaps)), 1)]
   return Opening(jnp.asarray(direction / np.linalg.norm(direction), jnp.float32),
-                 jnp.asarray(residuals[resting].mean(0), jnp.float32), *jnp.zeros(3)).by(1)
+                 jnp.asarray(residuals[resting].mean(0), jnp.float32),
+                 jnp.float32(np.linalg.norm(residuals.reshape(len(gaps), -1), axis=1).max()),
+                 *jnp.zeros(3)).by(1)
