@@ -119,7 +119,8 @@ TRIALS = (
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
-                        ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
+                        ('familiarity', '--clips=1'), ('shot_boundaries', '--clips=2'),
+                        ('quality', 'IN.mp4'),
                         ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
                         ('windows', '--dataset=out/talkers/64 --seconds=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),

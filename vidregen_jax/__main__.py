@@ -11,6 +11,7 @@
   evaluate       measure a model on clips whose truth is known
   export         pack a model to distribute it
   plan           what a training would take of a pod
+  app            all of editing on a page in the browser
 
 `vidregen WHAT --help` says what each takes; `python -m vidregen_jax.WHAT` is the same program.
 """
@@ -23,7 +24,7 @@ from vidregen_jax import __version__, terminal
 
 _PROGRAMS = {'edit': 'regenerate', 'translate': 'translate', 'inspect': 'inspect', 'train': 'train',
              'encode-latents': 'encode_latents', 'evaluate': 'evaluate', 'export': 'export',
-             'plan': 'plan'}
+             'plan': 'plan', 'app': 'app'}
 
 
 def main() -> int:

@@ -24,6 +24,8 @@ class Bars:
 
   def __call__(self, progress: Progress) -> None:
     if progress.note:
+      self._open.close()  # a line amid a bar would break it
+      self._stage = None
       terminal.say(progress.note)
       return
     if progress.stage != self._stage:

@@ -190,9 +190,15 @@ class Retake:
 
   def _params(self, run, start):
     """The parameters that make the latent frame that starts at a frame."""
-    params = self._machine.params
-    return dataclasses.replace(params, expectation=self._fitted.adapted(
-      self._person(run), params.expectation, start))
+    return self._fitted.adapted(self._person(run), self._machine.params, start,
+                                self._opening(run))
+
+  def _opening(self, run) -> float:
+    """How far a run's mouth opens."""
+    own = self._options[run.edit]
+    if own.mute:
+      return 0.0
+    return self._edit.opening if own.opening is None else own.opening
 
   def _make(self, run, params, state, inputs):
     """The state after a latent frame, and its 4 generated crops; `state` is donated."""
