@@ -15,8 +15,9 @@ FLOORS = (
   ('documents', ), ('cli', ),
   ('distributed', ), ('models', ), ('media', ), ('faces', ), ('compositing', ),
   ('inference', ), ('exports', 'provenance'), ('datasets', 'reporting'), ('editing', ),
-  ('evaluation', ), ('training', ), ('planning', ),
-  ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan'),
+  ('evaluation', ), ('training', ), ('planning', 'adaptation'),
+  ('train', 'adapt', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect',
+   'plan'),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

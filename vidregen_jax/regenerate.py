@@ -18,13 +18,22 @@ OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Creden
 -m vidregen_jax.inspect` verifies.
 """
 
+import os
+import pathlib
 import sys
 
+import numpy as np
+from scipy import ndimage
+
+from vidregen_jax import cli
 from vidregen_jax.editing import audio_diff, edit_list, flags, soundtrack
 from vidregen_jax.errors import UserError
+from vidregen_jax.exports import pipeline
 from vidregen_jax.media.timeline import spans
+from vidregen_jax.provenance import consent as consents
 
 _LONGEST_MARGIN = 1.0  # seconds
+_NEAR = 4  # frames around a span that --adapt does not learn from either
 
 
 def _read(argv):
@@ -44,6 +53,12 @@ def _read(argv):
                            f'moment (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
+  parser.add_argument('--adapt', type=cli.number(0), metavar='MINUTES',
+                      help='first tune the checkpoint to this person on the frames outside the '
+                           'spans, for so long, and edit with the student of the result, which is '
+                           'kept in OUT.adapted; needs the train extra')
+  parser.add_argument('--perceptual', default='', metavar='DIR',
+                      help='with --adapt: VGG16 with LPIPS heads; default: no LPIPS')
   options = parser.parse_args(argv)
   ways = {'--span': options.span, '--whole': options.whole, '--patch': options.patch,
           '--edits': options.edits}
@@ -57,9 +72,53 @@ def _read(argv):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch')
   if options.margin is not None and not 0 <= options.margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {options.margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
+  _check_adapt(options)
   return options, flags.edit_of(
       options, new_audio=edits.audio, spans=edits.spans, patches=edits.patches,
       margin=options.margin, find=not any(ways.values()))
+
+
+def _check_adapt(options):
+  if options.adapt is None:
+    return
+  if not options.adapt:
+    raise UserError('--adapt 0: give the minutes that it may take')
+  if options.face != 'largest':
+    raise UserError(f'--adapt learns the largest face, and --face {options.face} names another: '
+                    'adapt to footage of that one (`python -m vidregen_jax.adapt`), and name the '
+                    'result by --checkpoint')
+  folder = _adapted_folder(options)
+  if os.path.lexists(folder):
+    raise UserError(f'{folder} is there already: edit with it, --checkpoint {folder} --student, or '
+                    'remove it')
+
+
+def _adapted_folder(options):
+  return pathlib.Path(options.out).with_suffix('.adapted')
+
+
+def _load(options, ready):
+  """The system to edit with: that of the flags, or with --adapt what is made of it first."""
+  if options.adapt is None:
+    return flags.loaded(options, ready)
+  try:
+    from vidregen_jax.adaptation import tuning
+  except ModuleNotFoundError as error:
+    raise UserError(f"--adapt needs {error.name}: pip install -e '.[train]'") from error
+  from vidregen_jax.adaptation import footage
+
+  source, film = pathlib.Path(ready.film.source.path), ready.film
+  in_spans = np.zeros(film.source.frame_count, bool)
+  in_spans[film.timeline.source[spans.frames(ready.sound.spans, film.times)]] = True
+  # A frame beside the span is nearly one of it.
+  left_out = ndimage.binary_dilation(in_spans, iterations=_NEAR)
+  folder = _adapted_folder(options)
+  tuning.tune(tuning.Request(
+    system=pathlib.Path(options.checkpoint), own=(source, ),
+    beside=tuple(footage.spread(footage.videos(footage.BESIDE))), perceptual=options.perceptual,
+    consent=consents.told(ready.edit.consent), minutes=options.adapt,
+    left_out={source: left_out}), folder)
+  return pipeline.load(folder, student=True)
 
 
 def _patch(text):
@@ -70,7 +129,7 @@ def _patch(text):
 
 
 def main(argv=None) -> int:
-  return flags.carry_out(_read, argv)
+  return flags.carry_out(_read, argv, _load)
 
 
 if __name__ == '__main__':

@@ -134,8 +134,19 @@ def _window(clip, start, num_frames):
   return frames[start : start + num_frames], boxes[start : start + num_frames]
 
 
-def _random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
-  """One codec example. The encoder serves video, masked context and stills: it learns from all."""
+def random_window(clip, rng, num_frames, p_flip, p_masked, p_still):
+  """One codec example. The encoder serves video, masked context and stills: it learns from all.
+
+  Args:
+    clip: of `talker_clips`.
+    rng: numpy Generator.
+    num_frames: how many of its frames.
+    p_flip, p_masked, p_still: probabilities that they are mirrored, lose the lower face, or are
+      all the first.
+
+  Returns:
+    Dict as of `codec_batches`, without the batch's axis.
+  """
   start = rng.integers(max(len(clip['frames']) - num_frames, 0) + 1)
   frames, boxes = _window(clip, start, num_frames)
   flip, masked, still = rng.random(3) < (p_flip, p_masked, p_still)
@@ -174,7 +185,7 @@ def codec_batches(config, split, seed, rows, put, augment=True, **options):
   clips = talker_clips(config.dataset, split, config.model.size, config.dataset_help)
   on = float(augment)
   window = functools.partial(
-    _random_window,
+    random_window,
     num_frames=config.num_frames,
     p_flip=on * config.p_flip,
     p_masked=on * config.p_masked,

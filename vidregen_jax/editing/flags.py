@@ -1,6 +1,7 @@
 """The command line that all edits share: flags, the Edit that they describe, and the output."""
 
 import argparse
+import functools
 import os
 
 from vidregen_jax import cli, files, terminal
@@ -83,23 +84,34 @@ def edit_of(options, **fields) -> preparation.Edit:
   return edit
 
 
-def carry_out(read, argv) -> int:
-  """Runs a command and returns its exit status; `read(argv)` returns the options and the Edit."""
-  command = _Command(read, argv)
+def loaded(options, ready) -> pipeline.System:
+  """The system that the flags name; it does not depend on the prepared edit."""
+  return pipeline.load(options.checkpoint, options.student)
+
+
+def carry_out(read, argv, load=loaded) -> int:
+  """Runs a command and returns its exit status.
+
+  Args:
+    read: function of argv to the options and the Edit.
+    argv: arguments, list of str; None for the process's own.
+    load: function of the options and the preparation.Prepared to the System.
+  """
+  command = _Command(read, argv, load)
   return cli.guarded(command.run, command.state)
 
 
 class _Command:
   """A command that can say at any moment what it has written."""
 
-  def __init__(self, read, argv):
-    self._read, self._argv = read, argv
+  def __init__(self, read, argv, load):
+    self._read, self._argv, self._load = read, argv, load
     self._edit, self._outputs = None, None
 
   def run(self) -> None:
     cli.check_room()
     options, self._edit = self._read(self._argv)
-    load = lambda: pipeline.load(options.checkpoint, options.student)
+    load = functools.partial(self._load, options)
     if self._edit.preview:
       count = self._carried_out(editor.preview, load)
       terminal.say(f'wrote {self._edit.preview}, the beginning of {count} stretches and no video')
@@ -112,7 +124,7 @@ class _Command:
       self._outputs = ready.output_files
       for note in ready.notes:
         terminal.say(note)
-      return make(ready, load())
+      return make(ready, load(ready))
 
   def state(self) -> str:
     """What is written, in words."""
