@@ -81,6 +81,12 @@ TRIALS = (
   Trial('python -m vidregen_jax.encode_latents', TRAIN),
   Trial('python -m vidregen_jax.train --config=configs/generator.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --config=configs/student.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.train --config=configs/pixels.py', TRAIN,
+        run='python -m vidregen_jax.train --config=configs/pixels.py:tiny --workdir=out/pixels '
+            f'{_SHORT}'),
+  Trial('python -m vidregen_jax.adapt', TRAIN,
+        run='python -m vidregen_jax.adapt --video data/talkers/pack/test --checkpoint '
+            'out/student/export --steps 1,1 --consent "nobody is shown" --out out/adapted'),
   Trial('python -m vidregen_jax.train --multihost', why='it wants several hosts'),
   Trial('python -m vidregen_jax.evaluate codec', TRAIN, '--clips=2'),
   Trial('python -m vidregen_jax.export', 'train,export',
@@ -96,7 +102,7 @@ TRIALS = (
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
-    'kills', 'long', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
+    'kills', 'long', 'own_sound', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here

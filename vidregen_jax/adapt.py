@@ -18,7 +18,7 @@ import pathlib
 import sys
 
 from vidregen_jax import cli, terminal
-from vidregen_jax.adaptation import footage
+from vidregen_jax.adaptation import footage, tuning
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import consent as consents
 
@@ -67,9 +67,6 @@ def adapt(given) -> None:
   own = footage.videos(given.video)
   others = footage.spread(footage.videos(given.beside))
   minutes = given.minutes if given.minutes is not None or given.steps else _MINUTES
-  # What all programs but this one do without.
-  from vidregen_jax.adaptation import tuning
-
   left_out = {path: footage.after(path, given.until) for path in own} if given.until else {}
   done = tuning.tune(tuning.Request(
     system=pathlib.Path(given.checkpoint), own=tuple(own), beside=tuple(others),
