@@ -88,7 +88,8 @@ def run(flags):
   if flags.sheet:
     at = np.linspace(2, len(frames) - 3, _SHOWN).astype(int)
     half = slice(_SIZE * 3 // 8, None)
-    image_grid.write(flags.sheet, image_grid.join([[x[0, i, half] for i in at] for x in shown]))
+    rows_shown = [[x[0, i, half] for i in at] for x in shown]
+    image_grid.write(pathlib.Path(flags.sheet), image_grid.join(rows_shown))
   if flags.json:
     files.write_json(pathlib.Path(flags.json), rows)
 
