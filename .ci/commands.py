@@ -106,6 +106,12 @@ TRIALS = (
   # They need archives of gigabytes; tests run them on small ones.
   *(Trial(f'python -m data.{name}.{name}', TRAIN, run=_import(f'data.{name}.{name}'))
     for name in ('grid', 'crema_d')),
+  Trial('python -m vidregen_jax.train --config=configs/pixels.py', TRAIN,
+        run='python -m vidregen_jax.train --config=configs/pixels.py:tiny --workdir=out/pixels '
+            f'{_SHORT}'),
+  Trial('python -m vidregen_jax.adapt', TRAIN,
+        run='python -m vidregen_jax.adapt --video data/talkers/pack/test --checkpoint '
+            'out/student/export --steps 1,1 --consent "nobody is shown" --out out/adapted'),
   Trial('python -m vidregen_jax.train --multihost', why='it wants several hosts'),
   Trial('python -m vidregen_jax.evaluate codec', TRAIN, '--clips=2'),
   Trial('python -m vidregen_jax.export', 'train,export',
@@ -127,8 +133,8 @@ TRIALS = (
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges',
-    'editing', 'guidance', 'jobs', 'kills', 'long', 'rims', 'rounding', 'sampling',
-    'splash_blocks', 'streaming', 'variants')),
+    'editing', 'guidance', 'jobs', 'kills', 'long', 'own_sound', 'rims', 'rounding',
+    'sampling', 'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here

@@ -1,7 +1,7 @@
 """Stage 3, the student: samples in a few unguided steps what takes the generator many guided ones.
 
   python -m vidregen_jax.train --config=configs/student.py:tiny --workdir=out/student
-  python -m vidregen_jax.regenerate IN.mp4 ... --checkpoint=out/student/export --student
+  python -m vidregen_jax.regenerate IN.mp4 ... --checkpoint=out/student/export
 
 The sizes are those of configs/generator.py, and so is every field that is not named here. The
 export is the teacher's, with the student in it.

@@ -15,10 +15,10 @@ FLOORS = (
   ('documents', ), ('cli', ),
   ('distributed', ), ('models', ), ('media', ), ('faces', ), ('compositing', ),
   ('inference', ), ('exports', 'provenance'), ('datasets', 'reporting'), ('editing', ),
+  ('evaluation', ), ('training', ), ('planning', 'adaptation'),
   ('api', ), ('commands', ),
-  ('evaluation', ), ('training', ), ('planning', ),
-  ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan',
-   'app'),
+  ('train', 'adapt', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect',
+   'plan', 'app'),
   ('__init__', '__main__'),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -7,6 +7,7 @@
   translate      regenerate a whole performance for a dub, or many
   inspect        show and verify what an edit says of itself
   train          train a codec, a generator or a student
+  adapt          tune a checkpoint to one person's own footage
   encode-latents encode a dataset for a generator's training
   evaluate       measure a model on clips whose truth is known
   export         pack a model to distribute it
@@ -23,6 +24,7 @@ import sys
 from vidregen_jax import __version__, terminal
 
 _PROGRAMS = {'edit': 'regenerate', 'translate': 'translate', 'inspect': 'inspect', 'train': 'train',
+             'adapt': 'adapt',
              'encode-latents': 'encode_latents', 'evaluate': 'evaluate', 'export': 'export',
              'plan': 'plan', 'app': 'app'}
 

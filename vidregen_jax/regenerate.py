@@ -21,7 +21,7 @@ OUT.html shows it. The same facts are signed in OUT.mp4 itself as Content Creden
 
 import sys
 
-from vidregen_jax import commands
+from vidregen_jax import cli, commands
 from vidregen_jax.api import edits
 from vidregen_jax.editing import audio_diff, flags
 from vidregen_jax.media.timeline import transcripts
@@ -57,11 +57,18 @@ def _read(argv):
                       help='where IN.mp4 is an edit that is to be refined: the video that it was '
                            'made from, of which the real frames in the spans are taken')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
+  parser.add_argument('--adapt', type=cli.number(0), metavar='MINUTES',
+                      help='first tune the checkpoint to this person on the frames outside the '
+                           'spans, for so long, and edit with the student of the result, which is '
+                           'kept in OUT.adapted; needs the train extra')
+  parser.add_argument('--perceptual', default='', metavar='DIR',
+                      help='with --adapt: VGG16 with LPIPS heads; default: no LPIPS')
   options = parser.parse_args(argv)
   return edits.edit, flags.arguments(options) | dict(
     audio=options.audio, spans=options.span, patches=options.patch, words=options.words,
     replace=options.replace, transcript=options.transcript, edits=options.edits,
-    margin=options.margin, original=options.original, whole=options.whole)
+    margin=options.margin, original=options.original, whole=options.whole,
+    adapt=options.adapt, perceptual=options.perceptual)
 
 
 def main(argv=None) -> int:

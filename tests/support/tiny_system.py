@@ -10,18 +10,20 @@ from vidregen_jax.faces import crop_mask
 from vidregen_jax.models import codec, generator, linear_prior
 
 SIZE = 32
+CODEC = codec.CodecConfig(SIZE, (8, 8, 16), (1, 1, 1), (1, 1, 1), (1, 1, 2), 6)
+# Compiles fast: for gradients.
+SMALLER = codec.CodecConfig(16, (4, 4), (0, 1), (0, 1), (1, 2), 6)
 
 
-def write(folder, whisper_folder):
+def write(folder, whisper_folder, codec_config=CODEC):
   """Writes a system in `folder`, and returns its own folder."""
-  codec_config = codec.CodecConfig(SIZE, (8, 8, 16), (1, 1, 1), (1, 1, 1), (1, 1, 2), 6)
   model_folder.export(folder / 'codec', 'codec', dataclasses.asdict(codec_config),
                       jax.device_get(codec.init(codec_config, jax.random.key(0))),
                       latent_mean=np.zeros(6, np.float32), latent_std=np.ones(6, np.float32))
   config = generator.GeneratorConfig(
-      cells=2, latent_channels=6, region=crop_mask.region(SIZE, 2, 0), width=16, heads=2, layers=1,
-      mlp=2, window=3, look_ahead=1, references=2, sinks=1, sink_logit=True, audio_layers=1,
-      audio_channels=512, audio_hidden=8)
+      cells=2, latent_channels=6, region=crop_mask.region(codec_config.size, 2, 0), width=16,
+      heads=2, layers=1, mlp=2, window=3, look_ahead=1, references=2, sinks=1, sink_logit=True,
+      audio_layers=1, audio_channels=512, audio_hidden=8)
   pipeline.export(
       folder / 'export', folder / 'codec', whisper_folder,
       {'model': dataclasses.asdict(config),
@@ -34,9 +36,9 @@ def write(folder, whisper_folder):
   return folder / 'export'
 
 
-def write_student(folder, whisper_folder):
+def write_student(folder, whisper_folder, codec_config=CODEC):
   """Writes such a system with a student in `folder`, and returns its own folder."""
-  teacher = pipeline.load(write(folder, whisper_folder))
+  teacher = pipeline.load(write(folder, whisper_folder, codec_config))
   params = jax.tree.map(lambda x: np.asarray(x) + 0.01, teacher.params.generator)
   sampler = dataclasses.asdict(dataclasses.replace(teacher.sampler, steps=2))
   pipeline.export_student(folder / 'student', folder / 'export', {'sampler': sampler}, params)

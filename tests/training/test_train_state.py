@@ -29,6 +29,12 @@ def fresh(**changes):
   return optimizer, train_state.create(init, optimizer, abstract, seed=0)
 
 
+def test_a_fresh_state_has_the_types_of_one_after_a_step():
+  # Or the second step would be compiled anew: `jnp.full` makes a weak type of a number.
+  _, created = fresh()
+  assert [x for x in jax.tree.leaves(created) if x.weak_type] == []
+
+
 def test_every_array_of_a_fresh_state_has_the_sharding_that_the_rule_gives():
   optimizer, created = fresh()
   abstract = train_state.abstract(init, optimizer, sharding.make_mesh(), {})

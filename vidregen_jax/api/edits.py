@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from vidregen_jax import files
-from vidregen_jax.api import compiled, models
+from vidregen_jax.api import adapted, compiled, models
 from vidregen_jax.editing import (
   audio_diff,
   edit_list,
@@ -69,7 +69,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
          lossless: bool = False, seed: int = 0, sampler: Mapping[str, float | str] | None = None,
          certificate: PathLike | None = None, key: PathLike | None = None, page: bool = True,
          preview: PathLike = '', overwrite: bool = False, teacher: bool = False,
-         compile_cache: bool = True, progress: Tell | None = None) -> EditReport | Preview:
+         compile_cache: bool = True, adapt: float | None = None, perceptual: PathLike = '',
+         progress: Tell | None = None) -> EditReport | Preview:
   """Regenerates the lower face in spans of a video so that the mouth follows new sound.
 
   Writes the video, and beside it the report (`.json`), a page (`.html`) and, if the container
@@ -117,6 +118,9 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     preview: path of a .png or .jpg: writes only a sheet of stills of what would be made.
     overwrite: whether to replace files that exist.
     teacher, compile_cache: as of `load`, where `model` is a checkpoint.
+    adapt: minutes for which such a checkpoint is first tuned to the person, on the frames outside
+      the spans; the result is kept beside the video. It takes the extra `train`.
+    perceptual: with `adapt`, the folder of VGG16 with LPIPS heads; '' for none.
     progress: called with a `Progress` as the edit goes on, from several threads in turn; what it
       raises ends the edit.
 
@@ -167,11 +171,16 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   folder = models.find(model.folder if isinstance(model, models.Model) else model)
   _check_files(request, inputs, folder)
   if isinstance(model, models.Model):
-    load = lambda: model
+    if adapt is not None:
+      raise UserError('adapt tunes a checkpoint: give its folder, not a model that is loaded')
+    load = lambda ready: model
   else:
     if not (folder / 'config.json').exists():
       pipeline.load(folder)  # raises, and says what is wrong
-    load = lambda: models.load(folder, teacher=teacher, compile_cache=compile_cache)
+    load = lambda ready: models.load(folder, teacher=teacher, compile_cache=compile_cache)
+    if adapt is not None:
+      adapted.folder(request, adapt)  # raises where there can be none
+      load = lambda ready: adapted.load(ready, folder, adapt, _path(perceptual), compile_cache)
   return _carried_out(request, load, progress, notes)
 
 
@@ -230,7 +239,7 @@ def _carried_out(request, load, tell, notes):
       for note in (*notes, *ready.notes):
         if tell is not None:
           tell(Progress(note=note))
-      model = load()
+      model = load(ready)
       if request.preview:
         made = Preview(request.preview, editor.preview(ready, model.system, tell))
       else:

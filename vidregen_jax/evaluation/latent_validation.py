@@ -81,31 +81,42 @@ class Rehearsal:
       (figures by name, rows of pictures). Figures are median correlations of lip gaps: with their
       own sound and the truth (own_audio); with another's sound and that one's truth (new_audio) or
       their own (new_audio_old_truth); of the two truths (truths); and of the gap read in true
-      latents and the truth (reader).
+      latents and the truth (reader). Besides, how widely the gap varies with the new sound, as a
+      share of the truth's (opening).
     """
     own, new = (self.make(sampler, params, sound) for sound in ('own', 'new'))
+    return self.figures(own, new), sheet(*(x[:_PICTURES] for x in (self.truth, own, new)))
+
+  def figures(self, own, new):
+    """The figures of `__call__`, of windows that were regenerated with either sound."""
     own_lips, new_lips, true_lips = (self.lips(frames) for frames in (own, new, self.truth))
     agree = lip_gap_probe.median_correlation
-    figures = {
+    return {
       'own_audio': agree(own_lips, self.gaps['own']),
       'new_audio': agree(new_lips, self.gaps['new']),
       'new_audio_old_truth': agree(new_lips, self.gaps['own']),
       'truths': agree(self.gaps['own'], self.gaps['new']),
+      'opening': float(np.median(new_lips.std(1) / self.gaps['new'].std(1))),
       'reader': agree(true_lips, self.gaps['own']),
     }
-    return figures, sheet(*(x[:_PICTURES] for x in (self.truth, own, new)))
 
 
-def show_windows(clips, shape, count):
+def show_windows(clips, shape, count, cut=windows.cut):
   """The middle windows of some clips, stacked; the same ones at every call.
 
   Clips begin and end with closed lips, which would correlate without any listening.
+
+  Args:
+    clips: records of latents.
+    shape: windows.WindowShape.
+    count: of clips.
+    cut: `windows.cut`, or for clips that hold more than it takes another of its kind.
   """
   rng = np.random.default_rng(0)
   picked = [clips[i] for i in np.linspace(0, len(clips) - 1, min(count, len(clips))).astype(int)]
-  cuts = [windows.cut(record, max(len(record['target']) - shape.frames, 0) // 2, shape, rng)
+  cuts = [cut(record, max(len(record['target']) - shape.frames, 0) // 2, shape, rng)
           for record in picked]
-  return {name: np.stack([cut[name] for cut in cuts]) for name in cuts[0]}
+  return {name: np.stack([each[name] for each in cuts]) for name in cuts[0]}
 
 
 def begin(models, params, batch, audio_mean, audio_std, seed):

@@ -114,6 +114,36 @@ def export_student(folder, teacher_folder, config, params):
     model_folder.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
 
+def export_tuned(folder, source, codec_params, guess, sampler, params, card=''):
+  """Writes a system of which codec, prior and student were tuned, whole or not at all.
+
+  Args:
+    folder: where to; an older one is replaced.
+    source: folder of the system that was tuned, with a student in it.
+    codec_params: of the codec, which keeps the statistics of its latents.
+    guess: linear_prior.Expectation.
+    sampler: flow_matching.SamplerConfig of the student.
+    params: the student's.
+    card: text of a README.md beside it, '' for none.
+  """
+  source = pathlib.Path(source)
+  teacher, found = model_loader.load_generator(source).export, model_loader.load_codec(
+    source / 'codec').export
+  arrays = teacher.arrays | {f'expected_{name}': np.asarray(value)
+                             for name, value in vars(guess).items()}
+  with outputs.whole_folder(folder) as part:
+    of_codec = model_folder.export(part / 'codec', 'codec', found.config, codec_params,
+                                   **found.arrays)
+    copy_encoder(find_encoder(source, teacher.config), part / AUDIO_ENCODER)
+    of_generator = model_folder.fill(
+      part, 'generator', teacher.config | {'codec': of_codec} | listening_to(part, AUDIO_ENCODER),
+      teacher.params, **arrays)
+    model_folder.export(part / 'student', 'student',
+                        {'sampler': dataclasses.asdict(sampler), 'teacher': of_generator}, params)
+    if card:
+      (part / 'README.md').write_text(card)
+
+
 def expected(arrays):
   """The linear_prior.Expectation in a generator's arrays."""
   fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
@@ -136,24 +166,12 @@ def load(folder, teacher: bool = False) -> System:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  whole, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
-  exported, models = whole.export, sampling.Models(packed.model, whole.model)
-  if exported.config['codec'] != packed.export.digest:
-    raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
-                    'with: export the generator again')
-  for name in ('cells', 'latent_channels'):
-    if getattr(models.codec, name) != getattr(models.generator, name):
-      raise UserError(f'{folder}/config.json: config.model.{name} is '
-                      f'{getattr(models.generator, name)}, but the codec in {folder}/codec has '
-                      f'{getattr(models.codec, name)}: export the generator again')
   student = not teacher and (folder / 'student').is_dir()
-  sampled = _load_student(folder, whole) if student else whole
-  read = [('.', exported), ('codec', packed.export)] + [('student', sampled.export)] * student
-  checksums.check_known(folder, {
-    os.path.normpath(f'{where}/{name}'): digest for where, export in read
-    for name, digest in ((f'{export.kind}.safetensors', export.digest),
-                         ('config.json', export.config_digest))})
-  audio_config, audio_params = _load_encoder(folder, exported.config, models.generator)
+  found = load_parts(folder, student)
+  packed, exported = found['codec'], found['generator'].export
+  sampled = found['student' if student else 'generator']
+  models = sampling.Models(packed.model, sampled.model)
+  audio_config, audio_params = load_encoder(folder, exported.config, models.generator)
   listening = exported.config['listening']
   guess, audio_mean, audio_std = statistics(exported)
 
@@ -171,6 +189,40 @@ def load(folder, teacher: bool = False) -> System:
                            codec.arrays['latent_std'])
   return System(models, jax.device_put(params), sampled.sampler, listen, hear,
                 {'codec': codec.digest, maker.kind: maker.digest})
+
+
+def load_parts(folder, student: bool = True) -> dict:
+  """Reads the models of an exported system, all but its audio encoder.
+
+  Args:
+    folder, student: as in `load`.
+
+  Returns:
+    {'codec': model_loader.Codec, 'generator': model_loader.Generator}, and 'student', another.
+
+  Raises:
+    UserError: as in `load`.
+  """
+  folder = pathlib.Path(folder)
+  teacher, packed = model_loader.load_generator(folder), model_loader.load_codec(folder / 'codec')
+  exported = teacher.export
+  if exported.config['codec'] != packed.export.digest:
+    raise UserError(f'{folder}: the codec in it is not the one that its generator was trained '
+                    'with: export the generator again')
+  for name in ('cells', 'latent_channels'):
+    if getattr(packed.model, name) != getattr(teacher.model, name):
+      raise UserError(f'{folder}/config.json: config.model.{name} is '
+                      f'{getattr(teacher.model, name)}, but the codec in {folder}/codec has '
+                      f'{getattr(packed.model, name)}: export the generator again')
+  found = {'generator': teacher, 'codec': packed}
+  if student:
+    found['student'] = _load_student(folder, teacher)
+  where = {'generator': '.'}
+  checksums.check_known(folder, {
+    os.path.normpath(f'{where.get(kind, kind)}/{name}'): digest for kind, part in found.items()
+    for name, digest in ((f'{kind}.safetensors', part.export.digest),
+                         ('config.json', part.export.config_digest))})
+  return found
 
 
 def find_encoder(folder, config) -> pathlib.Path:
@@ -207,7 +259,7 @@ def find_encoder(folder, config) -> pathlib.Path:
   return found
 
 
-def _load_encoder(folder, config, model):
+def load_encoder(folder, config, model):
   """The Whisper encoder that a generator listens to: (WhisperConfig, params)."""
   found, listening = find_encoder(folder, config), config['listening']
   checksums.check_known(folder, {

@@ -91,6 +91,16 @@ def init(config: DiscriminatorConfig, key) -> dict:
   return _definition(config).init(key)
 
 
+def critic(config: DiscriminatorConfig) -> layers.Definition:
+  """The mouth's discriminator alone: `init`, `axes`, and `bind(params)(mouths of views)`."""
+  return _critic(config)
+
+
+@functools.cache
+def _critic(config):
+  return layers.Definition(lambda draws: Patches(config, draws))
+
+
 def axes(config: DiscriminatorConfig) -> dict:
   """Names of the axes of the kernels, by path; see `layers.Definition.axes`."""
   return _definition(config).axes()
@@ -129,6 +139,11 @@ def views(config: DiscriminatorConfig, frames, boxes):
   boxes = boxes.reshape(batch * length // codec.TIME_FACTOR, codec.TIME_FACTOR, 4)
   boxes = jnp.concatenate([boxes[..., :2].min(1), boxes[..., 2:].max(1)], axis=-1)
   return whole, cut(whole, boxes, config.mouth_size)
+
+
+def mouths(frames, squares, size: int):
+  """Mouths [B * F, size, size, C] of frames [B, F, S, S, C], cut by boxes [B, F, 4]."""
+  return cut(frames.reshape(-1, *frames.shape[2:]), squares.reshape(-1, 4), size)
 
 
 def cut(images, boxes, size: int):

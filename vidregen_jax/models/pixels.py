@@ -7,6 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+_LEAST_MOUTH = 0.32  # side of a usual mouth's box, in sides of the crop
+_MARGIN = 1.24  # of the square in which a mouth is judged, in sides of its box
+
 
 def to_float(pixels):
   """uint8 [0, 255] -> float32 [-1, 1]; a NumPy or a JAX array, of any shape."""
@@ -47,6 +50,24 @@ def join_cells(frames, cells):
       lines[at:at + reach] -= spread
       lines[at - reach:at] += spread[::-1]
   return np.clip(np.rint(joined), 0, 255).astype(np.uint8)
+
+
+def mouth_squares(boxes):
+  """The squares in which mouths are judged.
+
+  Their side is that of the box, or of a usual mouth's where lips are closed, and some more.
+
+  Args:
+    boxes: [..., 4] mouth boxes, x0 y0 x1 y1 in fractions of the crop.
+
+  Returns:
+    [..., 4]; a square may reach beyond the crop.
+  """
+  middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+  side = (boxes[..., 2:] - boxes[..., :2]).max(-1, keepdims=True)
+  half = _MARGIN * side.clip(_LEAST_MOUTH) / 2
+  return (jnp if isinstance(boxes, jnp.ndarray) else np).concatenate(
+    [middle - half, middle + half], -1)
 
 
 def box_mask(boxes, size: int):

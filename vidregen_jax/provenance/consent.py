@@ -76,6 +76,11 @@ def read(path) -> Consent:
   return Consent(hashlib.sha256(data).hexdigest(), file=printable(path))
 
 
+def told(consent: Consent) -> str:
+  """Consent for a card: the words, or of a file its digest."""
+  return consent.statement or f'a statement in a file of sha256 {consent.sha256}'
+
+
 def from_flags(statement, path) -> Consent:
   """The consent that `--consent` or `--consent_file` gives; None for a flag that is absent.
 

@@ -157,6 +157,28 @@ def _clip(objective, frozen, batch, keys):
   return clip, clean
 
 
+def sampled(objective: Objective, params: dict, frozen: Frozen, batch: dict, key):
+  """Lower faces sampled as the sampler would, but with the true past, and differentiable.
+
+  Args:
+    objective: its sampler is not guided; of its copies there is one.
+    params, frozen, batch, key: as in `loss`.
+
+  Returns:
+    (sampled residuals, true residuals), both [B, T, M, C].
+  """
+  keys = jax.random.split(key, _DRAWS)
+  clip, clean = _clip(objective, frozen, batch, keys)
+  keep = draw_keep(objective, keys[2], (len(clean), 1))
+  velocity = teacher_forcing.conditioned(objective.model, params, clip, keep)
+  sampler, (count, frames) = objective.sampler, clean.shape[:2]
+  noise = sampler.noise * jax.random.normal(keys[4], (count, 1, *clean.shape[1:]))
+  made = flow_matching.integrate(
+    lambda x, t: velocity(x, jnp.full((count, 1, frames), t)), noise, sampler.steps, sampler.shift,
+    sampler.solver)
+  return made[:, 0], clean
+
+
 def _noised(objective, clean, keys):
   """Adds noise to true faces: noisy and target [B, K, T, M, C], flow times [B, K, T]."""
   shape = (len(clean), objective.copies)

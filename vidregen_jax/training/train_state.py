@@ -46,12 +46,22 @@ def learning_rate(config):
   )
 
 
-def make_optimizer(config):
-  """AdamW after clipping by global norm; matrices and kernels decay, biases and gains do not."""
+def constant_rate(config):
+  """The schedule of a run that may end at any step: linear warm-up, then config.learning_rate."""
+  return optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
+
+
+def make_optimizer(config, schedule=learning_rate):
+  """AdamW after clipping by global norm; matrices and kernels decay, biases and gains do not.
+
+  Args:
+    config: of a training.
+    schedule: function from it to the learning rate by step.
+  """
   return optax.chain(
     optax.clip_by_global_norm(config.clip_norm),
     optax.adamw(
-      learning_rate(config),
+      schedule(config),
       b1=config.adam_b1,
       b2=config.adam_b2,
       weight_decay=config.weight_decay,
@@ -67,7 +77,7 @@ def make_codec_optimizer(config):
   """
   kinds = {
     'trained': make_optimizer(config),
-    'discriminators': optax.adam(config.gan_learning_rate, b1=0.5, b2=0.9),
+    'discriminators': _against(config),
     'frozen': optax.set_to_zero(),
   }
 
@@ -79,8 +89,26 @@ def make_codec_optimizer(config):
   return optax.partition(kinds, lambda params: {part: kind(part) for part in params})
 
 
+def make_pixel_optimizer(config):
+  """AdamW at a constant rate for the parts that are trained, Adam for the critic."""
+  kinds = {
+    'trained': make_optimizer(config, constant_rate),
+    'critic': _against(config),
+    'frozen': optax.set_to_zero(),
+  }
+  kind = lambda part: part if part == 'critic' else (
+    'trained' if part in config.parts else 'frozen')
+  return optax.partition(kinds, lambda params: {part: kind(part) for part in params})
+
+
+def _against(config):
+  return optax.adam(config.gan_learning_rate, b1=0.5, b2=0.9)
+
+
 def _first(init_params, optimizer, key):
-  params = init_params(key)
+  # A parameter of a weak type, as of `jnp.full`, is of a strong one after a step: it is made so
+  # here, or the second step would be compiled anew.
+  params = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), init_params(key))
   # A copy: the step donates its state, and one buffer cannot be given away twice.
   ema = jax.tree.map(jnp.copy, params)
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)

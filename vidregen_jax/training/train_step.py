@@ -12,6 +12,7 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.training import (
   codec_objective,
   generator_objective,
+  pixel_objective,
   sync_objective,
   train_state,
 )
@@ -74,8 +75,44 @@ def of_sync(model, config, shardings):
   return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
 
 
-def _make(gradients, optimizer, config, shardings, axis, **jit):
-  schedule = train_state.learning_rate(config)
+def of_pixels(objective, config, shardings):
+  """The step that tunes a student and its decoder by their frames.
+
+  Args:
+    objective: pixel_objective.Objective.
+    config, shardings: as in `of_codec`.
+
+  Returns:
+    Jitted function from (TrainState, pixel_objective.Frozen, batch, whether the critic takes part)
+    to the next TrainState and a dict of scalars; the given state is donated.
+  """
+  def gradients(params, frozen, batch, key, step, adversarial):
+    return pixel_objective.gradients(objective, params, frozen, batch, key, adversarial)
+
+  return _make(gradients, train_state.make_pixel_optimizer(config), config, shardings, 'batch',
+               train_state.constant_rate, static_argnums=3)
+
+
+def of_tuned_codec(objective, config, shardings):
+  """The step that tunes a codec by the pixel losses of `of_pixels`.
+
+  Args:
+    objective: pixel_objective.Objective.
+    config, shardings: as in `of_codec`.
+
+  Returns:
+    Jitted function from (TrainState, parameters of VGG16, batch) to the next TrainState and a dict
+    of scalars; the given state is donated.
+  """
+  def gradients(params, vgg16, batch, key, step):
+    return pixel_objective.codec_gradients(objective, params, vgg16, batch, key)
+
+  return _make(gradients, train_state.make_optimizer(config, train_state.constant_rate), config,
+               shardings, 'crops', train_state.constant_rate)
+
+
+def _make(gradients, optimizer, config, shardings, axis, rate=train_state.learning_rate, **jit):
+  schedule = rate(config)
 
   @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, None), **jit)
   def train_step(state, frozen, batch, *options):

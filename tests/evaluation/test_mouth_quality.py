@@ -1,0 +1,39 @@
+"""A mouth's sharpness is measured where the mouth is, and as a share of the true one's."""
+
+import cv2
+import numpy as np
+import pytest
+
+from vidregen_jax.evaluation import mouth_quality
+from vidregen_jax.models import pixels
+
+BOXES = np.tile(np.float32([0.3, 0.6, 0.7, 0.8]), (2, 4, 1))
+
+
+@pytest.fixture(scope='module')
+def true():
+  return np.random.default_rng(0).integers(0, 256, (2, 4, 48, 48, 3)).astype(np.uint8)
+
+
+def blurred(frames, rows):
+  """The frames with some rows blurred."""
+  soft = np.stack([[cv2.GaussianBlur(frame, (0, 0), 2) for frame in clip] for clip in frames])
+  made = frames.copy()
+  made[:, :, rows] = soft[:, :, rows]
+  return made
+
+
+def test_blur_counts_in_the_mouth_alone(true):
+  made = {'same': true, 'above': blurred(true, slice(0, 24)), 'mouth': blurred(true, slice(24, 44))}
+  found = mouth_quality.figures(made, true, BOXES)
+  assert found['sharpness_same'] == found['sharpness_above'] == 1
+  assert found['sharpness_mouth'] < 0.3
+  assert not any(name.startswith('lpips') for name in found)
+
+
+def test_the_square_of_a_closed_mouth_is_that_of_a_usual_one():
+  closed, wide = pixels.mouth_squares(np.float32([[.45, .66, .55, .7], [.2, .6, .8, .8]]))
+  for square, box_middle in ((closed, .68), (wide, .7)):
+    np.testing.assert_allclose(square[2:] - square[:2], square[2] - square[0], rtol=1e-5)
+    np.testing.assert_allclose((square[1] + square[3]) / 2, box_middle, rtol=1e-5)
+  assert wide[2] - wide[0] > .6 and 0.32 < closed[2] - closed[0] < .6

@@ -1,0 +1,1 @@
+"""Tunes a system to one person: their footage, two phases of training, the folder that results."""
