@@ -26,8 +26,8 @@ RATE = 100  # a second: of bands, of lips, of lags
 SEARCH = 0.6  # seconds of lag to either side
 # Correlations of what is unrelated shrink with the root of the seconds, so all bounds are multiples
 # of one over it. Below the first no lips move with the sound; most sound is hardly late, so there
-# less is enough. All of the 264 rendered clips of 2 to 6 s reach it, and 55 % of 528 pairs of a clip
-# and another's sound, for which a clip is too short to tell.
+# less is enough. All of the 264 rendered clips of 2 to 6 s reach it, and 55 % of 528 pairs of a
+# clip and another's sound: for them a clip is too short to tell.
 _MOVES = 0.55
 _NEAR, _MOVES_NEAR = 0.1, 0.4  # the first in seconds
 # What a lag needs to be believed: its agreement, and how far all but its neighbours are below. 93 %
