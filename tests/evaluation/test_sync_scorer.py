@@ -155,3 +155,14 @@ def test_views_of_crops_are_their_pixels():
   affine = mouth_view.mouth(8).affine(np.array([(100, 0, 7), (0, 100, 9)]))
   np.testing.assert_allclose(affine @ (0, 0, 1), (32, 59))
   np.testing.assert_allclose(affine @ (1, 1, 1), (82, 109))
+
+
+def test_the_bundled_scorer_finds_how_far_sound_was_moved(pack_folder):
+  scorer = sync_scorer.load(pack_folder.parents[2] / 'checkpoints' / 'sync')
+  clip = pack_folder / 'test' / 'test_00001.mp4'
+  mouth = sync_scorer.look(scorer, clip)
+  samples, begin = sync_scorer.read_sound(clip)
+  for late in (0.0, 0.31, -0.22):
+    score = sync_scorer.hear(scorer, mouth, samples, begin + late).score()
+    assert abs(score.offset / 25 - late) <= 1 / 25
+    assert (score.fit > scorer.limit) == (late == 0)

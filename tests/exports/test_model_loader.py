@@ -5,6 +5,7 @@ import dataclasses
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -12,8 +13,8 @@ import tiny_system
 
 from vidregen_jax import documents
 from vidregen_jax.errors import UserError
-from vidregen_jax.exports import model_loader, pipeline
-from vidregen_jax.models import attention, codec, flow_matching, generator, whisper
+from vidregen_jax.exports import model_folder, model_loader, pipeline
+from vidregen_jax.models import attention, codec, flow_matching, generator, sync, whisper
 
 DEEP = 100_000
 
@@ -278,3 +279,31 @@ def test_a_number_is_within_its_limits_and_a_list_is_a_tuple():
   assert check({'a': [1, 3]}, 'it') == {'a': (1, 3)}
   with pytest.raises(UserError, match=r'^it: a\[1\] is 4: a whole number from 1 to 3 is needed$'):
     check({'a': [1, 4]}, 'it')
+
+
+def test_a_scorer_runs_or_is_told(tmp_path):
+  config = sync.SyncConfig(size=8, stem=2, widths=(4,), audio_width=4, embedding=6, blocks=1)
+  params = jax.device_get(sync.init(config, jax.random.key(0)))
+  model_folder.export(tmp_path / 'sync', 'sync', dataclasses.asdict(config), params,
+                      limit=np.float32(1))
+  assert model_loader.load_sync(tmp_path / 'sync').model == config
+  path = tmp_path / 'sync' / 'config.json'
+  good = path.read_text()
+  for name in dataclasses.asdict(config):
+    for value in VALUES:
+      said = json.loads(good)
+      said['config'][name] = value
+      path.write_text(json.dumps(said))
+      if (name, value) != ('blocks', 0):  # a model, though not of these weights
+        with pytest.raises(UserError, match=f'config.{name}'):
+          model_loader.load_sync(tmp_path / 'sync')
+  for change, line in (({'size': 9}, 'cannot be divided by 2'), ({'blocks': 2}, 'of another mod'),
+                       ({'embedding': 7}, 'is of another model')):
+    said = json.loads(good)
+    said['config'] |= change
+    path.write_text(json.dumps(said))
+    with pytest.raises(UserError, match=line):
+      model_loader.load_sync(tmp_path / 'sync')
+  model_folder.export(tmp_path / 'sync', 'sync', dataclasses.asdict(config), params)
+  with pytest.raises(UserError, match='limit is no such array there'):
+    model_loader.load_sync(tmp_path / 'sync')
