@@ -71,6 +71,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.evaluate listening', more='--clips=1 --sounds=new'),
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
+  Trial("pip install -e '.[train,quantized]'", why='qwix is among what tests are run with'),
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
   Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),
   Trial("pip install -e '.[bench]'", why='PyTorch is gigabytes'),
