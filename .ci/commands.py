@@ -85,6 +85,7 @@ TRIALS = (
   Trial("pip install -e '.[parity]'", why='PyTorch is gigabytes'),
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
+  Trial("pip install -e '.[train,quantized]'", why='qwix is among what tests are run with'),
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
   Trial("pip install -e '.[otio]'", why='a test reads timelines, and needs it'),
   Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),

@@ -77,7 +77,7 @@ def run(flags):
         out = pathlib.Path(folder) / f'{at}_{kind}.mp4'
         editor.regenerate(preparation.Edit(
           flags.video, consent.of('to be measured'), str(out), flags.video, (span, ),
-          **options), machine, show=False)
+          **options), machine)
         shown.append(crops(out, track, frames))
         rows[f'{checkpoint}, {kind}'] = measure(shown[-1], true, boxes, vgg16)
   print('| checkpoint, made by | PSNR of the lower face | LPIPS of the mouth | sharpness |')

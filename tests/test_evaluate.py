@@ -182,7 +182,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
            for name, gap in gaps.items()}
   heard = {}
 
-  def regenerate(edit, machine, show):
+  def regenerate(edit, machine):
     heard[edit.out] = pathlib.Path(edit.new_audio).stem
     assert edit.reconstruct == edit.out.endswith('_codec.mp4')
     return types.SimpleNamespace(seconds=1.0, stages={}, peak_memory_mb=1)

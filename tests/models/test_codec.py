@@ -117,7 +117,7 @@ def test_blocks_as_a_loop_are_the_blocks_one_by_one():
 
   run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
   apart = run(params, caches, config)
-  looped = run(params, caches, dataclasses.replace(config, loop=True))
+  looped = run(params, caches, dataclasses.replace(config, loop_from=2))
   assert jax.tree.structure(apart) == jax.tree.structure(looped)
   for path, x in jax.tree_util.tree_leaves_with_path(apart):
     y = looped

@@ -147,7 +147,7 @@ def test_both_sides_of_a_comparison_see_the_same_frames(objective, seed, monkeyp
   monkeypatch.setattr(fake_codec, 'draw', lambda config, mean, logvar, key: mean)
   monkeypatch.setattr(codec_objective, 'codec', fake_codec)
   seen = []
-  monkeypatch.setattr(perceptual, 'lpips_map', lambda params, a, b: (
+  monkeypatch.setattr(perceptual, 'lpips_map', lambda params, a, b, dtype: (
     seen.append(len(a)) or [jnp.abs(a - b).mean(-1)]))
   monkeypatch.setattr(teacher, 'features', lambda taught, params, frames: (
     seen.append(len(frames)) or frames[:, ::16, ::16]))

@@ -92,9 +92,9 @@ class Edit:
   source: str
   consent: consents.Consent
   out: str
-  original: str = ''
   new_audio: str = ''
   spans: tuple = ()
+  original: str = ''
   overwrite: bool = False
   find: bool = False
   seed: int = 0

@@ -28,7 +28,7 @@ CODEC = {
   'time_kernels': _depths(whole(1, 64)),
   'latent_channels': whole(1, 4096), 'latent_stages': whole(0, _STAGES), 'aligned': flag,
   'levels': whole(0, 65_536), 'shortcut': flag, 'norm': text(16), 'conv': text(16),
-  'dtype': text(16), 'remat': flag, 'loop': flag,
+  'dtype': text(16), 'remat': flag, 'loop_from': whole(0, 64),
 }
 GENERATOR = {
   'cells': whole(1, 256), 'latent_channels': whole(1, 4096),

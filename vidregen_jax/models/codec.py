@@ -61,9 +61,9 @@ class CodecConfig:
       bfloat16, and bfloat16 elsewhere. Parameters stay float32.
     remat: whether training recomputes a block's activations in the backward pass: less memory, more
       work.
-    loop: whether the equal blocks of a stage are a loop, over weights that are stacked first: one
-      block is compiled in place of all. Exports have none, since a stream would stack anew for
-      every chunk.
+    loop_from: stages of at least so many equal blocks are a loop, over weights that are stacked
+      first: one block is compiled in place of all. 0 for none; exports have none, since a stream
+      would stack anew for every chunk.
   """
   size: int
   widths: tuple[int, ...]
@@ -79,7 +79,7 @@ class CodecConfig:
   conv: str = 'auto'
   dtype: str = 'auto'
   remat: bool = False
-  loop: bool = False
+  loop_from: int = 0
 
   def __post_init__(self):
     stages = len(self.widths)
@@ -91,6 +91,8 @@ class CodecConfig:
       raise UserError(f'codec size {self.size} is not a multiple of its factor {self.factor}')
     if not 0 <= self.latent_stages <= stages:
       raise UserError(f'codec latent_stages is {self.latent_stages}, but there are {stages} stages')
+    if self.loop_from < 0 or self.loop_from == 1:
+      raise UserError(f'codec loop_from is {self.loop_from}: 0 for no loops, else 2 or more')
     if self.levels < 0 or self.levels == 1:
       raise UserError(f'codec levels is {self.levels}: 0 for continuous latents, else 2 or more')
     for name, known in _CHOICES.items():
@@ -169,7 +171,7 @@ def _blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
 
 
 def _run_stage(config: CodecConfig, blocks: nnx.Dict, stage: int, depth: int, x, cache: dict):
-  """Runs the equal blocks of a stage one after the other, as a loop if `config` says so.
+  """Runs the equal blocks of a stage one after the other, as a loop if `config.loop_from` says so.
 
   Args:
     config: the codec's shape.
@@ -182,7 +184,7 @@ def _run_stage(config: CodecConfig, blocks: nnx.Dict, stage: int, depth: int, x,
     (x, the new caches of the stage's blocks, by name).
   """
   names = [f'stage_{stage}_block_{i}' for i in range(depth)]
-  if not config.loop or depth < 2:
+  if not config.loop_from or depth < config.loop_from:
     new = {}
     for name in names:
       x, new[name] = blocks[name](x, cache[name])

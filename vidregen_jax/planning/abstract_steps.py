@@ -209,7 +209,7 @@ def _of_codec(config, mesh, backend):
     return Work(counted(False), counted(model.remat))
 
   def kept():
-    unrolled = dataclasses.replace(model, loop=False)  # a loop keeps its stacked weights too
+    unrolled = dataclasses.replace(model, loop_from=0)  # a loop keeps its stacked weights too
 
     def coded(params, frames, key):
       mean, logvar = codec.encode(unrolled, params, frames,

@@ -197,7 +197,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
       model_folder.export(
         workdir / 'export',
         'codec',
-        dataclasses.asdict(dataclasses.replace(model, loop=False)),
+        dataclasses.asdict(dataclasses.replace(model, loop_from=0)),
         params,
         latent_mean=mean.astype(np.float32),
         latent_std=np.sqrt(np.maximum(square - mean**2, 1e-12)).astype(np.float32),
