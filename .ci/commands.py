@@ -96,6 +96,7 @@ TRIALS = (
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
                         ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
+                        ('familiarity', '--clips=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (

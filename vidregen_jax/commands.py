@@ -24,7 +24,7 @@ class Bars:
 
   def __call__(self, progress: Progress) -> None:
     if progress.note:
-      terminal.say(progress.note)
+      (terminal.tell if progress.warning else terminal.say)(progress.note)
       return
     if progress.stage != self._stage:
       self._open.close()

@@ -68,7 +68,7 @@ def test_edits_that_touch_cannot_differ():
 
 
 def test_an_opening_that_nothing_makes_is_refused(tiny_model, clip, tmp_path):
-  with pytest.raises(UserError, match='"opening" is not 1'):
+  with pytest.raises(UserError, match='--opening needs the fit to the face'):
     made(clip, tiny_model, tmp_path, [{'start': .5, 'stop': .8, 'opening': 1.2}], clip)
 
 

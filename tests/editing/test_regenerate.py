@@ -255,6 +255,19 @@ def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkp
   assert times == new_times and (np.abs(after - before).mean((1, 2, 3)) > 1).all()
 
 
+def test_a_model_that_does_not_know_the_face_says_so_or_refuses(edited, clip, other, checkpoint,
+                                                                tmp_path, capsys):
+  report = json.loads(edited.with_suffix('.json').read_text())
+  known, = report['familiarity'].values()  # weights are random: every face is unknown
+  assert 'hardly knows' in known['doubt'] and max(report['confidence'][0]) < .5
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--strict', '--out', str(out)]) == 2
+  assert '--strict: the model hardly knows this face' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope='session')
 def two_people(pack_folder, tmp_path_factory):
   """One person beside another, and after a cut the other one alone on the left."""
@@ -280,7 +293,7 @@ def test_of_two_faces_the_chosen_one_changes(two_people, other, checkpoint, tmp_
     changes[face] = change[:256].max(), change[256:].max()
     report = json.loads(out.with_suffix('.json').read_text())
     assert [face['id'] for face in report['face']['faces']][:2] == [1, 2]
-    assert len(report['confidence'][0]) == 10 and min(report['confidence'][0]) > 0.5
+    assert len(report['confidence'][0]) == 10
   assert changes['1'][0] > 4 * changes['1'][1] and changes['0.75,0.4'][1] > 4 * changes[
       '0.75,0.4'][0]
   assert regenerate.main([

@@ -64,7 +64,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
          whole: bool = False, margin: float | None = None, fit: str = '',
          face: str | int | tuple[float, float] = 'largest',
          references: Iterable[float] | str = (), fade: float = preparation.Edit.fade,
-         keep_occluders: bool = True, fit_face: bool | None = None, reencode: bool = False,
+         keep_occluders: bool = True, fit_face: bool | None = None, opening: float = 1.0,
+         strict: bool = False, reencode: bool = False,
          lossless: bool = False, seed: int = 0, sampler: Mapping[str, float | str] | None = None,
          certificate: PathLike | None = None, key: PathLike | None = None, page: bool = True,
          preview: PathLike = '', overwrite: bool = False, teacher: bool = False,
@@ -105,6 +106,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     keep_occluders: whether what hides the face keeps its pixels.
     fit_face: whether to fit the model to the video's own frames first; None: if it makes small
       crops.
+    opening: how far a fitted mouth opens: 0 keeps it closed, 1 is calibrated, 2 the widest.
+    strict: whether to refuse a face that the model hardly knows, rather than warn.
     reencode: whether to encode all frames even where the source could be joined.
     lossless: whether to encode without loss.
     seed: of all noise.
@@ -155,8 +158,9 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     references=reference_frames.parse(references) if isinstance(references, str) else tuple(
       references),
     face=face_selection.parse(face) if isinstance(face, str) else face, fade=fade,
-    keep_occluders=keep_occluders, fit_face=fit_face, join=not reencode, lossless=lossless,
-    signer=sidecars.signer(certificate, key), page=page, preview=_path(preview))
+    keep_occluders=keep_occluders, fit_face=fit_face, opening=opening, strict=strict,
+    join=not reencode, lossless=lossless, signer=sidecars.signer(certificate, key), page=page,
+    preview=_path(preview))
   inputs = [request.source, *request.sounds,
             *filter(None, (request.original, consent_file, certificate, key, _path(edits),
                            _path(transcript)))]

@@ -16,6 +16,7 @@ from vidregen_jax.editing import (
   active_speaker,
   face_fit,
   face_selection,
+  familiarity,
   preparation,
   reference_frames,
   regenerator,
@@ -102,6 +103,7 @@ class _Session:
     runs: run_plan.Run of those that can be changed.
     stills: by person, numbers of the frames that are their references.
     fitted: face_fit.Fitted, the model's corrections for these people.
+    known: by person, familiarity.Familiarity.
     take: generates the frames.
     paster: pastes generated faces into the frames.
     clock: times the stages.
@@ -115,6 +117,7 @@ class _Session:
   runs: list[run_plan.Run]
   stills: dict[int, np.ndarray]
   fitted: face_fit.Fitted
+  known: dict[int, familiarity.Familiarity]
   take: regenerator.Retake
   paster: compositor.Paster
   clock: stage_clock.Clock
@@ -148,6 +151,12 @@ def _begin(ready, machine, tell, walk) -> _Session:
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
   fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, tell)
+  known = _known(ready, machine, track, runs, fitted, encoder, clock)
+  if doubts := [each.doubt for each in known.values() if each.doubt]:
+    if edit.strict:
+      raise UserError(f'--strict: {doubts[0]}')
+    if tell is not None:
+      tell(progress.Progress(note=f'warning: {doubts[0]}', warning=True))
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
               clock, ready.options)
   choice = dataclasses.replace(selection.choice, notes=(
@@ -155,8 +164,8 @@ def _begin(ready, machine, tell, walk) -> _Session:
   # Where the decoder is fitted, its crops have the source's own grain.
   paster = compositor.Paster(fitted.size, track, edit.seed, clear_crops, edit.keep_occluders,
                              grain=not fitted.people)
-  return _Session(ready, sampler, choice, track, in_spans, runs, stills, fitted, take, paster,
-                  clock)
+  return _Session(ready, sampler, choice, track, in_spans, runs, stills, fitted, known, take,
+                  paster, clock)
 
 
 def _choose(ready, clock, tell) -> face_selection.Selection:
@@ -245,9 +254,12 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
 
 def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -> face_fit.Fitted:
   """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
-  small, wanted = machine.models.codec.size, ready.edit.fit_face
-  if not (small < face_fit.SMALL if wanted is None else wanted):
-    return face_fit.Fitted(small, {})
+  if not _fit_is_wanted(ready.edit, machine):
+    if any(opening != 1 for opening in (ready.edit.opening, *(
+        one.opening for one in ready.options if one.opening is not None))):
+      raise UserError('--opening needs --fit_face, which shows how this mouth opens and is not the '
+                      'default with this checkpoint')
+    return face_fit.Fitted(machine.models.codec.size, {})
   people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
                                     _longest_fade(ready)) for person in references}
   count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
@@ -260,6 +272,26 @@ def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -
 
 def _longest_fade(ready) -> float:
   return max(ready.edit.fade if one.fade is None else one.fade for one in ready.options)
+
+
+def _known(ready, machine, track, runs, fitted, encoder, clock) -> dict:
+  """By person, how well the model knows the face in the frames that are to be changed."""
+  wanted = _fit_is_wanted(ready.edit, machine)
+  decoder = streaming_codec.Decoder(machine.models.codec, machine.params.codec,
+                                    machine.params.latent_mean, machine.params.latent_std)
+  known = {}
+  for person in np.unique(track.person[[run.start for run in runs]]).tolist():
+    frames = familiarity.frames([run for run in runs if track.person[run.start] == person])
+    with clock('look at the face', len(frames)):
+      crops = in_video.crops(ready.film, frames, track, machine.models.codec.size)
+      known[person] = familiarity.measure(crops, encoder, decoder,
+                                          wanted and person not in fitted.people)
+  return known
+
+
+def _fit_is_wanted(edit, machine) -> bool:
+  """Whether the model is to be fitted to the video's own frames."""
+  return (machine.models.codec.size < face_fit.SMALL if edit.fit_face is None else edit.fit_face)
 
 
 def _of_person(track, person):
@@ -355,15 +387,26 @@ def _report(session, machine, written) -> edit_report.EditReport:
     left_out=tuple(map(terminal.printable, written.left_out)),
     frames_without_a_face=tuple(np.flatnonzero(session.in_spans & ~track.valid).tolist()),
     skipped=face_selection.skipped(track, session.in_spans),
-    confidence=tuple(tuple(track.confidence[a:b].astype(float).round(2).tolist())
-                     for a, b in session.ranges),
-    face=session.choice,
+    confidence=_confidence(session), face=session.choice,
+    familiarity={str(person): each.report() for person, each in session.known.items()},
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
     fade=edit.fade, options=ready.options if any(edit.options) else (),
-    fitted=session.fitted.report(), model=machine.digests,
+    fitted=session.fitted.report(edit.opening), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
+
+
+def _confidence(session) -> tuple[tuple[float, ...], ...]:
+  """By range of changed frames, how well each was seen, its face known, and its mouth in sight."""
+  values = session.track.confidence.astype(float)
+  for person, each in session.known.items():
+    values[session.track.person == person] *= each.share
+  for start, stop, hidden in session.paster.hidden:
+    values[start:stop] *= 1 - hidden
+  for start, stop in session.paster.left:
+    values[start:stop] = 0
+  return tuple(tuple(values[a:b].round(2).tolist()) for a, b in session.ranges)
 
 
 def _file(path) -> dict:

@@ -22,6 +22,7 @@ from vidregen_jax.editing import (
   soundtrack,
 )
 from vidregen_jax.errors import UserError
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.media import (
   containers,
   encoders,
@@ -78,6 +79,9 @@ class Edit:
     join: whether to copy untouched frames as they are, where the source allows it.
     lossless: whether to encode without loss.
     fit_face: whether to fit the model to the video's own frames; None: if its crops are small.
+    opening: how far a fitted mouth opens: 1 as calibrated, 0 not at all, `mouth_opening.FURTHEST`
+      at most.
+    strict: whether to refuse a face that the model hardly knows, rather than warn.
     reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
       baseline.
     signer: certificates.Identity that signs what was done; None to leave it unsigned.
@@ -106,6 +110,8 @@ class Edit:
   join: bool = True
   lossless: bool = False
   fit_face: bool | None = None
+  opening: float = 1.
+  strict: bool = False
   reconstruct: bool = False
   signer: sidecars.Identity | None = None
   page: bool = False
@@ -234,8 +240,13 @@ def _check_settings(edit):
   """Checks the settings that need no file."""
   if not 0 <= edit.fade <= _LONGEST_FADE:
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
-  if any(one.opening != 1 for one in edit.options):
-    raise UserError('"opening" is not 1: this version opens mouths as wide as its model says')
+  if not 0 <= edit.opening <= mouth_opening.FURTHEST:
+    raise UserError(f'--opening {edit.opening:g} is not between 0, a closed mouth, and '
+                    f'{mouth_opening.FURTHEST:g}')
+  openings = [edit.opening, *(one.opening for one in edit.options if one.opening is not None)]
+  if any(opening != 1 for opening in openings) and edit.fit_face is False:
+    raise UserError('--opening needs the fit to the face, which shows how this '
+                    'mouth opens: leave --no-fit_face out')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
   sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
