@@ -65,6 +65,9 @@ TRIALS = (
   Trial('make lint', why='.ci/run runs the linter before this'),
   Trial('python -m vidregen_jax.regenerate IN.mp4', more='--overwrite'),
   Trial('python -m vidregen_jax.regenerate --help'),
+  Trial('vidregen edit', more='--overwrite'),
+  Trial('python -m pip wheel', why='a test builds the wheel, and edits with it'),
+  Trial('pip install dist/', why='the same'),
   Trial('python -m vidregen_jax.translate IN.mp4',
         run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
             '--out OUT.mp4'),

@@ -26,7 +26,7 @@ class Bars:
     if progress.note:
       self._open.close()  # a line amid a bar would break it
       self._stage = None
-      terminal.say(progress.note)
+      (terminal.tell if progress.warning else terminal.say)(progress.note)
       return
     if progress.stage != self._stage:
       self._open.close()

@@ -163,8 +163,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
       references),
     face=face_selection.parse(face) if isinstance(face, str) else face, fade=fade,
     keep_occluders=keep_occluders, fit_face=fit_face, opening=opening, strict=strict,
-    join=not reencode, lossless=lossless,
-    signer=sidecars.signer(certificate, key), page=page, preview=_path(preview))
+    join=not reencode, lossless=lossless, signer=sidecars.signer(certificate, key), page=page,
+    preview=_path(preview))
   inputs = [request.source, *request.sounds,
             *filter(None, (request.original, consent_file, certificate, key, _path(edits),
                            _path(transcript)))]

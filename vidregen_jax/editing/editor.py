@@ -156,7 +156,7 @@ def _begin(ready, machine, tell, walk) -> _Session:
     if edit.strict:
       raise UserError(f'--strict: {doubts[0]}')
     if tell is not None:
-      tell(progress.Progress(note=f'warning: {doubts[0]}'))
+      tell(progress.Progress(note=f'warning: {doubts[0]}', warning=True))
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
               clock, ready.options)
   choice = dataclasses.replace(selection.choice, notes=(

@@ -179,6 +179,13 @@ class Retake:
     own = self._options[run.edit].fade
     return self._edit.fade if own is None else own
 
+  def _opening(self, run) -> float:
+    """How far a run's mouths open, where they are fitted."""
+    own = self._options[run.edit]
+    if own.mute:
+      return 0.
+    return self._edit.opening if own.opening is None else own.opening
+
   def _sampler_of(self, run):
     own = self._options[run.edit].guidance
     return self._sampler if own is None or self._sampler is None else dataclasses.replace(
@@ -192,13 +199,6 @@ class Retake:
     """The parameters that make the latent frame that starts at a frame."""
     return self._fitted.adapted(self._person(run), self._machine.params, start,
                                 self._opening(run))
-
-  def _opening(self, run) -> float:
-    """How far a run's mouth opens."""
-    own = self._options[run.edit]
-    if own.mute:
-      return 0.0
-    return self._edit.opening if own.opening is None else own.opening
 
   def _make(self, run, params, state, inputs):
     """The state after a latent frame, and its 4 generated crops; `state` is donated."""

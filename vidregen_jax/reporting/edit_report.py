@@ -117,7 +117,7 @@ class EditOptions:
     fade: seconds over which made faces turn into the real ones at the span's edges.
     guidance: of the sampler by the sound: how wide lips open.
     mute: whether the mouth is closed, as if nothing were said; the sound is not changed by it.
-    opening: how far the mouth opens, as `FaceFit` has it for all.
+    opening: how far a fitted mouth opens.
     offset: seconds by which the mouth is later than the sound; negative if it is earlier.
   """
 
