@@ -14,6 +14,7 @@ import pytest
 from configs import codec as codec_config
 from configs import deltas, pods
 from configs import generator as generator_config
+from configs import pixels as pixels_config
 from configs import sync as sync_config
 from vidregen_jax import cli
 from vidregen_jax.distributed import sharding
@@ -59,7 +60,7 @@ def test_stages_of_a_size_train_one_codec(size):
     codec_config.get_config(f'{size}-middle')
 
 
-@pytest.mark.parametrize('stage', list(SIZES))
+@pytest.mark.parametrize('stage', [*SIZES, pixels_config])
 def test_every_field_is_read_somewhere(stage):
   source = '\n'.join(path.read_text() for path in (ROOT / 'vidregen_jax').rglob('*.py'))
   fields = set(stage.get_config('tiny'))

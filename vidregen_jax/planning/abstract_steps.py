@@ -118,6 +118,9 @@ def of_training(config, mesh, backend, audio=(3, 512)) -> Program:
   """
   if config.stage == 'codec':
     return _of_codec(config, mesh, backend)
+  if config.stage == 'pixels':
+    raise UserError('the step that tunes by frames is not planned: it takes a system that exists; '
+                    'plan the codec and the student, which it runs one after the other')
   return _of_generator(config, mesh, backend, audio)
 
 
