@@ -169,7 +169,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   if isinstance(model, models.Model):
     load = lambda: model
   else:
-    if not (folder / 'config.json').exists():
+    if not os.path.exists(folder / 'config.json'):  # also of a name that no disk takes
       pipeline.load(folder)  # raises, and says what is wrong
     load = lambda: models.load(folder, teacher=teacher, compile_cache=compile_cache)
   return _carried_out(request, load, progress, notes)
