@@ -175,7 +175,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
       raise UserError('adapt tunes a checkpoint: give its folder, not a model that is loaded')
     load = lambda ready: model
   else:
-    if not (folder / 'config.json').exists():
+    if not os.path.exists(folder / 'config.json'):  # also of a name that no disk takes
       pipeline.load(folder)  # raises, and says what is wrong
     load = lambda ready: models.load(folder, teacher=teacher, compile_cache=compile_cache)
     if adapt is not None:
