@@ -62,26 +62,14 @@ def run():
   if _MULTIHOST.value:
     multihost.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   with multihost.ending_together(), _room():
-    for folder in _beginnings(config):
+    for folder in consent_record.beginnings(config):
       consent_record.check(folder, 'train it again without them')
     _train(config, stage)
     export = pathlib.Path(_WORKDIR.value) / 'export'
-    if export.is_dir() and jax.process_index() == 0 and (people := _people(config)):
-      consent_record.write(export, people)
-
-
-def _beginnings(config):
-  """Folders of weights that a training uses, besides its dataset."""
-  return [config[name] for name in ('start_from', 'codec', 'teacher')
-          if name in config and config[name]]
-
-
-def _people(config):
-  """Whose clips the weights have learned from, themselves or by way of others."""
-  found = input_pipeline.consent(config.dataset, config.dataset_help)
-  for folder in _beginnings(config):
-    found += (consent_record.read(folder) or {'datasets': ()})['datasets']
-  return [each for number, each in enumerate(found) if each not in found[:number]]
+    if export.is_dir() and jax.process_index() == 0:
+      own = input_pipeline.consent(config.dataset, config.dataset_help)
+      if people := consent_record.learned_from(config, own):
+        consent_record.write(export, people)
 
 
 @contextlib.contextmanager

@@ -84,6 +84,25 @@ def withdrawn_people(manifest) -> set[str]:
   return {consent_manifest.hashed(salt, 'person', person) for person in gone}
 
 
+def beginnings(config) -> list[str]:
+  """Folders of weights that a training's config names, besides its dataset."""
+  return [config[name] for name in ('start_from', 'codec', 'teacher')
+          if name in config and config[name]]
+
+
+def learned_from(config, own: list[dict]) -> list[dict]:
+  """The datasets that weights have learned from, themselves or by way of others, each once.
+
+  Args:
+    config: of their training.
+    own: those of its dataset.
+  """
+  found = list(own)
+  for folder in beginnings(config):
+    found += (read(folder) or {'datasets': ()})['datasets']
+  return [each for number, each in enumerate(found) if each not in found[:number]]
+
+
 def write(folder, datasets: list[dict]) -> None:
   """Writes the record of one or several datasets, as `_DATASET` describes them."""
   files.write_json(pathlib.Path(folder) / NAME, {'datasets': datasets})

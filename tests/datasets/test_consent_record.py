@@ -8,7 +8,6 @@ import footage
 import pytest
 from ml_collections import ConfigDict
 
-from vidregen_jax import train
 from vidregen_jax.datasets import consent_manifest, consent_record, input_pipeline
 from vidregen_jax.errors import UserError
 
@@ -113,7 +112,7 @@ def test_weights_carry_the_people_of_what_they_began_with_too(dataset, tmp_path)
   for place, people in ((codec, own), (teacher, [own[0] | {'name': 'older'}])):
     place.mkdir()
     consent_record.write(place, people)
-  config = ConfigDict({'dataset': f'{folder}:2,{folder}', 'dataset_help': '', 'codec': str(codec),
-                       'teacher': str(teacher)})
-  assert [each['name'] for each in train._people(config)] == ['ours', 'older']
-  assert train._beginnings(config) == [str(codec), str(teacher)]
+  config = ConfigDict({'start_from': '', 'codec': str(codec), 'teacher': str(teacher)})
+  found = consent_record.learned_from(config, input_pipeline.consent(f'{folder}:2,{folder}'))
+  assert [each['name'] for each in found] == ['ours', 'older']
+  assert consent_record.beginnings(config) == [str(codec), str(teacher)]
