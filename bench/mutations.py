@@ -49,7 +49,8 @@ _FLAGS = ('--audio', '--span', '--patch', '--edits', '--whole', '--consent', '--
           '--references', '--fade', '--reencode', '--lossless', '--teacher', '--seed', '--steps',
           '--solver', '--guidance_appearance', '--guidance_audio', '--noise', '--fit', '--help',
           '--margin', '--face', '--no-keep_occluders', '--consent_file', '--certificate', '--key',
-          '--preview', '--no_page', '--overwrite', '--nonsense')
+          '--preview', '--no_page', '--overwrite', '--nonsense', '--words', '--replace',
+          '--transcript', '--original')
 
 
 # --------------------------------------------------------------------------------------------------

@@ -37,6 +37,20 @@ def whisper_folder():
   return ROOT / 'checkpoints' / 'whisper-base'
 
 
+@pytest.fixture(scope='session')
+def tiny_checkpoint(tmp_path_factory, whisper_folder):
+  """The folder of a small system with random weights."""
+  import tiny_system  # after the environment is set
+  return tiny_system.write(tmp_path_factory.mktemp('system'), whisper_folder)
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tiny_checkpoint):
+  """The same, loaded."""
+  import vidregen_jax
+  return vidregen_jax.load(tiny_checkpoint)
+
+
 @pytest.fixture(scope='session', autouse=True)
 def settings_folder(tmp_path_factory):
   """A settings folder of the tests' own: nothing is signed with the user's certificate."""

@@ -19,7 +19,7 @@ FLOORS = (
   ('evaluation', ), ('training', ), ('planning', ),
   ('train', 'regenerate', 'translate', 'evaluate', 'encode_latents', 'export', 'inspect', 'plan',
    'app'),
-  ('__init__', ),
+  ('__init__', '__main__'),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
   from vidregen_jax.api.edits import edit, translate
   from vidregen_jax.api.inspection import inspect
   from vidregen_jax.api.models import load
+  from vidregen_jax.api.streaming import stream
 
 __version__ = '0.1.0'
-__all__ = ['edit', 'inspect', 'load', 'translate']
+__all__ = ['edit', 'inspect', 'load', 'stream', 'translate']
 
-_ROOMS = {'edit': 'edits', 'inspect': 'inspection', 'load': 'models', 'translate': 'edits'}
+_ROOMS = {'edit': 'edits', 'inspect': 'inspection', 'load': 'models', 'stream': 'streaming',
+          'translate': 'edits'}
 
 
 def __getattr__(name):

@@ -47,21 +47,25 @@ def _read(argv):
                       help='what is said when, for --words and --replace: '
                            f'{", ".join(transcripts.SUFFIXES)}')
   parser.add_argument('--edits', default='', metavar='EDITS.json',
-                      help='spans or patches from a file, which also names their sound')
+                      help='spans or patches from a file, which also names their sound; or a '
+                           'timeline: .otio, .otioz, .fcpxml, .xml or .edl')
   parser.add_argument('--margin', type=float, metavar='SECONDS',
                       help='by which regeneration may extend beyond a span, to the quietest '
                            f'moment (default {audio_diff.MARGIN:g} for spans that are found, '
                            '0 for those that are given)')
+  parser.add_argument('--original', default='', metavar='VIDEO',
+                      help='where IN.mp4 is an edit that is to be refined: the video that it was '
+                           'made from, of which the real frames in the spans are taken')
   parser.add_argument('--whole', action='store_true', help='regenerate the whole video')
   options = parser.parse_args(argv)
   return edits.edit, flags.arguments(options) | dict(
     audio=options.audio, spans=options.span, patches=options.patch, words=options.words,
     replace=options.replace, transcript=options.transcript, edits=options.edits,
-    margin=options.margin, whole=options.whole)
+    margin=options.margin, original=options.original, whole=options.whole)
 
 
 def main(argv=None) -> int:
-  return commands.edit(lambda: _read(argv))
+  return commands.run(lambda: _read(argv))
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ import pytest
 
 from vidregen_jax.editing import edit_list, soundtrack
 from vidregen_jax.errors import UserError
+from vidregen_jax.reporting.edit_report import EditOptions
 
 
 def write(folder, value):
@@ -29,7 +30,31 @@ def test_pieces_of_sound_with_paths_beside_the_file_and_elsewhere(tmp_path):
       soundtrack.Patch(3.0, 4.0, '/sounds/two.wav'))
 
 
+def test_an_edit_may_have_options_of_its_own(tmp_path):
+  path = write(tmp_path, {'format': 'vidregen_jax.edits', 'version': 1, 'audio': 'a.wav', 'edits': [
+    {'start': 3, 'stop': 4, 'fade': .1, 'guidance': 2, 'offset_ms': -40, 'opening': 1.2},
+    {'start': 1, 'stop': 2, 'face': [.25, .4]}]})
+  assert edit_list.read(path).options == (
+    EditOptions(face=(.25, .4)),
+    EditOptions(fade=.1, guidance=2., offset=-.04, opening=1.2))
+
+
+def test_closed_mouths_need_no_sound_and_words_no_times(tmp_path):
+  (tmp_path / 'said.align').write_text('25000 50000 two\n50000 75000 soon\n')
+  path = write(tmp_path, {'transcript': 'said.align', 'edits': [{'words': 'Soon', 'mute': True}]})
+  assert edit_list.read(path) == edit_list.EditList('', ((2., 3.04), ), (), (
+    EditOptions(mute=True), ))
+
+
 @pytest.mark.parametrize(('value', 'message'), [
+    ({'format': 'other', 'edits': []}, '"format" is "other", not "vidregen_jax.edits"'),
+    ({'version': 2, 'edits': []}, 'is of version 2, and this program reads 1'),
+    ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1, 'fade': 9}]}, 'has 9 for "fade"'),
+    ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1, 'mute': 1}]}, 'give true or false'),
+    ({'audio': 'a.wav', 'edits': [{'start': 0, 'stop': 1, 'face': 'me'}]}, 'edit 1: --face me is'),
+    ({'audio': 'a.wav', 'edits': [{'words': 'two'}]}, 'has no "start"'),
+    ({'edits': [{'start': 0, 'stop': 1, 'mute': True}, {'start': 2, 'stop': 3}]},
+     'edit 1 has no "audio"'),
     ('{"edits": [', 'not JSON'),
     ('[' * 100_000, 'not JSON'),
     ([], 'not a JSON object'),

@@ -64,7 +64,7 @@ def crossed_fit():
   kept = face_fit.kept(frames, crossed=True)
   regressions = tuple(types.SimpleNamespace(kept=each) for each in kept)
   errors = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
-  return face_fit.PersonFit(frames, True, errors, None, regressions)
+  return face_fit.PersonFit(frames, True, errors, None, None, regressions)
 
 
 def test_no_part_is_made_by_a_fit_to_itself(crossed_fit):

@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 import tiny_system
 
-from vidregen_jax import errors, inspect, regenerate
-from vidregen_jax.editing import editor, flags, preparation
+from vidregen_jax import commands, errors, inspect, regenerate
+from vidregen_jax.editing import editor, preparation
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import crop_mask, tracks
 from vidregen_jax.media import opening, planes, prefetch, video, video_writer
@@ -72,8 +72,8 @@ def test_only_the_span_and_only_the_lower_face_change(clip, edited):
   (before, times), (after, _) = decode(clip), decode(edited)
   change = np.abs(after - before).mean((1, 2, 3))
   inside = np.array([0.6 <= t < 1.0 for t in map(float, times)])
-  # Up to the next key frame x264 encodes untouched frames too, within a grey level.
-  assert change[~inside].max() < 1
+  # Up to the next key frame x264 encodes untouched frames too, more finely than the source was.
+  assert change[~inside].max() < 1.2
   first, = np.flatnonzero(inside[1:] & ~inside[:-1]) + 1
   (start, _), = json.loads(edited.with_suffix('.json').read_text())['encoded_frames']
   assert 0 < start <= first and not change[:start].any()
@@ -255,6 +255,19 @@ def test_a_video_shorter_than_a_window_is_regenerated(count, clip, other, checkp
   assert times == new_times and (np.abs(after - before).mean((1, 2, 3)) > 1).all()
 
 
+def test_a_model_that_does_not_know_the_face_says_so_or_refuses(edited, clip, other, checkpoint,
+                                                                tmp_path, capsys):
+  report = json.loads(edited.with_suffix('.json').read_text())
+  known, = report['familiarity'].values()  # weights are random: every face is unknown
+  assert 'hardly knows' in known['doubt'] and max(report['confidence'][0]) < .5
+  out = tmp_path / 'out.mp4'
+  assert regenerate.main([
+      str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
+      '--consent', CONSENT, '--strict', '--out', str(out)]) == 2
+  assert '--strict: the model hardly knows this face' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.fixture(scope='session')
 def two_people(pack_folder, tmp_path_factory):
   """One person beside another, and after a cut the other one alone on the left."""
@@ -280,7 +293,7 @@ def test_of_two_faces_the_chosen_one_changes(two_people, other, checkpoint, tmp_
     changes[face] = change[:256].max(), change[256:].max()
     report = json.loads(out.with_suffix('.json').read_text())
     assert [face['id'] for face in report['face']['faces']][:2] == [1, 2]
-    assert len(report['confidence'][0]) == 10 and min(report['confidence'][0]) > 0.5
+    assert len(report['confidence'][0]) == 10
   assert changes['1'][0] > 4 * changes['1'][1] and changes['0.75,0.4'][1] > 4 * changes[
       '0.75,0.4'][0]
   assert regenerate.main([
@@ -710,14 +723,14 @@ def made_at_once(monkeypatch):
   """Edits that are prepared as ever, and made of nothing; what is called when they are made."""
   meanwhile = []
 
-  def make(ready, machine):
+  def make(ready, machine, tell):
     for call in meanwhile:
       call()
     for path in ready.edit.outputs[:3]:
       ready.output_files.part(path).write_text('made')
   monkeypatch.setattr(editor, 'make', make)
   monkeypatch.setattr(pipeline, 'load', lambda *given: None)
-  monkeypatch.setattr(flags, '_say', lambda edit, report: None)
+  monkeypatch.setattr(commands, '_lines', lambda made, out: ())
   return meanwhile
 
 

@@ -1,12 +1,14 @@
 """The sampler's two drivers are one step, and that step is what training trained."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import random_conditions
 
-from vidregen_jax.inference import sampling
+from vidregen_jax.inference import mouth_opening, sampling
 from vidregen_jax.models import (
   codec,
   flow_matching,
@@ -141,3 +143,17 @@ def test_sampling_sees_what_training_saw(params):
     state, region = step(state, at(inputs, i))
     np.testing.assert_allclose(noise[:, 0, i] - region, velocity[:, 0, i], atol=1e-4)
   assert np.abs(velocity).max() > 0.1
+
+
+def test_an_opening_changes_what_is_shown_and_not_what_is_remembered(params):
+  inputs, start = arrays(0, frames=2)
+  sampler = flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0)
+  wide = mouth_opening.Opening(np.full((2, 6), 12**-.5, np.float32), np.zeros((2, 6), np.float32),
+                               *np.float32([np.inf, 3, 0, 0]))
+  states, shown = zip(*(
+    sampling.sample(MODELS, sampler, each, sampling.init_state(
+      MODELS, params, jax.random.key(0), start), inputs)
+    for each in (params, dataclasses.replace(params, opening=wide))), strict=True)
+  assert np.abs(shown[0] - shown[1]).max() > .01
+  for one, other in zip(*(jax.tree.leaves(state.window) for state in states), strict=True):
+    np.testing.assert_allclose(one, other, atol=1e-6)

@@ -83,3 +83,10 @@ def test_a_span_outside_the_video_is_refused():
   spans.check([(0, 2.4)], 0.0, 2.4, 'x.mp4')
   with pytest.raises(UserError, match='does not lie in x.mp4'):
     spans.check([(2.0, 2.5)], 0.0, 2.4, 'x.mp4')
+
+
+def test_a_run_is_of_one_edit():
+  owner = np.repeat([0, 1], [24, 36])
+  first, second = run_plan.plan([(0.8, 1.2)], TIMES, np.ones(60, bool), np.zeros(60, int), 3, owner)
+  assert (first.start, first.stop, first.edit) == (20, 24, 0)
+  assert (second.start, second.stop, second.edit, second.warm) == (24, 30, 1, 24)

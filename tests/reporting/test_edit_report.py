@@ -17,7 +17,9 @@ FACE = edit_report.FaceChoice(
   chosen=(1, ), notes=('a doubt', ))
 FULL = fake_report.make(
   'in.mp4', 'out.mp4', skipped=(edit_report.SkippedFrames(45, 47, 'no face'), ),
-  confidence=((.9, .8), ), face=FACE, occluded=(edit_report.OccludedFrames(30, 33, .2), ),
+  confidence=((.9, .8), ), face=FACE, familiarity={'1': edit_report.Familiarity(
+    share=.4, codec_error=11.5, distance=1.0, doubt='the model hardly knows this face')},
+  occluded=(edit_report.OccludedFrames(30, 33, .2), ),
   frames_left_as_occluded=(edit_report.FrameRange(31, 32), ), retimed=True, left_out=('a track', ),
   fitted=edit_report.FaceFit(size=160, people={'1': edit_report.PersonFit(
     frames=72, crossed=True, shrinkage=.3)}),
@@ -27,9 +29,9 @@ FULL = fake_report.make(
 FIELDS = [
   'source', 'audio', 'out', 'frames', 'retimed', 'consent', 'spans', 'regenerated_frames',
   'encoded_frames', 'why_all_are_encoded', 'left_out', 'frames_without_a_face', 'skipped',
-  'confidence', 'face', 'occluded', 'frames_left_as_occluded', 'references', 'fade',
-  'fitted', 'model', 'sampler', 'seed', 'content_credentials', 'sha256', 'stages', 'seconds',
-  'peak_memory_mb']
+  'confidence', 'face', 'familiarity', 'occluded', 'frames_left_as_occluded', 'references', 'fade',
+  'fitted', 'options', 'original', 'model', 'sampler', 'seed', 'content_credentials', 'sha256',
+  'stages', 'seconds', 'peak_memory_mb']
 
 
 def through_json(report):

@@ -76,7 +76,7 @@ def forget() -> None:
 
 def shared() -> pathlib.Path:
   """The folder of the entries that all of the user's processes share."""
-  cache = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
   try:
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
   except OSError:

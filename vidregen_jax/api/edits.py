@@ -15,6 +15,7 @@ from vidregen_jax.api import compiled, models
 from vidregen_jax.editing import (
   audio_diff,
   edit_list,
+  edit_timeline,
   editor,
   face_selection,
   preparation,
@@ -23,7 +24,7 @@ from vidregen_jax.editing import (
 )
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
-from vidregen_jax.media import containers
+from vidregen_jax.media import containers, video
 from vidregen_jax.media.timeline import spans as spanning
 from vidregen_jax.media.timeline import transcripts
 from vidregen_jax.provenance import consent as consents
@@ -59,11 +60,12 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
          audio: PathLike = '', spans: Iterable[Span] = (),
          patches: Iterable[tuple[float, float, PathLike] | str] = (),
          words: Iterable[str] = (), replace: Iterable[tuple[str, PathLike] | str] = (),
-         transcript: PathLike = '', edits: PathLike = '',
+         transcript: PathLike = '', edits: PathLike = '', original: PathLike = '',
          whole: bool = False, margin: float | None = None, fit: str = '',
          face: str | int | tuple[float, float] = 'largest',
          references: Iterable[float] | str = (), fade: float = preparation.Edit.fade,
-         keep_occluders: bool = True, fit_face: bool | None = None, reencode: bool = False,
+         keep_occluders: bool = True, fit_face: bool | None = None, opening: float = 1.0,
+         strict: bool = False, reencode: bool = False,
          lossless: bool = False, seed: int = 0, sampler: Mapping[str, float | str] | None = None,
          certificate: PathLike | None = None, key: PathLike | None = None, page: bool = True,
          preview: PathLike = '', overwrite: bool = False, teacher: bool = False,
@@ -80,6 +82,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     out: path of the edited video, .mp4, .m4v, .mov, .mkv or .webm.
     consent: who is shown, who agreed, on what basis; it is repeated in all outputs.
     consent_file: instead, a file that says so, of which only the digest is written.
+    original: where `source` is an edited video, the video that it was made from: in the spans the
+      real frames are taken from it, and all that lies outside them stays as it was edited.
     audio: the whole new soundtrack, in sync with the video: any audio or video file.
     spans: (start, stop) of where it is heard and the mouth regenerated, or texts such as
       '1.2-2.04'; if empty, they are found where the two soundtracks differ.
@@ -89,7 +93,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     replace: instead of `patches`, (phrase, path) of pieces of sound that replace phrases, or texts
       such as 'two soon=word.wav'.
     transcript: path of a transcript with times, of a kind that `media.timeline.transcripts` reads.
-    edits: instead of all of these, path of an edit list.
+    edits: instead of all of these, path of an edit list, or of an editing program's timeline:
+      .otio, .otioz, .fcpxml, .xml or .edl.
     whole: whether to regenerate all of the video.
     margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
       .12 where spans are found, also by words, and 0 where they are given.
@@ -101,6 +106,8 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     keep_occluders: whether what hides the face keeps its pixels.
     fit_face: whether to fit the model to the video's own frames first; None: if it makes small
       crops.
+    opening: how far a fitted mouth opens: 0 keeps it closed, 1 is calibrated, 2 the widest.
+    strict: whether to refuse a face that the model hardly knows, rather than warn.
     reencode: whether to encode all frames even where the source could be joined.
     lossless: whether to encode without loss.
     seed: of all noise.
@@ -126,7 +133,7 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
     raise UserError(f'{" and ".join(named)} exclude each other: give one')
   if edits and audio:
     raise UserError(f'{edits} names the new sound itself: leave --audio out')
-  listed = edit_list.read(edits) if edits else edit_list.EditList(
+  listed = _listed(edits, source) if edits else edit_list.EditList(
     _path(audio), tuple(map(_span, spans)), tuple(map(_patch, patches)))
   if bool(words or replace) != bool(transcript):
     raise UserError('--words and --replace need a transcript with times, --transcript FILE'
@@ -135,23 +142,28 @@ def edit(source: PathLike, *, model: models.Model | PathLike, out: PathLike = ''
   if transcript:
     listed, notes = _by_words(listed.audio, words, replace, transcripts.read(transcript))
     margin = audio_diff.MARGIN if margin is None else margin
+  if edits and not listed.audio and not listed.patches:  # closed mouths: the sound stays
+    listed = dataclasses.replace(listed, audio=_path(source))
   if bool(listed.audio) == bool(listed.patches):
     raise UserError('give either the whole new soundtrack with --audio, or its pieces with --patch '
                     'or --replace')
   if margin is not None and not 0 <= margin <= _LONGEST_MARGIN:
     raise UserError(f'--margin {margin:g} is not between 0 and {_LONGEST_MARGIN:g} seconds')
   request = preparation.Edit(
-    source=_path(source), consent=consents.from_flags(consent, consent_file), out=_path(out),
-    new_audio=listed.audio, spans=listed.spans, patches=listed.patches, margin=margin,
+    source=_path(source), original=_path(original), out=_path(out),
+    consent=consents.from_flags(consent, consent_file), new_audio=listed.audio,
+    spans=listed.spans, patches=listed.patches, options=listed.options, margin=margin,
     find=not named and not fit, fit=fit, overwrite=overwrite, seed=seed,
     overrides=tuple((sampler or {}).items()),
     references=reference_frames.parse(references) if isinstance(references, str) else tuple(
       references),
     face=face_selection.parse(face) if isinstance(face, str) else face, fade=fade,
-    keep_occluders=keep_occluders, fit_face=fit_face, join=not reencode, lossless=lossless,
-    signer=sidecars.signer(certificate, key), page=page, preview=_path(preview))
+    keep_occluders=keep_occluders, fit_face=fit_face, opening=opening, strict=strict,
+    join=not reencode, lossless=lossless, signer=sidecars.signer(certificate, key), page=page,
+    preview=_path(preview))
   inputs = [request.source, *request.sounds,
-            *filter(None, (consent_file, certificate, key, _path(edits), _path(transcript)))]
+            *filter(None, (request.original, consent_file, certificate, key, _path(edits),
+                           _path(transcript)))]
   folder = models.find(model.folder if isinstance(model, models.Model) else model)
   _check_files(request, inputs, folder)
   if isinstance(model, models.Model):
@@ -182,6 +194,14 @@ def translate(source: PathLike, *, audio: PathLike, fit: str = 'trim',
     UserError: as `edit`.
   """
   return edit(source, audio=audio, fit=fit, **options)
+
+
+def _listed(path, source) -> edit_list.EditList:
+  """The edits of a file, of our own form or an editing program's."""
+  if pathlib.Path(path).suffix.lower() not in edit_timeline.SUFFIXES:
+    return edit_list.read(path)
+  files.check_readable(source)
+  return edit_timeline.read(path, source, float(video.probe(source).rate))
 
 
 def _by_words(audio, words, replace, transcript):
@@ -228,7 +248,7 @@ def _check_files(request, inputs, folder):
   """Refuses outputs that would replace an input, and inputs that are not there."""
   containers.of(request.out)  # refuses a name that is not a video's
   sidecars.check_inputs(request.outputs, inputs, folder)
-  for path in (request.source, *request.sounds):
+  for path in (request.source, *filter(None, [request.original]), *request.sounds):
     files.check_readable(path)
 
 

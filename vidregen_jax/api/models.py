@@ -69,7 +69,7 @@ def find(checkpoint: str | os.PathLike) -> pathlib.Path:
   folder = pathlib.Path(checkpoint)
   if os.fspath(checkpoint) != BUNDLED or folder.is_dir():
     return folder
-  data = pathlib.Path(os.environ.get('XDG_DATA_HOME') or pathlib.Path.home() / '.local' / 'share')
+  data = pathlib.Path(os.environ.get('XDG_DATA_HOME') or os.path.expanduser('~/.local/share'))
   places = (pathlib.Path(__file__).parents[2] / 'checkpoints' / BUNDLED,  # of a checkout
             data / 'vidregen_jax' / 'checkpoints' / BUNDLED)
   for place in places:

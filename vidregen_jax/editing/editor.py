@@ -17,6 +17,7 @@ from vidregen_jax.editing import (
   face_fit,
   face_search,
   face_selection,
+  familiarity,
   preparation,
   reference_frames,
   regenerator,
@@ -27,7 +28,7 @@ from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import face_track, in_video
 from vidregen_jax.inference import streaming_codec
-from vidregen_jax.media import prefetch, smart_render_plan
+from vidregen_jax.media import prefetch, smart_render_plan, video
 from vidregen_jax.media.audio import sound_file
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, flow_matching
@@ -86,7 +87,7 @@ def preview(ready: Prepared, machine: pipeline.System,
   session, path = _begin(ready, machine, tell, regenerator.Retake), ready.edit.preview
   with outputs.disk_errors(path):
     return preview_sheet.write(ready.output_files.part(path), session.take, session.paster,
-                               session.runs, session.track, ready.edit.fade)
+                               session.runs, session.track, _longest_fade(ready))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -102,6 +103,7 @@ class _Session:
     runs: run_plan.Run of those that can be changed.
     stills: by person, numbers of the frames that are their references.
     fitted: face_fit.Fitted, the model's corrections for these people.
+    known: by person, familiarity.Familiarity.
     take: generates the frames.
     paster: pastes generated faces into the frames.
     clock: times the stages.
@@ -115,6 +117,7 @@ class _Session:
   runs: list[run_plan.Run]
   stills: dict[int, np.ndarray]
   fitted: face_fit.Fitted
+  known: dict[int, familiarity.Familiarity]
   take: regenerator.Retake
   paster: compositor.Paster
   clock: stage_clock.Clock
@@ -139,7 +142,7 @@ def _begin(ready, machine, tell, walk) -> _Session:
   if edit.keep_occluders:
     track = face_track.uncovered(track)
   runs = run_plan.plan(ready.sound.spans, track.times, track.valid, track.shot,
-                       models.generator.window)
+                       models.generator.window, ready.owner)
   if not runs:
     raise _nothing_to_make(edit, track, in_spans)
   encoder = streaming_codec.Encoder(models.codec, machine.params.codec, machine.params.latent_mean,
@@ -148,15 +151,21 @@ def _begin(ready, machine, tell, walk) -> _Session:
   references, clear_crops = _people(ready, track, in_spans, stills, encoder, models.codec.size,
                                     clock)
   fitted = _fitted(ready, machine, track, in_spans, references, encoder, clock, tell)
+  known = _known(ready, machine, track, runs, fitted, encoder, clock)
+  if doubts := [each.doubt for each in known.values() if each.doubt]:
+    if edit.strict:
+      raise UserError(f'--strict: {doubts[0]}')
+    if tell is not None:
+      tell(progress.Progress(note=f'warning: {doubts[0]}', warning=True))
   take = walk(edit, machine, sampler, film, track, ready.sound.track, encoder, references, fitted,
-              clock)
+              clock, ready.options)
   choice = dataclasses.replace(selection.choice, notes=(
     *selection.choice.notes, *reference_frames.doubts(stills, in_spans)))
   # Where the decoder is fitted, its crops have the source's own grain.
   paster = compositor.Paster(fitted.size, track, edit.seed, clear_crops, edit.keep_occluders,
                              grain=not fitted.people)
-  return _Session(ready, sampler, choice, track, in_spans, runs, stills, fitted, take, paster,
-                  clock)
+  return _Session(ready, sampler, choice, track, in_spans, runs, stills, fitted, known, take,
+                  paster, clock)
 
 
 def _choose(ready, clock, tell) -> face_selection.Selection:
@@ -168,13 +177,33 @@ def _choose(ready, clock, tell) -> face_selection.Selection:
     progress.Stage(tell, 'track faces', count) as stage,
   ):
     faces = face_search.follow(film, wanted_spans, edit.references, stage.update)
-    source = film.timeline.source
-    inside = spans.frames(wanted_spans, film.times)
-    each = [source[spans.frames([span], film.times)] for span in wanted_spans]
-    return face_selection.choose(
-      edit.face, faces, np.bincount(source[inside], minlength=len(faces.times)),
-      sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
-      _agreement(edit, film))
+    rules = [edit.face if one.face is None else one.face for one in ready.options]
+    chosen = {rule: _chosen(rule, faces, film, wanted_spans, [
+      mine == rule for mine in rules], ready.owner, _agreement(edit, film))
+              for rule in dict.fromkeys(rules)}
+  if len(chosen) == 1:
+    return chosen[rules[0]]
+  return face_selection.combined(
+    chosen, [rules[number] for number in _owners_of_source(ready)])
+
+
+def _chosen(rule, faces, film, wanted_spans, mine, owner, agreement):
+  """The face that a rule names in the spans of those edits that are marked as its own."""
+  source = film.timeline.source
+  own = np.asarray(mine)[owner]
+  inside = spans.frames(wanted_spans, film.times) & own
+  each = [source[spans.frames([span], film.times) & own] for span in wanted_spans]
+  return face_selection.choose(
+    rule, faces, np.bincount(source[inside], minlength=len(faces.times)),
+    sorted((int(frames.min()), int(frames.max()) + 1) for frames in each if len(frames)),
+    agreement)
+
+
+def _owners_of_source(ready):
+  """The edit that each frame of the source belongs to; of the first where it is not shown."""
+  owner = np.zeros(ready.film.source.frame_count, int)
+  owner[ready.film.timeline.source] = ready.owner
+  return owner
 
 
 def _agreement(edit, film):
@@ -224,17 +253,44 @@ def _people(ready, track, in_spans, stills, encoder, size, clock) -> tuple[dict,
 
 def _fitted(ready, machine, track, in_spans, references, encoder, clock, tell) -> face_fit.Fitted:
   """The model's corrections for the people whose references [R, H, W, C] are given, if wanted."""
-  small, wanted = machine.models.codec.size, ready.edit.fit_face
-  if not (small < face_fit.SMALL if wanted is None else wanted):
-    return face_fit.Fitted(small, {})
+  if not _fit_is_wanted(ready.edit, machine):
+    if any(opening != 1 for opening in (ready.edit.opening, *(
+        one.opening for one in ready.options if one.opening is not None))):
+      raise UserError('--opening needs --fit_face, which shows how this mouth opens and is not the '
+                      'default with this checkpoint')
+    return face_fit.Fitted(machine.models.codec.size, {})
   people = {person: face_fit.choose(ready.film, _of_person(track, person), in_spans,
-                                    ready.edit.fade) for person in references}
+                                    _longest_fade(ready)) for person in references}
   count = sum(len(chosen.groups) for chosen in people.values()) * codec.TIME_FACTOR
   with (
     clock('fit to the video', count),
     progress.Stage(tell, 'fit to the video', count) as stage,
   ):
     return face_fit.fit(ready.film, track, people, references, machine, encoder, stage.update)
+
+
+def _longest_fade(ready) -> float:
+  return max(ready.edit.fade if one.fade is None else one.fade for one in ready.options)
+
+
+def _known(ready, machine, track, runs, fitted, encoder, clock) -> dict:
+  """By person, how well the model knows the face in the frames that are to be changed."""
+  wanted = _fit_is_wanted(ready.edit, machine)
+  decoder = streaming_codec.Decoder(machine.models.codec, machine.params.codec,
+                                    machine.params.latent_mean, machine.params.latent_std)
+  known = {}
+  for person in np.unique(track.person[[run.start for run in runs]]).tolist():
+    frames = familiarity.frames([run for run in runs if track.person[run.start] == person])
+    with clock('look at the face', len(frames)):
+      crops = in_video.crops(ready.film, frames, track, machine.models.codec.size)
+      known[person] = familiarity.measure(crops, encoder, decoder,
+                                          wanted and person not in fitted.people)
+  return known
+
+
+def _fit_is_wanted(edit, machine) -> bool:
+  """Whether the model is to be fitted to the video's own frames."""
+  return (machine.models.codec.size < face_fit.SMALL if edit.fit_face is None else edit.fit_face)
 
 
 def _of_person(track, person):
@@ -264,33 +320,47 @@ def _write(session, part, tell) -> _Written:
     plan = plan.around(ready.edit.out, session.ranges)
   regions = [(0, len(session.track))] if isinstance(plan, str) else plan.regions
   count = sum(stop - start for start, stop in regions)
-  target = preparation.writer(ready.edit, ready.sound, plan, part)
+  target = preparation.writer(ready.edit, ready.sound, plan, ready.crf, part)
   # Untouched packets are copied, and checked, when the target is closed.
   with (
     clock.leaving('write file', target),
     clock('regenerate', count),
     progress.Stage(tell, 'regenerate', count) as stage,
     contextlib.closing(session.take.frames(session.runs, regions)) as frames,
+    contextlib.closing(_kept(ready, regions)) as kept,
     prefetch.Behind(functools.partial(_put, target, session.paster, clock, stage),
                     _BEHIND) as writing,
   ):
-    for shot, face in frames:
+    for (shot, face), frame in zip(frames, kept, strict=False):
       with clock('wait for encode', 1):
-        writing.put(shot, face)
+        writing.put(shot, face, frame or shot.frame)
   return _Written(regions, plan if isinstance(plan, str) else None, target.left_out)
 
 
-def _put(target, paster, clock, stage, shot, face):
-  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible."""
+def _kept(ready, regions):
+  """Yields the frames of the regions as they are without new faces; None for the real ones."""
+  for start, stop in regions:
+    if ready.original is None:
+      yield from (None for _ in range(start, stop))
+    else:
+      yield from video.frames(ready.edit.source, start, stop, stamps=ready.sound.film.source.stamps)
+
+
+def _put(target, paster, clock, stage, shot, face, kept):
+  """Writes a frame, with the generated face pasted in if there is one and its mouth is visible.
+
+  Without a face it is written as it is in `kept`, which is of the same time.
+  """
   image = None
   if face is not None:
     with clock('paste', 1):
       image = paster(shot, face)
   with clock('write', 1):
     if image is None:
-      target.copy(shot.frame)
+      target.copy(kept)
     else:
-      target.replace(shot.frame, image, shot.at)
+      frame = dataclasses.replace(shot.frame, pts=kept.pts, duration=kept.duration)
+      target.replace(frame, image, shot.at)
   stage.update(picture=functools.partial(shot.whole, image))
 
 
@@ -307,6 +377,7 @@ def _report(session, machine, written) -> edit_report.EditReport:
       files=tuple(edit_report.File(**_file(path)) for path in edit.sounds),
       seconds_past_the_video=round(sound.cut, 3), why_all_is_encoded=sound.why_all_is_encoded,
       notes=sound.notes),
+    original=edit_report.File(**_file(edit.original)) if edit.original else None,
     out=terminal.printable(edit.out), frames=len(track), retimed=not film.is_the_source,
     consent=edit.consent,
     spans=tuple(edit_report.TimeSpan(round(a, 4), round(b, 4)) for a, b in sound.spans),
@@ -315,14 +386,26 @@ def _report(session, machine, written) -> edit_report.EditReport:
     left_out=tuple(map(terminal.printable, written.left_out)),
     frames_without_a_face=tuple(np.flatnonzero(session.in_spans & ~track.valid).tolist()),
     skipped=face_selection.skipped(track, session.in_spans),
-    confidence=tuple(tuple(track.confidence[a:b].astype(float).round(2).tolist())
-                     for a, b in session.ranges),
-    face=session.choice,
+    confidence=_confidence(session), face=session.choice,
+    familiarity={str(person): each.report() for person, each in session.known.items()},
     occluded=tuple(edit_report.OccludedFrames(*row) for row in session.paster.hidden),
     frames_left_as_occluded=_ranges(session.paster.left),
     references=tuple(np.unique(np.concatenate(list(session.stills.values()))).tolist()),
-    fade=edit.fade, fitted=session.fitted.report(), model=machine.digests,
+    fade=edit.fade, options=ready.options if any(edit.options) else (),
+    fitted=session.fitted.report(edit.opening), model=machine.digests,
     sampler=session.sampler and dataclasses.asdict(session.sampler), seed=edit.seed)
+
+
+def _confidence(session) -> tuple[tuple[float, ...], ...]:
+  """By range of changed frames, how well each was seen, its face known, and its mouth in sight."""
+  values = session.track.confidence.astype(float)
+  for person, each in session.known.items():
+    values[session.track.person == person] *= each.share
+  for start, stop, hidden in session.paster.hidden:
+    values[start:stop] *= 1 - hidden
+  for start, stop in session.paster.left:
+    values[start:stop] = 0
+  return tuple(tuple(values[a:b].round(2).tolist()) for a, b in session.ranges)
 
 
 def _file(path) -> dict:

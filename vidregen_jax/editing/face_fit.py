@@ -1,15 +1,16 @@
 """Fits the model to the people of the video that is edited, on that video's own real frames.
 
-Two things are fitted, both in closed form: the decoder's errors at the crop's own size
-(`inference.decoder_fit`), and the mean error of the linear prediction of the lower face
-(`models.linear_prior`). Of the prediction only the mean, as a freely fitted one remembers how the
-mouth moved.
+Three things are fitted, all in closed form: the decoder's errors at the crop's own size
+(`inference.decoder_fit`), the mean error of the linear prediction of the lower face
+(`models.linear_prior`), and how the person's mouth opens and closes (`inference.mouth_opening`). Of
+the prediction only the mean, as a freely fitted one remembers how the mouth moved.
 
 No frame is made by a fit to itself. In an edit of a few words, no frame of a span or of its
 cross-fade is fitted. Where too little of the video is left, such as in a dub, the frames are cut
 into parts by time, and a part is made by fits to the others. Each fit leaves out two parts that
 follow each other, and a frame blends the two fits that leave out its own, so that nothing jumps
-where a part ends.
+where a part ends. Only how the
+mouth opens, one direction and one closed mouth for all of the video, is fitted to all of them.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax.faces import crop_mask, landmarks
-from vidregen_jax.inference import decoder_fit, streaming_codec
+from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
 from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import codec, linear_prior, pixels
 from vidregen_jax.reporting import edit_report
@@ -42,6 +43,7 @@ class PersonFit:
     frames: int [N], numbers of the fitted frames in the film, ascending.
     crossed: whether parts are made by fits to other parts.
     errors: [N, M*C], of the linear prediction, or [N, 0] where there is none.
+    opening: how the person's mouth opens; None where the frames do not show it.
     decoder: decoder_fit.Fit to the N frames.
     regressions: of the decoder's errors: one, or if crossed, number i leaves out the parts i - 1
       and i.
@@ -50,6 +52,7 @@ class PersonFit:
   frames: np.ndarray
   crossed: bool
   errors: np.ndarray
+  opening: mouth_opening.Opening | None
   decoder: decoder_fit.Fit
   regressions: tuple[decoder_fit.Regression, ...]
 
@@ -100,10 +103,20 @@ class Fitted:
   size: int
   people: dict[int, PersonFit]
 
-  def adapted(self, person: int, expectation, index: int) -> linear_prior.Expectation:
-    """The linear prediction for a person's latent frame that starts at frame `index`."""
+  def adapted(self, person: int, params: sampling.Params, index: int,
+              opening: float) -> sampling.Params:
+    """The parameters for a person's latent frame that starts at frame `index`.
+
+    Args:
+      person, index: of the latent frame.
+      params: of the model.
+      opening: how far the mouth opens, as in `mouth_opening.Opening.by`.
+    """
     fit = self.people.get(person)
-    return fit.adapted(expectation, index) if fit else expectation
+    if not fit:
+      return params
+    return dataclasses.replace(params, expectation=fit.adapted(params.expectation, index),
+                               opening=fit.opening and fit.opening.by(opening))
 
   def corrected(self, person: int, decoded, index: int) -> np.ndarray:
     """A person's decoded crops uint8 [4, S, S, 3], made at frame `index`: uint8 [4, F, F, 3]."""
@@ -112,10 +125,10 @@ class Fitted:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def report(self) -> edit_report.FaceFit | None:
-    """What is reported of it; None if nothing is fitted."""
+  def report(self, opening: float) -> edit_report.FaceFit | None:
+    """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
     people = {str(person): edit_report.PersonFit(
-      frames=len(fit.frames), crossed=fit.crossed,
+      frames=len(fit.frames), crossed=fit.crossed, opening=opening if fit.opening else None,
       shrinkage=float(np.median([window.penalty for regression in fit.regressions
                                  for window in regression.windows.values()])))
       for person, fit in self.people.items()}
@@ -210,8 +223,9 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
         progress(codec.TIME_FACTOR)
     frames, crossed = np.array(frames), chosen[person].crossed
     errors = _errors(machine, np.stack(latents), stills[person])
+    opening = _opening(errors[::len(some_of_them)], groups, track, machine.params.expectation)
     fitted = decoder_fit.Fit(np.stack(decoded), np.stack(native))
-    people[person] = PersonFit(frames, crossed, errors, fitted,
+    people[person] = PersonFit(frames, crossed, errors, opening, fitted,
                                tuple(map(fitted.regression, kept(frames, crossed))))
   return Fitted(size, people)
 
@@ -244,3 +258,15 @@ def _errors(machine, latents, stills):
   reference = np.mean(stills.reshape(len(stills), -1, stills.shape[-1]), 0)[None]
   expected = np.asarray(expectation(contexts[None], reference)[0])
   return (faces[:, np.asarray(expectation.region)] - expected).reshape(count, -1)
+
+
+def _opening(errors, groups, track, expectation):
+  """How a mouth opens, from errors [N, M*C] of the prediction in groups of 4 frames.
+
+  The errors are taken from their mean, as that is added to the prediction.
+  """
+  if not errors.shape[1]:
+    return None
+  residuals = (errors - errors.mean(0)).reshape(len(errors), len(expectation.scale), -1)
+  gaps = [track.lip_gap[start:start + codec.TIME_FACTOR].mean() for start in groups]
+  return mouth_opening.fit(residuals / np.asarray(expectation.scale)[:, None], np.array(gaps))

@@ -85,6 +85,28 @@ def choose(rule, faces: face_track.FaceTracks, weights: np.ndarray, starts,
     chosen=tuple(np.unique(track.person[track.valid]).tolist()), notes=tuple(cast.notes)))
 
 
+def combined(selections: dict, rules: list) -> Selection:
+  """The faces that several rules name, each in its own frames.
+
+  Args:
+    selections: Selection by rule.
+    rules: the rule of each frame.
+  """
+  fields = {field.name: [getattr(one.track, field.name) for one in selections.values()]
+            for field in dataclasses.fields(face_track.Track)}
+  number = {rule: i for i, rule in enumerate(selections)}
+  at = np.array([number[rule] for rule in rules]), np.arange(len(rules))
+  tracks = {name: None if values[0] is None else np.stack(values)[at]
+            for name, values in fields.items()}
+  # Frames of different faces are of different shots: none may be made from another's.
+  tracks['shot'] = np.where(tracks['shot'] < 0, -1, tracks['shot'] * len(number) + at[0]).astype(
+    np.int32)
+  choices = [one.choice for one in selections.values()]
+  return Selection(face_track.Track(**tracks), dataclasses.replace(
+    choices[0], chosen=tuple(sorted({one for choice in choices for one in choice.chosen})),
+    notes=tuple(dict.fromkeys(note for choice in choices for note in choice.notes))))
+
+
 class _Cast:
   """Applies the rule to all people of a video, or to those of one shot."""
 

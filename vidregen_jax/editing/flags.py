@@ -4,15 +4,17 @@ import argparse
 
 from vidregen_jax import cli
 from vidregen_jax.editing import face_fit, preparation
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.reporting import sidecars
 
 _SAMPLER = ('steps', 'solver', 'guidance_appearance', 'guidance_audio', 'noise')
 
 
-def parser_of(module, description):
-  """A parser with the flags that all edits share."""
+def parser_of(module, description, many=False):
+  """A parser with the flags that all edits share; `many` are edited where no video is given."""
   parser = cli.Parser(prog=f'python -m vidregen_jax.{module}', description=description)
-  parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking')
+  parser.add_argument('source', metavar='IN.mp4', help='a video of somebody talking',
+                      **dict(nargs='?', default='') if many else {})
   parser.add_argument('--checkpoint', required=True, metavar='DIR',
                       help="the `export` folder of a training, or `talkers`, the bundled one")
   sidecars.add_flags(parser)
@@ -36,6 +38,11 @@ def parser_of(module, description):
                       help="fit the model to the face in the video's own frames outside the spans, "
                            'and paste at their sharpness; takes seconds (default: on if the '
                            f"checkpoint's crops are smaller than {face_fit.SMALL} pixels)")
+  parser.add_argument('--opening', type=float, default=preparation.Edit.opening, metavar='AMOUNT',
+                      help='how far a fitted mouth opens: 0 keeps it closed, 1 is calibrated '
+                           f'(default), {mouth_opening.FURTHEST:g} the widest')
+  parser.add_argument('--strict', action='store_true',
+                      help='refuse a face that the model hardly knows, rather than warn')
   parser.add_argument('--reencode', action='store_true',
                       help='re-encode every frame, even if the source could be joined')
   parser.add_argument('--lossless', action='store_true',
@@ -59,8 +66,8 @@ def parser_of(module, description):
 def arguments(options) -> dict:
   """What the flags say, as arguments of `vidregen_jax.edit`."""
   same = ('source', 'out', 'consent', 'consent_file', 'face', 'references', 'fade',
-          'keep_occluders', 'fit_face', 'reencode', 'lossless', 'seed', 'certificate', 'key',
-          'preview', 'overwrite', 'teacher', 'compile_cache')
+          'keep_occluders', 'fit_face', 'opening', 'strict', 'reencode', 'lossless', 'seed',
+          'certificate', 'key', 'preview', 'overwrite', 'teacher', 'compile_cache')
   return {name: getattr(options, name) for name in same} | {
     'model': options.checkpoint, 'page': not options.no_page,
     'sampler': {name: getattr(options, name) for name in _SAMPLER

@@ -14,13 +14,22 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidregen_jax import outputs
-from vidregen_jax.editing import audio_diff, changed_spans, reference_frames, soundtrack
+from vidregen_jax.editing import (
+  audio_diff,
+  changed_spans,
+  edit_options,
+  reference_frames,
+  soundtrack,
+)
 from vidregen_jax.errors import UserError
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.media import (
   containers,
+  encoders,
   muxer,
   smart_render,
   smart_render_plan,
+  source_quality,
   video,
   video_writer,
 )
@@ -30,13 +39,14 @@ from vidregen_jax.media.timeline import spans
 from vidregen_jax.models import flow_matching
 from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
-from vidregen_jax.reporting import preview_sheet, sidecars
+from vidregen_jax.reporting import edit_report, preview_sheet, sidecars
 
 _LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
+_SAME_TIME = .002  # seconds, more than Matroska rounds by
 _LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
-# For frames that are re-encoded: about 51 dB from the source. x264's `medium` at crf 12 is as close
-# in luma, but takes five times as long for three quarters of the bytes.
-_CRF, _PRESET = 10.5, 'superfast'
+# x264's `medium` is as near to the source, but takes five times as long for three quarters of the
+# bytes.
+_PRESET = 'superfast'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +55,8 @@ class Edit:
 
   Attributes:
     source: the video.
+    original: what the video was made from by an earlier edit, to take the real frames from in the
+      spans; '' if it is no edit itself.
     consent: consent.Consent, of the people who are shown.
     out: where to write.
     overwrite: whether to replace an existing output and the files beside it.
@@ -52,6 +64,8 @@ class Edit:
     spans: (start, stop) seconds; empty for the whole video.
     find: whether to find the spans instead, wherever the two soundtracks differ.
     patches: soundtrack.Patch of each; empty where there is a new soundtrack.
+    options: edit_report.EditOptions of each span or patch, in the order of time; empty where none
+      has any of its own.
     margin: seconds by which regeneration may extend beyond a span, to the quietest moment; None for
       the default: none for given spans, `audio_diff.MARGIN` for spans that are found.
     fit: one of retiming.FITS, how the picture is fitted to a new soundtrack of another length; ''
@@ -65,6 +79,9 @@ class Edit:
     join: whether to copy untouched frames as they are, where the source allows it.
     lossless: whether to encode without loss.
     fit_face: whether to fit the model to the video's own frames; None: if its crops are small.
+    opening: how far a fitted mouth opens: 1 as calibrated, 0 not at all, `mouth_opening.FURTHEST`
+      at most.
+    strict: whether to refuse a face that the model hardly knows, rather than warn.
     reconstruct: generate nothing, but paste the codec's reconstruction of the real faces, as a
       baseline.
     signer: certificates.Identity that signs what was done; None to leave it unsigned.
@@ -75,6 +92,7 @@ class Edit:
   source: str
   consent: consents.Consent
   out: str
+  original: str = ''
   new_audio: str = ''
   spans: tuple = ()
   overwrite: bool = False
@@ -83,6 +101,7 @@ class Edit:
   overrides: tuple = ()
   references: tuple = ()
   patches: tuple = ()
+  options: tuple = ()
   margin: float | None = None
   fit: str = ''
   face: str | int | tuple = 'largest'
@@ -91,6 +110,8 @@ class Edit:
   join: bool = True
   lossless: bool = False
   fit_face: bool | None = None
+  opening: float = 1.
+  strict: bool = False
   reconstruct: bool = False
   signer: sidecars.Identity | None = None
   page: bool = False
@@ -115,21 +136,30 @@ class Prepared:
     edit: the request; its spans are filled in if they had to be found.
     output_files: get their final names when the block of `prepared` ends without an error.
     sound: the output's sound, and the film that it belongs to.
+    crf: rate factor of the frames that are encoded anew, x264's; 0 to lose nothing.
     join_plan: smart_render_plan.Plan around the spans, or the reason why every frame is re-encoded.
     source_credentials: the source's own credentials, from `content_credentials.of_source`.
     notes: lines to print for the user.
+    options: edit_report.EditOptions of each edit.
+    original: Film of the video's original; None if it has none.
+    owner: int [F], the edit that each frame of the film belongs to.
   """
 
   edit: Edit
   output_files: outputs.Outputs
   sound: soundtrack.Composed
   join_plan: smart_render_plan.Plan | str
+  crf: float
   source_credentials: content_credentials.SourceCredentials | None
   notes: tuple[str, ...] = ()
+  options: tuple[edit_report.EditOptions, ...] = (edit_report.EditOptions(), )
+  owner: np.ndarray | None = None
+  original: films.Film | None = None
 
   @property
   def film(self) -> films.Film:
-    return self.sound.film
+    """The real frames: of the video, or of its original."""
+    return self.original or self.sound.film
 
 
 @contextlib.contextmanager
@@ -154,6 +184,9 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
     edit, notes = _with_spans(edit, info)
     soundtrack.check_samples(info, edit.new_audio, edit.patches)
     sound = _composed(edit, info)
+    options = edit_options.aligned(edit.options, sound.edits)
+    if mute := [span for span, one in zip(sound.edits, options, strict=True) if one.mute]:
+      sound = soundtrack.muted(sound, mute)
     in_spans = spans.frames(sound.spans, sound.film.times)
     if not in_spans.any():
       raise UserError(f'no frame of {edit.source} starts in the span: make it at least one frame, '
@@ -162,15 +195,38 @@ def prepared(edit: Edit) -> Iterator[Prepared]:
       reference_frames.check(edit.references, sound.film.times, in_spans)
     stretches = spans.stretches(in_spans)
     join_plan = _join_plan(edit, sound.film, stretches)
-    writer(edit, sound, join_plan, output_files.rehearsal(edit.out)).rehearse()
-    yield Prepared(edit, output_files, sound, join_plan,
-                   content_credentials.of_source(edit.source), notes)
+    crf = _rate_factor(edit, sound.film, join_plan, stretches[0][0])
+    writer(edit, sound, join_plan, crf, output_files.rehearsal(edit.out)).rehearse()
+    yield Prepared(edit, output_files, sound, join_plan, crf,
+                   content_credentials.of_source(edit.source), notes, options,
+                   edit_options.owners(sound.film.times, sound.edits),
+                   _original(edit, sound.film) if edit.original else None)
+
+
+def _original(edit, film) -> films.Film:
+  """The film of an edited video's original, frame for frame.
+
+  Raises:
+    UserError: it is not its original, or the edit moves frames.
+  """
+  info, own = video.probe(edit.original), film.source
+  same = (info.frame_count, info.width, info.height, info.pix_fmt) == (
+    own.frame_count, own.width, own.height, own.pix_fmt)
+  original = films.Film.of(info)
+  if not same or np.abs(original.times - films.Film.of(own).times).max() > _SAME_TIME:
+    raise UserError(f'--original {edit.original} has other frames than {edit.source}: give the '
+                    'video that it was made from')
+  if not film.is_the_source:
+    raise UserError('--original cannot be given with an edit that moves frames, which a patch of '
+                    'another length and --fit do')
+  return original
 
 
 def _composed(edit, info) -> soundtrack.Composed:
   """The output's sound, as the source's own packets where source and output allow it."""
   sound = soundtrack.patched(soundtrack.compose(info, edit.new_audio, edit.spans, edit.patches,
                                                 edit.fit))
+  sound = dataclasses.replace(sound, edits=tuple(sound.spans))
   if edit.margin:
     sound = soundtrack.with_margin(sound, edit.margin)
   if isinstance(sound.written, packet_splice.Patched) and not containers.takes_sound(
@@ -184,6 +240,13 @@ def _check_settings(edit):
   """Checks the settings that need no file."""
   if not 0 <= edit.fade <= _LONGEST_FADE:
     raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if not 0 <= edit.opening <= mouth_opening.FURTHEST:
+    raise UserError(f'--opening {edit.opening:g} is not between 0, a closed mouth, and '
+                    f'{mouth_opening.FURTHEST:g}')
+  openings = [edit.opening, *(one.opening for one in edit.options if one.opening is not None)]
+  if any(opening != 1 for opening in openings) and edit.fit_face is False:
+    raise UserError('--opening needs the fit to the face, which shows how this '
+                    'mouth opens: leave --no-fit_face out')
   if not 0 <= edit.seed <= _LARGEST_SEED:
     raise UserError(f'--seed is not between 0 and {_LARGEST_SEED}')
   sampler(edit, flow_matching.SamplerConfig(1, 'euler', 1.0, 1.0, 1.0))
@@ -251,10 +314,23 @@ def _join_plan(edit, film, stretches) -> smart_render_plan.Plan | str:
   return smart_render_plan.plan(film.info, edit.out, stretches)
 
 
-def writer(edit, sound, join_plan, part) -> muxer.Muxer:
+def _rate_factor(edit, film, join_plan, first) -> float:
+  """How well frames are encoded anew: as the source was, measured from a frame of the film on."""
+  info = film.info
+  if edit.lossless:
+    return 0
+  if isinstance(join_plan, str):
+    chosen = encoders.choose(info, edit.out, source_quality.FINEST, _PRESET)
+    coder = dataclasses.replace(chosen, options={})
+  else:
+    coding = join_plan.coding
+    coder = encoders.Coder(coding.encoder, info.pix_fmt, coding.options)
+  return source_quality.rate_factor(film.source, coder, int(film.timeline.source[first]), _PRESET)
+
+
+def writer(edit, sound, join_plan, crf, part) -> muxer.Muxer:
   """The writer of the output, for a plan or the reason why there is none."""
-  settings = dict(audio=sound.written, keep=edit.source, crf=0 if edit.lossless else _CRF,
-              preset=_PRESET, part=part)
+  settings = dict(audio=sound.written, keep=edit.source, crf=crf, preset=_PRESET, part=part)
   if isinstance(join_plan, str):
     return video_writer.Writer(edit.out, sound.film.info, **settings)
   return smart_render.Joined(edit.out, sound.film.info, join_plan, **settings)

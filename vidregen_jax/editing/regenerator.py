@@ -59,7 +59,8 @@ class Retake:
   """
 
   def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, fitted,
-               clock):
+               clock, options):
+    self._options = options
     self._edit, self._machine, self._sampler, self._track = edit, machine, sampler, track
     self._film, self._sound, self._encoder = film, sound, encoder
     self._durations = np.diff(track.times, append=float(film.info.start_time + film.info.duration))
@@ -121,7 +122,7 @@ class Retake:
 
   def _run(self, run, source):
     """Yields the run's frames; those near its end wait until the frame after it is generated."""
-    times, reach = self._track.times, self._edit.fade
+    times, reach = self._track.times, self._fade(run)
     behind = run.stop if reach and self._same_shot(run, run.stop) else None
     residuals, pending = [], collections.deque()
     faded = lambda shot, face: (
@@ -159,19 +160,36 @@ class Retake:
       inputs = self._inputs(run, start, latents, audio)
       faces = None
       if start < run.start:
-        if self._edit.fade and start + codec.TIME_FACTOR == run.start:
+        if self._fade(run) and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, faces = self._make(params, jax.tree.map(jnp.copy, state), inputs)
+            _, faces = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(self._machine.models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, faces = self._make(params, state, inputs)
+          state, faces = self._make(run, params, state, inputs)
       if faces is not None:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
       yield start, crops, faces
+
+  def _fade(self, run) -> float:
+    """Seconds over which a run's faces turn into the real ones."""
+    own = self._options[run.edit].fade
+    return self._edit.fade if own is None else own
+
+  def _opening(self, run) -> float:
+    """How far a run's mouths open, where they are fitted."""
+    own = self._options[run.edit]
+    if own.mute:
+      return 0.
+    return self._edit.opening if own.opening is None else own.opening
+
+  def _sampler_of(self, run):
+    own = self._options[run.edit].guidance
+    return self._sampler if own is None or self._sampler is None else dataclasses.replace(
+      self._sampler, guidance_audio=own)
 
   def _person(self, run) -> int:
     """Whose face a run shows."""
@@ -179,17 +197,16 @@ class Retake:
 
   def _params(self, run, start):
     """The parameters that make the latent frame that starts at a frame."""
-    params = self._machine.params
-    return dataclasses.replace(params, expectation=self._fitted.adapted(
-      self._person(run), params.expectation, start))
+    return self._fitted.adapted(self._person(run), self._machine.params, start,
+                                self._opening(run))
 
-  def _make(self, params, state, inputs):
+  def _make(self, run, params, state, inputs):
     """The state after a latent frame, and its 4 generated crops; `state` is donated."""
     models = self._machine.models
     if self._sampler is None:  # generate nothing: the codec's own reconstruction
       state, face_cells = sampling.warm(models, params, state, inputs)
     else:
-      state, face_cells = sampling.step(models, self._sampler, params, state, inputs)
+      state, face_cells = sampling.step(models, self._sampler_of(run), params, state, inputs)
     return state, pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
 
   def _begin(self, run, end):
@@ -198,6 +215,7 @@ class Retake:
     shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
+    times = times - self._options[run.edit].offset
     features = _audio_features(self._sound, times, durations, self._machine.hear)
     with self._clock('listen', codec.TIME_FACTOR * look_ahead):
       first_features = np.stack([next(features) for _ in range(look_ahead)])

@@ -9,9 +9,9 @@ from vidregen_jax.media.timeline import spans as spanning
 from vidregen_jax.models import codec
 
 
-def _unbroken(mask, shot) -> list[tuple[int, int]]:
-  """`spans.stretches`, split at cuts."""
-  cuts = np.flatnonzero(np.diff(shot)) + 1
+def _unbroken(mask, shot, owner) -> list[tuple[int, int]]:
+  """`spans.stretches`, split at cuts and from edit to edit."""
+  cuts = np.flatnonzero(np.diff(shot) | np.diff(owner)) + 1
   return [(start, stop) for first, last in spanning.stretches(mask)
           for start, stop in itertools.pairwise(
             [first, *cuts[(cuts > first) & (cuts < last)].tolist(), last])]
@@ -26,6 +26,7 @@ class Run:
     start, stop: the frames that change.
     padded: end of the last group of 4; frames from `stop` to here are generated and discarded.
     anchor: first of the 4 real frames after `padded`, or None.
+    edit: number of the edit that they belong to.
   """
 
   warm: int
@@ -33,9 +34,10 @@ class Run:
   stop: int
   padded: int
   anchor: int | None
+  edit: int = 0
 
 
-def plan(spans, times, valid, shot, window: int) -> list[Run]:
+def plan(spans, times, valid, shot, window: int, owner=None) -> list[Run]:
   """Runs of frames with a face, for spans of time.
 
   A run ends at a frame without a face and at a cut. Its warm-up frames are from the same shot, and
@@ -48,11 +50,13 @@ def plan(spans, times, valid, shot, window: int) -> list[Run]:
     valid: bool [F].
     shot: int [F], as in face_track.Track: a change of number is a cut.
     window: the most latent frames of warm-up.
+    owner: int [F], the edit that each frame belongs to; None for one edit.
   """
   valid, shot = np.asarray(valid), np.asarray(shot)
+  owner = np.zeros(len(shot), int) if owner is None else owner
   changed = spanning.frames(spans, times) & valid
   factor, runs = codec.TIME_FACTOR, []
-  for start, stop in _unbroken(changed, shot):
+  for start, stop in _unbroken(changed, shot, owner):
     # The next shot of this number, in a film that runs back and forth, is another.
     cuts = np.flatnonzero(np.diff(shot)) + 1
     first, last = np.searchsorted(cuts, (start, stop - 1), side='right')
@@ -65,5 +69,6 @@ def plan(spans, times, valid, shot, window: int) -> list[Run]:
     padded = start + -(-(stop - start) // factor) * factor
     after = slice(padded, padded + factor)
     anchored = padded + factor <= len(times) and bool(usable[after].all())
-    runs.append(Run(start - groups * factor, start, stop, padded, padded if anchored else None))
+    runs.append(Run(start - groups * factor, start, stop, padded, padded if anchored else None,
+                    int(owner[start])))
   return runs

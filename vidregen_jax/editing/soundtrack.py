@@ -15,11 +15,19 @@ from vidregen_jax.media.timeline import spans as spanning
 
 @dataclasses.dataclass(frozen=True)
 class Patch:
-  """A piece of sound, of any length, that replaces a span of seconds."""
+  """A piece of sound that replaces a span of seconds.
+
+  Attributes:
+    start, stop: of the span.
+    path: of the file.
+    begin: second of the file at which the piece begins, which is then as long as the span; None for
+      all of the file, of any length, to which the picture is retimed.
+  """
 
   start: float
   stop: float
   path: str
+  begin: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Composed:
     cut: seconds of the new sound that lie past the video's end.
     changed: (first, last) samples of the track that are new, where packets may be replaced.
     notes: what was decided about the sound, in words.
+    edits: (start, stop) seconds of each edit, before any margin.
   """
 
   track: aac.Soundtrack
@@ -45,6 +54,7 @@ class Composed:
   cut: float = 0.0
   changed: tuple[tuple[int, int], ...] = ()
   notes: tuple[str, ...] = ()
+  edits: tuple[tuple[float, float], ...] = ()
 
 
 def check_samples(info, new_audio='', patches=()) -> None:
@@ -78,6 +88,8 @@ def compose(info, new_audio='', spans=(), patches=(), fit='') -> Composed:
   begin, end = float(info.start_time), float(info.start_time + info.duration)
   if patches:
     spanning.check([(patch.start, patch.stop) for patch in patches], begin, end, info.path)
+    if all(patch.begin is not None for patch in patches):
+      return compose_pieces(film, patches)
     return compose_patches(film, patches)
   if not spans:
     return compose_whole(film, new_audio, fit)
@@ -169,6 +181,38 @@ def compose_spans(film, new_audio, spans) -> Composed:
   return _spliced(film, own, start, pieces, spans, padded, notes)
 
 
+def compose_pieces(film, patches) -> Composed:
+  """A video in which parts of files, each as long as its span, replace the old sound.
+
+  Args:
+    film: the source.
+    patches: list of Patch that say where in their files they begin.
+
+  Raises:
+    UserError: there is no soundtrack, patches overlap, or a file ends too early.
+  """
+  patches = sorted(patches, key=lambda patch: patch.start)
+  own, start, padded = _own(film.info, patches[0].start, max(patch.stop for patch in patches))
+  _check_apart(patches)
+  end, pieces, notes = start + own.shape[1] / own.rate, [], list(_guesses(own))
+  for patch in patches:
+    new = sound_file.Recording(patch.path)
+    have, need = new.shape[1] / new.rate, patch.begin + patch.stop - patch.start
+    if have < need - float(1 / film.info.rate):
+      raise UserError(f'{patch.path} lasts {have:.3f} s, and is needed up to {need:.3f} s for the '
+                      f'edit at {patch.start:.2f} s')
+    first, last = (round((min(max(x, start), end) - start) * own.rate)
+                   for x in (patch.start, patch.stop))
+    begin = round(patch.begin * new.rate)
+    part = lazy.at_rate(lazy.Cut(new, begin, begin + -(-(last - first) * new.rate // own.rate)),
+                        own.rate)
+    piece, note = _placed(own, first, last, lazy.Cut(part, 0, last - first, hold=True))
+    pieces.append((first, last, piece))
+    notes += [*_guesses(new), note]
+  spans = [(patch.start, patch.stop) for patch in patches]
+  return _spliced(film, own, start, pieces, spans, padded, notes)
+
+
 def compose_patches(film, patches) -> Composed:
   """A video in which pieces of sound replace spans of another length.
 
@@ -186,10 +230,7 @@ def compose_patches(film, patches) -> Composed:
   patches = sorted(patches, key=lambda patch: patch.start)
   own, start, padded = _own(info, patches[0].start, max(patch.stop for patch in patches))
   rate, notes = own.rate, list(_guesses(own))
-  for before, after in zip(patches, patches[1:], strict=False):
-    if after.start < before.stop:
-      raise UserError(f'the patches {before.path} and {after.path} overlap: the second starts '
-                      f'at {after.start:g} s, before the first ends at {before.stop:g} s')
+  _check_apart(patches)
   spans, pieces, moved, shift = [], [], 0.0, 0  # moved in seconds, shift in samples
   for patch in patches:
     begin, stop = patch.start + moved, patch.stop + moved
@@ -213,6 +254,13 @@ def compose_patches(film, patches) -> Composed:
     shift += need - (last - first)
     moved += longer
   return _spliced(film, own, start, pieces, spans, padded, notes)
+
+
+def _check_apart(patches):
+  for before, after in zip(patches, patches[1:], strict=False):
+    if after.start < before.stop - 1e-6:
+      raise UserError(f'the patches {before.path} and {after.path} overlap: the second starts '
+                      f'at {after.start:g} s, before the first ends at {before.stop:g} s')
 
 
 def _placed(own, first, last, piece):
@@ -257,6 +305,19 @@ def _guesses(*recordings):
 def _layout(recording):
   named = channels.are_known(recording.places)
   return ', '.join(recording.places) if named else 'equal parts of one'
+
+
+def muted(composed, spans) -> Composed:
+  """The same, with a track for the mouth to follow in which nothing is said in some spans."""
+  track, pieces = composed.track, []
+  samples, start = track.samples, float(track.start)
+  for span in spans:
+    first, last = (min(max(round((x - start) * track.rate), 0), samples.shape[1]) for x in span)
+    nothing = np.zeros((len(samples.places), ) * 2)
+    pieces.append((first, last, lazy.Mixed(lazy.Cut(samples, first, last), samples.places,
+                                           nothing)))
+  return dataclasses.replace(composed, track=dataclasses.replace(
+    track, samples=lazy.Spliced(samples, pieces)))
 
 
 def with_margin(composed, margin) -> Composed:

@@ -44,6 +44,14 @@ class Observations:
         self._stride *= 2
         self._descriptors = self._descriptors[::2]
 
+  def since(self, frame) -> 'Observations':
+    """What was measured from a frame on, which is then the first, without descriptors."""
+    later = Observations()
+    at = next((i for i, number in enumerate(self.frames) if number >= frame), len(self.frames))
+    later.frames, later.rows = [number - frame for number in self.frames[at:]], self.rows[at:]
+    later.points, later._cover = self.points[at:], self._cover
+    return later
+
   def pieces(self, times, shot, empty, size, keep_landmarks):
     """A face_track.Piece of each shot."""
     frames = np.array(self.frames)

@@ -44,7 +44,7 @@ class Watch:
     if not self._is_back(index, now) and may_be:
       self._cuts[index] = (self._recent[-1], step)
     self._steps.append(step)
-    self._empty.append(bool(cv2.meanStdDev(now)[1].max() < _EMPTY))
+    self._empty.append(_of_one_colour(now))
     self._recent.append(now)
     self._fading.append(self._fades())
     return may_be
@@ -97,6 +97,15 @@ class Watch:
   def empty(self) -> np.ndarray:
     """Whether a frame shows nothing, being of one colour; bool [F]."""
     return np.array(self._empty, bool)
+
+
+def shows_nothing(image: np.ndarray) -> bool:
+  """Whether an image, uint8 [H, W, 3], is of one colour."""
+  return _of_one_colour(_thumbnail(image))
+
+
+def _of_one_colour(thumbnail):
+  return bool(cv2.meanStdDev(thumbnail)[1].max() < _EMPTY)
 
 
 def _thumbnail(image):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.models import (
   codec,
   flow_matching,
@@ -31,15 +32,20 @@ class Models:
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['codec', 'generator', 'expectation', 'latent_mean', 'latent_std'])
+                   data_fields=['codec', 'generator', 'expectation', 'latent_mean', 'latent_std',
+                                'opening'])
 @dataclasses.dataclass(frozen=True)
 class Params:
-  """Parameters of both models, the linear prediction, and the latents' statistics [C]."""
+  """Parameters of both models, the linear prediction, and the latents' statistics [C].
+
+  Generated mouths open by `opening`; None leaves them as they are generated.
+  """
   codec: dict
   generator: dict
   expectation: linear_prior.Expectation
   latent_mean: jax.Array
   latent_std: jax.Array
+  opening: mouth_opening.Opening | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -195,16 +201,17 @@ def _see(config, params: dict, state: SamplerState, inputs: streams.Inputs) -> S
   return _write(config, params, state, embedded, state.durations[:, 0])
 
 
-def _remember(models: Models, params: Params, state: SamplerState, region, frames: streams.Frames):
+def _remember(models: Models, params: Params, state: SamplerState, region, shown,
+              frames: streams.Frames):
   """Writes a finished lower face into the history, and decodes the latent frame's 4 frames.
 
   As in all streams of the generator except context and references, the lower face is given as its
-  residual [B, M, C] (`linear_prior`).
+  residual [B, M, C] (`linear_prior`): `region` for the history, `shown` for the frames.
   """
   config = models.generator
   embedded = generator.embed_history(config, params.generator, region[:, None])
   state = _write(config, params.generator, state, embedded, state.durations[:, 0])
-  face = params.expectation.restore(region, frames.context, state.reference)
+  face = params.expectation.restore(shown, frames.context, state.reference)
   latents = jnp.asarray(frames.target).at[:, np.asarray(config.region)].set(face)
   latents = latents * params.latent_std + params.latent_mean
   cells = config.cells
@@ -226,7 +233,7 @@ def warm_step(models: Models, params: Params, state: SamplerState, inputs: strea
   state = _see(models.generator, params.generator, state, inputs)
   face = inputs.frames.target[:, np.asarray(models.generator.region)]
   region = params.expectation.residual(face, inputs.frames.context, state.reference)
-  return _remember(models, params, state, region, inputs.frames)
+  return _remember(models, params, state, region, region, inputs.frames)
 
 
 def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Params,
@@ -238,7 +245,8 @@ def sample_step(models: Models, sampler: flow_matching.SamplerConfig, params: Pa
   """
   state = _see(models.generator, params.generator, state, inputs)
   region = _generate(models.generator, sampler, params.generator, state)
-  return _remember(models, params, state, region, inputs.frames)
+  shown = region if params.opening is None else params.opening(region)
+  return _remember(models, params, state, region, shown, inputs.frames)
 
 
 def _generate(config, sampler: flow_matching.SamplerConfig, params: dict, state: SamplerState):

@@ -109,6 +109,27 @@ class NewSound:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class EditOptions:
+  """What one edit of a list has of its own; None for what all have.
+
+  Attributes:
+    face: whose mouth is changed, as `face_selection.parse` gives it.
+    fade: seconds over which made faces turn into the real ones at the span's edges.
+    guidance: of the sampler by the sound: how wide lips open.
+    mute: whether the mouth is closed, as if nothing were said; the sound is not changed by it.
+    opening: how far a fitted mouth opens.
+    offset: seconds by which the mouth is later than the sound; negative if it is earlier.
+  """
+
+  face: str | int | tuple[float, ...] | None = None
+  fade: float | None = None
+  guidance: float | None = None
+  mute: bool = False
+  opening: float | None = None
+  offset: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FaceChoice:
   """Whose mouth was changed.
 
@@ -135,11 +156,14 @@ class PersonFit:
     crossed: whether these lie inside the spans too; a frame is then made by a fit that leaves out
       those around it. Otherwise they lie outside, and outside the cross-fades.
     shrinkage: the median ridge penalty over the windows of a face, in mean eigenvalues.
+    opening: how far the mouth was made to open, 1 as calibrated; None where the frames did not
+      show how it opens, and it was left as it was generated.
   """
 
   frames: int
   crossed: bool
   shrinkage: float
+  opening: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,6 +177,23 @@ class FaceFit:
 
   size: int
   people: dict[str, PersonFit]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Familiarity:
+  """How well the model knows a face, measured on frames that were to be changed.
+
+  Attributes:
+    share: what of the confidence is left, 0 to 1.
+    codec_error: of the lower face after the codec, root mean square in grey levels.
+    distance: of the latents from the training's mean, in its standard deviations.
+    doubt: why the model hardly knows this face, in words; None if it does.
+  """
+
+  share: float
+  codec_error: float
+  distance: float
+  doubt: str | None
 
 
 class Paragraph(NamedTuple):
@@ -177,6 +218,8 @@ class EditReport:
 
   Attributes:
     source: the video that was edited.
+    original: what the source was made from by an earlier edit, and real frames were taken from;
+      None if it was not named.
     audio: the new sound.
     out: path of the edited video.
     frames: number of frames of the edited video.
@@ -190,13 +233,15 @@ class EditReport:
     frames_without_a_face: numbers of the frames in the spans in which no face could be changed.
     skipped: the same frames, with reasons.
     confidence: for each range of `regenerated_frames`, a value per frame from 0 to 1: how well the
-      face could be regenerated.
+      face could be regenerated, as far as it was seen, is known to the model, and was not hidden.
+    familiarity: by number of the person, how well the model knows the face.
     face: whose mouth was changed; None in reports of earlier versions.
     occluded: frames in which an object hides part of the lower face, and was kept.
     frames_left_as_occluded: those of them that were left as they are, as the mouth is hidden.
     references: numbers of the frames that show the model what the person looks like.
     fade: seconds over which, at a span's edges, generated faces turn into the real ones.
     fitted: how the model was fitted to the faces; None if it was not.
+    options: what each edit of a list has of its own, in the order of time; empty if none has any.
     model: sha256 of each part of the model, by its name.
     sampler: the sampler's settings, by name; None if nothing was generated.
     seed: of all noise.
@@ -222,11 +267,14 @@ class EditReport:
   skipped: tuple[SkippedFrames, ...] = ()
   confidence: tuple[tuple[float, ...], ...] = ()
   face: FaceChoice | None = None
+  familiarity: dict[str, Familiarity] = dataclasses.field(default_factory=dict)
   occluded: tuple[OccludedFrames, ...] = ()
   frames_left_as_occluded: tuple[FrameRange, ...] = ()
   references: tuple[int, ...]
   fade: float
   fitted: FaceFit | None = None
+  options: tuple[EditOptions, ...] = ()
+  original: File | None = None
   model: dict[str, str]
   sampler: dict[str, int | float | str] | None
   seed: int
@@ -277,6 +325,8 @@ class EditReport:
     for fit in self.fitted.people.values() if self.fitted else ():
       left_out = 'with those around each left out' if fit.crossed else 'outside the spans'
       yield f'the model was fitted to {fit.frames} frames of the video, {left_out}'
+      if fit.opening is None:
+        yield 'these do not show how the mouth opens: it opens as far as it was generated'
     if self.why_all_are_encoded:
       yield f'{source.path} cannot be joined: {self.why_all_are_encoded}'
     if self.left_out:

@@ -20,6 +20,7 @@ class Progress:
     stage: what is being done, such as 'track faces' or 'regenerate'; '' with a note.
     done, total: how many frames of the stage are finished, and how many there are.
     note: a line for the user, such as where two soundtracks were found to differ; else ''.
+    warning: whether the note warns of a poor result.
     picture: function that returns the frame that was finished last as it will be shown, but for
       rotation, uint8 [H, W, 3] RGB; None in stages that make no frames. To be called at once: the
       frame is not kept.
@@ -29,6 +30,7 @@ class Progress:
   done: int = 0
   total: int = 0
   note: str = ''
+  warning: bool = False
   picture: Callable[[], np.ndarray] | None = None
 
 
