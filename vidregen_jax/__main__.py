@@ -5,6 +5,7 @@
 
   edit           regenerate the lower face in spans of a video (python -m vidregen_jax.regenerate)
   translate      regenerate a whole performance for a dub, or many
+  app            edit on a page in the browser
   inspect        show and verify what an edit says of itself
   train          train a codec, a generator or a student
   adapt          tune a checkpoint to one person's own footage
@@ -23,10 +24,9 @@ import sys
 
 from vidregen_jax import __version__, terminal
 
-_PROGRAMS = {'edit': 'regenerate', 'translate': 'translate', 'inspect': 'inspect', 'train': 'train',
-             'adapt': 'adapt',
-             'encode-latents': 'encode_latents', 'evaluate': 'evaluate', 'export': 'export',
-             'plan': 'plan', 'app': 'app'}
+_PROGRAMS = {'edit': 'regenerate', 'translate': 'translate', 'app': 'app', 'inspect': 'inspect',
+             'train': 'train', 'adapt': 'adapt', 'encode-latents': 'encode_latents',
+             'evaluate': 'evaluate', 'export': 'export', 'plan': 'plan'}
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from vidregen_jax import errors
+from vidregen_jax.app import __main__ as program
 from vidregen_jax.app import job_queue, sessions
 
 
@@ -126,3 +127,9 @@ def test_an_upload_that_is_gone_is_told_in_a_line(tmp_path):
   session = sessions.Sessions(tmp_path).of('one')
   with pytest.raises(errors.UserError, match='clip.mp4 did not arrive'):
     session.keep(tmp_path / 'clip.mp4')
+
+
+def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, capsys):
+  monkeypatch.setattr(program.importlib.util, 'find_spec', lambda name: None)
+  assert program.main([]) == 2
+  assert "pip install 'vidregen_jax[app]'" in capsys.readouterr().err
