@@ -13,7 +13,6 @@
   evaluate       measure a model on clips whose truth is known
   export         pack a model to distribute it
   plan           what a training would take of a pod
-  app            all of editing on a page in the browser
 
 `vidregen WHAT --help` says what each takes; `python -m vidregen_jax.WHAT` is the same program.
 """
