@@ -163,19 +163,19 @@ class Block(nnx.Module):
     return x + self.norm(h), cache
 
 
-def _blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
+def make_blocks(config: CodecConfig, depths, draws: layers.Draws) -> nnx.Dict:
   """The residual blocks of all stages, by name."""
   return nnx.Dict({
       f'stage_{s}_block_{i}': Block(config.widths[s], config.time_kernels[s], config, draws)
       for s, depth in enumerate(depths) for i in range(depth)})
 
 
-def _run_stage(config: CodecConfig, blocks: nnx.Dict, stage: int, depth: int, x, cache: dict):
+def run_stage(config: CodecConfig, blocks: nnx.Dict, stage: int, depth: int, x, cache: dict):
   """Runs the equal blocks of a stage one after the other, as a loop if `config.loop_from` says so.
 
   Args:
     config: the codec's shape.
-    blocks: of `_blocks`, of which the stage has `depth`.
+    blocks: of `make_blocks`, of which the stage has `depth`.
     stage: the stage; depth: how many blocks it has.
     x: [B, F, H, W, C].
     cache: of each block, by name.
@@ -228,7 +228,7 @@ class Encoder(nnx.Module):
     self.conv_in = conv(3 * PATCH**2, w[0], (1, 3, 3))
     self.downs = nnx.Dict({
         f'down_{s}': conv(w[s - 1], w[s] // 4, (1, 3, 3)) for s in range(1, len(w))})
-    self.blocks = _blocks(config, config.encoder_depths, draws)
+    self.blocks = make_blocks(config, config.encoder_depths, draws)
     slow = w[min(config.time_stage, len(w) - 1)]
     self.down_time = conv(TIME_FACTOR * slow, slow, (1, 1, 1))
     # With cell maps, the network starts at zero and learns to correct them.
@@ -257,7 +257,7 @@ class Encoder(nnx.Module):
           x = _with_shortcut(config, layers.space_to_depth(main, 2), layers.space_to_depth(x, 2))
         if s == config.time_stage:
           x = self._slow(x)
-        x, caches = _run_stage(config, self.blocks, s, config.encoder_depths[s], x, cache)
+        x, caches = run_stage(config, self.blocks, s, config.encoder_depths[s], x, cache)
         new |= caches
     if not config.latent_stages:
       x = self._slow(x)
@@ -291,7 +291,7 @@ class Decoder(nnx.Module):
     self.ups = nnx.Dict({
         f'up_{s}': conv(quick if s == config.time_stage else w[s], 4 * w[s - 1], (1, 3, 3))
         for s in range(1, len(w))})
-    self.blocks = _blocks(config, config.decoder_depths, draws)
+    self.blocks = make_blocks(config, config.decoder_depths, draws)
     self.conv_out = conv(w[0], 3 * PATCH**2, (1, 3, 3), scale=0.0 if config.aligned else 0.5)
     self.maps = CellMaps(config, config.latent_channels, config.patch_values,
                          config.patch_values) if config.aligned else None
@@ -315,7 +315,7 @@ class Decoder(nnx.Module):
       x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
     for s in reversed(range(len(config.widths))):
       with jax.named_scope(f'stage_{s}'):
-        x, caches = _run_stage(config, self.blocks, s, config.decoder_depths[s], x, cache)
+        x, caches = run_stage(config, self.blocks, s, config.decoder_depths[s], x, cache)
         new |= caches
         if s == config.time_stage:
           x = layers.depth_to_time(self._raised(self.up_time, x), TIME_FACTOR)
