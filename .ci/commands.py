@@ -137,8 +137,8 @@ TRIALS = (
   # These take minutes to hours, or need weights that are not here: only their import is tried.
   *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
     'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges',
-    'editing', 'guidance', 'jobs', 'kills', 'long', 'own_sound', 'rims', 'rounding',
-    'sampling', 'splash_blocks', 'streaming', 'variants')),
+    'editing', 'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims',
+    'rounding', 'sampling', 'splash_blocks', 'streaming', 'variants')),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
   *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
     for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here

@@ -5,8 +5,8 @@
   python -m vidregen_jax.train --config=configs/generator.py:tiny --workdir=out/generator
 
 size      data                         hardware               time, and what to expect
-tiny      the bundled talkers, 64 px   2 CPU cores            9 minutes; see Results in README.md
-talkers   the bundled talkers, 96 px   2 CPU cores            30 minutes; see Results in README.md
+tiny      the bundled talkers, 64 px   2 CPU cores            9 minutes; see docs/results.md
+talkers   the bundled talkers, 96 px   2 CPU cores            30 minutes; see docs/results.md
 base      your own footage, 256 px     8 accelerators         not measured
 large     your own footage, 256 px     a pod, `--multihost`   not measured
 xl        your own footage, 512 px     a pod, `--multihost`   not measured
