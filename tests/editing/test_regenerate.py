@@ -561,6 +561,7 @@ def wrong(tmp_path_factory, clip):
   return folder
 
 
+BARE = 'whole', 'no-fit_face'  # flags without a value
 NEED_A_LOOK = ('no face was found', 'near the spans there is only face 1 at',
                'no exported generator')
 
@@ -612,6 +613,9 @@ NEED_A_LOOK = ('no face was found', 'near the spans there is only face 1 at',
     ({'margin': '-0.1'}, '--margin -0.1 is not between'),
     ({'fade': 'nan'}, '--fade nan is not between'),
     ({'fade': '9'}, '--fade 9 is not between'),
+    ({'opening': '3'}, '--opening 3 is not between'),
+    ({'opening': 'nan'}, '--opening nan is not between'),
+    ({'opening': '.5', 'no-fit_face': None}, '--opening 0.5 needs the fit'),
     ({'seed': '1' + '0' * 400}, '--seed is not between'),
     ({'seed': '-1'}, '--seed is not between'),
     ({'references': 'nan'}, 'no list of seconds'),
@@ -633,7 +637,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(change, cause, wrong, clip, ot
            'checkpoint': str(checkpoint), 'out': str(tmp_path / 'out.mp4')}
   given |= {name: value and value.format(wrong=wrong) for name, value in change.items()}
   source = given.pop('source')
-  flags = [part for name, value in given.items() if value or name == 'whole'
+  flags = [part for name, value in given.items() if value or name in BARE
            for part in (f'--{name}', value) if part]
   before = sorted(wrong.iterdir())
   if cause not in NEED_A_LOOK:  # all else is told before anything large is read
