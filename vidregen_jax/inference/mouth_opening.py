@@ -25,7 +25,7 @@ _STRETCH = 3.5  # of what opens
 _SETTLE = .7  # share of the way to the person's closed mouth
 _SOFT = 1.5  # width of the passage from closed to open, in standard deviations of a latent
 # A person's mouths show a direction if there are so many latent frames, whose lip gaps have at
-# least this deviation, in distances between the eyes; those of two real speakers have .015 and .017.
+# least this deviation, in distances between the eyes: two real speakers have .015 and .017.
 _FEWEST, _VARIED = 6, .012
 _RESTING = .2  # share of them, the least open ones, that are the closed mouth
 
