@@ -39,7 +39,7 @@ def test_a_socket_is_noticed():
 
 def test_an_edit_and_the_look_at_it_open_no_socket(checkpoint, pack_folder, tmp_path):
   clip, other = sorted((pack_folder / 'test').glob('*.mp4'))[:2]
-  run = lambda module: f'from vidregen_jax import {module}; sys.exit({module}.main(sys.argv[1:]))'
+  run = lambda module: f'import runpy; runpy.run_module("vidregen_jax.{module}", {{}}, "__main__")'
   made = tmp_path / 'out.mp4'
   common = ('--checkpoint', checkpoint, '--consent', 'nobody real', '--seed', 1)
   guarded(run('regenerate'), clip, '--audio', other, '--span', '0.4-0.7', '--out', made, *common)

@@ -92,7 +92,7 @@ def test_at_the_spans_edges_the_made_face_comes_and_goes(clip, checkpoint, other
     assert regenerate.main([
         str(clip), '--audio', str(other), '--span', '0.60-1.00', '--checkpoint', str(checkpoint),
         '--consent', CONSENT, '--out', str(out), '--noise', '0', '--no-fit_face',
-        '--fade', fade]) == 0
+        '--lossless', '--fade', fade]) == 0
     (before, times), (after, _) = decode(clip), decode(out)
     changes[fade] = np.abs(after - before).mean((1, 2, 3))
   inside = np.array([0.6 <= t < 1.0 for t in times])
@@ -615,7 +615,7 @@ NEED_A_LOOK = ('no face was found', 'near the spans there is only face 1 at',
     ({'fade': '9'}, '--fade 9 is not between'),
     ({'opening': '3'}, '--opening 3 is not between'),
     ({'opening': 'nan'}, '--opening nan is not between'),
-    ({'opening': '.5', 'no-fit_face': None}, '--opening 0.5 needs the fit'),
+    ({'opening': '.5', 'no-fit_face': None}, 'an opening of 0.5 needs the fit'),
     ({'seed': '1' + '0' * 400}, '--seed is not between'),
     ({'seed': '-1'}, '--seed is not between'),
     ({'references': 'nan'}, 'no list of seconds'),

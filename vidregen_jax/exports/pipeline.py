@@ -166,7 +166,7 @@ def load(folder, teacher: bool = False) -> System:
     UserError: something is missing, damaged or does not fit together.
   """
   folder = pathlib.Path(folder)
-  student = not teacher and (folder / 'student').is_dir()
+  student = not teacher and os.path.isdir(folder / 'student')
   found = load_parts(folder, student)
   packed, exported = found['codec'], found['generator'].export
   sampled = found['student' if student else 'generator']
