@@ -14,6 +14,8 @@ class CodecConfig:
   latent_channels: int
   cells: int = 2
   aligned: bool = False
+  loop_from: int = 0
+  activations = jnp.dtype('float32')
 
 
 def init(config, key):

@@ -88,7 +88,8 @@ def test_a_log_says_where_its_seconds_went(dataset, tmp_path):
 def test_the_export_has_the_latents_statistics(dataset, tmp_path):
   train_codec.train(config(dataset, num_steps=2, stats_batches=30), tmp_path)
   export = model_folder.load_export(tmp_path / 'export', 'codec')
-  assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2, 'aligned': False}
+  assert export.config == {'size': 16, 'latent_channels': 4, 'cells': 2, 'aligned': False,
+                           'loop_from': 0}
   model = fake_codec.CodecConfig(**export.config)
   clips = input_pipeline.talker_clips(dataset, 'train', 16)
   clips = [clips[i]['frames'] for i in range(len(clips))]

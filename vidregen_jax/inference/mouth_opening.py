@@ -21,7 +21,7 @@ import numpy as np
 FURTHEST = 2.  # the largest amount
 # Chosen by eye: with 3.5 lips open a tenth further to a tracker, but glow over a dark shadow, on
 # rendered and on real people. More stretch is also followed less well.
-_STRETCH = 2.5  # of what opens
+_STRETCH = 3.0  # of what opens
 _SETTLE = .7  # share of the way to the person's closed mouth
 _SOFT = 1.5  # width of the passage from closed to open, in standard deviations of a latent
 # A person's mouths show a direction if there are so many latent frames, whose lip gaps have at
