@@ -71,7 +71,8 @@ def test_a_resumed_run_is_an_uninterrupted_one_and_what_was_not_tuned_stays(data
       'decoder': (before.params.codec['decoder'], whole.params.codec['decoder']),
       'student': (before.params.generator, whole.params.generator)}.items()}
   assert moved['encoder'] == 0 and 0 < moved['decoder'] < 0.01 and 0 < moved['student'] < 0.01
-  old, new = (pipeline.load(folder) for folder in (data.system, tmp_path / 'whole' / 'export'))
+  old, new = (pipeline.load(folder, teacher=True)
+              for folder in (data.system, tmp_path / 'whole' / 'export'))
   assert old.digests['generator'] == new.digests['generator']
   found = (tmp_path / 'whole' / 'metrics.jsonl').read_text()
   assert all(f'validation/{name}' in found for name in ('sharpness_own', 'opening', 'new_audio'))
