@@ -260,6 +260,10 @@ def attempt(command, venv, folder):
   """Runs a command with an environment's `python` and `pip`, and returns its exit status."""
   made = dict(os.environ, VENV=str(venv), VIRTUAL_ENV=str(venv),
               PATH=f'{venv / "bin"}:{os.environ["PATH"]}')
+  if 'vidregen_jax.train' in command or 'train-demo' in command:
+    # Several commands train the same model, and compiling it is most of what they take.
+    made.update(JAX_COMPILATION_CACHE_DIR=str(WORK / 'compiled'),
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='2')
   for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
     made.pop(name, None)
   words = shlex.split(command)
