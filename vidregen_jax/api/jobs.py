@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from vidregen_jax import cli, documents, files, interrupts, outputs, scratch_folder, terminal
 from vidregen_jax.api import edits, models
+from vidregen_jax.compositing import crossfade
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import mouth_opening
 from vidregen_jax.media import containers
@@ -47,7 +48,7 @@ _JOB = documents.record(
   {'source': _TEXT, 'audio': _TEXT},
   {'id': documents.text(200), 'out': documents.text(200), 'fit': documents.choice(*retiming.FITS),
    'consent': _TEXT, 'consent_file': _TEXT, 'face': _face, 'seed': documents.whole(0, 2**32 - 1),
-   'fade': documents.number(0, 2), 'keep_occluders': documents.flag, 'fit_face': documents.flag,
+   'fade': documents.number(0, crossfade.LONGEST), 'keep_occluders': documents.flag, 'fit_face': documents.flag,
    'opening': documents.number(0, mouth_opening.FURTHEST), 'strict': documents.flag,
    'reencode': documents.flag, 'lossless': documents.flag, 'page': documents.flag})
 

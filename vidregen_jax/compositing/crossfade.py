@@ -9,6 +9,8 @@ the edge, fading out with distance.
 
 import numpy as np
 
+LONGEST = 2.0  # seconds of a fade; that many frames are held in memory
+
 
 def residual(real, generated):
   """The real crop minus the generated one, int16 [S, S, 3]; both are uint8 [S, S, 3]."""

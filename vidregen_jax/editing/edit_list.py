@@ -12,6 +12,7 @@ import math
 import pathlib
 
 from vidregen_jax import files
+from vidregen_jax.compositing import crossfade
 from vidregen_jax.editing import face_selection, soundtrack
 from vidregen_jax.errors import UserError
 from vidregen_jax.inference import mouth_opening
@@ -21,7 +22,7 @@ from vidregen_jax.reporting.edit_report import EditOptions
 FORMAT, VERSION = 'vidregen_jax.edits', 1
 _MOST_BYTES, _MOST_EDITS = 2**24, 10_000
 _LONGEST = 60  # characters of a wrong value in a message
-_LONGEST_FADE, _LONGEST_OFFSET = 2.0, 1000.0  # seconds, milliseconds
+_LONGEST_OFFSET = 1000.0  # milliseconds
 _MOST_GUIDANCE = 20.0
 _OWN = {'face', 'fade', 'guidance', 'mute', 'opening', 'offset_ms'}
 
@@ -138,7 +139,7 @@ def options(path, edit: dict, where: str) -> EditOptions:
     except UserError as error:
       raise UserError(f'{path}: {where}: {error}') from error
   return EditOptions(
-    face=face, mute=mute, fade=number('fade', 0, _LONGEST_FADE, None),
+    face=face, mute=mute, fade=number('fade', 0, crossfade.LONGEST, None),
     guidance=number('guidance', 0, _MOST_GUIDANCE, None),
     opening=number('opening', 0, mouth_opening.FURTHEST, None),
     offset=number('offset_ms', -_LONGEST_OFFSET, _LONGEST_OFFSET, 0.0) / 1000)

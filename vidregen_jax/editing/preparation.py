@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vidregen_jax import outputs
+from vidregen_jax.compositing import crossfade
 from vidregen_jax.editing import (
   audio_diff,
   changed_spans,
@@ -41,7 +42,6 @@ from vidregen_jax.provenance import consent as consents
 from vidregen_jax.provenance import content_credentials
 from vidregen_jax.reporting import edit_report, preview_sheet, sidecars
 
-_LONGEST_FADE = 2.0  # seconds; that many frames are held in memory
 _SAME_TIME = .002  # seconds, more than Matroska rounds by
 _LARGEST_SEED = 2**32 - 1  # JAX truncates larger ones to 32 bits
 # x264's `medium` is as near to the source, but takes five times as long for three quarters of the
@@ -244,8 +244,8 @@ def _composed(edit, info) -> soundtrack.Composed:
 
 def _check_settings(edit):
   """Checks the settings that need no file."""
-  if not 0 <= edit.fade <= _LONGEST_FADE:
-    raise UserError(f'--fade {edit.fade:g} is not between 0 and {_LONGEST_FADE:g} seconds')
+  if not 0 <= edit.fade <= crossfade.LONGEST:
+    raise UserError(f'--fade {edit.fade:g} is not between 0 and {crossfade.LONGEST:g} seconds')
   if not 0 <= edit.opening <= mouth_opening.FURTHEST:
     raise UserError(f'--opening {edit.opening:g} is not between 0, a closed mouth, and '
                     f'{mouth_opening.FURTHEST:g}')
