@@ -48,7 +48,8 @@ _JOB = documents.record(
   {'source': _TEXT, 'audio': _TEXT},
   {'id': documents.text(200), 'out': documents.text(200), 'fit': documents.choice(*retiming.FITS),
    'consent': _TEXT, 'consent_file': _TEXT, 'face': _face, 'seed': documents.whole(0, 2**32 - 1),
-   'fade': documents.number(0, crossfade.LONGEST), 'keep_occluders': documents.flag, 'fit_face': documents.flag,
+   'fade': documents.number(0, crossfade.LONGEST), 'keep_occluders': documents.flag,
+   'fit_face': documents.flag,
    'opening': documents.number(0, mouth_opening.FURTHEST), 'strict': documents.flag,
    'reencode': documents.flag, 'lossless': documents.flag, 'page': documents.flag})
 
