@@ -87,6 +87,7 @@ setup(
     'otio': OTIO,
     'beam': ['apache-beam>=2.65'],
     'bench': ['diffusers>=0.35', 'ml_collections>=1.1', 'torch>=2.7'],
+    'identity': ['dlib-bin>=20', 'face_recognition_models>=0.3'],  # to compare people
     'parity': ['lpips>=0.1.4', 'torch>=2.7', 'torchvision>=0.22', 'transformers>=5.0'],
     'test': [*APP, *TRAIN, *TALKERS, *OTIO, *QUANTIZED, 'flatbuffers>=24.3', 'playwright>=1.50',
              'pytest>=8.3', 'pyyaml>=6.0', 'ruff>=0.12', 'setuptools>=70.1',

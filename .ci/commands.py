@@ -92,6 +92,7 @@ TRIALS = (
   Trial("pip install -e '.[export]'", why='it is how the environment is made'),
   Trial("pip install -e '.[otio]'", why='a test reads timelines, and needs it'),
   Trial("pip install -e '.[talkers]'", why='it is how the environment is made'),
+  Trial("pip install -e '.[identity]'", why='a hundred megabytes of a network for people'),
   Trial("pip install -e '.[bench]'", why='PyTorch is gigabytes'),
   Trial('pip install libtpu', why='half a gigabyte of compiler'),
   Trial('pip install xpk', why='it makes clusters'),

@@ -1,5 +1,6 @@
 """The program of evaluation: what is asked is measured, printed and written; clips are paired."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -154,9 +155,16 @@ def test_what_is_no_truth_is_told(tmp_path, pack_folder):
     path.write_bytes(data)
     with pytest.raises(UserError, match='a.npz: holds no truth of a clip'):
       lip_sync.read_truth(path)
-  np.savez(path, times=np.zeros(3), lip_gap=np.zeros(2), tracked_gap=np.zeros(3))
-  with pytest.raises(UserError, match='one number a frame'):
-    lip_sync.read_truth(path)
+  said = {'symbols': np.array(['m', 'a']), 'spans': np.zeros((2, 2))}
+  rows = dict.fromkeys(('times', 'lip_gap', 'tracked_gap'), np.zeros(3))
+  np.savez(path, **rows, **said)
+  assert lip_sync.read_truth(path).labials.shape == (1, 2)
+  for changed, what in (({'lip_gap': np.zeros(2)}, 'one number a frame'),
+                        ({'spans': np.zeros((1, 2))}, 'begin and end of each symbol'),
+                        ({'symbols': np.zeros(2)}, 'begin and end of each symbol')):
+    np.savez(path, **rows | said | changed)
+    with pytest.raises(UserError, match=what):
+      lip_sync.read_truth(path)
   path.unlink()
   os.mkfifo(path)
   with pytest.raises(UserError, match='is a pipe'):
@@ -174,12 +182,28 @@ def test_a_judge_is_a_folder_and_no_hub_is_asked(tmp_path):
       run('codec', checkpoint=tmp_path, dataset=tmp_path, **{flag: 'name/model'})
 
 
+def test_lips_are_closed_where_a_labial_closes_them(pack_folder):
+  """In the rendered films lips are shut for most of a p, b or m, and the tracker sees it."""
+  for clip in lip_sync.read_clips(pack_folder, 'test'):
+    closes = clip.closes(clip.times)
+    within = np.any((clip.times[:, None] >= clip.labials[:, 0]) &
+                    (clip.times[:, None] < clip.labials[:, 1]), axis=1)
+    assert within.sum() >= closes.sum() >= .5 * within.sum() > 0
+    seen = lip_sync._closures(clip, clip.times, clip.tracked_gap)
+    assert seen == {'labial_frames': closes.sum(), 'closed': 1, 'closed_in_truth': 1}
+    ajar = lip_sync._closures(clip, clip.times, clip.tracked_gap + lip_sync.OPEN)
+    lost = lip_sync._closures(clip, clip.times, np.full(len(clip.times), np.nan))
+    assert ajar['closed'] == lost['closed'] == 0
+
+
 def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   """With films whose mouths are known: one that follows what it hears, ajar when it is silent."""
   times = np.arange(50) / 25
   gaps = {'a': 0.1 * (1 + np.sin(9 * times)), 'b': 0.1 * (1 + np.cos(14 * times))}
   clips = {name: lip_sync.Clip(tmp_path / f'{name}.mp4', times, gap, gap)
            for name, gap in gaps.items()}
+  # b's lips are shut at .68 s, within a labial that begins and ends with open lips.
+  clips['b'] = dataclasses.replace(clips['b'], labials=np.array([[.5, .9]]))
   heard = {}
 
   def regenerate(edit, machine):
@@ -193,6 +217,8 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
     width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
+  monkeypatch.setattr(lip_sync.mouth_quality, 'of_videos',
+                      lambda path, true_path, of, frames, vgg16: {'sharpness': len(frames) / 100})
   monkeypatch.setattr(lip_sync.editor, 'regenerate', regenerate)
   monkeypatch.setattr(lip_sync.tracks, 'track_file', track)
   rows = lip_sync.listening(None, [(clips['a'], clips['b'])], 0, (), tmp_path, lip_sync.SOUNDS)
@@ -200,7 +226,9 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
   assert said['new']['whole']['new'] == 1 and abs(said['new']['whole']['old'] - between) < 1e-3
   assert said['own']['whole']['new'] == said['own']['whole']['old'] == 1
-  assert said['codec'] == said['own']
+  assert said['codec'] == said['own'] and said['own']['sharpness'] == .5
+  assert 'sharpness' not in said['new'] and 'closed' not in said['own']
+  assert said['new']['closed'] == said['new']['closed_in_truth'] == 1
   assert said['own']['mouth_error'] == 3.0  # the width alone, in hundredths of the eyes' distance
   assert abs(said['own']['mouth_error_of_mean'] - 100 * np.abs(gaps['a'] - gaps['a'].mean()).mean()
              ) < 1e-3

@@ -51,6 +51,9 @@ def make_parser() -> cli.Parser:
                       help='a scorer of lip sync, for listening and sync')
   parser.add_argument('--syncnet', metavar='DIR',
                       help='the weights of SyncNet, for LSE-C and LSE-D, likewise')
+  parser.add_argument('--perceptual', metavar='DIR',
+                      help='VGG16 with LPIPS heads, for codec and for sounds own and codec; '
+                           'default: no LPIPS')
   parser.add_argument('--seed', type=int, default=0,
                       help='of the noise in listening, of the moves in sync (default %(default)d)')
   listening = parser.add_argument_group('listening')
@@ -69,8 +72,6 @@ def make_parser() -> cli.Parser:
   codec.add_argument('--dataset', metavar='DIR', help='the dataset of crops')
   codec.add_argument('--out', metavar='DIR',
                      help='folder for a sheet of pictures, a video and the figures')
-  codec.add_argument('--perceptual', metavar='DIR',
-                     help='VGG16 with LPIPS heads; default: no LPIPS')
   codec.add_argument('--i3d', metavar='DIR', help='an I3D; default: no Frechet video distance')
   sync = parser.add_argument_group('sync')
   sync.add_argument('--video', action='append', metavar='FILE',
@@ -95,10 +96,11 @@ def evaluate_listening(given):
   overrides = tuple((name, value) for name in ('steps', 'guidance_appearance', 'guidance_audio',
                                                'noise')
                     if (value := getattr(given, name)) is not None)
+  vgg16 = _perceptual(given)
   system = pipeline.load(_checkpoint(given), given.teacher)
   with tempfile.TemporaryDirectory() as folder:
     rows = lip_sync.listening(system, pairs, given.seed, overrides, folder, given.sounds,
-                              given.fit_face, judges)
+                              given.fit_face, judges, vgg16)
   for row in rows:
     if row['sound'] == 'silence':
       terminal.say(f'{row["clip"]} in silence: open in {row["open"]:.2f} of its frames')
@@ -121,15 +123,9 @@ def evaluate_codec(given):
     raise UserError('--dataset is missing: build one with `python -m data.talkers.talkers`')
   if given.out:
     codec_quality.check_folder(given.out)
-  for flag in ('perceptual', 'i3d'):
-    # What is measured here stays here: no name is looked for on a hub.
-    source = getattr(given, flag)
-    if source and not os.path.isdir(source):
-      raise UserError(f'--{flag} {source}: no such folder; copy the model into one')
+  vgg16, network = _perceptual(given), _local('i3d', given.i3d, i3d.load)
   export = model_loader.load_codec(_checkpoint(given)).export
   clips = input_pipeline.talker_clips(given.dataset, given.split, export.config['size'])
-  vgg16, network = (load(source) if source else None for load, source in (
-    (perceptual.load, given.perceptual), (i3d.load, given.i3d)))
   scores, examples = codec_quality.measure(export, clips[:given.clips or len(clips)], vgg16,
                                            network)
   if given.out:
@@ -141,6 +137,20 @@ def _checkpoint(given):
   if given.checkpoint is None:
     raise UserError(f'--checkpoint is missing: {given.what} measures an export of a training')
   return given.checkpoint
+
+
+def _perceptual(given):
+  return _local('perceptual', given.perceptual, perceptual.load)
+
+
+def _local(flag, source, load):
+  """A model in a folder; None if none is named.
+
+  What is measured here stays here: no name is looked for on a hub.
+  """
+  if source and not os.path.isdir(source):
+    raise UserError(f'--{flag} {source}: no such folder; copy the model into one')
+  return load(source) if source else None
 
 
 def _judges(given) -> dict:

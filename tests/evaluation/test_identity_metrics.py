@@ -42,6 +42,15 @@ def test_colour_is_of_the_rim_alone():
   assert found[0] < 1e-4 and 0.6 < found[1] < 1.0
 
 
+def test_the_colour_of_skin_is_not_that_of_lips():
+  true, boxes = np.full((1, 2, SIZE, SIZE, 3), 120, np.uint8), np.float32([[[.4, .6, .6, .8]] * 2])
+  made = true.copy()
+  made[:, :, 21:24, 14:18] = 250  # within the box
+  np.testing.assert_allclose(identity_metrics.skin_difference(made, true, boxes), 0, atol=1e-4)
+  made[:, :, identity_metrics.lower_face(SIZE)] = 122
+  assert 0.6 < identity_metrics.skin_difference(made, true, boxes)[0] < 1.0
+
+
 def test_psnr_sharpness_and_jumps_are_of_the_place_that_is_asked_for():
   true, where = people(), np.zeros((SIZE, SIZE), bool)
   where[8:16, 8:16] = True

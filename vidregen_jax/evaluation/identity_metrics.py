@@ -9,6 +9,7 @@ import numpy as np
 
 from vidregen_jax.evaluation import image_metrics
 from vidregen_jax.faces import crop_mask
+from vidregen_jax.models import pixels
 
 _RIM = 0.15  # width of the rim inside the mask, in sides of the crop
 
@@ -48,12 +49,28 @@ def colour_difference(generated, true):
     [B]; 2.3 is just noticeable (Mahy, Van Eycken and Oosterlinck, 1994).
   """
   where = rim(generated.shape[2])
+  mean = lambda frames: frames[:, :, where].mean((1, 2), dtype=np.float64)
+  return _delta_e(mean(generated), mean(true))
 
-  def lab(frames):
-    mean = frames[:, :, where].mean((1, 2), dtype=np.float64) / 255
-    return cv2.cvtColor(mean[None].astype(np.float32), cv2.COLOR_RGB2LAB)[0]
 
-  return np.linalg.norm(lab(generated) - lab(true), axis=-1)
+def skin_difference(generated, true, boxes):
+  """CIE 1976 delta E of the mean colour of the lower face without the mouth, [B].
+
+  Args:
+    generated, true: uint8 [B, F, S, S, 3], sRGB.
+    boxes: [B, F, 4] mouth boxes, fractions of the crop.
+  """
+  size = generated.shape[2]
+  skin = lower_face(size) & (np.asarray(pixels.box_mask(np.asarray(boxes), size))[..., 0] == 0)
+  mean = lambda frames: (frames * skin[..., None]).sum((1, 2, 3)) / skin.sum((1, 2, 3))[:, None]
+  return _delta_e(mean(generated), mean(true))
+
+
+def _delta_e(ones, others):
+  """CIE 1976 delta E of colours [B, 3], sRGB of 255."""
+  lab = lambda colours: cv2.cvtColor((colours[None] / 255).astype(np.float32),
+                                     cv2.COLOR_RGB2LAB)[0]
+  return np.linalg.norm(lab(ones) - lab(others), axis=-1)
 
 
 def psnr(generated, true, where, axis=(1, 2)):

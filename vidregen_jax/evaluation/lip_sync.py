@@ -6,8 +6,10 @@ Each edit is a real video, and the mouth in it is read with the bundled tracker.
            its own clip's no more than the two truths do with each other. Clips begin and end with
            closed lips, which correlates by itself, so the middle of each clip is measured too. The
            tracker's reading of real footage, against its truth, stands beside as the ceiling.
+           Where the sound's words close the lips (p, b, m), they should be closed.
   own      the clip's own sound, with the whole clip regenerated: also how far the mouth's opening
-           and width are from those of the true film, read by the same tracker.
+           and width are from those of the true film, read by the same tracker, and how near and how
+           sharp the mouth is beside the true one (`mouth_quality`), at the film's own size.
   codec    nothing is generated: the true faces are encoded, decoded and pasted, and measured as
            `own`. No generator can be expected to do better.
   silence  no sound: the mouth should be closed, as often as the true films' are where they rest.
@@ -23,7 +25,7 @@ import numpy as np
 from vidregen_jax import files, terminal
 from vidregen_jax.editing import editor, preparation
 from vidregen_jax.errors import UserError
-from vidregen_jax.evaluation import sync_scorer
+from vidregen_jax.evaluation import mouth_quality, sync_scorer
 from vidregen_jax.evaluation.lip_gap_probe import correlation
 from vidregen_jax.faces import tracks
 from vidregen_jax.media.audio import waveform
@@ -36,16 +38,27 @@ OPEN = 0.027
 _RATE = 16_000
 _REST_FRAMES = 3  # at both ends of a film, before and after it speaks
 _EDGE_SECONDS = 0.5  # left out at both ends for the middle
+_STRESS = 'ˈˌ'  # marks before a symbol of the International Phonetic Alphabet
+_CLOSED = 0.01  # a true gap; a labial's first and last moments have more
+_LABIALS = ('p', 'b', 'm')  # said with closed lips
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """A rendered clip: its film, and when its mouth was how open (eye distances)."""
+  """A rendered clip: its film, and when its mouth was how open (eye distances).
+
+  Attributes:
+    path: of the film.
+    times, lip_gap, tracked_gap: [F], of each frame: seconds, the true opening, and the one that the
+      tracker reads in the film.
+    labials: [N, 2], begin and end of the sounds that are said with closed lips, seconds.
+  """
 
   path: pathlib.Path
   times: np.ndarray
   lip_gap: np.ndarray
   tracked_gap: np.ndarray
+  labials: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2)))
 
   @property
   def seconds(self):
@@ -54,6 +67,11 @@ class Clip:
   def truth(self, times):
     """The lip gap at other times."""
     return np.interp(times, self.times, self.lip_gap)
+
+  def closes(self, times):
+    """In which frames, at other times, a labial closes the lips: bool [N]."""
+    within = (times[:, None] >= self.labials[:, 0]) & (times[:, None] < self.labials[:, 1])
+    return within.any(1) & (self.truth(times) < _CLOSED)
 
 
 def read_truth(path):
@@ -66,12 +84,17 @@ def read_truth(path):
   try:
     with np.load(path) as arrays:
       rows = [arrays[name] for name in ('times', 'lip_gap', 'tracked_gap')]
+      symbols, said = arrays['symbols'], arrays['spans']
   except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
     raise UserError(f'{path}: holds no truth of a clip ({error}): get the pack again') from error
   if any(row.shape != (len(rows[0]),) or row.dtype.kind != 'f' for row in rows) or len(
       rows[0]) < 2:
     raise UserError(f'{path}: holds no truth of a clip, one number a frame: get the pack again')
-  return Clip(path.with_suffix('.mp4'), *rows)
+  if symbols.dtype.kind != 'U' or said.dtype.kind != 'f' or said.shape != (*symbols.shape, 2):
+    raise UserError(f'{path}: holds no truth of a clip, begin and end of each symbol: get the pack '
+                    'again')
+  labial = [symbol.lstrip(_STRESS).startswith(_LABIALS) for symbol in symbols]
+  return Clip(path.with_suffix('.mp4'), *rows, said[np.array(labial, bool)])
 
 
 def read_clips(pack, split):
@@ -96,7 +119,7 @@ def pair(clips):
 
 
 def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face=False,
-              judges=None):
+              judges=None, vgg16=None):
   """Edits each clip with each kind of sound and reads the mouth.
 
   Args:
@@ -109,6 +132,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
     fit_face: whether the model is fitted to each clip's own frames first.
     judges: of `sync_scorer`, by name. They score each edit that has a sound, and beside it the film
       that the sound is from.
+    vgg16: of `perceptual.load`; without it there is no LPIPS of `own` and `codec`.
 
   Returns:
     A list of dicts, one a clip and kind of sound.
@@ -143,8 +167,11 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
         row['open_in_truth'] = float(np.mean(rest > OPEN))
       else:
         row |= _follows(clip, source, track.times[inside], gap, stop)
+        row |= _closures(source, track.times[inside], gap)
       if sound in ('own', 'codec'):
-        row |= _mouth_error(track, tracks.track_file(clip.path), inside)
+        true_track = tracks.track_file(clip.path)
+        row |= _mouth_error(track, true_track, inside)
+        row |= mouth_quality.of_videos(out, clip.path, true_track, np.flatnonzero(inside), vgg16)
       if judges and sound != 'silence':
         films = {'generated': (out, track), 'truth': (source.path, None)}
         row['sync'] = {name: {what: dataclasses.asdict(
@@ -175,6 +202,17 @@ def _follows(clip, source, times, gap, stop):
   } for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle))}
 
 
+def _closures(source, times, gap):
+  """The share of a labial's frames in which lips are closed, and how many frames there are.
+
+  Beside it, that of the true film, by the same tracker. A frame without a face counts as open.
+  """
+  closes, closes_in_truth = source.closes(times), source.closes(source.times)
+  share = lambda gaps: float(np.mean(gaps <= OPEN)) if len(gaps) else float('nan')
+  return {'labial_frames': int(closes.sum()), 'closed': share(gap[closes]),
+          'closed_in_truth': share(source.tracked_gap[closes_in_truth])}
+
+
 def _mouth_error(track, true_track, inside):
   """Mean distance of (opening, width) from the true film's, pixels at 100 between the eyes.
 
@@ -187,7 +225,10 @@ def _mouth_error(track, true_track, inside):
 
 
 def medians(rows):
-  """By kind of sound and part, the median of each figure over the clips; of shares, the mean."""
+  """By kind of sound and part, the median of each figure over the clips.
+
+  Of errors and shares, it is the mean; of closed lips, that over all frames.
+  """
   summary = {}
   for sound in dict.fromkeys(row['sound'] for row in rows):
     of = [row for row in rows if row['sound'] == sound]
@@ -199,7 +240,12 @@ def medians(rows):
         [row['sync'][judge][what][name] for row in of])), 3)
         for name in ('confidence', 'distance', 'offset', 'fit')}
         for what in ('generated', 'truth')}
-    for name in ('mouth_error', 'mouth_error_of_mean', 'open', 'open_in_truth'):
+    for name in ('mouth_error', 'mouth_error_of_mean', 'open', 'open_in_truth', 'sharpness',
+                 'lpips'):
       if name in of[0]:
         summary[sound][name] = round(float(np.mean([row[name] for row in of])), 3)
+    for name in ('closed', 'closed_in_truth'):
+      if frames := sum(row.get('labial_frames', 0) for row in of):
+        summary[sound][name] = round(
+          sum(row[name] * row['labial_frames'] for row in of if row['labial_frames']) / frames, 3)
   return summary

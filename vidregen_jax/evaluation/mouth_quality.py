@@ -4,6 +4,8 @@ import cv2
 import jax
 import numpy as np
 
+from vidregen_jax.faces import landmarks
+from vidregen_jax.media import video
 from vidregen_jax.models import discriminators, perceptual, pixels
 
 _SIDE = 48  # of the squares that LPIPS sees, pixels
@@ -75,3 +77,42 @@ def figures(made, true, boxes, vgg16=None) -> dict:
     if vgg16 is not None:
       found[f'lpips_{name}'] = lpips(vgg16, frames, true, boxes)
   return found
+
+
+def crops(path, track, frames, size) -> np.ndarray:
+  """Crops of some frames of a video, uint8 [1, N, S, S, 3].
+
+  Args:
+    path: of the video.
+    track: face_track.Track along it, valid in these frames.
+    frames: [N], ascending.
+    size: S, pixels.
+  """
+  wanted = set(np.asarray(frames).tolist())
+  images = video.frames(path, int(frames[0]), int(frames[-1]) + 1)
+  return np.stack([landmarks.crop(frame.image, track.affine[frame.index], size)
+                   for frame in images if frame.index in wanted])[None]
+
+
+def own_size(track, frames) -> int:
+  """The side of a crop whose pixels are as large as the video's, median over frames."""
+  return int(np.median(np.hypot(*track.affine[frames][:, :, 0].T)))
+
+
+def of_videos(path, true_path, true_track, frames, vgg16=None) -> dict:
+  """The mouth of an edit beside the true one, in crops of the video's own size.
+
+  Args:
+    path, true_path: of the edit and the true video.
+    true_track: face_track.Track along the true one.
+    frames: [N], ascending; those without a face are left out.
+    vgg16: of `perceptual.load`; without it there is no LPIPS.
+
+  Returns:
+    {'sharpness': share of the true one's, 'lpips'}.
+  """
+  frames = np.asarray(frames)[true_track.valid[frames]]
+  size = own_size(true_track, frames)
+  made, true = (crops(each, true_track, frames, size) for each in (path, true_path))
+  found = figures({'mouth': made}, true, true_track.mouth_box[None, frames], vgg16)
+  return {name.partition('_')[0]: x for name, x in found.items()}
