@@ -1,5 +1,6 @@
 """Frames that are fitted lie outside what is made with the fit."""
 
+import dataclasses
 import types
 from fractions import Fraction
 
@@ -64,7 +65,7 @@ def crossed_fit():
   kept = face_fit.kept(frames, crossed=True)
   regressions = tuple(types.SimpleNamespace(kept=each) for each in kept)
   errors = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
-  return face_fit.PersonFit(frames, True, errors, None, None, regressions)
+  return face_fit.PersonFit(frames, True, errors, None, None, regressions, None)
 
 
 def test_no_part_is_made_by_a_fit_to_itself(crossed_fit):
@@ -89,3 +90,32 @@ def test_a_frame_moves_no_prediction_that_is_made_without_it(crossed_fit):
   crossed_fit.errors[(crossed_fit.frames >= 80) & (crossed_fit.frames < 120)] += 100
   np.testing.assert_array_equal(before, crossed_fit.adapted(expectation, 100).bias)
   assert (crossed_fit.adapted(expectation, 0).bias > before + 10).all()
+
+
+def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch):
+  """A crop without a face stays as it is; a gap below 0 is a closed mouth."""
+  given = []
+
+  def shaped(crop, points, gap, within):
+    given.append((points, gap, within))
+    return crop + 1
+
+  monkeypatch.setattr(face_fit.mouth_shape, 'shaped', shaped)
+  fit = dataclasses.replace(crossed_fit, interior='teeth')
+  points = iter(['a', None, 'b', 'c'])
+  fitted = face_fit.Fitted(8, {1: fit}, lambda crop: next(points))
+  crops = np.zeros((4, 8, 8, 3), np.uint8)
+  np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4)), crops)
+  made = fitted.shaped(1, crops, np.array([.1, .2, -.3, .4]))
+  assert made[:, 0, 0, 0].tolist() == [1, 0, 1, 1]
+  assert given == [('a', .1, 'teeth'), ('b', 0, 'teeth'), ('c', .4, 'teeth')]
+
+
+def test_the_widest_mouth_shows_what_is_within(monkeypatch):
+  crops = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+  monkeypatch.setattr(face_fit.mouth_shape, 'interior',
+                      lambda crop, points: (crop[0, 0, 0], points))
+  seen = lambda crop: 'points'
+  assert face_fit._interior(crops, np.array([.1, .3, np.nan]), seen) == (1, 'points')
+  assert face_fit._interior(crops, np.full(3, np.nan), seen) is None
+  assert face_fit._interior(crops, np.ones(3), lambda crop: None) is None

@@ -49,3 +49,10 @@ def test_correlation_is_over_what_is_known():
   a, b = np.array([0.0, 1, 2, np.nan, 4]), np.array([1.0, 3, 5, 100, 9])
   assert abs(lip_gap_probe.correlation(a, b) - 1) < 1e-12
   assert np.isnan(lip_gap_probe.correlation(np.ones(5), b))
+
+
+def test_the_readout_of_one_latent_frame_is_that_of_many():
+  reader = lip_gap_probe.fit([clip(i) for i in range(8)], SHAPE, linear_prior.none((2, 3)), 2)
+  cut = windows.cut(clip(9), 0, SHAPE, np.random.default_rng(0))
+  by_frame = np.concatenate([reader.readout(face[None, [2, 3]])[0] for face in cut['target']])
+  np.testing.assert_allclose(by_frame, read(reader, clip(9))[0], atol=1e-6)

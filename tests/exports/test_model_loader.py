@@ -184,6 +184,25 @@ def test_numbers_that_are_none_are_refused(folder, name, array, value):
       model_loader.load_student(at, teacher)
 
 
+def test_a_generator_without_a_readout_of_lips_runs_and_one_with_half_of_it_does_not(folder):
+  assert pipeline.load(folder).lips.kernel.shape[1] == codec.TIME_FACTOR
+  path = folder / 'generator.safetensors'
+  whole = safetensors.numpy.load_file(path)
+
+  def loaded(*missing, **changed):
+    kept = {name: x for name, x in whole.items() if name not in missing} | changed
+    safetensors.numpy.save_file(kept, path)
+    return model_loader.load_generator(folder).export.arrays
+
+  assert pipeline.readout(loaded('lip_kernel', 'lip_bias')) is None
+  assert pipeline.readout(loaded()).bias.shape == (codec.TIME_FACTOR, )
+  for missing in ('lip_kernel', 'lip_bias'):
+    with pytest.raises(UserError, match=f'{missing} is no such array there'):
+      loaded(missing)
+  with pytest.raises(UserError, match='lip_bias is .3. there and .4. in this config'):
+    loaded(lip_bias=np.zeros(3, np.float32))
+
+
 @pytest.mark.parametrize(('data', 'cause'), [
   (b'', 'damaged'), (b'\xff' * 8, 'damaged'), (b'\x08' + b'\0' * 7 + b'{"a":{}}', 'damaged'),
   (safetensors.numpy.save({'params/a': np.zeros(3, np.uint8)}), 'params/a is U8'),

@@ -7,7 +7,7 @@ import numpy as np
 
 from vidregen_jax.exports import model_folder, pipeline
 from vidregen_jax.faces import crop_mask
-from vidregen_jax.models import codec, generator, linear_prior
+from vidregen_jax.models import codec, generator, linear_prior, lip_readout
 
 SIZE = 32
 CODEC = codec.CodecConfig(SIZE, (8, 8, 16), (1, 1, 1), (1, 1, 1), (1, 1, 2), 6)
@@ -32,6 +32,8 @@ def write(folder, whisper_folder, codec_config=CODEC):
        'listening': {'audio_layers': [1], 'window_seconds': 10.0, 'margin_seconds': 1.0},
        'codec': model_folder.load_export(folder / 'codec', 'codec').digest},
       jax.device_get(generator.init(config, jax.random.key(1))), linear_prior.none(config.region),
+      lip_readout.Readout(*(np.zeros(shape, np.float32) for shape in lip_readout.shapes(
+        len(config.region), config.latent_channels).values())),
       audio_mean=np.zeros((1, 512), np.float32), audio_std=np.ones((1, 512), np.float32))
   return folder / 'export'
 

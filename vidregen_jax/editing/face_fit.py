@@ -3,7 +3,8 @@
 Three things are fitted, all in closed form: the decoder's errors at the crop's own size
 (`inference.decoder_fit`), the mean error of the linear prediction of the lower face
 (`models.linear_prior`), and how the person's mouth opens and closes (`inference.mouth_opening`). Of
-the prediction only the mean, as a freely fitted one remembers how the mouth moved.
+the prediction only the mean, as a freely fitted one remembers how the mouth moved. Besides, what is
+seen within the person's open mouth is kept (`compositing.mouth_shape`).
 
 No frame is made by a fit to itself. In an edit of a few words, no frame of a span or of its
 cross-fade is fitted. Where too little of the video is left, such as in a dub, the frames are cut
@@ -19,6 +20,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
+from vidregen_jax.compositing import mouth_shape
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
 from vidregen_jax.media.timeline import spans
@@ -47,6 +49,7 @@ class PersonFit:
     decoder: decoder_fit.Fit to the N frames.
     regressions: of the decoder's errors: one, or if crossed, number i leaves out the parts i - 1
       and i.
+    interior: of the mouth; None if no frame shows it.
   """
 
   frames: np.ndarray
@@ -55,6 +58,7 @@ class PersonFit:
   opening: mouth_opening.Opening | None
   decoder: decoder_fit.Fit
   regressions: tuple[decoder_fit.Regression, ...]
+  interior: mouth_shape.Interior | None
 
   def mixture(self, index: int) -> list[tuple[float, decoder_fit.Regression]]:
     """(share, regression) of those that make the latent frame that starts at frame `index`."""
@@ -98,10 +102,12 @@ class Fitted:
   Attributes:
     size: F, side of the crops to make.
     people: by number of the person; those with too few frames are missing.
+    points: reads faces in crops; None where nobody is fitted.
   """
 
   size: int
   people: dict[int, PersonFit]
+  points: mouth_shape.Points | None = None
 
   def adapted(self, person: int, params: sampling.Params, index: int,
               opening: float) -> sampling.Params:
@@ -124,6 +130,21 @@ class Fitted:
     if fit:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
+
+  def shaped(self, person: int, crops, gaps) -> np.ndarray:
+    """A person's crops uint8 [4, F, F, 3] with lips as far apart as `gaps` [4].
+
+    Crops of people that are not fitted stay as they are, and so do those in which no face is
+    seen. Lip gaps are in distances between the eyes; below 0 they are 0.
+    """
+    fit = self.people.get(person)
+    if not fit:
+      return crops
+    shaped = []
+    for crop, gap in zip(crops, np.maximum(gaps, 0), strict=True):
+      points = self.points(crop)
+      shaped.append(crop if points is None else mouth_shape.shaped(crop, points, gap, fit.interior))
+    return np.stack(shaped)
 
   def report(self, opening: float) -> edit_report.FaceFit | None:
     """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
@@ -201,7 +222,7 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
                machine.models.codec.size)
   decoder = streaming_codec.Decoder(machine.models.codec, machine.params.codec,
                                     machine.params.latent_mean, machine.params.latent_std)
-  people = {}
+  people, points = {}, mouth_shape.Points()
   for person, groups in some.items():
     stride = -(-codec.TIME_FACTOR * len(groups) // _FRAMES)
     frames, decoded, native, latents = [], [], [], []
@@ -226,8 +247,18 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
     opening = _opening(errors[::len(some_of_them)], groups, track, machine.params.expectation)
     fitted = decoder_fit.Fit(np.stack(decoded), np.stack(native))
     people[person] = PersonFit(frames, crossed, errors, opening, fitted,
-                               tuple(map(fitted.regression, kept(frames, crossed))))
-  return Fitted(size, people)
+                               tuple(map(fitted.regression, kept(frames, crossed))),
+                               _interior(native, track.lip_gap[frames], points))
+  return Fitted(size, people, points)
+
+
+def _interior(crops, gaps, points):
+  """What the mouth shows that is open widest, of crops [F, F, 3] with lip gaps [N]."""
+  if not np.isfinite(gaps).any():
+    return None
+  crop = crops[int(np.nanargmax(gaps))]
+  seen = points(crop)
+  return None if seen is None else mouth_shape.interior(crop, seen)
 
 
 def _size(track, frames, smallest):

@@ -162,16 +162,18 @@ class Retake:
       if start < run.start:
         if self._fade(run) and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, faces = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
+            _, faces, gaps = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(self._machine.models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, faces = self._make(run, params, state, inputs)
+          state, faces, gaps = self._make(run, params, state, inputs)
       if faces is not None:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
+          if gaps is not None:
+            faces = self._fitted.shaped(self._person(run), faces, gaps)
       yield start, crops, faces
 
   def _fade(self, run) -> float:
@@ -201,13 +203,19 @@ class Retake:
                                 self._opening(run))
 
   def _make(self, run, params, state, inputs):
-    """The state after a latent frame, and its 4 generated crops; `state` is donated."""
-    models = self._machine.models
+    """The state after a latent frame, its 4 generated crops and their lip gaps.
+
+    `state` is donated. Gaps are None if they are not known, or nothing is generated.
+    """
+    models, gaps = self._machine.models, None
     if self._sampler is None:  # generate nothing: the codec's own reconstruction
       state, face_cells = sampling.warm(models, params, state, inputs)
     else:
       state, face_cells = sampling.step(models, self._sampler_of(run), params, state, inputs)
-    return state, pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
+      if self._machine.lips:
+        gaps = self._opening(run) * self._machine.lips(state.residual)[0]
+    faces = pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
+    return state, faces, gaps
 
   def _begin(self, run, end):
     """The sampler's state before a run, and the stream of audio features up to frame `end`."""

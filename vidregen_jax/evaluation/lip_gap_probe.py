@@ -1,8 +1,7 @@
 """Reads from latents how open a mouth is: training scores its own samples with it.
 
-The lip gap is nearly linear in the residual of the linear prior, which is mostly the mouth: a ridge
-regression on true latents reads it well enough to tell whether samples follow the sound. Final
-figures come from the face tracker on written videos (`evaluate`).
+A ridge regression on true latents (`models.lip_readout`) tells well enough whether samples follow
+the sound. Final figures come from the face tracker on written videos (`evaluate`).
 """
 
 import dataclasses
@@ -10,18 +9,17 @@ import dataclasses
 import numpy as np
 
 from vidregen_jax.datasets import windows
-from vidregen_jax.models import linear_prior
+from vidregen_jax.models import linear_prior, lip_readout
 
 _RIDGE = 0.1  # weight of the penalty, in variances of an input
 
 
 @dataclasses.dataclass(frozen=True)
 class Reader:
-  """The regression: kernel [M*C, 4] and bias [4], for the 4 frames of a latent frame."""
+  """Reads whole lower faces: `readout`, of the residual of the prior `guess`."""
 
   guess: linear_prior.Expectation
-  kernel: np.ndarray
-  bias: np.ndarray
+  readout: lip_readout.Readout
 
   def __call__(self, target, context, references, reference_valid):
     """The lip gap, in eye distances.
@@ -35,17 +33,16 @@ class Reader:
       [B, 4T].
     """
     x = _residual(self.guess, target, context, references, reference_valid)
-    return (x @ self.kernel + self.bias).reshape(len(x), -1)
+    return self.readout(x).reshape(len(x), -1)
 
 
 def _residual(guess, target, context, references, valid):
-  """The residual of the linear prior's guess, [B, T, M*C]."""
+  """The residual of the linear prior's guess, [B, T, M, C]."""
   target, context, references = (
     np.asarray(x, np.float32) for x in (target, context, references))
   reference = linear_prior.mean_reference(references, np.asarray(valid))
   face = target[:, :, np.asarray(guess.region)]
-  residual = np.asarray(guess.residual(face, context, reference))
-  return residual.reshape(*residual.shape[:2], -1)
+  return np.asarray(guess.residual(face, context, reference))
 
 
 def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draws: int) -> Reader:
@@ -60,11 +57,11 @@ def fit(clips, shape: windows.WindowShape, guess: linear_prior.Expectation, draw
   inputs, gaps = [], []
   for cut in windows.draw(clips, shape, draws):
     parts = (cut[name][None] for name in ('target', 'context', 'references', 'reference_valid'))
-    inputs.append(_residual(guess, *parts)[0])
+    inputs.append(_residual(guess, *parts)[0].reshape(shape.frames, -1))
     gaps.append(cut['lip_gap'].reshape(shape.frames, -1))
   x, y = (np.concatenate(part).astype(np.float64) for part in (inputs, gaps))
   kernel, bias = linear_prior.ridge_regression(x, y, _RIDGE * x.var(0))
-  return Reader(guess, kernel.astype(np.float32), bias.astype(np.float32))
+  return Reader(guess, lip_readout.Readout(kernel.astype(np.float32), bias.astype(np.float32)))
 
 
 def correlation(a, b):

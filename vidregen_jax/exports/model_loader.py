@@ -15,7 +15,15 @@ from vidregen_jax import documents
 from vidregen_jax.documents import choice, flag, number, row, text, whole
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
-from vidregen_jax.models import attention, codec, flow_matching, generator, linear_prior, sync
+from vidregen_jax.models import (
+  attention,
+  codec,
+  flow_matching,
+  generator,
+  linear_prior,
+  lip_readout,
+  sync,
+)
 
 _STAGES, _LAYERS = 8, 256
 _WIDTH = whole(1, 65_536)
@@ -142,6 +150,9 @@ def load_generator(folder) -> Generator:
   if not export.arrays.get('expected_kernel', np.ones(1)).size:
     guess = linear_prior.none(model.region)
   expected = {f'expected_{name}': tuple(value.shape) for name, value in vars(guess).items()}
+  if 'lip_kernel' in export.arrays or 'lip_bias' in export.arrays:
+    lips = lip_readout.shapes(len(model.region), model.latent_channels)
+    expected |= {f'lip_{name}': shape for name, shape in lips.items()}
   states = (model.audio_layers, model.audio_channels)
   _check_arrays(folder, export, functools.partial(generator.init, model),
                 expected | {'audio_mean': states, 'audio_std': states})

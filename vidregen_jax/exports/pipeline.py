@@ -20,7 +20,14 @@ from vidregen_jax import files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
-from vidregen_jax.models import attention, flow_matching, linear_prior, pretrained, whisper
+from vidregen_jax.models import (
+  attention,
+  flow_matching,
+  linear_prior,
+  lip_readout,
+  pretrained,
+  whisper,
+)
 
 AUDIO_ENCODER = 'audio_encoder'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
@@ -39,6 +46,8 @@ class System:
     hear: the same for sound of any length, [1, n] or anything sliced like it; yields the states in
       order, some at a time.
     digests: sha256 of the weights, by part.
+    lips: reads how far apart the lips of a generated face are; None in a folder that was exported
+      before there was one.
   """
 
   models: sampling.Models
@@ -47,9 +56,10 @@ class System:
   listen: callable
   hear: callable
   digests: dict
+  lips: lip_readout.Readout | None = None
 
 
-def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays):
+def export(folder, codec_folder, audio_encoder, config, params, guess, lips, **arrays):
   """Writes a system's folder, whole or not at all; it replaces an older one.
 
   Args:
@@ -59,9 +69,11 @@ def export(folder, codec_folder, audio_encoder, config, params, guess, **arrays)
     config: plain dict with 'model', 'sampler', 'listening' and 'codec' (its digest).
     params: the generator's.
     guess: linear_prior.Expectation.
+    lips: lip_readout.Readout.
     **arrays: audio_mean and audio_std [layers, channels].
   """
   arrays |= {f'expected_{name}': value for name, value in vars(guess).items()}
+  arrays |= {f'lip_{name}': value for name, value in vars(lips).items()}
   with outputs.whole_folder(folder) as part:
     model_folder.copy(pathlib.Path(codec_folder), part / 'codec', 'codec')
     copy_encoder(whisper.locate(audio_encoder), part / AUDIO_ENCODER)
@@ -114,7 +126,7 @@ def export_student(folder, teacher_folder, config, params):
     model_folder.export(part / 'student', 'student', config | {'teacher': digest}, params)
 
 
-def export_tuned(folder, source, codec_params, guess, sampler, params, card=''):
+def export_tuned(folder, source, codec_params, guess, sampler, params, card='', lips=None):
   """Writes a system of which codec, prior and student were tuned, whole or not at all.
 
   Args:
@@ -125,12 +137,15 @@ def export_tuned(folder, source, codec_params, guess, sampler, params, card=''):
     sampler: flow_matching.SamplerConfig of the student.
     params: the student's.
     card: text of a README.md beside it, '' for none.
+    lips: lip_readout.Readout; None keeps the source's.
   """
   source = pathlib.Path(source)
   teacher, found = model_loader.load_generator(source).export, model_loader.load_codec(
     source / 'codec').export
   arrays = teacher.arrays | {f'expected_{name}': np.asarray(value)
                              for name, value in vars(guess).items()}
+  if lips:
+    arrays |= {f'lip_{name}': value for name, value in vars(lips).items()}
   with outputs.whole_folder(folder) as part:
     of_codec = model_folder.export(part / 'codec', 'codec', found.config, codec_params,
                                    **found.arrays)
@@ -148,6 +163,13 @@ def expected(arrays):
   """The linear_prior.Expectation in a generator's arrays."""
   fields = [field.name for field in dataclasses.fields(linear_prior.Expectation)]
   return linear_prior.Expectation(**{name: arrays[f'expected_{name}'] for name in fields})
+
+
+def readout(arrays) -> lip_readout.Readout | None:
+  """The readout in a generator's arrays, if there is one."""
+  if 'lip_kernel' not in arrays:
+    return None
+  return lip_readout.Readout(arrays['lip_kernel'], arrays['lip_bias'])
 
 
 def statistics(export: model_folder.Export):
@@ -188,7 +210,7 @@ def load(folder, teacher: bool = False) -> System:
   params = sampling.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
                            codec.arrays['latent_std'])
   return System(models, jax.device_put(params), sampled.sampler, listen, hear,
-                {'codec': codec.digest, maker.kind: maker.digest})
+                {'codec': codec.digest, maker.kind: maker.digest}, readout(exported.arrays))
 
 
 def load_parts(folder, student: bool = True) -> dict:

@@ -44,7 +44,7 @@ codec, generator = read('codec/codec.safetensors'), read('generator.safetensors'
 if student:
   generator |= read('student/student.safetensors')
 weights = jax.device_put({'codec': codec, 'generator': {
-  name: x for name, x in generator.items() if not name.startswith('audio_')}})
+  name: x for name, x in generator.items() if name.startswith(('params/', 'expected_'))}})
 
 audio, seconds, many = given['heard'][None], given['seconds'][None], len(given['stills'])
 total = len(given['crops']) // 4

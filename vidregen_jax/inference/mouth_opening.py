@@ -1,12 +1,14 @@
 """How far generated mouths open, and that they close, as the person's own mouth does.
 
 What a sound leaves open, a generator averages. In latents its mouths open as far as true ones, but
-decoded they are soft, and an eye or a face tracker sees half of the opening. So what is generated
-is stretched: the residual of the linear prediction (`linear_prior`), which is mostly the mouth, is
-multiplied where it opens. Where it closes, stretching would press lips that are closed already
-until they glow; there it is drawn towards the person's own closed mouth, which is sharp. Which of
-the two a residual does is read along one direction: that in which the person's own mouths open. No
-residual is stretched beyond the largest of a real frame: further out the decoder paints white lips.
+decoded they are soft, and an eye or a face tracker sees half of the opening. How far the lips are
+apart is mended in the picture (`compositing.mouth_shape`); for lips that go with it, what is
+generated is stretched: the residual of the linear prediction (`linear_prior`), which is mostly the
+mouth, is multiplied where it opens. Where it closes, stretching would press lips that are closed
+already until they glow; there it is drawn towards the person's own closed mouth, which is sharp.
+Which of the two a residual does is read along one direction: that in which the person's own mouths
+open. No residual is stretched beyond the largest of a real frame: further out the decoder paints
+white lips.
 
 The generator does not see it: its history holds what it generated.
 """

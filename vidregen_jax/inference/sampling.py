@@ -57,6 +57,7 @@ class SamplerState:
     index: number of latent frames so far, int32.
     key: the noise of latent frame i is drawn with fold_in(key, i).
     reference: [B, H*W, C] the mean reference, for the linear prediction.
+    residual: [B, M, C] of the latest lower face, as it was generated or is.
     anchor_time: [B] position of the anchor, in latent frames from the first.
     fixed: keys of `token_layout.fixed_tokens`.
     fixed_valid: bool [B, statics + M].
@@ -70,6 +71,7 @@ class SamplerState:
   index: jax.Array
   key: jax.Array
   reference: jax.Array
+  residual: jax.Array
   anchor_time: jax.Array
   fixed: generator.Keys
   fixed_valid: jax.Array
@@ -166,8 +168,10 @@ def init_state(models: Models, params: Params, key, start: streams.Start) -> Sam
   keys = generator.condition(config, params.generator, new, generator.no_past(config, batch))
   ahead = config.look_ahead + 1
   state = SamplerState(
-      index=jnp.int32(0), key=key, reference=reference, anchor_time=fixed.anchor_time, fixed=keys,
-      fixed_valid=new.valid, window=generator.no_keys(config, batch, timed=len(slots.stream)),
+      index=jnp.int32(0), key=key, reference=reference,
+      residual=jnp.zeros((batch, len(config.region), config.latent_channels)),
+      anchor_time=fixed.anchor_time, fixed=keys, fixed_valid=new.valid,
+      window=generator.no_keys(config, batch, timed=len(slots.stream)),
       window_valid=jnp.zeros((batch, len(slots.stream)), bool),
       vectors=jnp.zeros((batch, ahead, config.width), config.dtype),
       durations=jnp.zeros((batch, ahead)),
@@ -218,7 +222,8 @@ def _remember(models: Models, params: Params, state: SamplerState, region, shown
   decoded, cache = codec.decode(models.codec, params.codec,
                                 latents.reshape(-1, 1, cells, cells, config.latent_channels),
                                 state.decoder_cache)
-  return dataclasses.replace(state, index=state.index + 1, decoder_cache=cache), decoded
+  return dataclasses.replace(state, index=state.index + 1, residual=region,
+                             decoder_cache=cache), decoded
 
 
 # -------------------------------------------------------------------------------------------- steps

@@ -210,7 +210,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
         workdir / 'export', config.codec, info['audio_encoder'],
         {'model': dataclasses.asdict(model), 'sampler': dataclasses.asdict(objective.sampler),
          'listening': listening, 'codec': exported_codec.digest},
-        params, guess, audio_mean=audio_mean, audio_std=audio_std,
+        params, guess, reader.readout, audio_mean=audio_mean, audio_std=audio_std,
       )
     multihost.wait('exported')
     writer.say(f'wrote {workdir / "export"}')

@@ -187,7 +187,7 @@ def train(config, workdir, watchdog_seconds=0, profile=False):
     if multihost.lead():
       codec_params, guess = source.tuned(params)
       pipeline.export_tuned(workdir / 'export', config.system, codec_params, guess,
-                            objective.student.sampler, params['student'])
+                            objective.student.sampler, params['student'], lips=reader.readout)
     multihost.wait('exported')
     writer.say(f'wrote {workdir / "export"}')
 

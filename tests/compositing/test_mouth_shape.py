@@ -1,0 +1,95 @@
+"""A mouth opens and closes as far as it should, shows its own teeth, and nothing else moves."""
+
+import numpy as np
+import pytest
+
+from vidregen_jax.compositing import mouth_shape
+from vidregen_jax.evaluation import lip_sync
+from vidregen_jax.faces import landmarks, tracks
+from vidregen_jax.media import video
+
+SIZE = 288
+CHANGED = 4  # grey levels
+
+
+@pytest.fixture(scope='module')
+def points():
+  return mouth_shape.Points()
+
+
+@pytest.fixture(scope='module')
+def person(pack_folder):
+  """Crops of a rendered person, the mouth widest and closed: uint8 [S, S, 3] each."""
+  clip = lip_sync.read_clips(pack_folder, 'test')[0]
+  track, found = tracks.track_file(clip.path), []
+  for index in (int(track.lip_gap.argmax()), int(track.lip_gap.argmin())):
+    frame, = video.frames(clip.path, index, index + 1)
+    found.append(landmarks.crop(frame.image, track.affine[index], SIZE))
+  return found
+
+
+def gap_of(points, crop):
+  return float(landmarks.lip_gap(points(crop)))
+
+
+@pytest.mark.parametrize('gap', [.05, .08, .14, .2])
+def test_a_mouth_opens_as_far_as_it_should(points, person, gap):
+  wide, _ = person
+  made = mouth_shape.shaped(wide, points(wide), gap, mouth_shape.interior(wide, points(wide)))
+  assert gap_of(points, made) == pytest.approx(gap, abs=.2 * gap)
+
+
+def test_a_closed_mouth_opens_further_the_further_it_should(points, person):
+  """The tracker underrates how far lips were moved that it saw closed."""
+  wide, closed = person
+  within = mouth_shape.interior(wide, points(wide))
+  seen = [gap_of(points, mouth_shape.shaped(closed, points(closed), gap, within))
+          for gap in (0, .05, .1, .15, .2, .25)]
+  assert seen[0] < .01 and seen[-1] > .15 and (np.diff(seen) > .005).all()
+
+
+def test_an_open_mouth_closes(points, person):
+  wide, _ = person
+  assert gap_of(points, wide) > .08
+  assert gap_of(points, mouth_shape.shaped(wide, points(wide), 0., None)) < .03
+
+
+def test_nothing_moves_but_between_nose_and_chin(points, person):
+  wide, closed = person
+  made = mouth_shape.shaped(closed, points(closed), .15, None)
+  seen = points(closed)
+  moved = np.abs(made.astype(int) - closed).max(2) > CHANGED
+  assert moved.any()
+  reach = 4 * mouth_shape._SOFT
+  rows, columns = np.nonzero(moved)
+  assert rows.min() > seen[2, 1] - reach and rows.max() < seen[152, 1] + reach
+  assert columns.min() > seen[78, 0] - reach and columns.max() < seen[308, 0] + reach
+
+
+def test_a_mouth_that_is_as_it_should_be_stays(points, person):
+  wide, _ = person
+  seen = points(wide)
+  made = mouth_shape.shaped(wide, seen, float(landmarks.lip_gap(seen)), None)
+  assert np.abs(made.astype(int) - wide).max() <= 1
+
+
+def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
+  wide, closed = person
+  within = mouth_shape.interior(wide, points(wide))
+  painted = mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth)
+  made = mouth_shape.shaped(closed, points(closed), .15, painted).astype(int)
+  green = (made[..., 1] > 200) & (made[..., 0] < 60)
+  seen = points(made.astype(np.uint8))
+  rows, columns = np.nonzero(green)
+  assert green.sum() > 60
+  assert columns.min() > seen[61, 0] and columns.max() < seen[291, 0]
+  shut = mouth_shape.shaped(closed, points(closed), 0., painted)
+  np.testing.assert_array_equal(shut, mouth_shape.shaped(closed, points(closed), 0., None))
+
+
+def test_a_closed_mouth_shows_no_interior(points, person):
+  assert mouth_shape.interior(person[1], points(person[1])) is None
+
+
+def test_what_shows_no_face_has_no_points(points):
+  assert points(np.full((SIZE, SIZE, 3), 128, np.uint8)) is None
