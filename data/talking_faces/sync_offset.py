@@ -4,7 +4,7 @@ Two judges say how well mouth and sound agree at each lag, and the offset is whe
 curves is highest. One is the scorer of lip sync, in `scorer_curve`. The other is here: a linear
 filter predicts from the sound's spectrum how a mouth opens, widens and moves, and the prediction is
 correlated with the mouth that was tracked. `python -m bench.sync_offsets` compares the two and the
-sum, on rendered and real people; the sum is wrong the least often where it is certain.
+sum: of real people it is right about as often as the scorer, and less often wrong where certain.
 
 The filter, `sync_filter.npz`, is a ridge regression on the rendered clips, whose sound is exact:
 
@@ -26,8 +26,8 @@ from vidregen_jax.media.audio import waveform
 
 RATE = 100  # a second: of bands, of lips, of lags
 SEARCH = 0.6  # seconds of lag to either side
-# The scorer's curve times this is added to the filter's. From 1 to 4 shares change little; below,
-# fewer offsets of real people are right, above, more of them are wrong where they are certain.
+# The scorer's curve times this is added to the filter's: with less, fewer offsets of real people
+# are right; with more, more of them are wrong though they are certain.
 _WEIGHT = 2.0
 # What is unrelated agrees by chance, the less the more seconds there are, with their root: so all
 # bounds are multiples of one over it. Below the first no lips move with the sound; most sound is
