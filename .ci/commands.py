@@ -133,6 +133,8 @@ TRIALS = (
                         ('familiarity', '--clips=1'), ('shot_boundaries', '--clips=2'),
                         ('quality', 'IN.mp4'),
                         ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
+                        ('sync_offsets', '--clips=2'),
+                        ('crop_coding', '--dataset=out/talkers/64 --clips=1'),
                         ('windows', '--dataset=out/talkers/64 --seconds=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
   # These take minutes to hours, or need weights that are not here: only their import is tried.

@@ -24,7 +24,15 @@ import pathlib
 import shutil
 import sys
 
-from data.talking_faces import filters, plans, report, source_result, talking_faces, workers
+from data.talking_faces import (
+  filters,
+  plans,
+  report,
+  scorer_curve,
+  source_result,
+  talking_faces,
+  workers,
+)
 from vidregen_jax import cli, terminal
 from vidregen_jax.errors import UserError
 
@@ -71,8 +79,9 @@ def build(given, manifest, builder=talking_faces.TalkingFaces, note=()) -> pathl
     The folder of the datasets.
 
   Raises:
-    UserError: a mistake in the flags or the manifest, nothing usable, or a full disk.
+    UserError: a mistake in the flags or the manifest, nothing usable, no scorer, or a full disk.
   """
+  scorer_curve.digest()  # before anything is written
   bounds = filters.Bounds(
     min_seconds=given.min_seconds, max_seconds=given.max_seconds, least_side=given.least_side,
     most_yaw=given.most_yaw, least_sharpness=given.least_sharpness,

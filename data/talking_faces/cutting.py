@@ -3,18 +3,17 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from data.talking_faces import filters, probing, speaker
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import landmarks
-from vidregen_jax.media import planes, prefetch, video
+from vidregen_jax.faces import face_parts, landmarks
+from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
 
 _RATE = waveform.MODEL_RATE
-_AHEAD = 4  # frames decoded ahead
 
 
 def parts(take: speaker.Take, times: np.ndarray, sound: probing.Sound, bounds: filters.Bounds
@@ -69,8 +68,9 @@ def crops(info: video.VideoInfo, track, first: int, start: int, stop: int, sizes
   found = {size: np.zeros((stop - start, size, size, 3), np.uint8) for size in sizes}
   count = 0
   try:
-    affines = track.affine[start - first:stop - first].astype(np.float64)
-    with contextlib.closing(_parts(info, affines, start, stop, sizes)) as images:
+    affines = track.affine[start - first:stop - first]
+    with contextlib.closing(face_parts.along(info.path, affines, np.arange(start, stop), min(sizes),
+                                             stamps=info.stamps)) as images:
       for image, affine in images:
         for size in sizes:
           found[size][count] = landmarks.crop(image, affine, size)
@@ -80,33 +80,6 @@ def crops(info: video.VideoInfo, track, first: int, start: int, stop: int, sizes
   if count < stop - start:
     raise probing.LeftOut('unreadable', f'frames end at {start + count}')
   return found
-
-
-def _parts(info, affines, start, stop, sizes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Yields of each frame the part with the face, as RGB, and the affine seen from there.
-
-  Converting a whole frame of 1080p takes three times as long as all the rest.
-  """
-
-  def parts():
-    frames = video.frames(info.path, start, stop, stamps=info.stamps)
-    for frame, affine in zip(frames, affines, strict=False):
-      left, top, right, bottom = box = _around(affine, frame, min(sizes))
-      seen = affine - np.array([(0, 0, left), (0, 0, top)])
-      yield planes.part(frame, box) if right > left and bottom > top else frame.image, seen
-
-  with prefetch.Ahead(parts(), _AHEAD) as queue:
-    yield from queue
-
-
-def _around(affine, frame, least):
-  """What `landmarks.crop` reads of a picture for crops of `least` pixels or more: a box."""
-  corners = affine @ np.array([(0, 1, 0, 1), (0, 0, 1, 1), (1, 1, 1, 1)], float)
-  margin = 6 * np.ceil(np.hypot(*affine[:, :2].T[0]) / least) + 4
-  size = frame.source.width, frame.source.height
-  low = np.clip(np.floor(corners.min(1) - margin), 0, size).astype(int)
-  high = np.clip(np.ceil(corners.max(1) + margin), 0, size).astype(int)
-  return *low.tolist(), *high.tolist()
 
 
 @dataclasses.dataclass(frozen=True)

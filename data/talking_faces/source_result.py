@@ -11,6 +11,7 @@ same, so a build that was stopped goes on where it was.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ import time
 import cv2
 import numpy as np
 
-from data.talking_faces import cutting, filters, probing, record, speaker
+from data.talking_faces import cutting, filters, probing, record, scorer_curve, speaker
 from vidregen_jax import documents, files, outputs
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import crop_geometry, face_track, tracks
@@ -28,7 +29,7 @@ from vidregen_jax.media import video
 
 ACCOUNT, SECONDS = 'account.json', 'seconds.json'
 STEPS = ('probe', 'sound', 'faces', 'speaker', 'crops', 'records', 'pictures')
-_VERSION = 1  # of what is made; a change makes all sources anew
+_VERSION = 2  # of what is made; a change makes all sources anew
 _PICTURES = 4  # of what is left out of a source, the longest
 _HEIGHT = 180  # pixels of a picture
 _STRIP = 4  # crops side by side, of what is kept
@@ -71,7 +72,7 @@ class Job:
     return {
       'version': _VERSION, 'file': state, 'row': hashlib.sha256(said).hexdigest(),
       'sizes': list(self.sizes), 'bounds': dataclasses.asdict(self.bounds),
-      'crop': crop_geometry.CROP,
+      'crop': crop_geometry.CROP, 'scorer': scorer_curve.digest(),
     }
 
 
@@ -154,7 +155,8 @@ class _Preparation:
       faces = self._faces(info)
     self.found['faces'] = len(faces.pieces)
     with self._step('speaker'):
-      takes, left = speaker.choose(faces, sound, job.bounds)
+      takes, left = speaker.choose(faces, sound, job.bounds,
+                                   functools.partial(scorer_curve.of, info, sound))
     left = list(left)
     with contextlib.ExitStack() as stack:
       writers = {}

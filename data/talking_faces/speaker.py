@@ -1,17 +1,17 @@
 """Who speaks, and when: stretches of frames that show one speaking face. Pure, after tracking."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from data.talking_faces import filters, probing, sync_offset
-from vidregen_jax.editing import active_speaker
 from vidregen_jax.faces import face_track
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.media.timeline import spans
 
-# Two faces seen together whose scores differ by less are a tie.
-_LEAST_LEAD = 0.08
+# Two faces seen together whose evidence differs by less are a tie; see `bench.sync_offsets`.
+LEAST_LEAD = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,22 +48,8 @@ class Take:
   moved: bool
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Heard:
-  """What is compared with lips: the sound's bands and loudness, and when they begin in seconds."""
-
-  predicted: np.ndarray
-  loud: np.ndarray
-  start: float
-
-  @classmethod
-  def of(cls, sound: probing.Sound) -> 'Heard':
-    samples = sound.samples.astype(np.float32)[None] / 32768
-    return cls(sync_offset.prediction(sync_offset.bands(sound.samples)),
-               active_speaker.loudness(samples, waveform.MODEL_RATE), sound.start)
-
-
-def choose(faces: face_track.FaceTracks, sound: probing.Sound, bounds: filters.Bounds
+def choose(faces: face_track.FaceTracks, sound: probing.Sound, bounds: filters.Bounds,
+           scored: Callable[[face_track.Piece, int, int], sync_offset.Curve]
            ) -> tuple[list[Take], list[Stretch]]:
   """The takes of a source, and what is left out.
 
@@ -75,16 +61,17 @@ def choose(faces: face_track.FaceTracks, sound: probing.Sound, bounds: filters.B
     faces: `tracks.follow_parts` of the source.
     sound: its voice.
     bounds: what takes must have.
+    scored: the scorer's curve of a face, in frames of the source from one to another.
 
   Returns:
     (takes, stretches), both ascending; together they are all frames, but for those of pieces of
     faces beside a chosen one.
   """
-  heard = Heard.of(sound)
+  predicted = sync_offset.prediction(sync_offset.bands(sound.samples))
   out = _without_faces(faces)
   chosen = []
   for group in _together([piece for piece in faces.pieces if piece.shot >= 0]):
-    found = [_judged(piece, heard, bounds) for piece in group]
+    found = [_judged(piece, sound, predicted, bounds, scored) for piece in group]
     speaking, left = _speaker(found, sound, bounds)
     out += left
     if speaking is not None:
@@ -113,20 +100,17 @@ class _Judged:
   unusable: list[Stretch]
   curve: sync_offset.Curve
   offset: sync_offset.Offset
-  score: float
 
 
-def _judged(piece, heard, bounds) -> _Judged:
+def _judged(piece, sound, predicted, bounds, scored) -> _Judged:
   runs, unusable = _runs(piece, bounds)
   track = piece.track
   gap, width = (np.where(track.valid, x, np.nan) for x in (track.lip_gap, track.mouth_width))
-  curve = sync_offset.curve(track.times, gap, width, heard.predicted, heard.start)
-  offset = sync_offset.estimate(curve)
-  # The editor's own measure, of sound that is no longer late.
-  second = active_speaker.agreement(track.times, gap, width, heard.loud,
-                                    heard.start - offset.seconds)
-  return _Judged(piece, runs, unusable, curve, offset,
-                 float(np.nan_to_num((offset.agreement + second) / 2)))
+  curve = sync_offset.curve(track.times, gap, width, predicted, sound.start)
+  if runs:
+    longest = max(runs, key=lambda run: run[1] - run[0])
+    curve = sync_offset.together(curve, scored(piece, *longest))
+  return _Judged(piece, runs, unusable, curve, sync_offset.estimate(curve))
 
 
 def _runs(piece, bounds):
@@ -167,7 +151,7 @@ def _speaker(found, sound, bounds):
   if not fit:
     largest = max(found, key=lambda each: each.piece.area.sum())
     return None, largest.unusable
-  best, *others = sorted(fit, key=lambda each: -each.score)
+  best, *others = sorted(fit, key=lambda each: -each.offset.evidence)
   whole = lambda reason, detail: [Stretch(start, stop, reason, detail)
                                   for start, stop in best.runs] + best.unusable
   if not best.offset.moves:
@@ -176,9 +160,10 @@ def _speaker(found, sound, bounds):
                        _said(best.offset))
   # Faces that are far too small to be the subject, in the background, are no rivals.
   rivals = [each for each in others if _side(each) > _side(best) / 3]
-  if rivals and best.score - rivals[0].score < _LEAST_LEAD:
+  first, second = best.offset, rivals[0].offset if rivals else None
+  if rivals and first.evidence - second.evidence < LEAST_LEAD:
     return None, whole('who speaks is undecided', f'{len(rivals) + 1} faces agree with the sound '
-                       f'by {best.score:.2f} and {rivals[0].score:.2f}')
+                       f'by {first.evidence:.2f} and {second.evidence:.2f}')
   return best, best.unusable
 
 

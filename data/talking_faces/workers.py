@@ -13,6 +13,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from multiprocessing import connection
 
+import jax
+
 from data.talking_faces import source_result
 from vidregen_jax import interrupts, terminal
 from vidregen_jax.errors import UserError
@@ -22,6 +24,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 def _serve(pipe):
   interrupts.ignore()  # the parent decides when this ends
+  # The scorer is small, and an accelerator can often be had by one process only.
+  jax.config.update('jax_platforms', 'cpu')
   threading.Thread(target=_end_with_parent, daemon=True).start()
   while True:
     try:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax.evaluation import sync_scorer
-from vidregen_jax.faces import mouth_view
+from vidregen_jax.faces import landmarks, mouth_view
+from vidregen_jax.media import video
 from vidregen_jax.media.audio import waveform
 from vidregen_jax.models import sync, syncnet
 
@@ -166,3 +167,14 @@ def test_the_bundled_scorer_finds_how_far_sound_was_moved(pack_folder):
     score = sync_scorer.hear(scorer, mouth, samples, begin + late).score()
     assert abs(score.offset / 25 - late) <= 1 / 25
     assert (score.fit > scorer.limit) == (late == 0)
+
+
+def test_views_of_a_video_are_those_of_its_whole_pictures(pack_folder):
+  path, view = pack_folder / 'test' / 'test_00001.mp4', mouth_view.mouth(24)
+  affine = np.array([[(90 + at, 5, 30), (-5, 90 + at, at - 60)] for at in range(6)], np.float32)
+  affine[3] = np.nan  # where no face is
+  track = types.SimpleNamespace(affine=affine)
+  found = list(mouth_view.of_video(path, track, view, np.array([1, 2, 2, 5]), 7))
+  images = {frame.index: frame.image for frame in video.frames(path, 7, 13)}
+  expected = [landmarks.crop(images[7 + at], view.affine(affine[at]), 24) for at in (1, 2, 2, 5)]
+  np.testing.assert_array_equal(found, expected)

@@ -73,9 +73,9 @@ def distances(mouth, sound, known=None, lead: int = 0, padded: bool = False) -> 
 def score(rows: np.ndarray) -> Score:
   """The score of some frames, of `distances` [F, 31].
 
-  An offset at which fewer than half of the known frames have a sound is not judged.
+  An offset that is nan in `mean_row` is not judged.
   """
-  mean, frames = _mean(rows)
+  mean, frames = mean_row(rows)
   if not np.isfinite(mean).any():
     return Score(np.nan, np.nan, 0, np.nan, 0)
   best = int(np.nanargmin(mean))
@@ -92,8 +92,13 @@ def _fit(mean, at):
   return float((others.mean() - mean[at]) / others.std())
 
 
-def _mean(rows):
-  """The mean row, nan where too few frames count, and the number of known frames."""
+def mean_row(rows: np.ndarray) -> tuple[np.ndarray, int]:
+  """The mean of some rows of `distances`, and of how many frames it is.
+
+  Returns:
+    float64 [31], nan at offsets at which fewer than half of the known frames have a sound; and the
+    number of known frames.
+  """
   there = np.isfinite(rows)
   counts, frames = there.sum(0), int(there.any(1).sum())
   sums = np.where(there, rows, 0).sum(0)
@@ -116,7 +121,7 @@ def by_frame(rows: np.ndarray, width: int = 9) -> np.ndarray:
   """
   half, found = width // 2, []
   for i in range(len(rows)):
-    mean, _ = _mean(rows[max(i - half, 0):i + half + 1])
+    mean, _ = mean_row(rows[max(i - half, 0):i + half + 1])
     found.append(np.nanmedian(mean) - mean[REACH] if np.isfinite(mean).any() else np.nan)
   return np.array(found)
 
@@ -127,7 +132,7 @@ def spread(rows: np.ndarray) -> tuple[float, np.ndarray]:
   Returns:
     `fit`, and the same for each of the offsets beyond two frames, as far as they are known.
   """
-  mean, _ = _mean(rows)
+  mean, _ = mean_row(rows)
   fits = np.array([_fit(mean, at) for at in range(2 * REACH + 1)])
   moved = np.abs(np.arange(-REACH, REACH + 1)) > _UNNOTICED
   return float(fits[REACH]), fits[moved & np.isfinite(fits)]

@@ -214,8 +214,18 @@ def read_sound(path) -> tuple[np.ndarray, float]:
   return waveform.mono_16k(samples, rate), float(begin)
 
 
-def look(scorer, path, track: face_track.Track | None = None) -> Mouth:
-  """Embeds the mouth of a video's largest face; arguments as in `of_video`."""
+def look(scorer, path, track: face_track.Track | None = None, first: int = 0, *,
+         stamps: np.ndarray | None = None) -> Mouth:
+  """Embeds the mouth of a video's largest face, or of a given one.
+
+  Args:
+    scorer, path, track: as in `of_video`.
+    first: number of the frame that is the track's first.
+    stamps: as in `video.frames`.
+
+  Raises:
+    UserError: the video cannot be read.
+  """
   track = tracks.track_file(path) if track is None else track
   seen = np.flatnonzero(track.valid)
   if len(seen) < 2:
@@ -228,7 +238,8 @@ def look(scorer, path, track: face_track.Track | None = None) -> Mouth:
   at = np.arange(len(frames))
   before, after = (np.clip(at + side * scorer.reach, 0, len(at) - 1) for side in (-1, 1))
   known &= track.shot[frames[before]] == track.shot[frames[after]]
-  vectors = scorer.mouth(mouth_view.of_video(path, track, scorer.view, frames))
+  views = mouth_view.of_video(path, track, scorer.view, frames, first, stamps=stamps)
+  vectors = scorer.mouth(views)
   return Mouth(times[:len(vectors)], vectors, known[:len(vectors)])
 
 

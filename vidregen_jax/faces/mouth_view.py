@@ -3,14 +3,14 @@
 Views are squares of the canonical crop, which the eyes and the nose place: lips do not move them.
 """
 
+import contextlib
 import dataclasses
 
 import cv2
 import numpy as np
 
 from vidregen_jax.errors import UserError
-from vidregen_jax.faces import landmarks
-from vidregen_jax.media import video
+from vidregen_jax.faces import face_parts, landmarks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,27 +49,29 @@ def of_crops(crops: np.ndarray, view: View) -> np.ndarray:
   return crops[:, rows, columns]
 
 
-def of_video(path, track, view: View, frames: np.ndarray):
+def of_video(path, track, view: View, frames: np.ndarray, first: int = 0, *, stamps=None):
   """Yields views of a followed face.
 
   Args:
     path: of the video.
-    track: face_track.Track of all of its frames.
+    track: face_track.Track of all of its frames, or of some.
     view: what is cut.
-    frames: ascending numbers of frames in which the track is valid; a number may come repeatedly.
+    frames: ascending frames of the track, in which it is valid; a number may come repeatedly.
+    first: number of the video's frame that is the track's first.
+    stamps: as in `video.frames`.
 
   Yields:
     uint8 [size, size, 3], RGB, for each of `frames`.
   """
-  affines, at = view.affine(track.affine), 0
+  frames = np.asarray(frames)
   if not len(frames):
     return
-  for frame in video.frames(path, int(frames[0]), int(frames[-1]) + 1):
-    if at < len(frames) and frame.index == frames[at]:
-      cut = landmarks.crop(frame.image, affines[frame.index], view.size)
-      while at < len(frames) and frame.index == frames[at]:
-        yield cut
-        at += 1
+  each, counts = np.unique(frames, return_counts=True)
+  parts = face_parts.along(path, view.affine(track.affine[each]), first + each, view.size,
+                           stamps=stamps)
+  with contextlib.closing(parts):
+    for (image, affine), count in zip(parts, counts.tolist(), strict=False):
+      yield from [landmarks.crop(image, affine, view.size)] * count
 
 
 def grey(views: np.ndarray) -> np.ndarray:
