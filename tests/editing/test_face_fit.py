@@ -101,14 +101,16 @@ def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch
     return crop + 1
 
   monkeypatch.setattr(face_fit.mouth_shape, 'shaped', shaped)
-  fit = dataclasses.replace(crossed_fit, interior='teeth')
+  fit = dataclasses.replace(crossed_fit, interior='teeth', rest=.05)
   points = iter(['a', None, 'b', 'c'])
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop: next(points))
   crops = np.zeros((4, 8, 8, 3), np.uint8)
-  np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4)), crops)
-  made = fitted.shaped(1, crops, np.array([.1, .2, -.3, .4]))
+  np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4), 1.), crops)
+  made = fitted.shaped(1, crops, np.array([.15, .25, .04, .45]), .5)
   assert made[:, 0, 0, 0].tolist() == [1, 0, 1, 1]
-  assert given == [('a', .1, 'teeth'), ('b', 0, 'teeth'), ('c', .4, 'teeth')]
+  (a, at_a, _), (_, at_b, within), (_, at_c, _) = given
+  assert a == 'a' and within == 'teeth' and at_b == 0
+  assert at_a > 0 and at_c == pytest.approx(4 * at_a)
 
 
 def test_the_widest_mouth_shows_what_is_within(monkeypatch):
@@ -119,3 +121,13 @@ def test_the_widest_mouth_shows_what_is_within(monkeypatch):
   assert face_fit._interior(crops, np.array([.1, .3, np.nan]), seen) == (1, 'points')
   assert face_fit._interior(crops, np.full(3, np.nan), seen) is None
   assert face_fit._interior(crops, np.ones(3), lambda crop: None) is None
+
+
+def test_lips_that_are_read_open_at_rest_are_told():
+  """Where readings are .1 too far open; of frames without a face nothing is known."""
+  gaps = np.array([.01, .3, .2, .02, .25, np.nan, .3, .2, .2, .2])
+  lips = lambda residuals: residuals[:, :, 0].repeat(2, 1)
+  assert face_fit._rest(lips, gaps[:, None, None] + .1, gaps) == pytest.approx(.1)
+  assert face_fit._rest(None, gaps[:, None, None], gaps) == 0
+  assert face_fit._rest(lips, None, gaps) == 0
+  assert face_fit._rest(lips, gaps[:, None, None], gaps * np.nan) == 0

@@ -173,7 +173,7 @@ class Retake:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
           if gaps is not None:
-            faces = self._fitted.shaped(self._person(run), faces, gaps)
+            faces = self._fitted.shaped(self._person(run), faces, gaps, self._opening(run))
       yield start, crops, faces
 
   def _fade(self, run) -> float:
@@ -213,7 +213,7 @@ class Retake:
     else:
       state, face_cells = sampling.step(models, self._sampler_of(run), params, state, inputs)
       if self._machine.lips:
-        gaps = self._opening(run) * self._machine.lips(state.residual)[0]
+        gaps = self._machine.lips(state.residual)[0]
     faces = pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
     return state, faces, gaps
 
