@@ -12,7 +12,7 @@ from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.media.audio import lazy
-from vidregen_jax.models import audio_timeline, codec, pixels, streams
+from vidregen_jax.models import audio_timeline, codec, lip_readout, pixels, streams
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
 _MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
@@ -150,7 +150,7 @@ class Retake:
     """
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
     state, audio = self._begin(run, end)
-    cache = self._encoder.start(2)
+    cache, lips = self._encoder.start(2), None
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
       params = self._params(run, start)
@@ -173,7 +173,9 @@ class Retake:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
           if gaps is not None:
-            faces = self._fitted.shaped(self._person(run), faces, gaps, self._opening(run))
+            faces = self._fitted.shaped(self._person(run), faces, lip_readout.steadied(gaps, lips),
+                                        self._opening(run))
+            lips = gaps[-1]
       yield start, crops, faces
 
   def _fade(self, run) -> float:
