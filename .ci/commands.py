@@ -275,7 +275,7 @@ def attempt(command, venv, folder):
     venv = WORK / f'venv-{words[1]}'
     shutil.rmtree(venv, ignore_errors=True)
     made.update(VENV=str(venv), PATH=os.environ['PATH'])
-    words.append(f'VENV={venv}')
+    words += [f'VENV={venv}', f'PYTHON={sys.executable}']
   done = subprocess.run(words, cwd=folder, env=made, check=False, stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, text=True, errors='replace')
   if words[0] == 'make':
