@@ -48,6 +48,16 @@ def test_the_first_second_comes_as_it_is_and_then_the_lower_face_changes(images,
   assert not np.any([rows[:len(rows) // 4] for rows in change])  # hair and background
 
 
+def test_what_it_compiles_is_kept_when_it_has_ended_well(images, sound, tiny_model, monkeypatch):
+  shared = []
+  monkeypatch.setattr(streaming.compiled, 'share', lambda: shared.append(True))
+  with pytest.raises(UserError):
+    streamed([*images[:4], images[4][0]], sound, tiny_model)
+  assert not shared
+  streamed(images[:4], sound, tiny_model)
+  assert shared == [True]
+
+
 def test_it_does_not_matter_in_what_pieces_the_sound_comes(images, sound, tiny_model, made):
   for one, other in zip(streamed(images, sound, tiny_model, size=7001), made, strict=True):
     np.testing.assert_array_equal(one, other)
