@@ -73,6 +73,10 @@ TRIALS = (
             '--out OUT.mp4'),
   Trial('python -m vidregen_jax.translate --jobs',
         run=f'python -m vidregen_jax.translate --jobs JOBS.jsonl {_EDIT[:-12]} --out many'),
+  Trial('python -m vidregen_jax.translate --jobs JOBS.jsonl --out FOLDER --checkpoint '
+        'checkpoints/talkers --consent "The speakers, who are shown, agreed on 2026-05-01" '
+        '--beam_pipeline_options', why='a test runs it where Apache Beam is installed'),
+  Trial("pip install -e '.[beam]'", why='Apache Beam and all it needs are 300 megabytes'),
   Trial('python -m examples.live', more='--rush'),
   Trial('python -m vidregen_jax.app', 'app', run=_SERVED),
   Trial("pip install -e '.[app]'", why='it is how the environment is made'),
@@ -274,7 +278,7 @@ def attempt(command, venv, folder):
     venv = WORK / f'venv-{words[1]}'
     shutil.rmtree(venv, ignore_errors=True)
     made.update(VENV=str(venv), PATH=os.environ['PATH'])
-    words.append(f'VENV={venv}')
+    words += [f'VENV={venv}', f'PYTHON={sys.executable}']
   done = subprocess.run(words, cwd=folder, env=made, check=False, stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, text=True, errors='replace')
   if words[0] == 'make':

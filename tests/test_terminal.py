@@ -113,3 +113,32 @@ def test_at_a_terminal_it_is_a_bar(capsys, monkeypatch):
   monkeypatch.setattr(terminal, 'live', lambda: True)
   assert list(terminal.progress('abc', 'clip', 'codec')) == ['a', 'b', 'c']
   assert '\rcodec: 100%' in capsys.readouterr().err
+
+
+TELLS = '''
+import os
+from vidregen_jax import terminal
+terminal.begin()
+with terminal.without('INFO: known'):
+  os.write(2, b'INFO: known, of a library\\n' b'ERROR: not known\\n' b'half a line')
+os.write(2, b' and its end\\n')
+'''
+
+
+def test_a_line_that_is_known_is_left_out_and_no_other():
+  done = subprocess.run([sys.executable, '-c', TELLS], cwd=ROOT, capture_output=True, check=True)
+  assert done.stderr == b'ERROR: not known\nhalf a line and its end\n'
+
+
+def test_where_there_is_no_stderr_nothing_is_left_out():
+  program = 'from vidregen_jax import terminal\nwith terminal.without("x"):\n  print("done")'
+  done = subprocess.run(['bash', '-c', '"$0" -c "$1" 2>&-', sys.executable, program], cwd=ROOT,
+                        capture_output=True, check=True)
+  assert done.stdout == b'done\n'
+
+
+def test_looking_for_a_face_says_nothing():
+  done = subprocess.run([sys.executable, '-c', 'from vidregen_jax.faces import landmarks as l; '
+                         'l._Network("face_landmark.tflite")'], cwd=ROOT, capture_output=True,
+                        check=True)
+  assert done.stderr == b''

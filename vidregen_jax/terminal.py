@@ -9,6 +9,8 @@ import io
 import os
 import select
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -19,6 +21,7 @@ _PATIENCE = 5.0  # seconds to wait for a pipe that is full
 # Seconds. A log gets a line of progress for every tenth of the work, but not sooner than this after
 # another line; and after the longer time even if no tenth is done.
 _SOON, _LATE = 10.0, 300.0
+_ONE_AT_A_TIME = threading.Lock()  # of those who put something in the place of stderr
 
 
 def printable(text) -> str:
@@ -115,6 +118,31 @@ def error(cause) -> None:
   if len(line) > _LONGEST:
     line = f'{line[:_LONGEST * 3 // 4]} ... {line[-_LONGEST // 4:]}'
   tell(line)
+
+
+@contextlib.contextmanager
+def without(known: str) -> Iterator[None]:
+  """Leaves out lines that a library in C writes to stderr and that begin so; others come later.
+
+  For moments: what other threads write to stderr meanwhile waits for the end too.
+  """
+  with _ONE_AT_A_TIME, contextlib.ExitStack() as stack:
+    try:
+      stderr = os.dup(2)
+      stack.callback(os.close, stderr)
+      held = stack.enter_context(tempfile.TemporaryFile())
+    except OSError:  # there is no stderr, or no place to hold it: nothing is left out
+      yield
+      return
+    os.dup2(held.fileno(), 2)
+    try:
+      yield
+    finally:
+      os.dup2(stderr, 2)
+      held.seek(0)
+      for line in held:
+        if not line.startswith(known.encode()):
+          _Lossy(2).write(line)
 
 
 def live() -> bool:

@@ -11,7 +11,9 @@ picture is fitted to it; the dub itself is never cut.
 Each line of JOBS.jsonl is an object with the `source` and the `audio` of a video, and more if need
 be: its `consent`, `out`, `fit`, `face` and `seed`. FOLDER/jobs.jsonl says how each job ended. A run
 that was stopped goes on where it was, and a job's mistake ends that job alone. Exit status 0: all
-are done; 1: some failed, and are named.
+are done; 1: some failed, and are named. With --beam_pipeline_options=OPTION,OPTION they are carried
+out by Apache Beam (`pip install 'vidregen_jax[beam]'`), on many machines if its runner has them;
+all must see the same paths.
 """
 
 import sys
@@ -35,6 +37,9 @@ def _read(argv):
   many.add_argument('--jobs', default='', metavar='JOBS.jsonl', help='a list of translations')
   many.add_argument('--processes', type=cli.whole(1), default=1, metavar='N',
                     help='that work at once, each with a model of its own (default 1)')
+  many.add_argument('--beam_pipeline_options', type=cli.several(str), metavar='OPTION,...',
+                    help='carry them out by Apache Beam, such as --beam_pipeline_options='
+                         'runner=DirectRunner,direct_num_workers=2, instead of by --processes')
   many.add_argument('--retry', action='store_true', help='try those again that failed')
   options = parser.parse_args(argv)
   if options.jobs:
@@ -58,8 +63,10 @@ def _of_all(options):
   shared = flags.arguments(options) | {'fit': options.fit}
   for name in ('source', 'preview', 'references', 'out', 'model', 'overwrite'):
     del shared[name]
+  beam = options.beam_pipeline_options
   return dict(jobs=options.jobs, out=options.out, model=options.checkpoint,
-              processes=options.processes, retry=options.retry, **shared)
+              processes=options.processes, retry=options.retry,
+              beam=None if beam is None else [f'--{option}' for option in beam], **shared)
 
 
 def main(argv=None) -> int:

@@ -5,8 +5,9 @@ utterance: espeak-ng repeats itself bit for bit only for the first utterance aft
 
   stdin   one JSON object {"text", "voice", "rate", "pitch", "pitch_range", "seed"}:
           words a minute, 0 to 99, 0 to 99
-  stdout  one JSON line {"sample_rate", "events": [[ipa, start_ms], ...]} and then int16 samples;
-          or one JSON line {"error": ...} and exit status 1
+  stdout  one JSON line {"sample_rate", "events": [[ipa, start_ms], ...], "words": [[first
+          character, characters, events before it], ...]} and then int16 samples; or one JSON line
+          {"error": ...} and exit status 1
 """
 
 import ctypes
@@ -17,7 +18,7 @@ import espeakng_loader
 
 SYNCHRONOUS = 2
 PHONEME_EVENTS_AS_IPA = 1 | 2
-LIST_TERMINATED, PHONEME = 0, 7
+LIST_TERMINATED, WORD, PHONEME = 0, 1, 7
 RATE, PITCH, PITCH_RANGE = 1, 3, 4
 UTF8 = 1
 
@@ -47,14 +48,17 @@ Callback = ctypes.CFUNCTYPE(
 
 
 def synthesize(text, voice, rate, pitch, pitch_range, seed):
-  """Returns (sample rate, [[ipa, start_ms], ...], little-endian int16 bytes)."""
+  """Returns (sample rate, [[ipa, start_ms], ...], words, little-endian int16 bytes).
+
+  A word is [its first character, its characters, how many of the phonemes come before it].
+  """
   library = ctypes.CDLL(espeakng_loader.get_library_path())
   sample_rate = library.espeak_Initialize(
     SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), PHONEME_EVENTS_AS_IPA
   )
   if sample_rate <= 0:
     raise OSError('espeak-ng could not be started')
-  samples, events = bytearray(), []
+  samples, events, words = bytearray(), [], []
 
   def collect(wave, count, event):
     if wave and count > 0:
@@ -64,6 +68,8 @@ def synthesize(text, voice, rate, pitch, pitch_range, seed):
       if event[i].type == PHONEME:
         symbol = event[i].id.string.decode('utf-8', errors='ignore')
         events.append([symbol, event[i].audio_position])
+      elif event[i].type == WORD:
+        words.append([event[i].text_position - 1, event[i].length, len(events)])
       i += 1
     return 0
 
@@ -77,16 +83,16 @@ def synthesize(text, voice, rate, pitch, pitch_range, seed):
   encoded = text.encode()
   library.espeak_Synth(encoded, len(encoded) + 1, 0, 1, 0, UTF8, None, None)
   library.espeak_Synchronize()
-  return sample_rate, events, bytes(samples)
+  return sample_rate, events, words, bytes(samples)
 
 
 def main():
   try:
-    sample_rate, events, samples = synthesize(**json.loads(sys.stdin.read()))
+    sample_rate, events, words, samples = synthesize(**json.loads(sys.stdin.read()))
   except (ValueError, OSError) as error:
     print(json.dumps({'error': str(error)}))
     raise SystemExit(1) from error
-  header = json.dumps({'sample_rate': sample_rate, 'events': events})
+  header = json.dumps({'sample_rate': sample_rate, 'events': events, 'words': words})
   sys.stdout.buffer.write(header.encode() + b'\n' + samples)
 
 

@@ -49,11 +49,14 @@ class Speech:
     phonemes: (IPA symbol, start, stop) in seconds, in order, without gaps from the first start to
       the end of the samples; `SILENCE` where nothing is said. A plosive begins with its closure
       and stops just after its release.
+    words: (word, how many of the phonemes it has), silences not counted; () from an engine that
+      does not tell.
   """
 
   samples: np.ndarray
   sample_rate: int
   phonemes: tuple[tuple[str, float, float], ...]
+  words: tuple[tuple[str, int], ...] = ()
 
   @property
   def duration(self) -> float:
@@ -108,10 +111,17 @@ def _espeak(text, name, rate, pitch, seed):
   samples = np.frombuffer(pcm, '<i2').astype(np.float32) / 32768
   sample_rate = header['sample_rate']
   # '(en)' marks a change of language inside the text and lasts no time worth a mouth shape.
-  events = [(s, ms / 1000) for s, ms in header['events'] if not s.startswith('(')]
-  stops = [start for _, start in events[1:]] + [len(samples) / sample_rate]
-  segments = [(s or SILENCE, a, b) for (s, a), b in zip(events, stops, strict=True) if b > a]
-  return Speech(samples, sample_rate, _tidy(segments, samples, sample_rate))
+  events = [(number, symbol, ms / 1000) for number, (symbol, ms) in enumerate(header['events'])
+            if not symbol.startswith('(')]
+  stops = [start for *_, start in events[1:]] + [len(samples) / sample_rate]
+  lasting = [(number, symbol or SILENCE, start, stop)
+             for (number, symbol, start), stop in zip(events, stops, strict=True) if stop > start]
+  segments = [segment for _, *segment in lasting]
+  spoken = [number for number, symbol, *_ in lasting if symbol != SILENCE]
+  starts = np.searchsorted(spoken, [before for *_, before in header['words']] + [np.inf])
+  words = tuple((text[first:first + length], count) for (first, length, _), count in zip(
+    header['words'], np.diff(starts).tolist(), strict=True))
+  return Speech(samples, sample_rate, _tidy(segments, samples, sample_rate), words)
 
 
 @functools.cache
@@ -256,6 +266,7 @@ def _shifted(speech, shift):
     samples.astype(np.float32),
     speech.sample_rate,
     tuple((s, a * scale, b * scale) for s, a, b in speech.phonemes),
+    speech.words,
   )
 
 

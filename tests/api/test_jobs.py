@@ -1,5 +1,6 @@
 """A list of translations: every job is done once, whatever happens to the run."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 import vidregen_jax
+from vidregen_jax import api
 from vidregen_jax.api import jobs
 from vidregen_jax.errors import UserError
 from vidregen_jax.translate import main
@@ -98,3 +100,55 @@ def test_a_process_that_dies_fails_its_job_alone(listed, tmp_path, tiny_checkpoi
   ends = list(jobs._carried_out(jobs.read(listed)[:2], tmp_path, tiny_checkpoint, 2))
   assert [end.state for end in ends] == ['failed'] * 2
   assert all('its process ended with' in end.error for end in ends)
+
+
+def test_beam_does_every_job_once_and_tells_the_broken_one(listed, tiny_checkpoint, tmp_path,
+                                                           monkeypatch, capsys):
+  """In processes of another folder than the list's, whose paths are relative."""
+  if importlib.util.find_spec('apache_beam') is None:
+    pytest.skip('Apache Beam is not installed: jobs are carried out on one machine alone')
+  monkeypatch.chdir(tmp_path)
+  here, beam = (['--jobs', 'list.jsonl', '--checkpoint', str(tiny_checkpoint), '--consent', CONSENT,
+                 '--out', out] for out in ('here', 'beam'))
+  beam += ['--beam_pipeline_options',
+           'runner=DirectRunner,direct_num_workers=2,direct_running_mode=multi_processing']
+  assert main(here) == 1 and main(beam) == 1
+  assert '2 done, 1 failed' in capsys.readouterr().out
+  summaries = [json.loads((tmp_path / out / jobs.SUMMARY).read_text()) for out in ('here', 'beam')]
+  assert summaries[0]['failures'] == summaries[1]['failures']
+  assert summaries[0]['failures'].keys() == {'broken'}
+  for one, other in zip(states(tmp_path / 'here'), states(tmp_path / 'beam'), strict=True):
+    assert [one[name] for name in ('id', 'state', 'job', 'out', 'error')] == [
+      other[name] for name in ('id', 'state', 'job', 'out', 'error')]
+  for name in ('one', 'three'):
+    assert vidregen_jax.inspect(tmp_path / 'beam' / f'{name}.mp4').valid
+  assert {path.suffix for path in (tmp_path / 'beam').iterdir()} == {'.mp4', '.json', '.jsonl'}
+  ends = states(tmp_path / 'beam')
+  assert main(beam) == 1 and states(tmp_path / 'beam') == ends  # nothing is left to do
+
+
+def test_what_beam_had_done_when_its_run_was_killed_is_not_done_again(listed, tmp_path):
+  if importlib.util.find_spec('apache_beam') is None:
+    pytest.skip('Apache Beam is not installed: jobs are carried out on one machine alone')
+  from vidregen_jax.api import beam_jobs
+  waiting, out = jobs.read(listed), tmp_path / 'out'
+  (out / beam_jobs.ENDED).mkdir(parents=True)
+  for job in waiting:
+    end = jobs.Ended(job.id, 'failed', 1.0, job.digest, error='as it was said')
+    (out / beam_jobs.ENDED / f'{job.digest}.json').write_text(json.dumps(vars(end)))
+  ends = list(beam_jobs.carried_out(waiting, out, 'no checkpoint', []))
+  assert [end.id for end in ends] == ['one', 'broken', 'three']
+  assert {end.error for end in ends} == {'as it was said'} and list(out.iterdir()) == []
+  with pytest.raises(UserError, match='--beam_pipeline_options: Unexpected pipeline runner'):
+    list(beam_jobs.carried_out(waiting, out, 'no checkpoint', ['--runner=none']))
+
+
+def test_without_beam_its_options_are_refused(listed, tiny_checkpoint, tmp_path, monkeypatch,
+                                              capsys):
+  monkeypatch.setitem(sys.modules, 'apache_beam', None)
+  monkeypatch.delitem(sys.modules, 'vidregen_jax.api.beam_jobs', raising=False)
+  monkeypatch.delattr(api, 'beam_jobs', raising=False)
+  assert main(['--jobs', str(listed), '--checkpoint', str(tiny_checkpoint), '--consent', CONSENT,
+               '--out', str(tmp_path / 'out'), '--beam_pipeline_options', 'runner=any']) == 2
+  assert 'needs Apache Beam: pip install' in capsys.readouterr().err
+  assert not (tmp_path / 'out').exists()

@@ -7,9 +7,10 @@ import pytest
 
 import vidregen_jax
 from examples import live as example
+from vidregen_jax import files
 from vidregen_jax.api import streaming
 from vidregen_jax.errors import UserError
-from vidregen_jax.media import video
+from vidregen_jax.media import video, video_writer
 
 CONSENT = 'a rendered person; nobody had to be asked'
 SECOND = streaming.SAMPLE_RATE
@@ -45,6 +46,16 @@ def test_the_first_second_comes_as_it_is_and_then_the_lower_face_changes(images,
   change = [np.abs(a.astype(int) - b).mean((1, 2)) for a, b in zip(made, images, strict=True)]
   assert not np.any(change[:24]) and all(rows.any() for rows in change[24:])
   assert not np.any([rows[:len(rows) // 4] for rows in change])  # hair and background
+
+
+def test_what_it_compiles_is_kept_when_it_has_ended_well(images, sound, tiny_model, monkeypatch):
+  shared = []
+  monkeypatch.setattr(streaming.compiled, 'share', lambda: shared.append(True))
+  with pytest.raises(UserError):
+    streamed([*images[:4], images[4][0]], sound, tiny_model)
+  assert not shared
+  streamed(images[:4], sound, tiny_model)
+  assert shared == [True]
 
 
 def test_it_does_not_matter_in_what_pieces_the_sound_comes(images, sound, tiny_model, made):
@@ -93,9 +104,14 @@ def test_a_mistake_is_one_line(wrong, cause, tiny_model):
 
 def test_the_example_runs_with_a_microphone_that_takes_its_time(clip, tiny_model, tmp_path,
                                                                 monkeypatch, capsys):
+  """And the page shows which frames were made, of what, and that nobody signed."""
   monkeypatch.setattr(vidregen_jax, 'load', lambda checkpoint: tiny_model)
-  frames = list(video.frames(clip))
-  monkeypatch.setattr(video, 'frames', lambda path: itertools.islice(frames, 28))
-  out = tmp_path / 'live.mp4'
-  assert example.main([str(clip), str(clip), '--consent', CONSENT, '--out', str(out)]) == 0
+  source, out = tmp_path / 'camera.mp4', tmp_path / 'live.mp4'
+  images = [frame.image for frame in itertools.islice(video.frames(clip), 28)]
+  video_writer.write_clip(source, images, 25)
+  assert example.main([str(source), str(clip), '--consent', CONSENT, '--out', str(out),
+                       '--page']) == 0
   assert '28 frames' in capsys.readouterr().out and out.exists()
+  page = out.with_suffix('.html').read_text()
+  assert '4 of 28 frames regenerated in 1 stretch' in page and CONSENT in page
+  assert 'Not signed' in page and files.digest(out) in page and files.digest(source) in page

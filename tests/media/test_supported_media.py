@@ -7,7 +7,7 @@ from conftest import ROOT
 
 from vidregen_jax.media import containers, opening, smart_render_plan
 
-PAGE = (ROOT / 'docs' / 'editing.md').read_text().partition('## Supported media')[2]
+PAGE = (ROOT / 'docs' / 'supported-media.md').read_text()
 
 
 def _row(first):

@@ -193,3 +193,11 @@ def test_curves_stay_in_range_and_are_smooth():
   assert face.dtype == np.float32 and face.shape == (130, len(mesh.CHANNELS))
   assert face.min() >= -0.03 and face.max() <= 1.25
   assert np.abs(np.diff(face, axis=0)).max() < 0.3  # of a channel's range in 10 ms
+
+
+def test_words_have_all_phonemes_in_order():
+  said = speech.speak('Well, my friend, the baker saw it.', VOICE, shift=1.1)
+  assert ' '.join(word for word, _ in said.words) == 'Well my friend the baker saw it'
+  assert all(count > 0 for _, count in said.words)
+  assert sum(count for _, count in said.words) == sum(
+    symbol != speech.SILENCE for symbol, *_ in said.phonemes)

@@ -11,6 +11,7 @@ that was stopped, in whatever way, goes on where it was; a job's mistake ends th
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -155,7 +156,7 @@ def read(path: str | os.PathLike) -> list[Job]:
 
 
 def translate_all(jobs: Iterable[Job], out: str | os.PathLike, *, model: str | os.PathLike,
-                  processes: int = 1, retry: bool = False,
+                  processes: int = 1, retry: bool = False, beam: list[str] | None = None,
                   ended: Callable[[Ended], None] | None = None, **options) -> Summary:
   """Carries out the jobs that have not ended yet.
 
@@ -165,14 +166,18 @@ def translate_all(jobs: Iterable[Job], out: str | os.PathLike, *, model: str | o
     model: a checkpoint, which each process loads once.
     processes: how many work at once.
     retry: whether to try those again that failed.
-    ended: called with each Ended of this run.
+    beam: options of Apache Beam, such as '--runner=DataflowRunner', whose machines then carry out
+      the jobs; None for this machine's processes.
+    ended: called with each Ended of this run; of Beam's, once all have ended.
     **options: of all jobs that do not say otherwise, as of `vidregen_jax.edit`.
 
   Raises:
     UserError: a job has no consent, or was changed since it was done; the folder cannot be written
-      to, or another run works in it.
+      to, or another run works in it; Beam is not installed, or has given up a job.
   """
   began, out, jobs = time.monotonic(), pathlib.Path(out), list(jobs)
+  carried_out = functools.partial(_carried_out, processes=processes) if beam is None else _by_beam(
+    beam)
   models.find(model)
   jobs = [_with_options(job, options) for job in jobs]
   if silent := [job.id for job in jobs if not (
@@ -190,7 +195,7 @@ def translate_all(jobs: Iterable[Job], out: str | os.PathLike, *, model: str | o
                         'another "id", or another --out')
     waiting = [job for job in jobs if job.id not in states
                or (retry and states[job.id].state == 'failed')]
-    for end in _carried_out(waiting, out, model, processes):
+    for end in carried_out(waiting, out, model):
       with outputs.disk_errors(out / STATE), open(out / STATE, 'ab', buffering=0) as state:
         state.write(json.dumps(dataclasses.asdict(end)).encode() + b'\n')
         os.fsync(state.fileno())
@@ -200,6 +205,16 @@ def translate_all(jobs: Iterable[Job], out: str | os.PathLike, *, model: str | o
     summary = Summary(tuple(states[job.id] for job in jobs), time.monotonic() - began)
     files.write_json(out / SUMMARY, summary.to_json())
   return summary
+
+
+def _by_beam(options):
+  """Function of (jobs, out, model) that yields how each ended on Beam's machines."""
+  try:
+    from vidregen_jax.api import beam_jobs
+  except ImportError as error:
+    raise UserError("--beam_pipeline_options needs Apache Beam: pip install 'vidregen_jax[beam]'"
+                    ) from error
+  return functools.partial(beam_jobs.carried_out, options=options)
 
 
 def _with_options(job, options) -> Job:
@@ -231,10 +246,14 @@ def _read_states(path) -> dict[str, Ended]:
 # --------------------------------------------------------------------------------------------------
 
 
-class _Worker:
-  """A process that carries out one job after another, and the job that it has."""
+class Worker:
+  """A process that carries out one job after another, and the job that it has.
 
-  def __init__(self, out, model):
+  Args:
+    out, model: as of `translate_all`.
+  """
+
+  def __init__(self, out: str | os.PathLike, model: str | os.PathLike):
     context = multiprocessing.get_context('spawn')
     self.pipe, theirs = context.Pipe()
     self.process = context.Process(target=_work, args=(theirs, str(out), str(model)))
@@ -242,12 +261,13 @@ class _Worker:
     theirs.close()
     self.job, self.began = None, 0.0
 
-  def give(self, job):
+  def give(self, job: Job) -> None:
+    """Has it carry out a job; `ended` is to be called before the next."""
     self.job, self.began = job, time.monotonic()
     self.pipe.send(job)
 
   def ended(self) -> Ended:
-    """How its job ended; without an answer, its process did."""
+    """How its job ended, which is waited for; without an answer, its process did."""
     job, self.job = self.job, None
     try:
       return self.pipe.recv()
@@ -258,7 +278,7 @@ class _Worker:
       return Ended(job.id, 'failed', round(time.monotonic() - self.began, 2), job.digest,
                    error=f'its process ended with {how}')
 
-  def leave(self):
+  def leave(self) -> None:
     """Ends the process, and whatever it does."""
     self.pipe.close()
     if self.job is not None:
@@ -270,12 +290,12 @@ class _Worker:
 
 
 def _carried_out(jobs, out, model, processes) -> Iterator[Ended]:
-  """Carries out jobs, and yields how each ended."""
+  """Carries out jobs in processes of this machine, and yields how each ended."""
   waiting, workers = list(reversed(jobs)), []
   with contextlib.ExitStack() as stack:
     stack.callback(lambda: [worker.leave() for worker in workers])
     for _ in range(min(processes, len(jobs))):
-      workers.append(_Worker(out, model))
+      workers.append(Worker(out, model))
       workers[-1].give(waiting.pop())
     while busy := [worker for worker in workers if worker.job is not None]:
       ready = multiprocessing.connection.wait([worker.pipe for worker in busy])
@@ -284,7 +304,7 @@ def _carried_out(jobs, out, model, processes) -> Iterator[Ended]:
         if not waiting:
           continue
         if worker.process.exitcode is not None:
-          workers[workers.index(worker)] = worker = _Worker(out, model)
+          workers[workers.index(worker)] = worker = Worker(out, model)
         worker.give(waiting.pop())
 
 

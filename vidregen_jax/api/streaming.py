@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from vidregen_jax.api import models
+from vidregen_jax.api import compiled, models
 from vidregen_jax.editing import live
 from vidregen_jax.errors import UserError
 from vidregen_jax.provenance import consent as consents
@@ -46,8 +46,14 @@ def stream(frames: Iterable[np.ndarray], sound: Iterable[np.ndarray], *, model: 
   if not _RATES[0] <= rate <= _RATES[1]:
     raise UserError(f'rate {rate:g} is not between {_RATES[0]:g} and {_RATES[1]:g} frames a second')
   settings = dataclasses.replace(model.system.sampler, **dict(sampler or {}))
-  return live.frames(frames, sound, model.system, rate=rate, seed=seed, stills=stills,
-                     sampler=settings)
+  return _to_the_end(live.frames(frames, sound, model.system, rate=rate, seed=seed, stills=stills,
+                                 sampler=settings))
+
+
+def _to_the_end(frames) -> Iterator[np.ndarray]:
+  """Yields the frames; the next stream need not compile what this one has."""
+  yield from frames
+  compiled.share()
 
 
 def delay(model: models.Model, rate: float = 25.0) -> float:

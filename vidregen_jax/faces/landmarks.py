@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from vidregen_jax import terminal
 from vidregen_jax.faces import crop_mask
 
 # Mesh points. 'Left' and 'right' are the image's, not the person's.
@@ -41,6 +42,7 @@ ANCHORS = np.array(crop_mask.ANCHORS)
 
 _MIN_SCORE = .5
 _FOLDER = pathlib.Path(__file__).parent
+_DELEGATE = 'INFO: Created TensorFlow Lite XNNPACK delegate'  # told of every network, by no flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,8 @@ class _Network:
 
   def __init__(self, name: str):
     self._run = litert.Interpreter(os.fspath(_FOLDER / name), num_threads=1)
-    self._run.allocate_tensors()
+    with terminal.without(_DELEGATE):
+      self._run.allocate_tensors()
     self._input = self._run.get_input_details()[0]['index']
     outputs = sorted(self._run.get_output_details(), key=lambda d: -np.prod(d['shape']))
     self._outputs = [d['index'] for d in outputs]

@@ -50,16 +50,17 @@ class Writer(muxer.Muxer):
     crf: x264's constant rate factor: 0 lossless, 16 hard to tell from the source, 51 worst; it is
       translated for other encoders.
     preset: x264's preset: speed against file size.
+    key_every: The most frames from one key frame to the next; None for the encoder's own choice.
     audio, keep, part: As for `muxer.Muxer`.
   """
 
   def __init__(self, path: str | os.PathLike, info: video.VideoInfo, *, crf: float = 16,
-               preset: str = 'medium', audio: muxer.Sound = None,
+               preset: str = 'medium', key_every: int | None = None, audio: muxer.Sound = None,
                keep: str | os.PathLike | None = None, part: pathlib.Path | None = None):
     super().__init__(path, info.time_base, audio, keep, part)
     self.info = info
     self._origin = int(info.origin / info.time_base)  # a whole number: see `opening.origin`
-    self._crf, self._preset = crf, preset
+    self._crf, self._preset, self._key_every = crf, preset, key_every
     self._durations: dict[int, int] = {}
     self._last_pts: int | None = None
 
@@ -70,8 +71,9 @@ class Writer(muxer.Muxer):
                              'first')
     self._coder = encoders.choose(info, self.path, self._crf, self._preset)
     self.left_out += encoders.lost(info.pix_fmt, self._coder)
+    keys = {} if self._key_every is None else {'g': str(self._key_every)}
     stream = self._container.add_stream(self._coder.encoder, rate=info.rate,
-                                        options=self._coder.options)
+                                        options=self._coder.options | keys)
     stream.width, stream.height = info.width, info.height
     stream.pix_fmt = self._coder.pix_fmt
     context = stream.codec_context
@@ -147,7 +149,7 @@ class Writer(muxer.Muxer):
 
 def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Fraction | float | int,
                samples: np.ndarray | None = None, sample_rate: int | None = None, *,
-               crf: float = 16) -> None:
+               crf: float = 16, key_every: int | None = None) -> None:
   """Writes pictures at one fixed rate, tagged BT.709, with an optional AAC soundtrack.
 
   Args:
@@ -156,7 +158,7 @@ def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Frac
     rate: Frames per second.
     samples: float32 [channels, n] or [n] in [-1, 1], starting with the first picture.
     sample_rate: Samples per second.
-    crf: As for `Writer`.
+    crf, key_every: As for `Writer`.
   """
   rate = Fraction(rate).limit_denominator(1001)
   images = iter(images)
@@ -169,7 +171,7 @@ def write_clip(path: str | os.PathLike, images: Iterable[np.ndarray], rate: Frac
   track = None
   if samples is not None:
     track = aac.Soundtrack(np.atleast_2d(samples), sample_rate)
-  with Writer(path, info, crf=crf, audio=track) as writer:
+  with Writer(path, info, crf=crf, key_every=key_every, audio=track) as writer:
     writer.write(first, 0, 1)
     for pts, image in enumerate(images, start=1):
       writer.write(image, pts, 1)
