@@ -44,6 +44,9 @@ def _read(argv):
   options = parser.parse_args(argv)
   if options.jobs:
     return commands.translate_all, _of_all(options)
+  for name in ('processes', 'beam_pipeline_options', 'retry'):
+    if getattr(options, name) != parser.get_default(name):
+      parser.error(f'--{name} is for a list of videos, --jobs, and there is none')
   for name in ('source', 'audio'):
     if not getattr(options, name):
       parser.error(f'the {"video" if name == "source" else "dub, --audio"}, is missing, or a list, '

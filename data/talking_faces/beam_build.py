@@ -9,6 +9,7 @@ import apache_beam as beam
 from apache_beam.options import pipeline_options
 
 from data.talking_faces import plans, source_result, workers
+from vidregen_jax.errors import UserError
 
 _TOGETHER = 8  # sources of one element: less to shuffle, and still enough to share out
 
@@ -40,8 +41,14 @@ def pipeline(plan: plans.Plan, options: list[str]) -> beam.Pipeline:
   Args:
     plan: of the build.
     options: of Beam, such as '--runner=DataflowRunner'.
+
+  Raises:
+    UserError: Beam does not take them.
   """
-  made = beam.Pipeline(options=pipeline_options.PipelineOptions(options))
+  try:
+    made = beam.Pipeline(options=pipeline_options.PipelineOptions(options))
+  except (ImportError, ValueError) as error:
+    raise UserError(f'--beam_pipeline_options: {error}') from error
   count = len(plan.jobs())
   _ = (made | 'sources' >> beam.Create(list(range(0, count, _TOGETHER)))
        | 'share out' >> beam.Reshuffle()

@@ -36,6 +36,16 @@ def states(folder):
   return [json.loads(line) for line in (folder / jobs.STATE).read_text().splitlines()]
 
 
+@pytest.mark.parametrize('flags', [['--processes', '2'], ['--retry'],
+                                   ['--beam_pipeline_options', 'runner=DirectRunner']])
+def test_flags_of_a_list_without_one_are_refused(flags, capsys):
+  command = ['in.mp4', '--audio', 'dub.wav', '--out', 'out.mp4', '--consent', CONSENT,
+             '--checkpoint', 'talkers', *flags]
+  assert main(command) == 2
+  line, = capsys.readouterr().err.strip().splitlines()
+  assert f'{flags[0]} is for a list of videos' in line
+
+
 def test_every_job_is_done_once_and_the_broken_one_is_told(listed, tiny_checkpoint, tmp_path,
                                                            capsys):
   out = tmp_path / 'out'
