@@ -41,7 +41,7 @@ def test_nothing_is_stretched_beyond_the_largest_real_residual(person, opening):
 
 def test_what_opens_is_stretched_and_what_closes_is_drawn_to_the_closed_mouth(person, opening):
   wide, shut = (at * person[2][None] for at in (4., -8.))
-  assert along(person, opening(wide)) > 2 * along(person, wide)
+  assert along(person, opening(wide)) > 1.7 * along(person, wide)
   away = lambda residual: np.linalg.norm(residual - opening.closed)
   assert away(opening(shut)) < .5 * away(shut)
 
