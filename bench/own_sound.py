@@ -85,7 +85,7 @@ def edits(path, span, machines, folder):
   for name, machine in machines.items():
     for kind, options in (('codec', {'reconstruct': True, 'fit_face': False}),
                           ('student', {'fit_face': False}), ('student, fitted', {})):
-      out = pathlib.Path(folder) / f'{len(shown)}.mp4'
+      out = pathlib.Path(folder) / f'{pathlib.Path(path).stem}_{len(shown)}.mp4'
       editor.regenerate(preparation.Edit(
         path, consent.of('to be measured'), str(out), path, (span, ), **options), machine)
       shown[f'{name}, {kind}'] = cut(out, frames)
