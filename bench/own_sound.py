@@ -129,6 +129,8 @@ def run(flags):
   embed = face_embedding.load() if flags.identity else None
   vgg16 = perceptual.load(flags.perceptual) if flags.perceptual else None
   machines = {checkpoint: pipeline.load(checkpoint) for checkpoint in flags.checkpoints}
+  if flags.sheets:
+    pathlib.Path(flags.sheets).mkdir(parents=True, exist_ok=True)
   people = {}
   with tempfile.TemporaryDirectory() as folder:
     for path in terminal.progress(flags.videos, 'video', 'editing'):
