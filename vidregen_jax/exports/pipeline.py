@@ -137,14 +137,14 @@ def export_tuned(folder, source, codec_params, guess, sampler, params, card='', 
     sampler: flow_matching.SamplerConfig of the student.
     params: the student's.
     card: text of a README.md beside it, '' for none.
-    lips: lip_readout.Readout; None keeps the source's.
+    lips: lip_readout.Readout, for a source that has none.
   """
   source = pathlib.Path(source)
   teacher, found = model_loader.load_generator(source).export, model_loader.load_codec(
     source / 'codec').export
   arrays = teacher.arrays | {f'expected_{name}': np.asarray(value)
                              for name, value in vars(guess).items()}
-  if lips:
+  if lips and readout(arrays) is None:
     arrays |= {f'lip_{name}': value for name, value in vars(lips).items()}
   with outputs.whole_folder(folder) as part:
     of_codec = model_folder.export(part / 'codec', 'codec', found.config, codec_params,
