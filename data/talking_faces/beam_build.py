@@ -6,10 +6,9 @@ a process of its own as on one machine, so the results are the same, byte for by
 """
 
 import apache_beam as beam
-from apache_beam.options import pipeline_options
 
 from data.talking_faces import plans, source_result, workers
-from vidregen_jax.errors import UserError
+from vidregen_jax.distributed import beam_pipeline
 
 _TOGETHER = 8  # sources of one element: less to shuffle, and still enough to share out
 
@@ -45,10 +44,7 @@ def pipeline(plan: plans.Plan, options: list[str]) -> beam.Pipeline:
   Raises:
     UserError: Beam does not take them.
   """
-  try:
-    made = beam.Pipeline(options=pipeline_options.PipelineOptions(options))
-  except (ImportError, ValueError) as error:
-    raise UserError(f'--beam_pipeline_options: {error}') from error
+  made = beam_pipeline.begin(options)
   count = len(plan.jobs())
   _ = (made | 'sources' >> beam.Create(list(range(0, count, _TOGETHER)))
        | 'share out' >> beam.Reshuffle()

@@ -128,6 +128,15 @@ def test_lips_that_are_read_open_at_rest_are_told():
   gaps = np.array([.01, .3, .2, .02, .25, np.nan, .3, .2, .2, .2])
   lips = lambda residuals: residuals[:, :, 0].repeat(2, 1)
   assert face_fit._rest(lips, gaps[:, None, None] + .1, gaps) == pytest.approx(.1)
-  assert face_fit._rest(None, gaps[:, None, None], gaps) == 0
+  assert face_fit._rest(None, gaps[:, None, None], gaps) is None
   assert face_fit._rest(lips, None, gaps) == 0
   assert face_fit._rest(lips, gaps[:, None, None], gaps * np.nan) == 0
+
+
+@pytest.mark.parametrize('opening, rest, told', [(None, None, None), (None, 0., .5),
+                                                 ('known', None, .5)])
+def test_an_opening_is_reported_if_anything_says_how_far_a_mouth_opens(crossed_fit, opening, rest,
+                                                                       told):
+  regressions = (types.SimpleNamespace(windows={(2, 2): types.SimpleNamespace(penalty=1.)}), )
+  fit = dataclasses.replace(crossed_fit, opening=opening, rest=rest, regressions=regressions)
+  assert face_fit.Fitted(8, {1: fit}).report(.5).people['1'].opening == told

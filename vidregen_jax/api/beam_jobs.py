@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Iterator
 
 import apache_beam as beam
-from apache_beam.options import pipeline_options
 
 from vidregen_jax import documents, files
 from vidregen_jax.api import jobs
+from vidregen_jax.distributed import beam_pipeline
 from vidregen_jax.errors import UserError
 
 ENDED = 'ended'  # folder in the output folder: how jobs ended, until the run has noted it
@@ -58,10 +58,7 @@ def pipeline(waiting: list[jobs.Job], out: str | os.PathLike, model: str | os.Pa
   Raises:
     UserError: Beam does not take them.
   """
-  try:
-    made = beam.Pipeline(options=pipeline_options.PipelineOptions(options))
-  except (ImportError, ValueError) as error:
-    raise UserError(f'--beam_pipeline_options: {error}') from error
+  made = beam_pipeline.begin(options)
   _ = (made | 'jobs' >> beam.Create(waiting)
        | 'share out' >> beam.Reshuffle()
        | 'translate' >> beam.ParDo(_Translate(os.path.abspath(out), os.fspath(model))))

@@ -39,7 +39,6 @@ _PARTS = 6
 # true gaps' deviation, and lips that are closed in truth are open in 3 % of the frames.
 _CLOSED = .03  # is read of closed lips, or what is read of this person's, if that is more
 _WIDER = 1.3
-_RESTING = .2  # share of a person's frames, the least open ones, in which the lips are closed
 _MARGIN = 4  # frames around a span, besides its cross-fade, that are not fitted
 
 
@@ -56,8 +55,9 @@ class PersonFit:
     regressions: of the decoder's errors: one, or if crossed, number i leaves out the parts i - 1
       and i.
     interior: of the mouth; None if no frame shows it.
-    rest: lip gap that is read in this person's latents where the lips are closed, in distances
-      between the eyes; 0 where it is not known.
+    rest: how much further open this person's closed lips are read in latents than they are, in
+      distances between the eyes; None where the checkpoint has no readout, and lips stay as they
+      were made.
   """
 
   frames: np.ndarray
@@ -67,7 +67,7 @@ class PersonFit:
   decoder: decoder_fit.Fit
   regressions: tuple[decoder_fit.Regression, ...]
   interior: mouth_shape.Interior | None
-  rest: float = 0.
+  rest: float | None = None
 
   def mixture(self, index: int) -> list[tuple[float, decoder_fit.Regression]]:
     """(share, regression) of those that make the latent frame that starts at frame `index`."""
@@ -163,7 +163,8 @@ class Fitted:
   def report(self, opening: float) -> edit_report.FaceFit | None:
     """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
     people = {str(person): edit_report.PersonFit(
-      frames=len(fit.frames), crossed=fit.crossed, opening=opening if fit.opening else None,
+      frames=len(fit.frames), crossed=fit.crossed,
+      opening=None if fit.opening is None and fit.rest is None else opening,
       shrinkage=float(np.median([window.penalty for regression in fit.regressions
                                  for window in regression.windows.values()])))
       for person, fit in self.people.items()}
@@ -319,11 +320,12 @@ def _residuals(errors, expectation):
   return residuals / np.asarray(expectation.scale)[:, None]
 
 
-def _rest(lips, residuals, gaps) -> float:
-  """How much further open closed lips are read [N, M, C] than they are seen [N]; 0 if unknown."""
+def _rest(lips, residuals, gaps) -> float | None:
+  """`PersonFit.rest`, of residuals [N, M, C] and lip gaps [N]; 0 where nothing is known of them."""
+  if lips is None:
+    return None
   known = np.isfinite(gaps)
-  if lips is None or residuals is None or not known.any():
+  if residuals is None or not known.any():
     return 0.
-  gaps, read = gaps[known], lips(residuals[known]).mean(1)
-  least = np.argsort(gaps, kind='stable')[:max(round(_RESTING * len(gaps)), 1)]
-  return float((read - gaps)[least].mean())
+  read, seen = lips(residuals[known]).mean(1), gaps[known]
+  return float((read - seen)[mouth_opening.resting(seen)].mean())

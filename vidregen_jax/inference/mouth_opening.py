@@ -72,6 +72,11 @@ class Opening:
                                hold=jnp.float32(max(1 - amount, 0)))
 
 
+def resting(gaps) -> np.ndarray:
+  """Which of some frames show the closed mouth: the least open ones of finite lip gaps [N]."""
+  return np.argsort(gaps, kind='stable')[:max(round(_RESTING * len(gaps)), 1)]
+
+
 def fit(residuals, gaps) -> Opening | None:
   """The calibrated opening of a person, from real frames.
 
@@ -89,8 +94,7 @@ def fit(residuals, gaps) -> Opening | None:
   if len(gaps) < _FEWEST or gaps.std() < _VARIED:
     return None
   direction = np.tensordot(gaps - gaps.mean(), residuals - residuals.mean(0), 1)
-  resting = np.argsort(gaps, kind='stable')[:max(round(_RESTING * len(gaps)), 1)]
   return Opening(jnp.asarray(direction / np.linalg.norm(direction), jnp.float32),
-                 jnp.asarray(residuals[resting].mean(0), jnp.float32),
+                 jnp.asarray(residuals[resting(gaps)].mean(0), jnp.float32),
                  jnp.float32(np.linalg.norm(residuals.reshape(len(gaps), -1), axis=1).max()),
                  *jnp.zeros(3)).by(1)

@@ -156,8 +156,8 @@ class PersonFit:
     crossed: whether these lie inside the spans too; a frame is then made by a fit that leaves out
       those around it. Otherwise they lie outside, and outside the cross-fades.
     shrinkage: the median ridge penalty over the windows of a face, in mean eigenvalues.
-    opening: how far the mouth was made to open, 1 as calibrated; None where the frames did not
-      show how it opens, and it was left as it was generated.
+    opening: how far the mouth was made to open, 1 as calibrated; None where neither the
+      frames nor the checkpoint say how far it opens, and it was left as it was generated.
   """
 
   frames: int
@@ -326,7 +326,7 @@ class EditReport:
       left_out = 'with those around each left out' if fit.crossed else 'outside the spans'
       yield f'the model was fitted to {fit.frames} frames of the video, {left_out}'
       if fit.opening is None:
-        yield 'these do not show how the mouth opens: it opens as far as it was generated'
+        yield 'nothing says how far the mouth opens: it opens as far as it was generated'
     if self.why_all_are_encoded:
       yield f'{source.path} cannot be joined: {self.why_all_are_encoded}'
     if self.left_out:
