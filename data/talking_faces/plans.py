@@ -47,13 +47,16 @@ class Plan:
     Raises:
       UserError: the manifest cannot be used.
     """
-    salt = consent_manifest.read_salt(self.manifest, make=True)
-    return [self._job(row, salt) for row in self.rows() if not row.withdrawn]
+    return [job for row, job in self._jobs() if not row.withdrawn]
 
   def withdrawn(self) -> list[source_result.Job]:
     """Jobs of the other sources, whose results are to be removed."""
+    return [job for row, job in self._jobs() if row.withdrawn]
+
+  def _jobs(self):
+    rows = self.rows()  # before the salt: a manifest that cannot be read gets none beside it
     salt = consent_manifest.read_salt(self.manifest, make=True)
-    return [self._job(row, salt) for row in self.rows() if row.withdrawn]
+    return [(row, self._job(row, salt)) for row in rows]
 
   def _job(self, row, salt):
     hashed = lambda kind, name: consent_manifest.hashed(salt, kind, name)

@@ -169,6 +169,14 @@ def test_nothing_begins_without_a_basis(sources, tmp_path, capsys):
   assert not (tmp_path / 'out').exists()
 
 
+def test_a_manifest_that_is_not_there_gets_no_salt(tmp_path, capsys):
+  folder = tmp_path / 'footage'
+  folder.mkdir()
+  assert build.main(arguments(folder, tmp_path / 'out')) == 2
+  assert 'manifest.jsonl' in capsys.readouterr().err
+  assert not list(folder.iterdir()) and not (tmp_path / 'out').exists()
+
+
 def test_people_are_in_one_split_and_every_split_has_somebody():
   clips = [talking_faces.Clip(f'{person:02d}_{n}', None, n, 50, f'{person * 7919 % 65536:04x}', '')
            for person in range(40) for n in range(3)]
