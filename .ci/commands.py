@@ -47,8 +47,8 @@ class Trial:
   why: str = ''
 
 
-def _import(module):
-  return f'python -c "import {module}"'
+def _import(*modules):
+  return f'python -c "import {", ".join(modules)}"'
 
 
 _EDIT = '--checkpoint checkpoints/talkers --consent "nobody is shown" --overwrite'
@@ -57,6 +57,11 @@ _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
 _SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
            'for i in $(seq 120); do grep -q \'the app is at\' log && break; sleep 1; done; '
            'kill $!; grep \'the app is at\' log"')
+_LONG = tuple(f'bench.{name}' for name in (
+  'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges', 'editing',
+  'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims', 'rounding',
+  'sampling', 'splash_blocks', 'streaming', 'variants'))
+_RENDERING = tuple(f'data.talkers.{name}' for name in ('convert_ict', 'clip', 'make_pack'))
 # In order: later ones use files that earlier ones made.
 TRIALS = (
   Trial('make demo'),
@@ -141,14 +146,11 @@ TRIALS = (
                         ('crop_coding', '--dataset=out/talkers/64 --clips=1'),
                         ('windows', '--dataset=out/talkers/64 --seconds=1'),
                         ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
-  # These take minutes to hours, or need weights that are not here: only their import is tried.
-  *(Trial(f'python -m bench.{name}', TRAIN, run=_import(f'bench.{name}')) for name in (
-    'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges',
-    'editing', 'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims',
-    'rounding', 'sampling', 'splash_blocks', 'streaming', 'variants')),
+  # These take minutes to hours, or need weights or a head model that are not here: only their
+  # import is tried.
+  *(Trial(f'python -m {name}', TRAIN, run=_import(*_LONG)) for name in _LONG),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
-  *(Trial(f'python -m data.talkers.{name}', 'talkers', run=_import(f'data.talkers.{name}'))
-    for name in ('convert_ict', 'clip', 'make_pack')),  # the head model is not here
+  *(Trial(f'python -m {name}', 'talkers', run=_import(*_RENDERING)) for name in _RENDERING),
   Trial('make clean', run='make clean'),
   Trial('launch/', why='it makes clusters; tests run it against programs that write down calls'),
 )
@@ -192,7 +194,7 @@ def trial_of(command):
 
 
 def plan():
-  """(trial, document, command to run), in the order of TRIALS; a `run` only once.
+  """(trial, document, command to run), in the order of TRIALS; the same `run` only once.
 
   Raises:
     SystemExit: a document shows a command that is in no trial.
@@ -204,7 +206,7 @@ def plan():
       unknown.append(f'{path} shows {command!r}, which no trial in .ci/commands.py runs')
     elif trial.why:
       continue
-    elif trial.run is None or all(trial is not row[0] for row in rows):
+    elif trial.run is None or all(trial.run != row[0].run for row in rows):
       rows.append((trial, path, trial.run or f'{command} {trial.more}'.strip()))
   if unknown:
     sys.exit('\n'.join(unknown))
