@@ -89,7 +89,9 @@ TRIALS = (
   Trial('python -m vidregen_jax.inspect',
         run='python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.faces.tracks', run='python -m vidregen_jax.faces.tracks IN.mp4'),
-  Trial('python -m vidregen_jax.evaluate listening', more='--clips=1 --sounds=new'),
+  Trial('python -m vidregen_jax.evaluate listening',  # with all that any document asks of it
+        run='python -m vidregen_jax.evaluate listening --checkpoint=checkpoints/talkers '
+            '--scorer=checkpoints/sync --fit_face --clips=1 --sounds=new'),
   # The clips that the copy has.
   Trial('python -m vidregen_jax.evaluate sync', more='--clips=2'),
   Trial('python -m vidregen_jax.evaluate sync --syncnet', why="SyncNet's weights are not here"),
@@ -114,6 +116,8 @@ TRIALS = (
   Trial('python -m vidregen_jax.train --config=configs/codec.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.encode_latents', TRAIN),
   Trial('python -m vidregen_jax.train --config=configs/generator.py', TRAIN, _SHORT),
+  Trial('python -m vidregen_jax.train --config=configs/generator.py:tiny --config.seed=0',
+        why='docs/train.md shows the same without a seed'),
   Trial('python -m vidregen_jax.train --config=configs/student.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.train --config=configs/sync.py', TRAIN, _SHORT),
   Trial('python -m data.talking_faces.withdrawals', TRAIN),
