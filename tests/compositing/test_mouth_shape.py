@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidregen_jax.compositing import mouth_shape
+from vidregen_jax.compositing import lip_edges, mouth_shape
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
@@ -14,7 +14,7 @@ CHANGED = 4  # grey levels
 
 @pytest.fixture(scope='module')
 def points():
-  return mouth_shape.Points()
+  return lip_edges.Points()
 
 
 @pytest.fixture(scope='module')
@@ -32,18 +32,22 @@ def gap_of(points, crop):
   return float(landmarks.lip_gap(points(crop)))
 
 
+def mouth_of(crop, points):
+  return mouth_shape.Mouth(mouth_shape.interior(crop, points(crop)))
+
+
 @pytest.mark.parametrize('gap', [.05, .08, .14, .2])
 def test_a_mouth_opens_as_far_as_it_should(points, person, gap):
   wide, _ = person
-  made = mouth_shape.shaped(wide, points(wide), gap, mouth_shape.interior(wide, points(wide)))
+  made = mouth_shape.shaped(wide, points(wide), gap, mouth_of(wide, points))
   assert gap_of(points, made) == pytest.approx(gap, abs=.2 * gap)
 
 
 def test_a_closed_mouth_opens_further_the_further_it_should(points, person):
   """The tracker underrates how far lips were moved that it saw closed."""
   wide, closed = person
-  within = mouth_shape.interior(wide, points(wide))
-  seen = [gap_of(points, mouth_shape.shaped(closed, points(closed), gap, within))
+  mouth = mouth_of(wide, points)
+  seen = [gap_of(points, mouth_shape.shaped(closed, points(closed), gap, mouth))
           for gap in (0, .05, .1, .15, .2, .25)]
   assert seen[0] < .01 and seen[-1] > .15 and (np.diff(seen) > .005).all()
 
@@ -51,12 +55,12 @@ def test_a_closed_mouth_opens_further_the_further_it_should(points, person):
 def test_an_open_mouth_closes(points, person):
   wide, _ = person
   assert gap_of(points, wide) > .08
-  assert gap_of(points, mouth_shape.shaped(wide, points(wide), 0., None)) < .03
+  assert gap_of(points, mouth_shape.shaped(wide, points(wide), 0., mouth_shape.Mouth())) < .03
 
 
 def test_nothing_moves_but_between_nose_and_chin(points, person):
   wide, closed = person
-  made = mouth_shape.shaped(closed, points(closed), .15, None)
+  made = mouth_shape.shaped(closed, points(closed), .15, mouth_shape.Mouth())
   seen = points(closed)
   moved = np.abs(made.astype(int) - closed).max(2) > CHANGED
   assert moved.any()
@@ -69,14 +73,15 @@ def test_nothing_moves_but_between_nose_and_chin(points, person):
 def test_a_mouth_that_is_as_it_should_be_stays(points, person):
   wide, _ = person
   seen = points(wide)
-  made = mouth_shape.shaped(wide, seen, float(landmarks.lip_gap(seen)), None)
+  made = mouth_shape.shaped(wide, seen, float(landmarks.lip_gap(seen)), mouth_shape.Mouth())
   assert np.abs(made.astype(int) - wide).max() <= 1
 
 
 def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   wide, closed = person
   within = mouth_shape.interior(wide, points(wide))
-  painted = mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth)
+  painted = mouth_shape.Mouth(
+    mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth))
   made = mouth_shape.shaped(closed, points(closed), .15, painted).astype(int)
   green = (made[..., 1] > 200) & (made[..., 0] < 60)
   seen = points(made.astype(np.uint8))
@@ -84,7 +89,8 @@ def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   assert green.sum() > 60
   assert columns.min() > seen[61, 0] and columns.max() < seen[291, 0]
   shut = mouth_shape.shaped(closed, points(closed), 0., painted)
-  np.testing.assert_array_equal(shut, mouth_shape.shaped(closed, points(closed), 0., None))
+  unknown = mouth_shape.Mouth()
+  np.testing.assert_array_equal(shut, mouth_shape.shaped(closed, points(closed), 0., unknown))
 
 
 def test_a_closed_mouth_shows_no_interior(points, person):

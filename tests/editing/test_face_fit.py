@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from vidregen_jax.compositing import mouth_shape
 from vidregen_jax.editing import face_fit
 from vidregen_jax.models import codec, linear_prior
 
@@ -65,7 +66,7 @@ def crossed_fit():
   kept = face_fit.kept(frames, crossed=True)
   regressions = tuple(types.SimpleNamespace(kept=each) for each in kept)
   errors = np.random.default_rng(0).normal(size=(len(frames), 4)).astype(np.float32)
-  return face_fit.PersonFit(frames, True, errors, None, None, regressions, None)
+  return face_fit.PersonFit(frames, True, errors, None, None, regressions, mouth_shape.Mouth())
 
 
 def test_no_part_is_made_by_a_fit_to_itself(crossed_fit):
@@ -96,20 +97,20 @@ def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch
   """A crop without a face stays as it is; a gap below 0 is a closed mouth."""
   given = []
 
-  def shaped(crop, points, gap, within):
-    given.append((points, gap, within))
+  def shaped(crop, points, gap, mouth):
+    given.append((points, gap, mouth))
     return crop + 1
 
   monkeypatch.setattr(face_fit.mouth_shape, 'shaped', shaped)
-  fit = dataclasses.replace(crossed_fit, interior='teeth', rest=.05)
+  fit = dataclasses.replace(crossed_fit, mouth='theirs', rest=.05)
   points = iter(['a', None, 'b', 'c'])
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop: next(points))
   crops = np.zeros((4, 8, 8, 3), np.uint8)
   np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4), 1.), crops)
   made = fitted.shaped(1, crops, np.array([.15, .25, .04, .45]), .5)
   assert made[:, 0, 0, 0].tolist() == [1, 0, 1, 1]
-  (a, at_a, _), (_, at_b, within), (_, at_c, _) = given
-  assert a == 'a' and within == 'teeth' and at_b == 0
+  (a, at_a, _), (_, at_b, mouth), (_, at_c, _) = given
+  assert a == 'a' and mouth == 'theirs' and at_b == 0
   assert at_a > 0 and at_c == pytest.approx(4 * at_a)
 
 
@@ -117,10 +118,13 @@ def test_the_widest_mouth_shows_what_is_within(monkeypatch):
   crops = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
   monkeypatch.setattr(face_fit.mouth_shape, 'interior',
                       lambda crop, points: (crop[0, 0, 0], points))
+  monkeypatch.setattr(face_fit.lip_colour, 'colours', lambda crops, points: len(crops))
   seen = lambda crop: 'points'
-  assert face_fit._interior(crops, np.array([.1, .3, np.nan]), seen) == (1, 'points')
-  assert face_fit._interior(crops, np.full(3, np.nan), seen) is None
-  assert face_fit._interior(crops, np.ones(3), lambda crop: None) is None
+  within = lambda *given: face_fit._mouth(crops, *given).interior
+  assert within(np.array([.1, .3, np.nan]), seen) == (1, 'points')
+  assert within(np.full(3, np.nan), seen) is None
+  assert within(np.ones(3), lambda crop: None) is None
+  assert face_fit._mouth(100 * crops, np.ones(300), seen).lips == 43  # every seventh
 
 
 def test_lips_that_are_read_open_at_rest_are_told():

@@ -27,8 +27,8 @@ class ColourLimits:
   def __init__(self, crops: np.ndarray):
     self._low = None
     if len(crops):
-      self._light = np.median([_light(crop) for crop in crops], axis=0)
-      ranges = [_range(_coarse(crop * (self._light / _light(crop)))) for crop in crops]
+      self._light = np.median([light(crop) for crop in crops], axis=0)
+      ranges = [_range(_coarse(crop * (self._light / light(crop)))) for crop in crops]
       self._low = np.min([low for low, _ in ranges], axis=0) - _ROOM
       self._high = np.max([high for _, high in ranges], axis=0) + _ROOM
 
@@ -45,7 +45,7 @@ class ColourLimits:
     """
     if self._low is None:
       return crop
-    lit = _light(old_crop) / self._light
+    lit = light(old_crop) / self._light
     coarse = _coarse(crop / lit)
     off = np.clip(coarse, self._low, self._high) - coarse
     if not off.any():
@@ -55,8 +55,8 @@ class ColourLimits:
     return np.clip(np.rint(held), 0, 255).astype(np.uint8)
 
 
-def _light(crop):
-  """The colour of the upper face, [3], at least 1."""
+def light(crop) -> np.ndarray:
+  """The colour of the upper face of a crop [S, S, 3], [3], at least 1."""
   size = len(crop)
   upper = crop[round(_UPPER[1] * size):round(_UPPER[3] * size),
                round(_UPPER[0] * size):round(_UPPER[2] * size)]

@@ -20,7 +20,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax.compositing import mouth_shape
+from vidregen_jax.compositing import lip_colour, lip_edges, mouth_shape
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
 from vidregen_jax.media.timeline import spans
@@ -32,6 +32,7 @@ _LARGEST = 288  # pixels of the crops that are made
 _GROUPS = 64  # latent frames that are read at most, and
 _PIECE = 8  # in a row, if not all are read
 _FRAMES = 128  # of theirs that are fitted at most
+_LIPS = 48  # of them that tell the colours of the lips
 _FEWEST = 24  # frames outside the spans; with fewer, parts are crossed
 _PARTS = 6
 # Readings shrink towards their mean, as regressions do: closed lips are read somewhat open, wide
@@ -54,7 +55,7 @@ class PersonFit:
     decoder: decoder_fit.Fit to the N frames.
     regressions: of the decoder's errors: one, or if crossed, number i leaves out the parts i - 1
       and i.
-    interior: of the mouth; None if no frame shows it.
+    mouth: what is seen of lips and teeth.
     rest: how much further open this person's closed lips are read in latents than they are, in
       distances between the eyes; None where the checkpoint has no readout, and lips stay as they
       were made.
@@ -66,7 +67,7 @@ class PersonFit:
   opening: mouth_opening.Opening | None
   decoder: decoder_fit.Fit
   regressions: tuple[decoder_fit.Regression, ...]
-  interior: mouth_shape.Interior | None
+  mouth: mouth_shape.Mouth
   rest: float | None = None
 
   def mixture(self, index: int) -> list[tuple[float, decoder_fit.Regression]]:
@@ -116,7 +117,7 @@ class Fitted:
 
   size: int
   people: dict[int, PersonFit]
-  points: mouth_shape.Points | None = None
+  points: lip_edges.Points | None = None
 
   def adapted(self, person: int, params: sampling.Params, index: int,
               opening: float) -> sampling.Params:
@@ -157,7 +158,7 @@ class Fitted:
     shaped, gaps = [], opening * _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
     for crop, gap in zip(crops, gaps, strict=True):
       points = self.points(crop)
-      shaped.append(crop if points is None else mouth_shape.shaped(crop, points, gap, fit.interior))
+      shaped.append(crop if points is None else mouth_shape.shaped(crop, points, gap, fit.mouth))
     return np.stack(shaped)
 
   def report(self, opening: float) -> edit_report.FaceFit | None:
@@ -237,7 +238,7 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
                machine.models.codec.size)
   decoder = streaming_codec.Decoder(machine.models.codec, machine.params.codec,
                                     machine.params.latent_mean, machine.params.latent_std)
-  people, points = {}, mouth_shape.Points()
+  people, points = {}, lip_edges.Points()
   for person, groups in some.items():
     stride = -(-codec.TIME_FACTOR * len(groups) // _FRAMES)
     frames, decoded, native, latents = [], [], [], []
@@ -265,18 +266,20 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
     fitted = decoder_fit.Fit(np.stack(decoded), np.stack(native))
     people[person] = PersonFit(frames, crossed, errors, opening, fitted,
                                tuple(map(fitted.regression, kept(frames, crossed))),
-                               _interior(native, track.lip_gap[frames], points),
+                               _mouth(native, track.lip_gap[frames], points),
                                _rest(machine.lips, residuals, gaps))
   return Fitted(size, people, points)
 
 
-def _interior(crops, gaps, points):
-  """What the mouth shows that is open widest, of crops [F, F, 3] with lip gaps [N]."""
+def _mouth(crops, gaps, points):
+  """What is seen of the mouth, of crops [F, F, 3] with lip gaps [N]."""
+  some = crops[::-(-len(crops) // _LIPS)]
+  lips = lip_colour.colours(some, [points(crop) for crop in some])
   if not np.isfinite(gaps).any():
-    return None
-  crop = crops[int(np.nanargmax(gaps))]
-  seen = points(crop)
-  return None if seen is None else mouth_shape.interior(crop, seen)
+    return mouth_shape.Mouth(lips=lips)
+  widest = crops[int(np.nanargmax(gaps))]
+  seen = points(widest)
+  return mouth_shape.Mouth(None if seen is None else mouth_shape.interior(widest, seen), lips)
 
 
 def _size(track, frames, smallest):

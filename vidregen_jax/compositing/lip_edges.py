@@ -1,0 +1,93 @@
+"""Where the lips of a canonical crop are: the rows of their edges in each of its columns."""
+
+import dataclasses
+
+import numpy as np
+
+from vidregen_jax.faces import landmarks
+
+# Points of the mesh network along the lips, from the right corner of the mouth to the left.
+INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+UNDER_NOSE, CHIN = 2, 152
+# Where a canonical crop shows the face, for the mesh network: centre and side, of the crop's side.
+_CENTRE, _SIDE = (.5, .52), 1.25
+SEAM = 1.5  # pixels between closed lips
+
+
+class Points:
+  """Reads the points of faces in canonical crops."""
+
+  def __init__(self):
+    self._finder = landmarks.Finder()
+
+  def __call__(self, crop):
+    """Points float32 [468, 3], pixels of a crop uint8 [S, S, 3]; None if no face is seen in it."""
+    side = len(crop)
+    region = landmarks.Region(side * np.array(_CENTRE), _SIDE * side, 0.)
+    for _ in range(2):  # again around the face that was found, as in a video
+      found = self._finder.read(crop, region)
+      if found is None:
+        return None
+      region = self._finder.region_around(found.points)
+    return found.points
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Edges:
+  """Lips in a crop: of each of its columns the rows, float64 [S], of their edges.
+
+  Attributes:
+    right, left: columns of the mouth's corners; right is the person's, and the smaller one.
+    top, outer_upper, upper, lower, outer_lower, bottom: under the nose, edges of the lips, chin.
+    gap: between the inner lips in the middle, pixels.
+    eyes: distance between the outer corners of the eyes, pixels.
+  """
+
+  right: float
+  left: float
+  top: np.ndarray
+  outer_upper: np.ndarray
+  upper: np.ndarray
+  lower: np.ndarray
+  outer_lower: np.ndarray
+  bottom: np.ndarray
+  gap: float
+  eyes: float
+
+  @property
+  def across(self) -> np.ndarray:
+    """Where each column is between the mouth's corners: -1 to 1, and beyond."""
+    return (np.arange(len(self.upper)) - self.middle) / self.half
+
+  @property
+  def middle(self) -> float:
+    """Column between the mouth's corners."""
+    return (self.left + self.right) / 2
+
+  @property
+  def half(self) -> float:
+    """Half of the mouth's width, pixels."""
+    return max((self.left - self.right) / 2, 1)
+
+  def moved(self, up, down) -> 'Edges':
+    """The same, with the upper lip's edges moved by `up` and the lower lip's by `down`."""
+    return dataclasses.replace(self, outer_upper=self.outer_upper + up, upper=self.upper + up,
+                               lower=self.lower + down, outer_lower=self.outer_lower + down)
+
+
+def edges(points, size: int) -> Edges:
+  """The lips' edges in a crop of a side, from points of `Points` in it."""
+  columns = np.arange(size)
+  edge = lambda ids: np.interp(columns, points[list(ids), 0], points[list(ids), 1])
+  upper, lower = edge(INNER_UPPER), edge(INNER_LOWER)
+  middle, half = (upper + lower) / 2, np.maximum((lower - upper) / 2, SEAM / 2)
+  upper, lower = middle - half, middle + half
+  right, left = points[INNER_UPPER[0], 0], points[INNER_UPPER[-1], 0]
+  level = lambda point: np.full(size, points[point, 1], np.float64)
+  distance = lambda ends: float(np.linalg.norm(points[ends[0], :2] - points[ends[1], :2]))
+  return Edges(right, left, level(UNDER_NOSE), np.minimum(edge(OUTER_UPPER), upper - 1), upper,
+               lower, np.maximum(edge(OUTER_LOWER), lower + 1), level(CHIN),
+               distance(landmarks.INNER_LIPS), distance(landmarks.EYE_CORNERS))
