@@ -57,6 +57,7 @@ _SHORT = '--config.num_steps=2 --config.eval_clips=2 --config.num_workers=0'
 _SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
            'for i in $(seq 120); do grep -q \'the app is at\' log && break; sleep 1; done; '
            'kill $!; grep \'the app is at\' log"')
+_TRAINING = 'vidregen_jax.train ', 'vidregen_jax.adapt', 'make train-demo'
 _LONG = tuple(f'bench.{name}' for name in (
   'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges', 'editing',
   'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims', 'rounding',
@@ -273,10 +274,11 @@ def attempt(command, venv, folder):
   """Runs a command with an environment's `python` and `pip`, and returns its exit status."""
   made = dict(os.environ, VENV=str(venv), VIRTUAL_ENV=str(venv),
               PATH=f'{venv / "bin"}:{os.environ["PATH"]}')
-  if 'vidregen_jax.train' in command or 'train-demo' in command:
-    # Several commands train the same model, and compiling it is most of what they take.
+  if any(program in command for program in _TRAINING):
+    # Several commands train the same model, and compiling it is most of what a few steps take.
     made.update(JAX_COMPILATION_CACHE_DIR=str(WORK / 'compiled'),
-                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='2')
+                JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='2',
+                JAX_DISABLE_MOST_OPTIMIZATIONS='true')
   for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
     made.pop(name, None)
   words = shlex.split(command)
