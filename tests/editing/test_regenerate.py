@@ -499,8 +499,9 @@ def test_few_frames_are_held_however_long_the_video(checkpoint, clip, tmp_path, 
       weakref.finalize(frame, alive.discard, id(frame))
       most[-1] = max(most[-1], len(alive))
       yield frame
-  pictures = [frame.image for frame in video.frames(clip)]
+  pictures = [frame.image for frame in video.frames(clip, 0, 40)]
   samples, rate, _ = waveform.read(clip)
+  samples = samples[:, :40 * rate // 25]
   machine = pipeline.load(checkpoint)
   monkeypatch.setattr(video, 'frames', counted)
   for rounds in (1, 4):
