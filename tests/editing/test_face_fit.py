@@ -93,25 +93,45 @@ def test_a_frame_moves_no_prediction_that_is_made_without_it(crossed_fit):
   assert (crossed_fit.adapted(expectation, 0).bias > before + 10).all()
 
 
-def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch):
-  """A crop without a face stays as it is; a gap below 0 is a closed mouth."""
+def shaping(monkeypatch, seen):
+  """Makes a crop its gap in hundredths; `seen(gap)` is the gap that is seen in it."""
   given = []
 
   def shaped(crop, points, gap, mouth):
     given.append((points, gap, mouth))
-    return crop + 1
+    return np.full_like(crop, round(100 * gap))
 
   monkeypatch.setattr(face_fit.mouth_shape, 'shaped', shaped)
+  monkeypatch.setattr(face_fit.landmarks, 'lip_gap', seen)
+  return given
+
+
+def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch):
+  """A crop without a face stays as it is; a gap below 0 is a closed mouth."""
+  given = shaping(monkeypatch, lambda points: points)
   fit = dataclasses.replace(crossed_fit, mouth='theirs', rest=.05)
-  points = iter(['a', None, 'b', 'c'])
-  fitted = face_fit.Fitted(8, {1: fit}, lambda crop: next(points))
-  crops = np.zeros((4, 8, 8, 3), np.uint8)
+  faces = iter(['a', None, 'b', 'c'])
+  fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
+    crop[0, 0, 0] / 100 if near else next(faces)))
+  crops = np.full((4, 8, 8, 3), 255, np.uint8)
   np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4), 1.), crops)
-  made = fitted.shaped(1, crops, np.array([.15, .25, .04, .45]), .5)
-  assert made[:, 0, 0, 0].tolist() == [1, 0, 1, 1]
-  (a, at_a, _), (_, at_b, mouth), (_, at_c, _) = given
-  assert a == 'a' and mouth == 'theirs' and at_b == 0
-  assert at_a > 0 and at_c == pytest.approx(4 * at_a)
+  made = fitted.shaped(1, crops, np.array([.05 + .2 / 1.3, .25, .04, .05 + .8 / 1.3]), .5)
+  assert made[:, 0, 0, 0].tolist() == [10, 255, 0, 40]
+  assert [each[0] for each in given] == ['a', 'b', 'c']
+  assert {each[2] for each in given} == {'theirs'}
+
+
+@pytest.mark.parametrize('share, made', [(.8, 12), (1.2, 8), (.2, 13), (.97, 10)])
+def test_a_mouth_that_is_seen_less_open_than_it_should_be_is_made_again(crossed_fit, monkeypatch,
+                                                                        share, made):
+  """By no more than .03, however far it is off."""
+  shaping(monkeypatch, lambda points: share * points)
+  fit = dataclasses.replace(crossed_fit, rest=.0)
+  fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
+    crop[0, 0, 0] / 100 if near else 'a'))
+  crops = np.zeros((4, 8, 8, 3), np.uint8)
+  gaps = np.full(4, face_fit._CLOSED + .1 / face_fit._WIDER)
+  assert fitted.shaped(1, crops, gaps, 1.)[0, 0, 0, 0] == made
 
 
 def test_the_widest_mouth_shows_what_is_within(monkeypatch):

@@ -23,11 +23,17 @@ class Points:
   def __init__(self):
     self._finder = landmarks.Finder()
 
-  def __call__(self, crop):
-    """Points float32 [468, 3], pixels of a crop uint8 [S, S, 3]; None if no face is seen in it."""
+  def __call__(self, crop, near=None):
+    """Points float32 [468, 3], pixels of a crop uint8 [S, S, 3]; None if no face is seen in it.
+
+    Args:
+      crop: to read.
+      near: points of the same face in nearly the same crop, for a reading in half of the time.
+    """
     side = len(crop)
-    region = landmarks.Region(side * np.array(_CENTRE), _SIDE * side, 0.)
-    for _ in range(2):  # again around the face that was found, as in a video
+    region = (landmarks.Region(side * np.array(_CENTRE), _SIDE * side, 0.) if near is None
+              else self._finder.region_around(near))
+    for _ in range(2 if near is None else 1):  # again around what was found, as in a video
       found = self._finder.read(crop, region)
       if found is None:
         return None
