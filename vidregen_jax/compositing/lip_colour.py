@@ -17,6 +17,7 @@ _ACROSS = np.linspace(-.95, .95, 17)  # between the mouth's corners
 _DOWN = np.linspace(0, 1, 7)  # between the edges of a lip
 _RARE = 10  # per cent of the frames that are beyond each bound
 _ROOM = 3.  # levels of 255, of noise and of light that a frame may add
+_EDGE = 1.  # pixels of blur of the lips' outline
 _SOFT = .8  # places of blur of what is taken from a frame
 
 
@@ -57,24 +58,34 @@ def colours(crops, found) -> LipColours | None:
 def held(crop, lips: lip_edges.Edges, known: LipColours) -> np.ndarray:
   """A crop uint8 [S, S, 3] with each place of its lips in the colours that are known of it."""
   lit = colour_limits.light(crop) / known.light
-  image = _ycrcb(crop / lit)
+  box = rows, columns = _box(lips, len(crop))
+  lips, image = lips.within(rows, columns), _ycrcb(crop[box] / lit)
   places = _places(image, lips)
   beyond = places - np.clip(places, known.low, known.high)
   if not beyond.any():
     return crop
-  rows = np.arange(len(crop), dtype=np.float32)[:, None]
+  down = np.arange(len(image), dtype=np.float32)[:, None]
   across = np.clip(np.interp(lips.across, _ACROSS, np.arange(len(_ACROSS))), 0, len(_ACROSS) - 1)
   for excess, (top, bottom) in zip(beyond, _lips(lips), strict=True):
-    down = (rows - top) / (bottom - top)
+    depth = (down - top) / (bottom - top) * (len(_DOWN) - 1)
     excess = cv2.GaussianBlur(excess, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
-    taken = cv2.remap(excess, np.broadcast_to(across, down.shape).astype(np.float32),
-                      (down * (len(_DOWN) - 1)).astype(np.float32), cv2.INTER_LINEAR,
-                      borderMode=cv2.BORDER_REPLICATE)
-    inside = np.clip((rows - top) + 1, 0, 1) * np.clip((bottom - rows) + 1, 0, 1)
+    taken = cv2.remap(excess, np.broadcast_to(across, depth.shape).astype(np.float32),
+                      depth.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    inside = np.clip(down - top + 1, 0, 1) * np.clip(bottom - down + 1, 0, 1)
     inside = inside * np.clip((1 - np.abs(lips.across)) / .05, 0, 1)
-    image -= taken * cv2.GaussianBlur(inside.astype(np.float32), (0, 0), 1.)[..., None]
-  made = cv2.cvtColor(image, cv2.COLOR_YCrCb2RGB) * lit
-  return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+    image -= taken * cv2.GaussianBlur(inside.astype(np.float32), (0, 0), _EDGE)[..., None]
+  made = crop.copy()
+  made[box] = np.clip(np.rint(cv2.cvtColor(image, cv2.COLOR_YCrCb2RGB) * lit), 0, 255)
+  return made
+
+
+def _box(lips, size):
+  """Rows and columns of the part of a crop that the lips lie in, with their soft edge."""
+  room = 1 + round(4 * _EDGE)
+  columns = slice(max(int(lips.right) - room, 0), min(int(lips.left) + room + 1, size))
+  rows = slice(max(int(lips.outer_upper[columns].min()) - room, 0),
+               min(int(lips.outer_lower[columns].max()) + room + 1, size))
+  return rows, columns
 
 
 def _ycrcb(crop):

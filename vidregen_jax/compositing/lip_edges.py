@@ -83,6 +83,13 @@ class Edges:
     return dataclasses.replace(self, outer_upper=self.outer_upper + up, upper=self.upper + up,
                                lower=self.lower + down, outer_lower=self.outer_lower + down)
 
+  def within(self, rows: slice, columns: slice) -> 'Edges':
+    """The same in a part of the crop."""
+    return Edges(self.right - columns.start, self.left - columns.start,
+                 *(edge[columns] - rows.start for edge in (
+                   self.top, self.outer_upper, self.upper, self.lower, self.outer_lower,
+                   self.bottom)), self.gap, self.eyes)
+
 
 def edges(points, size: int) -> Edges:
   """The lips' edges in a crop of a side, from points of `Points` in it."""

@@ -4,8 +4,8 @@
 
 They are the sets of public trainers: of MaxText (github.com/AI-Hypercomputer/maxtext at e591f30)
 src/maxtext/configs/tpu/v5e/16b.sh, v5p/llama2_7b.sh and v6e/gpt3_175b.sh, which are also those of
-their neighbours there; what each is for, by its benchmarks/xla_flags_library.py and
-docs/guides/optimization/benchmark_and_performance.md. maxdiffusion's set for Wan on a v5p (its
+their neighbours there, but for one value; what each is for, by its benchmarks/xla_flags_library.py
+and docs/guides/optimization/benchmark_and_performance.md. maxdiffusion's set for Wan on a v5p (its
 README at 7cfb880) has those of the v5p here, and more for activations kept on the host, of which
 there are none.
 """
@@ -60,7 +60,9 @@ FLAGS = {
   'v6e': _OVERLAP | {
     'xla_tpu_use_minor_sharding_for_major_trivial_input': 'true',
     'xla_tpu_relayout_group_size_threshold_for_reduce_scatter': '1',
-    'xla_tpu_scoped_vmem_limit_kib': '98304',
+    # MaxText: 98304. With that, arrays between fusions go to main memory: a step of `large` moves
+    # 1.7 times the bytes (docs/pods.md). This is libtpu's own.
+    'xla_tpu_scoped_vmem_limit_kib': '32768',
   },
 }
 
