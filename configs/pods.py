@@ -9,8 +9,8 @@ parts. Planned figures (docs/pods.md; nothing was run): memory of a chip, upper 
 MFU by the compiler's cycles, upper bound of clips a second:
 
   generator large   v5e-256 7.5 GB .618 .322 1510
-                    v5p-128 27.9 GB .693 .313 1972; below, with the attention of before
-                    v6e-64 4.9 GB .487 .179 1386
+                    v5p-128 27.9 GB .693 .313 1972
+                    v6e-64 5.2 GB .553 .214 1574
                     v5e-16: the program of v5e-256 in 16 parts; h100-8: counted, not compiled
   codec 512         v5e-256 15.3 GB .763 .155 2868, with VGG16 in float32; the others are not
                     compiled
