@@ -12,8 +12,7 @@ MFU by the compiler's cycles, upper bound of clips a second:
                     v5p-128 27.9 GB .693 .313 1972
                     v6e-64 5.2 GB .553 .214 1574
                     v5e-16: the program of v5e-256 in 16 parts; h100-8: counted, not compiled
-  codec 512         v5e-256 15.3 GB .763 .155 2868, with VGG16 in float32; the others are not
-                    compiled
+  codec 512         v5e-256 13.2 GB .919 .167 3457; the others are not compiled
 """
 
 from configs import deltas
