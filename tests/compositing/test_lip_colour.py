@@ -77,5 +77,18 @@ def test_a_frame_in_less_light_stays_as_dark(frames, known):
   assert luma(lip_colour.held(dark, lips, known), lips) == pytest.approx(luma(dark, lips), abs=6)
 
 
+@pytest.mark.parametrize('away', [(3 * SIZE, 0), (-3 * SIZE, 0), (0, 3 * SIZE), (0, -3 * SIZE)])
+def test_lips_that_are_read_outside_of_the_crop_change_nothing(frames, known, away):
+  crop, points = frames[0]
+  lips = lip_edges.edges(points + np.float32([*away, 0]), SIZE)
+  assert lip_colour.held(crop, lips, known) is crop
+
+
+def test_a_face_that_is_read_mirrored_is_no_error(frames, known):
+  crop, points = frames[0]
+  lips = lip_edges.edges(points * np.float32([-1, 1, 1]) + np.float32([SIZE, 0, 0]), SIZE)
+  assert lip_colour.held(crop, lips, known).shape == crop.shape
+
+
 def test_where_no_face_was_seen_nothing_is_known():
   assert lip_colour.colours([np.zeros((SIZE, SIZE, 3), np.uint8)], [None]) is None

@@ -59,6 +59,8 @@ def held(crop, lips: lip_edges.Edges, known: LipColours) -> np.ndarray:
   """A crop uint8 [S, S, 3] with each place of its lips in the colours that are known of it."""
   lit = colour_limits.light(crop) / known.light
   box = rows, columns = _box(lips, len(crop))
+  if not crop[box].size:
+    return crop
   lips, image = lips.within(rows, columns), _ycrcb(crop[box] / lit)
   places = _places(image, lips)
   beyond = places - np.clip(places, known.low, known.high)
@@ -80,12 +82,13 @@ def held(crop, lips: lip_edges.Edges, known: LipColours) -> np.ndarray:
 
 
 def _box(lips, size):
-  """Rows and columns of the part of a crop that the lips lie in, with their soft edge."""
+  """Rows and columns of the part of a crop with the lips and their soft edge; it may be empty."""
   room = 1 + round(4 * _EDGE)
-  columns = slice(max(int(lips.right) - room, 0), min(int(lips.left) + room + 1, size))
-  rows = slice(max(int(lips.outer_upper[columns].min()) - room, 0),
-               min(int(lips.outer_lower[columns].max()) + room + 1, size))
-  return rows, columns
+  inside = lambda first, last: slice(*np.clip((first - room, last + room + 1), 0, size).astype(int))
+  columns = inside(*sorted((lips.right, lips.left)))
+  if columns.start == columns.stop:
+    return slice(0), columns
+  return inside(lips.outer_upper[columns].min(), lips.outer_lower[columns].max()), columns
 
 
 def _ycrcb(crop):
