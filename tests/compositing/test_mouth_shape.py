@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vidregen_jax.compositing import lip_edges, mouth_shape
+from vidregen_jax.compositing import lip_colour, lip_edges, mouth_shape
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
@@ -91,6 +91,21 @@ def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   shut = mouth_shape.shaped(closed, points(closed), 0., painted)
   unknown = mouth_shape.Mouth()
   np.testing.assert_array_equal(shut, mouth_shape.shaped(closed, points(closed), 0., unknown))
+
+
+def test_lips_keep_the_persons_colours(points, person):
+  """Where they have moved to: lips that glow in the picture do not glow in what is made of it."""
+  wide, closed = person
+  seen = points(closed)
+  known = lip_colour.colours(person, [points(wide), seen])
+  lips, column, gap = lip_edges.edges(seen, SIZE), round(seen[14, 0]), .15
+  glowing = closed.copy()
+  glowing[round(seen[14, 1]):round(seen[17, 1]), round(seen[61, 0]):round(seen[291, 0])] = 250
+  down = (1 - mouth_shape._UPPER_SHARE) * (gap * lips.eyes - lips.gap)
+  lip = slice(round(lips.lower[column] + down) + 2, round(lips.outer_lower[column] + down) - 2)
+  free, held = (mouth_shape.shaped(glowing, seen, gap, mouth_shape.Mouth(lips=colours))[lip, column]
+                for colours in (None, known))
+  assert len(free) > 5 and free.min() > 225 and held[:, 2].max() < 200
 
 
 def test_a_closed_mouth_shows_no_interior(points, person):
