@@ -90,7 +90,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.inspect',
         run='python -m vidregen_jax.inspect OUT.mp4'),
   Trial('python -m vidregen_jax.faces.tracks', run='python -m vidregen_jax.faces.tracks IN.mp4'),
-  Trial('python -m vidregen_jax.evaluate listening',  # with all that any document asks of it
+  Trial('python -m vidregen_jax.evaluate listening',  # once for all documents: it takes long
         run='python -m vidregen_jax.evaluate listening --checkpoint=checkpoints/talkers '
             '--scorer=checkpoints/sync --fit_face --clips=1 --sounds=new'),
   # The clips that the copy has.

@@ -7,11 +7,11 @@ import numpy as np
 from vidregen_jax.faces import landmarks
 
 # Points of the mesh network along the lips, from the right corner of the mouth to the left.
-INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
-OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
-UNDER_NOSE, CHIN = 2, 152
+_INNER_UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+_INNER_LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
+_OUTER_UPPER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
+_OUTER_LOWER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
+_UNDER_NOSE, _CHIN = 2, 152
 # Where a canonical crop shows the face, for the mesh network: centre and side, of the crop's side.
 _CENTRE, _SIDE = (.5, .52), 1.25
 SEAM = 1.5  # pixels between closed lips
@@ -95,12 +95,12 @@ def edges(points, size: int) -> Edges:
   """The lips' edges in a crop of a side, from points of `Points` in it."""
   columns = np.arange(size)
   edge = lambda ids: np.interp(columns, points[list(ids), 0], points[list(ids), 1])
-  upper, lower = edge(INNER_UPPER), edge(INNER_LOWER)
+  upper, lower = edge(_INNER_UPPER), edge(_INNER_LOWER)
   middle, half = (upper + lower) / 2, np.maximum((lower - upper) / 2, SEAM / 2)
   upper, lower = middle - half, middle + half
-  right, left = points[INNER_UPPER[0], 0], points[INNER_UPPER[-1], 0]
+  right, left = points[_INNER_UPPER[0], 0], points[_INNER_UPPER[-1], 0]
   level = lambda point: np.full(size, points[point, 1], np.float64)
   distance = lambda ends: float(np.linalg.norm(points[ends[0], :2] - points[ends[1], :2]))
-  return Edges(right, left, level(UNDER_NOSE), np.minimum(edge(OUTER_UPPER), upper - 1), upper,
-               lower, np.maximum(edge(OUTER_LOWER), lower + 1), level(CHIN),
+  return Edges(right, left, level(_UNDER_NOSE), np.minimum(edge(_OUTER_UPPER), upper - 1), upper,
+               lower, np.maximum(edge(_OUTER_LOWER), lower + 1), level(_CHIN),
                distance(landmarks.INNER_LIPS), distance(landmarks.EYE_CORNERS))

@@ -2,10 +2,11 @@
 
   python -m vidregen_jax.distributed.libtpu_flags v5e   # the flags, as LIBTPU_INIT_ARGS takes them
 
-They are the sets of public trainers: of MaxText (github.com/AI-Hypercomputer/maxtext at e591f30)
-src/maxtext/configs/tpu/v5e/16b.sh, v5p/llama2_7b.sh and v6e/gpt3_175b.sh, which are also those of
-their neighbours there, but for one value; what each is for, by its benchmarks/xla_flags_library.py
-and docs/guides/optimization/benchmark_and_performance.md. maxdiffusion's set for Wan on a v5p (its
+But for one value they are the sets of public trainers: of MaxText
+(github.com/AI-Hypercomputer/maxtext at e591f30) src/maxtext/configs/tpu/v5e/16b.sh,
+v5p/llama2_7b.sh and v6e/gpt3_175b.sh, which are also those of their neighbours there; what each is
+for, by its benchmarks/xla_flags_library.py and
+docs/guides/optimization/benchmark_and_performance.md. maxdiffusion's set for Wan on a v5p (its
 README at 7cfb880) has those of the v5p here, and more for activations kept on the host, of which
 there are none.
 """
