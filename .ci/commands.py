@@ -62,7 +62,8 @@ _LONG = tuple(f'bench.{name}' for name in (
   'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges', 'editing',
   'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims', 'rounding',
   'sampling', 'splash_blocks', 'streaming', 'variants'))
-_RENDERING = tuple(f'data.talkers.{name}' for name in ('convert_ict', 'clip', 'make_pack'))
+_RENDERING = tuple(f'data.talkers.{name}' for name in (
+  'convert_ict', 'clip', 'make_pack', 'make_speech'))
 # In order: later ones use files that earlier ones made.
 TRIALS = (
   Trial('make demo'),
@@ -128,6 +129,7 @@ TRIALS = (
   Trial('python -m vidregen_jax.train --config=configs/pixels.py', TRAIN,
         run='python -m vidregen_jax.train --config=configs/pixels.py:tiny --workdir=out/pixels '
             f'{_SHORT}'),
+  Trial('python -m vidregen_jax.train --config=configs/lips.py', TRAIN, _SHORT),
   Trial('python -m vidregen_jax.adapt', TRAIN,
         run='python -m vidregen_jax.adapt --video data/talkers/pack/test --checkpoint '
             'out/student/export --steps 1,1 --consent "nobody is shown" --out out/adapted'),
@@ -155,7 +157,8 @@ TRIALS = (
   # import is tried.
   *(Trial(f'python -m {name}', TRAIN, run=_import(*_LONG)) for name in _LONG),
   Trial('python -m bench.codecs', why='it compares with PyTorch, which is gigabytes'),
-  *(Trial(f'python -m {name}', 'talkers', run=_import(*_RENDERING)) for name in _RENDERING),
+  *(Trial(f'python -m {name}', 'train,talkers', run=_import(*_RENDERING))
+    for name in _RENDERING),
   Trial('make clean', run='make clean'),
   Trial('launch/', why='it makes clusters; tests run it against programs that write down calls'),
 )

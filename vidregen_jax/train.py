@@ -110,13 +110,17 @@ def _train(config, stage):
     from vidregen_jax.training import train_pixels
 
     train_pixels.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
+  elif stage == 'lips':
+    from vidregen_jax.training import train_lips
+
+    train_lips.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   elif stage == 'sync':
     from vidregen_jax.training import train_sync
 
     train_sync.train(config, _WORKDIR.value, _WATCHDOG_SECONDS.value, _PROFILE.value)
   else:
-    raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator', 'student', 'pixels' "
-                    "or 'sync'")
+    raise UserError(f"config.stage is {stage!r}: it is 'codec', 'generator', 'student', 'pixels', "
+                    "'lips' or 'sync'")
 
 
 if __name__ == '__main__':

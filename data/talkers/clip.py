@@ -53,8 +53,8 @@ def _render(head, identity, scene, curves, times, size, seed, threads):
   acting = motion.perform(seed, times)
   rng = np.random.default_rng([seed, 23])
   side = size * render.SUPERSAMPLING
-  weights = _act(curves, acting.face)
-  weights[:, mesh.CHANNELS.index('mouthClose')] += _seal(head, figure)
+  weights = act(curves, acting.face)
+  weights[:, mesh.CHANNELS.index('mouthClose')] += seal(head, figure.rest)
   lens = _lens(scene, side)
   background = scene.backdrop(side)
   lights = np.array(
@@ -97,7 +97,7 @@ def _render(head, identity, scene, curves, times, size, seed, threads):
       yield queue.popleft().result()
 
 
-def _act(curves, extra):
+def act(curves, extra):
   """Speech [F, C] plus performance [F, C]; a smile gives way to rounded and to closing lips."""
   at = mesh.CHANNELS.index
   extra = extra.copy()
@@ -115,10 +115,10 @@ def _act(curves, extra):
   return both
 
 
-def _seal(head, figure):
-  """mouthClose that makes this person's lips just meet at rest: ICT's neutral lips stand ajar."""
+def seal(head, rest):
+  """mouthClose that makes lips just meet in a rest shape [V, 3]: ICT's neutral lips stand ajar."""
   upper, lower = head.landmarks[[62, 66]]
-  ajar = figure.rest[upper, 1] - figure.rest[lower, 1] + _SEAL
+  ajar = rest[upper, 1] - rest[lower, 1] + _SEAL
   closing = head.channel_landmarks[mesh.CHANNELS.index('mouthClose')]
   return max(ajar / (closing[66, 1] - closing[62, 1]), 0.0)
 

@@ -179,6 +179,12 @@ def sound(plan: Plan):
   return samples.astype(np.float32), utterance.sample_rate, tuple(phonemes), frames
 
 
+def lasts(index: int, seconds) -> bool:
+  """Whether a clip of that number is as long as it should be."""
+  shortest, longest = SECONDS if index < FIRST_RESTING else SECONDS_WITH_REST
+  return shortest <= seconds <= longest
+
+
 def render(plan: Plan, head: mesh.Head, out: pathlib.Path, spoken) -> truth.Truth:
   """Writes the clip's mp4 and returns its truth, with the tracker's reading of that very file."""
   samples, sample_rate, phonemes, frames = spoken
@@ -226,8 +232,7 @@ def make_clip(head_path: str, out: str, seed: int, split: str, index: int, size:
     plan = draw_plan(seed, split, index, size, attempt)
     spoken = sound(plan)
     seconds = spoken[-1] / Fraction(plan.rate)
-    shortest, longest = SECONDS if index < FIRST_RESTING else SECONDS_WITH_REST
-    if not shortest <= seconds <= longest:
+    if not lasts(index, seconds):
       continue  # a sentence too short or too long is nothing to report
     clip_truth = render(plan, head, folder, spoken)
     lost = int((~clip_truth.valid).sum())

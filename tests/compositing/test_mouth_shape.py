@@ -81,7 +81,8 @@ def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   wide, closed = person
   within = mouth_shape.interior(wide, points(wide))
   painted = mouth_shape.Mouth(
-    mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth))
+    mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth,
+                         within.dark))
   made = mouth_shape.shaped(closed, points(closed), .15, painted).astype(int)
   green = (made[..., 1] > 200) & (made[..., 0] < 60)
   seen = points(made.astype(np.uint8))
@@ -114,3 +115,19 @@ def test_a_closed_mouth_shows_no_interior(points, person):
 
 def test_what_shows_no_face_has_no_points(points):
   assert points(np.full((SIZE, SIZE, 3), 128, np.uint8)) is None
+
+
+def test_teeth_are_not_stretched_in_a_mouth_that_opens_further(points, person):
+  """Below what was seen it is dark: the teeth, here white, end as far down as they did."""
+  wide, closed = person
+  depth = np.full(65, .05)
+  white = np.full((20, 65, 3), 255, np.float32)
+  mouth = mouth_shape.Mouth(mouth_shape.Interior(white, depth, np.array([40., 10, 10])))
+  reach = []
+  for gap in (.1, .2):
+    made = mouth_shape.shaped(closed, points(closed), gap, mouth)
+    column = made[:, int(points(closed)[13, 0])].astype(int)  # below the middle of the upper lip
+    reach.append(np.count_nonzero(column.min(1) > 180))
+  eyes = lip_edges.edges(points(closed), SIZE).eyes
+  assert .03 * eyes < reach[0] < .08 * eyes
+  assert abs(reach[1] - reach[0]) <= 2

@@ -107,15 +107,15 @@ def shaping(monkeypatch, seen):
 
 
 def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch):
-  """A crop without a face stays as it is; a gap below 0 is a closed mouth."""
+  """A crop without a face stays as it is."""
   given = shaping(monkeypatch, lambda points: points)
   fit = dataclasses.replace(crossed_fit, mouth='theirs', rest=.05)
   faces = iter(['a', None, 'b', 'c'])
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else next(faces)))
   crops = np.full((4, 8, 8, 3), 255, np.uint8)
-  np.testing.assert_array_equal(fitted.shaped(0, crops, np.ones(4), 1.), crops)
-  made = fitted.shaped(1, crops, np.array([.05 + .2 / 1.3, .25, .04, .05 + .8 / 1.3]), .5)
+  assert fitted.gaps(0, np.ones(4), np.ones(4)) is None
+  made = fitted.shaped(1, crops, np.array([.1, .25, 0, .4]))
   assert made[:, 0, 0, 0].tolist() == [10, 255, 0, 40]
   assert [each[0] for each in given] == ['a', 'b', 'c']
   assert {each[2] for each in given} == {'theirs'}
@@ -130,8 +130,19 @@ def test_a_mouth_that_is_seen_less_open_than_it_should_be_is_made_again(crossed_
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else 'a'))
   crops = np.zeros((4, 8, 8, 3), np.uint8)
-  gaps = np.full(4, face_fit._CLOSED + .1 / face_fit._WIDER)
-  assert fitted.shaped(1, crops, gaps, 1.)[0, 0, 0, 0] == made
+  assert fitted.shaped(1, crops, np.full(4, .1))[0, 0, 0, 0] == made
+
+
+def test_what_is_heard_is_believed_before_what_is_read(crossed_fit):
+  """Closed lips are read .05 open, of this person; nobody's lips are further shut than closed."""
+  fit = face_fit.Fitted(8, {1: dataclasses.replace(crossed_fit, rest=.05)})
+  read, heard = np.array([.05, .04, .25, .45]), np.array([-.01, .2, .1, 0.])
+  opened = fit.gaps(1, read, None)
+  assert opened[:2].tolist() == [0, 0] and opened[3] == pytest.approx(2 * opened[2])
+  listened = fit.gaps(1, read, heard)
+  assert listened[0] == listened[3] == 0 and listened[1] > listened[2] > 0
+  np.testing.assert_array_equal(fit.gaps(1, None, heard), listened)
+  assert fit.gaps(1, None, None) is None
 
 
 def test_the_widest_mouth_shows_what_is_within(monkeypatch):
@@ -157,10 +168,11 @@ def test_lips_that_are_read_open_at_rest_are_told():
   assert face_fit._rest(lips, gaps[:, None, None], gaps * np.nan) == 0
 
 
-@pytest.mark.parametrize('opening, rest, told', [(None, None, None), (None, 0., .5),
-                                                 ('known', None, .5)])
+@pytest.mark.parametrize('opening, rest, hears, told', [
+  (None, None, False, None), (None, 0., False, .5), ('known', None, False, .5),
+  (None, None, True, .5)])
 def test_an_opening_is_reported_if_anything_says_how_far_a_mouth_opens(crossed_fit, opening, rest,
-                                                                       told):
+                                                                       hears, told):
   regressions = (types.SimpleNamespace(windows={(2, 2): types.SimpleNamespace(penalty=1.)}), )
   fit = dataclasses.replace(crossed_fit, opening=opening, rest=rest, regressions=regressions)
-  assert face_fit.Fitted(8, {1: fit}).report(.5).people['1'].opening == told
+  assert face_fit.Fitted(8, {1: fit}, hears=hears).report(.5).people['1'].opening == told

@@ -3,12 +3,23 @@
 Tests that need the head model run only where VIDREGEN_HEAD names one.
 """
 
+import json
 import os
 
 import numpy as np
 import pytest
 
-from data.talkers import appearance, clip, convert_ict, mesh, motion, render
+from data.talkers import (
+  appearance,
+  clip,
+  convert_ict,
+  make_pack,
+  make_speech,
+  mesh,
+  motion,
+  render,
+  truth,
+)
 from vidregen_jax import errors
 
 TIMES = np.arange(50) / 25
@@ -145,3 +156,21 @@ def test_pictures_do_not_depend_on_threads(head):
 def test_wrong_curves_are_refused(head):
   with pytest.raises(ValueError, match='channels'):
     clip.render_clip(head, None, None, np.zeros((4, 3)), TIMES[:4], 32, 0)
+
+
+def test_lips_of_who_is_not_rendered_open_as_those_of_who_is(head, pack_folder):
+  """Beside the pack's truth, which a camera saw."""
+  for name in ('test_00003', 'test_00020'):
+    known = truth.Truth.load(pack_folder / 'test' / f'{name}.npz')
+    plan = make_pack.Plan(**{field: value for field, value in json.loads(known.plan).items()
+                             if field != 'voice_name'})
+    gaps = make_speech.lip_gap(head, plan, known.phonemes, known.times)
+    assert np.corrcoef(gaps, known.lip_gap)[0, 1] > .99
+    assert gaps.std() == pytest.approx(known.lip_gap.std(), rel=.15)
+
+
+def test_every_tenth_that_is_heard_rests_long():
+  numbers = make_speech.indices(100)
+  assert len(numbers['train']) == 100 and len(numbers['validation']) == 2
+  assert sum(number >= make_pack.FIRST_RESTING for number in numbers['train']) == 10
+  assert len(set(numbers['train'])) == 100

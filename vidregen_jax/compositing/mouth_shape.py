@@ -5,7 +5,7 @@ picture shows half of that, and a smear for teeth. So the picture is warped: fro
 chin each column of pixels is stretched and compressed such that the inner lips are as far apart as
 they should be, with lips that are moved and not stretched. What lies between them is then taken
 from a real frame in which the person's mouth is open. It hangs from the upper lip as teeth do, and
-the lower lip uncovers it.
+the lower lip uncovers it: first what that frame shows, and below that the dark of the mouth.
 """
 
 import dataclasses
@@ -25,6 +25,10 @@ _EDGE = 1.2  # pixels over which an interior begins at the lips
 # Lip gaps at which an interior begins to be seen, and is: a narrower one shows hardly any teeth.
 _NARROW, _SEEN = .015, .035
 _WIDE = .05  # lip gap of a mouth that shows what is within
+# Teeth are not stretched: over the first, in distances between the eyes, what was seen gives way to
+# the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
+_GIVES_WAY, _DARK = .02, .1
+_MIDDLE = .8  # of the way to the corners, at which skin is seen
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,10 +39,12 @@ class Interior:
     texture: float32 [V, N, 3], rows down from the upper lip, every _STEP eye distances, and columns
       from corner to corner.
     depth: [N], how far down each column goes, in eye distances.
+    dark: [3], what lies deeper.
   """
 
   texture: np.ndarray
   depth: np.ndarray
+  dark: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +79,10 @@ def interior(crop, points) -> Interior | None:
   texture = cv2.remap(crop.astype(np.float32),
                       np.broadcast_to(columns, rows.shape).astype(np.float32),
                       rows.astype(np.float32), cv2.INTER_LINEAR)
-  return Interior(texture, (lower - upper) / lips.eyes)
+  seen = texture[(down < lower - upper) & (np.abs(_ACROSS) < _MIDDLE)]
+  luma = seen.mean(1)
+  return Interior(texture, (lower - upper) / lips.eyes,
+                  seen[luma <= np.quantile(luma, _DARK)].mean(0))
 
 
 def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
@@ -118,12 +127,15 @@ def _shown(within, lips, rows):
   upper, lower = lips.upper, lips.lower
   gaps = (lower - upper) / lips.eyes
   depth = np.interp(lips.across, _ACROSS, within.depth)
-  longer = np.maximum(gaps / np.maximum(depth, _STEP), 1)
   place = np.broadcast_to((np.clip(lips.across, -1, 1) + 1) / 2 * (_COLUMNS - 1),
                           (len(rows), len(upper)))
-  deep = np.clip((rows - upper) / lips.eyes / longer / _STEP, 0, len(within.texture) - 1)
-  shown = cv2.remap(within.texture, place.astype(np.float32), deep.astype(np.float32),
+  down = (rows - upper) / lips.eyes
+  shown = cv2.remap(within.texture, place.astype(np.float32),
+                    np.clip(down / _STEP, 0, len(within.texture) - 1).astype(np.float32),
                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+  # Gone by the end of what was seen, or where that is hardly more than teeth, soon after it.
+  gone = np.clip((down - depth) / _GIVES_WAY, 0, 1)[..., None]
+  shown = shown + gone * (within.dark - shown)
   share = np.clip((rows - upper) / _EDGE, 0, 1) * np.clip((lower - rows) / _EDGE, 0, 1)
   share = share * (np.abs(lips.across) < 1) * np.clip((gaps - _NARROW) / (_SEEN - _NARROW), 0, 1)
   return shown, cv2.GaussianBlur(share.astype(np.float32), (0, 0), _SOFT)

@@ -86,7 +86,7 @@ def withdrawn_people(manifest) -> set[str]:
 
 def beginnings(config) -> list[str]:
   """Folders of weights that a training's config names, besides its dataset."""
-  return [config[name] for name in ('start_from', 'codec', 'teacher')
+  return [config[name] for name in ('start_from', 'codec', 'teacher', 'system')
           if name in config and config[name]]
 
 

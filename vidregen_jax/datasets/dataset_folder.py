@@ -125,10 +125,10 @@ def holds_latents(folder) -> bool:
 _SECONDS = number(0, 3600)
 _LISTED = table(record({'files': row(named, 0, _MOST_SHARDS)},
                        {'clips': whole(0, 2**40), 'records': whole(0, 2**40)}), 64)
-_TRAINED_ON = {
-  'codec': text(64), 'audio_encoder': text(4096), 'audio_layers': row(whole(0, 256), 1, 257),
-  'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS,
-  'latent_shape': row(whole(1, 65_536), 3, 3)}
+_HEARD = {
+  'audio_encoder': text(4096), 'audio_layers': row(whole(0, 256), 1, 257),
+  'audio_width': whole(1, 65_536), 'window_seconds': _SECONDS, 'margin_seconds': _SECONDS}
+_TRAINED_ON = _HEARD | {'codec': text(64), 'latent_shape': row(whole(1, 65_536), 3, 3)}
 _LATENTS = record(_TRAINED_ON | {'splits': _LISTED},
                   {'dtype': text(32), 'flip': flag, 'looks': whole(0, 1000),
                    'size': whole(1, 65_536), 'crop': _any})
@@ -148,13 +148,29 @@ def read_shards(folder, way_out) -> dict:
   return record({'splits': _LISTED}, more=True)(*_read_latents(folder, way_out))['splits']
 
 
+def read_heard(folder, way_out) -> dict:
+  """How a dataset was heard, and its splits; of one of latents, the same part of it.
+
+  Raises:
+    UserError: crops are there, nothing is, or it is damaged.
+  """
+  info, path = (_read_latents if holds_latents(folder) else _read)(folder, way_out)
+  return {name: value for name, value in record(_HEARD | {'splits': _LISTED}, more=True)(
+    info, path).items() if name in (*_HEARD, 'splits')}
+
+
 def _read_latents(folder, way_out):
+  info, path = _read(folder, way_out)
+  recorded = info.get('crop') if isinstance(info, dict) else None
+  crop_geometry.check(recorded, crop_geometry.MASKED_CROP, str(folder), 'encode the dataset again')
+  return info, path
+
+
+def _read(folder, way_out):
   path = pathlib.Path(folder) / INFO
   if not os.path.lexists(path):
     raise UserError(f'no finished dataset of latents in {folder}: {way_out}')
   info = documents.read(path)
   if isinstance(info, dict) and 'fileFormat' in info:  # TFDS's
     raise UserError(f'{folder} holds crops, but latents are needed here: {way_out}')
-  recorded = info.get('crop') if isinstance(info, dict) else None
-  crop_geometry.check(recorded, crop_geometry.MASKED_CROP, str(folder), 'encode the dataset again')
   return info, str(path)

@@ -352,6 +352,22 @@ def latent_clips(folder, split, way_out='run `python -m vidregen_jax.encode_late
 def _latents(folder, split, way_out):
   splits = dataset_folder.read_shards(folder, way_out)
   consent_record.check(folder, 'build the dataset again, which leaves them out, and encode it')
+  return shards(folder, split, splits, 'run `python -m vidregen_jax.encode_latents` again, which '
+                'keeps the other shards').map(check_latents)
+
+
+def shards(folder, split, splits, way_out) -> grain.MapDataset:
+  """The records of a split, of shards that `encode_record` filled; read one by one.
+
+  Args:
+    folder: of the dataset.
+    split: its name.
+    splits: of the dataset's dataset_info.json.
+    way_out: how to make a damaged shard again.
+
+  Raises:
+    UserError: there is no such split, or a damaged shard; on reading a record, BadRecord.
+  """
   if split not in splits:
     raise UserError(f'{folder} has no split {split!r}, only {sorted(splits)}')
   paths = [str(pathlib.Path(folder) / name) for name in splits[split]['files']]
@@ -364,10 +380,7 @@ def _latents(folder, split, way_out):
   except RuntimeError as error:
     for path in paths:
       if not array_record_module.ArrayRecordReader(path).ok():
-        raise UserError(
-          f'{path} is damaged or absent: remove what is left of it and run '
-          '`python -m vidregen_jax.encode_latents` again, which keeps the other shards'
-        ) from error
+        raise UserError(f'{path} is damaged or absent: remove what is left of it and '
+                        f'{way_out}') from error
     raise
-  records = _Records(source, f'{split} in {folder}')
-  return grain.MapDataset.source(records).map(lambda x: check_latents(decode_record(x)))
+  return grain.MapDataset.source(_Records(source, f'{split} in {folder}')).map(decode_record)

@@ -23,6 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax.compositing import lip_colour, lip_edges, mouth_shape
+from vidregen_jax.editing import speaking_manner
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
 from vidregen_jax.media.timeline import spans
@@ -37,11 +38,13 @@ _FRAMES = 128  # of theirs that are fitted at most
 _LIPS = 48  # of them that tell the colours of the lips
 _FEWEST = 24  # frames outside the spans; with fewer, parts are crossed
 _PARTS = 6
-# Readings shrink towards their mean, as regressions do: closed lips are read somewhat open, wide
-# ones less wide. With these two, on the first six rendered test clips, readings have .92 of the
-# true gaps' deviation, and lips that are closed in truth are open in 3 % of the frames.
+# Readings of latents shrink towards their mean, as regressions do: closed lips are read somewhat
+# open, wide ones less wide. With these two, on the first six rendered test clips, readings have .92
+# of the true gaps' deviation, and lips that are closed in truth are open in 3 % of the frames.
 _CLOSED = .03  # is read of closed lips, or what is read of this person's, if that is more
 _WIDER = 1.3
+# What is heard shrinks less.
+_HEARD_CLOSED, _HEARD_WIDER = .01, 1.05
 # A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
 # made once more if it is further off than the second, by a gap corrected by at most the first.
 _CORRECTED, _NEAR = .03, .004
@@ -62,8 +65,8 @@ class PersonFit:
       and i.
     mouth: what is seen of lips and teeth.
     rest: how much further open this person's closed lips are read in latents than they are, in
-      distances between the eyes; None where the checkpoint has no readout, and lips stay as they
-      were made.
+      distances between the eyes; None where the checkpoint has no readout.
+    manner: how far they open the mouth for what is heard, as `speaking_manner.factor` says.
   """
 
   frames: np.ndarray
@@ -74,6 +77,7 @@ class PersonFit:
   regressions: tuple[decoder_fit.Regression, ...]
   mouth: mouth_shape.Mouth
   rest: float | None = None
+  manner: float = 1.
 
   def mixture(self, index: int) -> list[tuple[float, decoder_fit.Regression]]:
     """(share, regression) of those that make the latent frame that starts at frame `index`."""
@@ -118,11 +122,13 @@ class Fitted:
     size: F, side of the crops to make.
     people: by number of the person; those with too few frames are missing.
     points: reads faces in crops; None where nobody is fitted.
+    hears: whether lips open as is heard.
   """
 
   size: int
   people: dict[int, PersonFit]
   points: lip_edges.Points | None = None
+  hears: bool = False
 
   def adapted(self, person: int, params: sampling.Params, index: int,
               opening: float) -> sampling.Params:
@@ -146,22 +152,36 @@ class Fitted:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def shaped(self, person: int, crops, gaps, opening: float) -> np.ndarray:
-    """A person's crops uint8 [4, F, F, 3] with lips as far apart as they should be.
+  def gaps(self, person: int, read, heard) -> np.ndarray | None:
+    """How far a person's lips should be apart, in distances between the eyes.
 
-    Crops of people that are not fitted stay as they are, and so do those in which no face is seen.
+    Args:
+      person: whose lips they are.
+      read: gaps [4] as they are read in latents, None where the checkpoint has no readout.
+      heard: gaps [4] as they are heard, which are believed before those; None if nobody listens.
+
+    Returns:
+      [4]; None where nothing is known, or the person is not fitted: lips stay as they were made.
+    """
+    fit = self.people.get(person)
+    if not fit:
+      return None
+    if heard is not None:
+      return _HEARD_WIDER * fit.manner * np.maximum(heard - _HEARD_CLOSED, 0)
+    return None if read is None else _WIDER * np.maximum(read - max(fit.rest, _CLOSED), 0)
+
+  def shaped(self, person: int, crops, gaps) -> np.ndarray:
+    """A fitted person's crops uint8 [4, F, F, 3] with lips as far apart as they should be.
+
+    Crops in which no face is seen stay as they are.
 
     Args:
       person: whose crops they are.
       crops: to shape.
-      gaps: [4] between the lips, as read in latents, in distances between the eyes.
-      opening: how much of it, as in `adapted`.
+      gaps: [4] between the lips, in distances between the eyes.
     """
-    fit = self.people.get(person)
-    if not fit:
-      return crops
-    gaps = opening * _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
-    return np.stack([self._shaped(*each, fit.mouth) for each in zip(crops, gaps, strict=True)])
+    mouth = self.people[person].mouth
+    return np.stack([self._shaped(*each, mouth) for each in zip(crops, gaps, strict=True)])
 
   def _shaped(self, crop, gap, mouth):
     points = self.points(crop)
@@ -178,7 +198,8 @@ class Fitted:
     """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
     people = {str(person): edit_report.PersonFit(
       frames=len(fit.frames), crossed=fit.crossed,
-      opening=None if fit.opening is None and fit.rest is None else opening,
+      opening=opening if self.hears or fit.rest is not None or fit.opening else None,
+      manner=fit.manner,
       shrinkage=float(np.median([window.penalty for regression in fit.regressions
                                  for window in regression.windows.values()])))
       for person, fit in self.people.items()}
@@ -280,8 +301,10 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
     people[person] = PersonFit(frames, crossed, errors, opening, fitted,
                                tuple(map(fitted.regression, kept(frames, crossed))),
                                _mouth(native, track.lip_gap[frames], points),
-                               _rest(machine.lips, residuals, gaps))
-  return Fitted(size, people, points)
+                               _rest(machine.lips, residuals, gaps),
+                               speaking_manner.factor(film, track.lip_gap, _pieces(groups),
+                                                      machine))
+  return Fitted(size, people, points, machine.listener is not None)
 
 
 def _mouth(crops, gaps, points):

@@ -8,14 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.compositing import crossfade
+from vidregen_jax.editing import audio_features
 from vidregen_jax.faces import crop_mask, in_video, landmarks
 from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.media.audio import lazy
-from vidregen_jax.models import audio_timeline, codec, lip_readout, pixels, streams
+from vidregen_jax.models import codec, lip_readout, pixels, streams
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
-_MARGIN = 1.0  # seconds of sound around a run that the audio encoder also hears
 _ROOM = 1 / 8  # of a crop's side: how far around the crop its resampling reads
 # The part of a crop that pasting reads: the pasted region, and the cheeks, whose grain is copied.
 _PASTED = (crop_mask.LEFT, crop_mask.TOP, crop_mask.RIGHT, crop_mask.BOTTOM)
@@ -150,32 +149,34 @@ class Retake:
     """
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
     state, audio = self._begin(run, end)
-    cache, lips = self._encoder.start(2), None
+    cache, before = self._encoder.start(2), None
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
       params = self._params(run, start)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
-      inputs = self._inputs(run, start, latents, audio)
+      inputs, heard = self._inputs(run, start, latents, audio)
       faces = None
       if start < run.start:
         if self._fade(run) and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, faces, gaps = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
+            _, faces, read = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(self._machine.models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, faces, gaps = self._make(run, params, state, inputs)
+          state, faces, read = self._make(run, params, state, inputs)
       if faces is not None:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
-          if gaps is not None:
-            faces = self._fitted.shaped(self._person(run), faces, lip_readout.steadied(gaps, lips),
-                                        self._opening(run))
-            lips = gaps[-1]
+          if self._sampler is not None:
+            steady = None if read is None else lip_readout.steadied(read, before)
+            gaps = self._fitted.gaps(self._person(run), steady, heard)
+            if gaps is not None:
+              faces = self._fitted.shaped(self._person(run), faces, self._opening(run) * gaps)
+            before = None if read is None else read[-1]
       yield start, crops, faces
 
   def _fade(self, run) -> float:
@@ -205,28 +206,31 @@ class Retake:
                                 self._opening(run))
 
   def _make(self, run, params, state, inputs):
-    """The state after a latent frame, its 4 generated crops and their lip gaps.
+    """The state after a latent frame, its 4 generated crops and the lip gaps read in its latents.
 
     `state` is donated. Gaps are None if they are not known, or nothing is generated.
     """
-    models, gaps = self._machine.models, None
+    models, read = self._machine.models, None
     if self._sampler is None:  # generate nothing: the codec's own reconstruction
       state, face_cells = sampling.warm(models, params, state, inputs)
     else:
       state, face_cells = sampling.step(models, self._sampler_of(run), params, state, inputs)
       if self._machine.lips:
-        gaps = self._machine.lips(state.residual)[0]
+        read = self._machine.lips(state.residual)[0]
     faces = pixels.join_cells(pixels.to_uint8(np.asarray(face_cells[0])), models.codec.cells)
-    return state, faces, gaps
+    return state, faces, read
 
   def _begin(self, run, end):
-    """The sampler's state before a run, and the stream of audio features up to frame `end`."""
+    """The sampler's state before a run, and the stream of audio features up to frame `end`.
+
+    With them come the lip gaps that are heard in those that the state holds already.
+    """
     models, params = self._machine.models, self._params(run, run.warm)
     shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
     times = times - self._options[run.edit].offset
-    features = _audio_features(self._sound, times, durations, self._machine.hear)
+    features = audio_features.of_frames(self._sound, times, durations, self._machine.hear)
     with self._clock('listen', codec.TIME_FACTOR * look_ahead):
       first_features = np.stack([next(features) for _ in range(look_ahead)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
@@ -249,20 +253,30 @@ class Retake:
       anchor_valid=np.array([run.anchor is not None]), anchor_time=np.float32([total]))
     ahead = streams.Ahead(first_features[None], audio_valid[None, :look_ahead],
                           durations[None, :look_ahead])
+    heard = collections.deque(map(self._heard, first_features, audio_valid))
     key = jax.random.fold_in(jax.random.key(self._edit.seed), run.start)
     state = sampling.init_state(models, params, key, streams.Start(fixed, ahead))
-    return state, (features, audio_valid, durations)
+    return state, (features, audio_valid, durations, heard)
+
+  def _heard(self, audio, valid):
+    """Lip gaps [4] that are heard in a latent frame's features; None if nobody listens to them."""
+    if self._machine.listener is None:
+      return None
+    return np.asarray(self._machine.listener(audio[None])[0]) * valid
 
   def _inputs(self, run, start, latents, audio_stream):
-    features, audio_valid, durations = audio_stream
+    """A latent frame's inputs, and the lip gaps that are heard in its sound."""
+    features, audio_valid, durations, heard = audio_stream
     i = (start - run.warm) // codec.TIME_FACTOR
     ahead = i + self._machine.models.generator.look_ahead
     with self._clock('listen', codec.TIME_FACTOR):
       audio = next(features)
+      heard.append(self._heard(audio, audio_valid[ahead]))
     latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
-    return streams.Inputs(
+    inputs = streams.Inputs(
       streams.Frames(target=latents[0], context=latents[1]),
       streams.Ahead(audio[None], audio_valid[ahead][None], durations[ahead][None]))
+    return inputs, heard.popleft()
 
   def _clocked(self, start, stop):
     """Times and durations of frames, extrapolated past the video's end at the last frame's pace."""
@@ -309,25 +323,6 @@ def _box(affine, source, part, room):
 def _moved(affine, at):
   """An affine into the sub-image whose left and top are `at`."""
   return affine - [[0, 0, at[0]], [0, 0, at[1]]]
-
-
-def _audio_features(track, times, durations, hear):
-  """Yields the audio features of latent frames, in order, computed on demand.
-
-  Args:
-    track: aac.Soundtrack that the mouth follows.
-    times, durations: [4T] seconds.
-    hear: System.hear.
-
-  Yields:
-    [16, layers, channels] T times.
-  """
-  begin = max(times[0] - _MARGIN, float(track.start))
-  end = times[-1] + durations[-1] + _MARGIN
-  first, last = (round((x - float(track.start)) * track.rate) for x in (begin, end))
-  sound = lazy.mono_16k(lazy.Cut(track.samples, first, min(last, track.samples.shape[1])))
-  yield from audio_timeline.sample_stream(hear(sound), sound.shape[1], np.asarray(times) - begin,
-                                   durations)
 
 
 class _Peek:

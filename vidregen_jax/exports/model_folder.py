@@ -36,7 +36,7 @@ class Export:
   """A model as read from its folder.
 
   Attributes:
-    kind: 'codec', 'generator', 'student' or 'sync'.
+    kind: 'codec', 'generator', 'student', 'lips' or 'sync'.
     config: what was given to `export`, with tuples for lists.
     params: nested dict of NumPy arrays; what was stored as float16 is float32 again.
     arrays: dict of further NumPy arrays, such as a codec's latent_mean and latent_std.
@@ -91,7 +91,7 @@ def export(folder, kind, config, params, **arrays):
 
   Args:
     folder: path of the folder to make.
-    kind: 'codec', 'generator', 'student' or 'sync'.
+    kind: 'codec', 'generator', 'student', 'lips' or 'sync'.
     config: plain nested dict (numbers, strings, tuples) that the model is built from.
     params: nested dict of arrays.
     **arrays: further arrays to keep with the model.

@@ -21,6 +21,7 @@ from vidregen_jax.models import (
   flow_matching,
   generator,
   linear_prior,
+  lip_listener,
   lip_readout,
   sync,
 )
@@ -61,6 +62,8 @@ SYNC = {
   'size': whole(8, 1024), 'stem': whole(1, 64), 'widths': _depths(_WIDTH), 'audio_width': _WIDTH,
   'embedding': _WIDTH, 'blocks': whole(0, 64),
 }
+LIPS = {'audio_layers': whole(1, _LAYERS), 'audio_channels': _WIDTH, 'width': _WIDTH,
+        'hidden': _WIDTH}
 _LISTENING = {
   'audio_layers': row(whole(0, _LAYERS), 1, _LAYERS, ascending=True),
   'window_seconds': number(0.02, 3600), 'margin_seconds': number(0, 1800),
@@ -85,6 +88,8 @@ _CONFIGS = {
     {'audio_encoder_files': documents.table(documents.sha256, 64),
      'attention_layout': whole(1, 1000)}),
   'student': documents.record({'sampler': _sampler, 'teacher': documents.sha256}),
+  'lips': documents.record({'model': fields_of(lip_listener.ListenerConfig, LIPS),
+                            'generator': documents.sha256}),
   'sync': fields_of(sync.SyncConfig, SYNC),
 }
 
@@ -103,6 +108,14 @@ class Generator:
 
   model: generator.GeneratorConfig
   sampler: flow_matching.SamplerConfig
+  export: model_folder.Export
+
+
+@dataclasses.dataclass(frozen=True)
+class Lips:
+  """An exported listener of a system: its config, and the files' contents."""
+
+  model: lip_listener.ListenerConfig
   export: model_folder.Export
 
 
@@ -170,6 +183,18 @@ def load_student(folder, teacher: Generator) -> Generator:
   sampler = _build(flow_matching.SamplerConfig, export.config['sampler'], f'{path}: config.sampler')
   _check_arrays(folder, export, functools.partial(generator.init, teacher.model), {})
   return Generator(teacher.model, sampler, export)
+
+
+def load_lips(folder, generator: Generator) -> Lips:
+  """Reads the listener of a generator's system; raises as `load_codec`."""
+  path, export = _read(folder, 'lips')
+  model = lip_listener.ListenerConfig(**export.config['model'])
+  for name in ('audio_layers', 'audio_channels'):
+    if getattr(model, name) != getattr(generator.model, name):
+      raise UserError(f'{path}: config.model.{name} is {getattr(model, name)}, but the generator '
+                      f'beside it has {getattr(generator.model, name)}: train the lips again')
+  _check_arrays(folder, export, functools.partial(lip_listener.init, model), {})
+  return Lips(model, export)
 
 
 def load_sync(folder) -> Sync:

@@ -14,7 +14,8 @@ from vidregen_jax.models import flow_matching
 CONSENT = 'consent.json'  # whose clips the weights have learned from
 _OF_SCORER = {'README.md', 'LICENSE', 'config.json', 'sync.safetensors', CONSENT, checksums.NAME}
 _OURS = {'README.md', 'LICENSE', 'config.json', 'generator.safetensors', 'codec', 'student',
-         pipeline.AUDIO_ENCODER, CONSENT, checksums.NAME, stablehlo.FOLDER, stablehlo.SCRIPT}
+         pipeline.LIPS, pipeline.AUDIO_ENCODER, CONSENT, checksums.NAME, stablehlo.FOLDER,
+         stablehlo.SCRIPT}
 _MOST_PAPER = 16_000_000  # bytes of a card or a licence
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -51,7 +52,8 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
   if not [*encoder.glob('LICENSE*'), *encoder.glob('README*')]:
     raise UserError(f'{encoder} has neither LICENSE nor README: put there under what the audio '
                     'encoder may be passed on')
-  student = _half(source / 'student', 'student') if (source / 'student').is_dir() else None
+  student, lips = (_half(source / kind, kind) if (source / kind).is_dir() else None
+                   for kind in ('student', pipeline.LIPS))
   with outputs.whole_folder(folder) as part:
     digest = model_folder.export(part / 'codec', 'codec', codec.config, codec.params,
                                  **codec.arrays)
@@ -63,6 +65,9 @@ def repack(source, folder, card, licence, audio_encoder=None, with_stablehlo=Fal
     if student:
       model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
                           student.params)
+    if lips:
+      model_folder.export(part / pipeline.LIPS, pipeline.LIPS, lips.config | {'generator': digest},
+                          lips.params)
     _write_papers(part, card, licence, people, consent)
     if with_stablehlo:
       samplers = [flow_matching.SamplerConfig(**export.config['sampler'])

@@ -6,6 +6,7 @@
                                         another folder, relative to this one, and then holds the
                                         digests of its files
   student/                              if there is one: a generator for few steps and one branch
+  lips/                                 if there is one: hears how far apart lips are
 """
 
 import dataclasses
@@ -24,12 +25,13 @@ from vidregen_jax.models import (
   attention,
   flow_matching,
   linear_prior,
+  lip_listener,
   lip_readout,
   pretrained,
   whisper,
 )
 
-AUDIO_ENCODER = 'audio_encoder'
+AUDIO_ENCODER, LIPS = 'audio_encoder', 'lips'
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 
@@ -48,6 +50,7 @@ class System:
     digests: sha256 of the weights, by part.
     lips: reads how far apart the lips of a generated face are; None in a folder that was exported
       before there was one.
+    listener: hears it in the states of `listen`; None in a folder without lips.
   """
 
   models: sampling.Models
@@ -57,6 +60,7 @@ class System:
   hear: callable
   digests: dict
   lips: lip_readout.Readout | None = None
+  listener: lip_listener.Listener | None = None
 
 
 def export(folder, codec_folder, audio_encoder, config, params, guess, lips, **arrays):
@@ -124,6 +128,38 @@ def export_student(folder, teacher_folder, config, params):
                                teacher.config | listening_to(part, AUDIO_ENCODER),
                                teacher.params, **teacher.arrays)
     model_folder.export(part / 'student', 'student', config | {'teacher': digest}, params)
+    _keep_lips(teacher_folder, part, digest)
+
+
+def export_lips(folder, source, listener):
+  """Writes a system with a listener in it, whole or not at all; it replaces an older one.
+
+  Args:
+    folder: where to.
+    source: folder of the system.
+    listener: lip_listener.Listener.
+  """
+  source = pathlib.Path(source)
+  exported = model_loader.load_generator(source).export
+  with outputs.whole_folder(folder) as part:
+    model_folder.copy(source / 'codec', part / 'codec', 'codec')
+    copy_encoder(find_encoder(source, exported.config), part / AUDIO_ENCODER)
+    digest = model_folder.fill(part, 'generator',
+                               exported.config | listening_to(part, AUDIO_ENCODER),
+                               exported.params, **exported.arrays)
+    if (source / 'student').is_dir():
+      student = model_folder.load_export(source / 'student', 'student')
+      model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
+                          student.params)
+    model_folder.export(part / LIPS, LIPS, {'model': dataclasses.asdict(listener.config),
+                                            'generator': digest}, listener.params)
+
+
+def _keep_lips(source, part, digest):
+  """Writes a system's listener, if it has one, for a generator of another digest."""
+  if (source / LIPS).is_dir():
+    lips = model_folder.load_export(source / LIPS, LIPS)
+    model_folder.export(part / LIPS, LIPS, lips.config | {'generator': digest}, lips.params)
 
 
 def export_tuned(folder, source, codec_params, guess, sampler, params, card='', lips=None):
@@ -155,6 +191,7 @@ def export_tuned(folder, source, codec_params, guess, sampler, params, card='', 
       teacher.params, **arrays)
     model_folder.export(part / 'student', 'student',
                         {'sampler': dataclasses.asdict(sampler), 'teacher': of_generator}, params)
+    _keep_lips(pathlib.Path(source), part, of_generator)
     if card:
       (part / 'README.md').write_text(card)
 
@@ -206,11 +243,13 @@ def load(folder, teacher: bool = False) -> System:
   def listen(samples):
     return np.concatenate(list(hear(samples[None])))
 
-  codec, maker = packed.export, sampled.export
+  codec, maker, lips = packed.export, sampled.export, found.get(LIPS)
   params = sampling.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
                            codec.arrays['latent_std'])
+  made_of = (codec, maker, lips.export) if lips else (codec, maker)
   return System(models, jax.device_put(params), sampled.sampler, listen, hear,
-                {'codec': codec.digest, maker.kind: maker.digest}, readout(exported.arrays))
+                {part.kind: part.digest for part in made_of}, readout(exported.arrays),
+                lips and lip_listener.Listener(lips.model, jax.device_put(lips.export.params)))
 
 
 def load_parts(folder, student: bool = True) -> dict:
@@ -220,7 +259,8 @@ def load_parts(folder, student: bool = True) -> dict:
     folder, student: as in `load`.
 
   Returns:
-    {'codec': model_loader.Codec, 'generator': model_loader.Generator}, and 'student', another.
+    {'codec': model_loader.Codec, 'generator': model_loader.Generator}, and if they are there
+    'student', another, and 'lips': model_loader.Lips.
 
   Raises:
     UserError: as in `load`.
@@ -239,6 +279,11 @@ def load_parts(folder, student: bool = True) -> dict:
   found = {'generator': teacher, 'codec': packed}
   if student:
     found['student'] = _load_student(folder, teacher)
+  if os.path.isdir(folder / LIPS):
+    found[LIPS] = model_loader.load_lips(folder / LIPS, teacher)
+    if found[LIPS].export.config['generator'] != exported.digest:
+      raise UserError(f'{folder}: the lips in it were trained beside another generator: train them '
+                      'again')
   where = {'generator': '.'}
   checksums.check_known(folder, {
     os.path.normpath(f'{where.get(kind, kind)}/{name}'): digest for kind, part in found.items()

@@ -12,6 +12,7 @@ from vidregen_jax.distributed import sharding
 from vidregen_jax.training import (
   codec_objective,
   generator_objective,
+  lips_objective,
   pixel_objective,
   sync_objective,
   train_state,
@@ -71,6 +72,24 @@ def of_sync(model, config, shardings):
   def gradients(params, frozen, batch, key, step):
     del frozen, key, step  # nothing is drawn
     return sync_objective.gradients(model, params, batch)
+
+  return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
+
+
+def of_lips(model, config, shardings):
+  """The step of stage 5.
+
+  Args:
+    model: lip_listener.ListenerConfig.
+    config, shardings: as in `of_codec`.
+
+  Returns:
+    Jitted function from (TrainState, lips_objective.Frozen, batch) to the next TrainState and a
+    dict of scalars; the given state is donated.
+  """
+  def gradients(params, frozen, batch, key, step):
+    del step
+    return lips_objective.gradients(model, config.dropout, config.noise, params, frozen, batch, key)
 
   return _make(gradients, train_state.make_optimizer(config), config, shardings, 'batch')
 
