@@ -60,7 +60,7 @@ _SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
 _TRAINING = 'vidregen_jax.train ', 'vidregen_jax.adapt', 'make train-demo'
 _LONG = tuple(f'bench.{name}' for name in (
   'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles', 'edges', 'editing',
-  'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims', 'rounding',
+  'fits', 'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound', 'rims', 'rounding',
   'sampling', 'splash_blocks', 'streaming', 'variants'))
 _RENDERING = tuple(f'data.talkers.{name}' for name in (
   'convert_ict', 'clip', 'make_pack', 'make_speech'))

@@ -65,8 +65,12 @@ def _span(times):
   return middle - length / 2, middle + length / 2
 
 
-def edits(path, span, machines, folder):
-  """Frames of a video's span, and of its edits.
+KINDS = (('codec', {'reconstruct': True, 'fit_face': False}), ('student', {'fit_face': False}),
+         ('student, fitted', {}))
+
+
+def edits(path, span, machines, folder, kinds=KINDS):
+  """Frames of a video's span, and of its edits by kind, (name, options of an edit).
 
   Returns:
     crops by kind, uint8 [1, F, S, S, 3], of which 'source' is the true one; those of the video
@@ -83,8 +87,7 @@ def edits(path, span, machines, folder):
   cut = lambda video, of: mouth_quality.crops(video, track, of, _SIZE)
   shown = {'source': cut(path, frames)}
   for name, machine in machines.items():
-    for kind, options in (('codec', {'reconstruct': True, 'fit_face': False}),
-                          ('student', {'fit_face': False}), ('student, fitted', {})):
+    for kind, options in kinds:
       out = pathlib.Path(folder) / f'{pathlib.Path(path).stem}_{len(shown)}.mp4'
       editor.regenerate(preparation.Edit(
         path, consent.of('to be measured'), str(out), path, (span, ), **options), machine)

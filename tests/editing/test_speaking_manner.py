@@ -25,7 +25,7 @@ def test_a_person_who_opens_the_mouth_less_is_told(heard, share, factor):
 def test_nothing_is_told_by_few_frames_by_a_still_face_or_by_another_sound(heard):
   unseen = np.where(np.arange(FRAMES) < 80, np.nan, .5 * heard)
   for gaps in (unseen, np.zeros(FRAMES), np.roll(heard, 10) * .5, np.full(FRAMES, np.nan)):
-    assert speaking_manner.told(heard, gaps) == 1
+    assert speaking_manner.told(heard, gaps) == speaking_manner.USUAL
   seen = np.where(np.arange(FRAMES) < 60, np.nan, .5 * heard)
   assert speaking_manner.told(heard, seen) == pytest.approx(.5)
 
@@ -50,4 +50,4 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
   pieces = [list(range(0, 48, 4)), list(range(48, 64, 4))]
   assert speaking_manner.factor(film, seen, pieces, machine) == pytest.approx(.7, abs=.02)
   machine.listener = None
-  assert speaking_manner.factor(film, seen, pieces, machine) == 1
+  assert speaking_manner.factor(film, seen, pieces, machine) == speaking_manner.USUAL

@@ -199,6 +199,7 @@ def _follows(clip, source, times, gap, stop):
     'truths': correlation(new[part], old[part]),
     'tracker_on_truth': correlation(source.tracked_gap, source.lip_gap),
     'opening': float(np.nanstd(gap[part]) / max(new[part].std(), 1e-6)),
+    'opening_of_truth': float(np.nanstd(source.tracked_gap) / max(source.lip_gap.std(), 1e-6)),
   } for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle))}
 
 

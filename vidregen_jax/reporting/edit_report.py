@@ -158,15 +158,15 @@ class PersonFit:
     shrinkage: the median ridge penalty over the windows of a face, in mean eigenvalues.
     opening: how far the mouth was made to open, 1 as calibrated; None where neither the
       frames nor the checkpoint say how far it opens, and it was left as it was generated.
-    manner: how far the person opens it for what they say, 1 as a usual speaker; 1 also where their
-      own sound does not tell.
+    manner: how far the person's lips are seen to open beside how far they are heard to; that of a
+      usual speaker where their own frames and sound do not tell; None where nothing is heard.
   """
 
   frames: int
   crossed: bool
   shrinkage: float
   opening: float | None = None
-  manner: float = 1.0
+  manner: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
