@@ -131,3 +131,16 @@ def test_teeth_are_not_stretched_in_a_mouth_that_opens_further(points, person):
   eyes = lip_edges.edges(points(closed), SIZE).eyes
   assert .03 * eyes < reach[0] < .08 * eyes
   assert abs(reach[1] - reach[0]) <= 2
+
+
+def test_the_widest_mouth_shows_what_is_within(monkeypatch):
+  crops = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+  monkeypatch.setattr(mouth_shape, 'interior',
+                      lambda crop, points: (crop[0, 0, 0], points))
+  monkeypatch.setattr(lip_colour, 'colours', lambda crops, points: len(crops))
+  seen = lambda crop: 'points'
+  within = lambda *given: mouth_shape.known(crops, *given).interior
+  assert within(np.array([.1, .3, np.nan]), seen) == (1, 'points')
+  assert within(np.full(3, np.nan), seen) is None
+  assert within(np.ones(3), lambda crop: None) is None
+  assert mouth_shape.known(100 * crops, np.ones(300), seen).lips == 43  # every seventh

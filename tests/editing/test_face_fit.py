@@ -101,8 +101,8 @@ def shaping(monkeypatch, seen):
     given.append((points, gap, mouth))
     return np.full_like(crop, round(100 * gap))
 
-  monkeypatch.setattr(face_fit.mouth_shape, 'shaped', shaped)
-  monkeypatch.setattr(face_fit.landmarks, 'lip_gap', seen)
+  monkeypatch.setattr(mouth_shape, 'shaped', shaped)
+  monkeypatch.setattr(mouth_shape.landmarks, 'lip_gap', seen)
   return given
 
 
@@ -143,19 +143,6 @@ def test_what_is_heard_is_believed_before_what_is_read(crossed_fit):
   assert listened[0] == listened[3] == 0 and listened[1] > listened[2] > 0
   np.testing.assert_array_equal(fit.gaps(1, None, heard), listened)
   assert fit.gaps(1, None, None) is None
-
-
-def test_the_widest_mouth_shows_what_is_within(monkeypatch):
-  crops = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
-  monkeypatch.setattr(face_fit.mouth_shape, 'interior',
-                      lambda crop, points: (crop[0, 0, 0], points))
-  monkeypatch.setattr(face_fit.lip_colour, 'colours', lambda crops, points: len(crops))
-  seen = lambda crop: 'points'
-  within = lambda *given: face_fit._mouth(crops, *given).interior
-  assert within(np.array([.1, .3, np.nan]), seen) == (1, 'points')
-  assert within(np.full(3, np.nan), seen) is None
-  assert within(np.ones(3), lambda crop: None) is None
-  assert face_fit._mouth(100 * crops, np.ones(300), seen).lips == 43  # every seventh
 
 
 def test_lips_that_are_read_open_at_rest_are_told():

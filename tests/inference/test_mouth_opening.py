@@ -56,6 +56,21 @@ def test_more_is_wider_and_nothing_is_the_persons_own_closed_mouth(person, openi
   np.testing.assert_allclose(opening.closed, resting, atol=1e-5)
 
 
+@pytest.mark.parametrize('made', [-8., 0., 6.])
+def test_lips_go_as_far_apart_as_they_should_whatever_was_made(person, opening, made):
+  """As far along as the person's real frames with such a gap; no further than a little beyond."""
+  residuals, gaps, direction = person
+  made = made * direction[None] + .1
+  for gap in (.02, .1, .18):
+    real = 100 * (gap - gaps.mean())
+    assert along(person, opening.by(1, gap)(made)) == pytest.approx(real, abs=.6)
+  furthest = along(person, opening.by(1, 1.25 * gaps.max())(made))
+  assert along(person, opening.by(1, 9.)(made)) == pytest.approx(furthest, abs=.01)
+  assert along(person, opening.by(2, .05)(made)) == pytest.approx(
+    along(person, opening.by(1, .1)(made)), abs=.5)
+  np.testing.assert_allclose(opening.by(0, .1)(made)[0], opening.closed, atol=1e-5)
+
+
 def test_frames_of_unknown_mouths_do_not_count(person, opening):
   residuals, gaps, _ = person
   unknown = mouth_opening.fit(np.r_[residuals, 50 * np.ones((2, CELLS, CHANNELS))],

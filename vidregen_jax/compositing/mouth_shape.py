@@ -29,6 +29,10 @@ _WIDE = .05  # lip gap of a mouth that shows what is within
 # the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
 _GIVES_WAY, _DARK = .02, .1
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
+_LIPS = 48  # frames that tell the colours of the lips
+# A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
+# made once more if it is further off than the second, by a gap corrected by at most the first.
+_CORRECTED, _NEAR = .03, .004
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +64,23 @@ class Mouth:
   lips: lip_colour.LipColours | None = None
 
 
+def known(crops, gaps, points) -> Mouth:
+  """What a person's real frames show of the mouth.
+
+  Args:
+    crops: N of uint8 [F, F, 3].
+    gaps: [N] between the lips in them; nan where unknown.
+    points: lip_edges.Points, which reads faces in crops.
+  """
+  some = crops[::-(-len(crops) // _LIPS)]
+  lips = lip_colour.colours(some, [points(crop) for crop in some])
+  if not np.isfinite(gaps).any():
+    return Mouth(lips=lips)
+  widest = crops[int(np.nanargmax(gaps))]
+  seen = points(widest)
+  return Mouth(None if seen is None else interior(widest, seen), lips)
+
+
 def interior(crop, points) -> Interior | None:
   """What an open mouth shows; None if it is not open wide enough to show it.
 
@@ -83,6 +104,23 @@ def interior(crop, points) -> Interior | None:
   luma = seen.mean(1)
   return Interior(texture, (lower - upper) / lips.eyes,
                   seen[luma <= np.quantile(luma, _DARK)].mean(0))
+
+
+def seen_to_be(crop, gap: float, mouth: Mouth, points) -> np.ndarray:
+  """A crop uint8 [S, S, 3] whose lips are seen as far apart as they should be.
+
+  It stays as it is where no face is seen in it. Arguments as in `shaped`, but `points` is a
+  lip_edges.Points, which reads faces in crops.
+  """
+  before = points(crop)
+  if before is None:
+    return crop
+  made = shaped(crop, before, gap, mouth)
+  seen = points(made, before)
+  if seen is None:
+    return made
+  off = float(np.clip(gap - landmarks.lip_gap(seen), -_CORRECTED, _CORRECTED))
+  return shaped(crop, before, max(gap + off, 0), mouth) if abs(off) > _NEAR else made
 
 
 def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:

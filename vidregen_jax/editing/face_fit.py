@@ -22,7 +22,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax.compositing import lip_colour, lip_edges, mouth_shape
+from vidregen_jax.compositing import lip_edges, mouth_shape
 from vidregen_jax.editing import speaking_manner
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
@@ -35,7 +35,6 @@ _LARGEST = 288  # pixels of the crops that are made
 _GROUPS = 64  # latent frames that are read at most, and
 _PIECE = 8  # in a row, if not all are read
 _FRAMES = 128  # of theirs that are fitted at most
-_LIPS = 48  # of them that tell the colours of the lips
 _FEWEST = 24  # frames outside the spans; with fewer, parts are crossed
 _PARTS = 6
 # Readings of latents shrink towards their mean, as regressions do: closed lips are read somewhat
@@ -43,12 +42,6 @@ _PARTS = 6
 # of the true gaps' deviation, and lips that are closed in truth are open in 3 % of the frames.
 _CLOSED = .03  # is read of closed lips, or what is read of this person's, if that is more
 _WIDER = 1.3
-# What is heard shrinks less. With these two, on the validation clips, lips that are closed in truth
-# are open in 1 % of the frames, and made mouths vary as much as the person's own with that sound.
-_HEARD_CLOSED, _HEARD_WIDER = .015, 1.2
-# A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
-# made once more if it is further off than the second, by a gap corrected by at most the first.
-_CORRECTED, _NEAR = .03, .004
 _MARGIN = 4  # frames around a span, besides its cross-fade, that are not fitted
 
 
@@ -131,20 +124,23 @@ class Fitted:
   points: lip_edges.Points | None = None
   hears: bool = False
 
-  def adapted(self, person: int, params: sampling.Params, index: int,
-              opening: float) -> sampling.Params:
+  def adapted(self, person: int, params: sampling.Params, index: int, opening: float,
+              heard=None) -> sampling.Params:
     """The parameters for a person's latent frame that starts at frame `index`.
 
     Args:
       person, index: of the latent frame.
       params: of the model.
       opening: how far the mouth opens, as in `mouth_opening.Opening.by`.
+      heard: as in `gaps`.
     """
     fit = self.people.get(person)
     if not fit:
       return params
+    gaps = None if heard is None else self.gaps(person, None, heard)
+    gap = np.nan if gaps is None else float(gaps.mean())
     return dataclasses.replace(params, expectation=fit.adapted(params.expectation, index),
-                               opening=fit.opening and fit.opening.by(opening))
+                               opening=fit.opening and fit.opening.by(opening, gap))
 
   def corrected(self, person: int, decoded, index: int) -> np.ndarray:
     """A person's decoded crops uint8 [4, S, S, 3], made at frame `index`: uint8 [4, F, F, 3]."""
@@ -168,7 +164,7 @@ class Fitted:
     if not fit:
       return None
     if heard is not None:
-      return _HEARD_WIDER * fit.manner * np.maximum(heard - _HEARD_CLOSED, 0)
+      return speaking_manner.gaps(heard, fit.manner)
     return None if read is None else _WIDER * np.maximum(read - max(fit.rest, _CLOSED), 0)
 
   def shaped(self, person: int, crops, gaps) -> np.ndarray:
@@ -182,18 +178,8 @@ class Fitted:
       gaps: [4] between the lips, in distances between the eyes.
     """
     mouth = self.people[person].mouth
-    return np.stack([self._shaped(*each, mouth) for each in zip(crops, gaps, strict=True)])
-
-  def _shaped(self, crop, gap, mouth):
-    points = self.points(crop)
-    if points is None:
-      return crop
-    made = mouth_shape.shaped(crop, points, gap, mouth)
-    seen = self.points(made, points)
-    if seen is None:
-      return made
-    off = float(np.clip(gap - landmarks.lip_gap(seen), -_CORRECTED, _CORRECTED))
-    return mouth_shape.shaped(crop, points, max(gap + off, 0), mouth) if abs(off) > _NEAR else made
+    return np.stack([mouth_shape.seen_to_be(crop, gap, mouth, self.points)
+                     for crop, gap in zip(crops, gaps, strict=True)])
 
   def report(self, opening: float) -> edit_report.FaceFit | None:
     """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
@@ -301,22 +287,11 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
     fitted = decoder_fit.Fit(np.stack(decoded), np.stack(native))
     people[person] = PersonFit(frames, crossed, errors, opening, fitted,
                                tuple(map(fitted.regression, kept(frames, crossed))),
-                               _mouth(native, track.lip_gap[frames], points),
+                               mouth_shape.known(native, track.lip_gap[frames], points),
                                _rest(machine.lips, residuals, gaps),
                                speaking_manner.factor(film, track.lip_gap, _pieces(groups),
                                                       machine))
   return Fitted(size, people, points, machine.listener is not None)
-
-
-def _mouth(crops, gaps, points):
-  """What is seen of the mouth, of crops [F, F, 3] with lip gaps [N]."""
-  some = crops[::-(-len(crops) // _LIPS)]
-  lips = lip_colour.colours(some, [points(crop) for crop in some])
-  if not np.isfinite(gaps).any():
-    return mouth_shape.Mouth(lips=lips)
-  widest = crops[int(np.nanargmax(gaps))]
-  seen = points(widest)
-  return mouth_shape.Mouth(None if seen is None else mouth_shape.interior(widest, seen), lips)
 
 
 def _size(track, frames, smallest):

@@ -8,18 +8,19 @@ when the sound up to `delay` seconds after it has come, and a few more images. W
 on what came alone, and not on the pieces in which it came. Memory holds seconds, however long it
 takes.
 
-Beside an edit of a file this is plain: nothing is fitted to the person, nothing that hides the face
-is looked for, and no grain is added.
+Beside an edit of a file this is plain: of the person only the mouth is learned, nothing that hides
+the face is looked for, and no grain is added.
 """
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
 
-from vidregen_jax.compositing import paste
-from vidregen_jax.editing import reference_frames
+from vidregen_jax.compositing import lip_edges, mouth_shape, paste
+from vidregen_jax.editing import reference_frames, speaking_manner
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import (
@@ -30,7 +31,7 @@ from vidregen_jax.faces import (
   observations,
   shot_boundaries,
 )
-from vidregen_jax.inference import sampling, streaming_codec
+from vidregen_jax.inference import decoder_fit, sampling, streaming_codec
 from vidregen_jax.models import audio_timeline, codec, flow_matching, log_mel, pixels, streams
 
 RATE = log_mel.SAMPLE_RATE  # of the sound, a second
@@ -41,6 +42,7 @@ _MORE = .4  # seconds of sound after the last that is used, so that its features
 _LEARNED = 24  # frames that show the person, if no stills do
 _RECENT = 50  # frames in which a face's place is smoothed
 _PATIENCE = 8  # frames for which a face may be lost
+_LARGEST = 192  # pixels of the crops in which mouths are shaped
 
 
 def delay(rate: float, look_ahead: int) -> float:
@@ -74,7 +76,8 @@ def frames(images: Iterable[np.ndarray], sound: Iterable[np.ndarray], machine: p
     UserError: an image or a piece of sound is of another form, or a still shows no face.
   """
   face, heard = _Face(rate), _Heard(sound)
-  references = _references(_crops_of(stills, machine.models.codec.size), machine)
+  known = _known(machine, [(_checked(image, ()), _still(image, number))
+                           for number, image in enumerate(stills, start=1)])
   mouth, held, shown, coming = None, [], [], iter(images)
   for start in _counted(_STEP):
     while len(held) < _STEP + _SOON and (image := next(coming, None)) is not None:
@@ -84,19 +87,17 @@ def frames(images: Iterable[np.ndarray], sound: Iterable[np.ndarray], machine: p
       return
     group, held = held[:_STEP], held[_STEP:]
     places = face.places(start, len(group))
-    if references is None:
+    if known is None:
       shown = [*shown, *group][-_RECENT:]
       if start + _STEP >= _LEARNED:
-        references = _learned(shown, face.places(start + len(group) - len(shown), len(shown)),
-                              machine)
+        known = _learned(shown, face.places(start + len(group) - len(shown), len(shown)), machine)
       yield from group
       continue
     if not places.valid.all():
       mouth = None  # the next frames with a face begin anew
       yield from group
       continue
-    mouth = mouth or _Mouth(machine, sampler or machine.sampler, references, heard, rate, seed,
-                            start)
+    mouth = mouth or _Mouth(machine, sampler or machine.sampler, known, heard, rate, seed, start)
     yield from mouth.on(group, places, start)
 
 
@@ -196,38 +197,60 @@ class _Face:
       self._seen, self._empty = self._seen.since(passed), self._empty[passed:]
 
 
-def _crops_of(stills, size) -> np.ndarray:
-  """The faces of stills, uint8 [N, S, S, 3].
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Known:
+  """What is known of the person.
+
+  Attributes:
+    references: latents [N, HW, C] of what shows them best, no more than the model takes.
+    mouth: theirs.
+    size: F, side of the crops in which mouths are shaped.
+  """
+
+  references: np.ndarray
+  mouth: mouth_shape.Mouth
+  size: int
+
+
+def _still(image, number) -> np.ndarray:
+  """Where the face of a still is, [2, 3], crop fraction to pixel.
 
   Raises:
-    UserError: one shows none.
+    UserError: it shows none.
   """
-  crops = []
-  for number, image in enumerate(stills, start=1):
-    face = _Face(25)
-    face.see(_checked(image, ()))
-    place = face.places(0, 1)
-    if not place.valid[0]:
-      raise UserError(f'no face was found in still {number}: give one that shows it from the front')
-    crops.append(landmarks.crop(image, place.affine[0], size))
-  return np.array(crops, np.uint8).reshape(-1, size, size, 3)
+  face = _Face(25)
+  face.see(image)
+  place = face.places(0, 1)
+  if not place.valid[0]:
+    raise UserError(f'no face was found in still {number}: give one that shows it from the front')
+  return place.affine[0]
 
 
-def _references(crops, machine):
-  """The latents of stills [N, HW, C], no more than the model takes; None if there are none."""
-  if not len(crops):
+def _known(machine, stills, more=()) -> _Known | None:
+  """What stills show of the person, (image, affine) each, and `more` of the mouth; None without."""
+  if not stills:
     return None
+  model = machine.models
+  crops = lambda some, size: np.stack([landmarks.crop(*each, size) for each in some])
   encoder = _encoder(machine)
-  latents = encoder.stills(crops[:machine.models.generator.references])
-  return latents.reshape(len(latents), -1, latents.shape[-1])
+  latents = encoder.stills(crops(stills[:model.generator.references], model.codec.size))
+  size, mouth = model.codec.size, mouth_shape.Mouth()
+  if machine.listener is not None:
+    scale = np.median([np.hypot(*affine[:, 0]) for _, affine in stills])
+    size = int(np.clip(np.ceil(scale / 16) * 16, size, max(size, _LARGEST)))
+    points, shown = lip_edges.Points(), crops([*stills, *more], size)
+    faces = [points(crop) for crop in shown]
+    gaps = np.array([np.nan if face is None else landmarks.lip_gap(face) for face in faces])
+    mouth = mouth_shape.known(shown, gaps, points)
+  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size)
 
 
-def _learned(shown, places, machine):
-  """The latents of those images that show the person best; None if none does."""
+def _learned(shown, places, machine) -> _Known | None:
+  """What images show of the person; None if none does."""
   chosen = reference_frames.choose(places, np.zeros(len(places), bool),
                                    machine.models.generator.references)
-  return _references(np.array([landmarks.crop(shown[i], places.affine[i], machine.models.codec.size)
-                               for i in chosen.tolist()]), machine)
+  seen = lambda which: [(shown[i], places.affine[i]) for i in which]
+  return _known(machine, seen(chosen.tolist()), seen(np.flatnonzero(places.valid).tolist()))
 
 
 def _encoder(machine):
@@ -238,14 +261,16 @@ def _encoder(machine):
 class _Mouth:
   """Makes the mouth in consecutive frames, from `start` on."""
 
-  def __init__(self, machine, sampler, references, heard, rate, seed, start):
+  def __init__(self, machine, sampler, known, heard, rate, seed, start):
     self._machine, self._sampler, self._heard, self._rate = machine, sampler, heard, rate
+    self._known, self._points, references = known, lip_edges.Points(), known.references
     self._encoder = _encoder(machine)
     self._cache = self._encoder.start(2)
     shape = machine.models.generator
     self._ahead = shape.look_ahead
     self._durations = np.float32([1 / rate])
     features, valid = self._features(start, self._ahead, self._ahead)
+    self._gaps = collections.deque(map(self._listened, features, valid))
     flat, channels = shape.cells**2, shape.latent_channels
     stills = np.zeros((1, shape.references, flat, channels), np.float32)
     stills[0, :len(references)] = references
@@ -278,10 +303,29 @@ class _Mouth:
         streams.Ahead(features[latent][None], valid[latent][None], self._durations))
       self._state, cells = sampling.step(models, self._sampler, params, self._state, inputs)
       faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
+      self._gaps.append(self._listened(features[latent], valid[latent]))
+      faces = self._shaped(faces, self._gaps.popleft())
       for i, face in zip(range(at.start, min(at.stop, len(group))), faces, strict=False):
-        mask = crop_mask.paste_mask(size, places.jaw[i], places.mouth_box[i])
-        face = paste.match_rim(face, crops[i], mask)
-        yield paste.paste(group[i], face, places.affine[i], mask, crops[i])
+        mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
+        own = landmarks.crop(group[i], places.affine[i], len(face))
+        yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
+
+  def _listened(self, audio, valid):
+    """How far lips should be apart [4], of a latent frame's features; None if nobody listens."""
+    if self._machine.listener is None:
+      return None
+    return speaking_manner.gaps(np.asarray(self._machine.listener(audio[None])[0]) * valid)
+
+  def _shaped(self, faces, gaps):
+    """Made crops [4, S, S, 3] with lips as far apart as they should be: [4, F, F, 3]."""
+    if gaps is None:
+      return faces
+    made = []
+    for crop, gap in zip(decoder_fit.enlarged(faces, self._known.size), gaps, strict=True):
+      points = self._points(crop)
+      made.append(crop if points is None
+                  else mouth_shape.shaped(crop, points, gap, self._known.mouth))
+    return np.stack(made)
 
   def _features(self, first, count, ahead):
     """Audio features of `count` latent frames from frame `first` on, and which lie in the sound."""

@@ -152,11 +152,11 @@ class Retake:
     cache, before = self._encoder.start(2), None
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
-      params = self._params(run, start)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
       inputs, heard = self._inputs(run, start, latents, audio)
+      params = self._params(run, start, heard)
       faces = None
       if start < run.start:
         if self._fade(run) and start + codec.TIME_FACTOR == run.start:
@@ -200,10 +200,11 @@ class Retake:
     """Whose face a run shows."""
     return int(self._track.person[run.start])
 
-  def _params(self, run, start):
-    """The parameters that make the latent frame that starts at a frame."""
+  def _params(self, run, start, heard=None):
+    """The parameters that make the latent frame that starts at a frame, with the gaps heard in it.
+    """
     return self._fitted.adapted(self._person(run), self._machine.params, start,
-                                self._opening(run))
+                                self._opening(run), heard)
 
   def _make(self, run, params, state, inputs):
     """The state after a latent frame, its 4 generated crops and the lip gaps read in its latents.

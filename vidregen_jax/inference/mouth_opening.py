@@ -10,6 +10,11 @@ Which of the two a residual does is read along one direction: that in which the 
 open. No residual is stretched beyond the largest of a real frame: further out the decoder paints
 white lips.
 
+Where it is known how far the lips should be apart, the residual is moved along that direction until
+it is as far along as the person's real frames with such a gap are, and nothing is stretched: the
+picture of a mouth that is open, and is then warped shut, shows what is left of its teeth, and one
+that is stretched too has glowing lips over a dark shadow.
+
 The generator does not see it: its history holds what it generated.
 """
 
@@ -30,11 +35,13 @@ _SOFT = 1.5  # width of the passage from closed to open, in standard deviations 
 # A person's mouths show a direction if there are so many latent frames, whose lip gaps have at
 # least this deviation, in distances between the eyes: two real speakers have .015 and .017.
 _FEWEST, _VARIED = 6, .012
+_FURTHER = 1.25  # how far lips are moved apart, beside the widest of a real frame
 _RESTING = .2  # share of them, the least open ones, that are the closed mouth
 
 
 @functools.partial(jax.tree_util.register_dataclass, meta_fields=[],
-                   data_fields=['direction', 'closed', 'largest', 'stretch', 'settle', 'hold'])
+                   data_fields=['direction', 'closed', 'largest', 'level', 'slope', 'widest',
+                                'stretch', 'settle', 'hold', 'gap'])
 @dataclasses.dataclass(frozen=True)
 class Opening:
   """How residuals are changed before they are decoded.
@@ -43,33 +50,48 @@ class Opening:
     direction: [M, C] of length 1, in which residuals open the mouth.
     closed: [M, C] the residual of the person's closed mouth.
     largest: [] norm up to which residuals are stretched.
-    stretch: [] factor of a residual that opens.
+    level, slope: [] how far along the direction a real frame is: level + slope * gap.
+    widest: [] gap up to which that is believed.
+    stretch: [] factor of a residual that opens, where the gap is not known.
     settle: [] share of the way to `closed`, of a residual that closes.
     hold: [] share of the way to `closed`, of every residual.
+    gap: [] that lips should be apart, in distances between the eyes; nan if that is not known.
   """
 
   direction: jax.Array
   closed: jax.Array
   largest: jax.Array
+  level: jax.Array
+  slope: jax.Array
+  widest: jax.Array
   stretch: jax.Array
   settle: jax.Array
   hold: jax.Array
+  gap: jax.Array
 
   def __call__(self, residual):
     """Changes residuals [B, M, C]."""
-    along = (residual * self.direction).sum((1, 2), keepdims=True)
-    opens = jax.nn.sigmoid(along / _SOFT)
+    along = lambda mouth: (mouth * self.direction).sum((1, 2), keepdims=True)
+    known = jnp.isfinite(self.gap)
+    aimed = self.level + self.slope * jnp.clip(jnp.where(known, self.gap, 0), 0, self.widest)
+    opens = jax.nn.sigmoid(jnp.where(known, aimed, along(residual)) / _SOFT)
     norm = jnp.sqrt((residual**2).sum((1, 2), keepdims=True))
     room = jnp.maximum(self.largest / jnp.maximum(norm, 1e-6), 1)
-    mouth = residual * jnp.minimum(1 + (self.stretch - 1) * opens, room)
+    stretch = 1 + jnp.where(known, 0, self.stretch - 1) * opens
+    mouth = residual * jnp.minimum(stretch, room)
     mouth = mouth + self.settle * (1 - opens) * (self.closed - residual)
+    mouth = mouth + jnp.where(known, aimed - along(mouth), 0) * self.direction
     return mouth + self.hold * (self.closed - mouth)
 
-  def by(self, amount: float) -> 'Opening':
-    """The same for another amount, 0 to FURTHEST: 1 is the calibrated one, 0 a closed mouth."""
+  def by(self, amount: float, gap: float = np.nan) -> 'Opening':
+    """The same for another amount, 0 to FURTHEST: 1 is the calibrated one, 0 a closed mouth.
+
+    `gap` is how far lips should be apart at an amount of 1, if that is known.
+    """
     stretch = 1 + (_STRETCH - 1) * max(amount, 1)
     return dataclasses.replace(self, stretch=jnp.float32(stretch), settle=jnp.float32(_SETTLE),
-                               hold=jnp.float32(max(1 - amount, 0)))
+                               hold=jnp.float32(max(1 - amount, 0)),
+                               gap=jnp.float32(gap * max(amount, 1)))
 
 
 def resting(gaps) -> np.ndarray:
@@ -94,7 +116,10 @@ def fit(residuals, gaps) -> Opening | None:
   if len(gaps) < _FEWEST or gaps.std() < _VARIED:
     return None
   direction = np.tensordot(gaps - gaps.mean(), residuals - residuals.mean(0), 1)
-  return Opening(jnp.asarray(direction / np.linalg.norm(direction), jnp.float32),
+  direction /= np.linalg.norm(direction)
+  slope, level = np.polyfit(gaps, (residuals * direction).sum((1, 2)), 1)
+  return Opening(jnp.asarray(direction, jnp.float32),
                  jnp.asarray(residuals[resting(gaps)].mean(0), jnp.float32),
                  jnp.float32(np.linalg.norm(residuals.reshape(len(gaps), -1), axis=1).max()),
-                 *jnp.zeros(3)).by(1)
+                 jnp.float32(level), jnp.float32(slope), jnp.float32(_FURTHER * gaps.max()),
+                 *jnp.zeros(4)).by(1)
