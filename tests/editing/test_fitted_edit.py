@@ -35,13 +35,16 @@ def gaps(track):
 
 
 def test_lips_open_as_the_sound_says(clips, edits):
-  """As decoded, these lips are open a seventh as wide as the truth's, and follow it at .71."""
+  """As decoded, these lips are open a seventh as wide as the truth's, and follow it at .71.
+
+  As far as their latents say, they follow it at .85: it is what is heard that they follow.
+  """
   report, track = edits[1.]
-  assert report.fitted.people['1'].opening == 1
+  assert report.fitted.people['1'].opening == 1 and .6 < report.fitted.people['1'].manner < .9
   times, found = gaps(track)
   truth = clips[1].truth(times)
-  assert lip_gap_probe.correlation(found, truth) > .8
-  assert np.ptp(found) > .35 * np.ptp(truth)
+  assert lip_gap_probe.correlation(found, truth) > .9
+  assert np.ptp(found) > .6 * np.ptp(truth)
 
 
 def test_a_mouth_that_is_to_stay_closed_is_closed(edits):
