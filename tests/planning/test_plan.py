@@ -16,7 +16,10 @@ import random_weights
 
 from configs import codec as codec_config
 from configs import generator as generator_config
+from configs import lips as lips_config
+from configs import pixels as pixels_config
 from configs import student as student_config
+from configs import sync as sync_config
 from vidregen_jax import plan
 from vidregen_jax.datasets import input_pipeline, windows
 from vidregen_jax.distributed import libtpu_flags
@@ -404,3 +407,11 @@ def test_rings_are_as_fast_as_their_slowest_side():
   assert accelerators.ring(accelerators.CHIPS['v5e'], (4, 4)) == 50e9
   assert accelerators.ring(accelerators.CHIPS['v5p'], (4, 4, 8)) == 200e9
   assert accelerators.ring(accelerators.CHIPS['v6e'], (8, 8)) == 100e9
+
+
+@pytest.mark.parametrize(('config', 'line'), [
+  (lips_config, "stage 'lips' is not planned"), (sync_config, "stage 'sync' is not planned"),
+  (pixels_config, 'tunes by frames is not planned')])
+def test_a_stage_that_is_not_planned_is_told(config, line):
+  with pytest.raises(UserError, match=line):
+    abstract_steps.of_training(config.get_config('tiny'), None, 'cpu')

@@ -121,6 +121,9 @@ def of_training(config, mesh, backend, audio=(3, 512)) -> Program:
   if config.stage == 'pixels':
     raise UserError('the step that tunes by frames is not planned: it takes a system that exists; '
                     'plan the codec and the student, which it runs one after the other')
+  if config.stage not in ('generator', 'student'):
+    raise UserError(f'the step of stage {config.stage!r} is not planned: it is small beside those '
+                    'of codec and generator, and fits wherever they do')
   return _of_generator(config, mesh, backend, audio)
 
 
