@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from vidregen_jax.editing import speaking_manner
+from vidregen_jax.editing import regenerator, speaking_manner
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retimed_video
 
@@ -51,3 +51,18 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
   assert speaking_manner.factor(film, seen, pieces, machine) == pytest.approx(.7, abs=.02)
   machine.listener = None
   assert speaking_manner.factor(film, seen, pieces, machine) == speaking_manner.USUAL
+
+
+def test_past_the_end_of_the_sound_lips_are_closed():
+  take = object.__new__(regenerator.Retake)
+  take._machine = types.SimpleNamespace(listener=lambda audio: np.full((len(audio), 4), .2))
+  audio = np.zeros((16, 1, 8), np.float32)
+  assert (take._heard(audio, True) == .2).all() and (take._heard(audio, False) == 0).all()
+  take._machine.listener = None
+  assert take._heard(audio, True) is None
+
+
+def test_what_is_heard_of_closed_lips_is_nothing_and_manner_scales_the_rest():
+  heard = np.array([-.02, .005, .1])
+  usual, half = speaking_manner.gaps(heard), speaking_manner.gaps(heard, speaking_manner.USUAL / 2)
+  assert usual[:2].tolist() == [0, 0] and usual[2] == pytest.approx(2 * half[2])
