@@ -170,7 +170,7 @@ def test_what_has_no_manifest_or_a_damaged_one_is_not_verified(student, pack):
 
 
 def test_the_bundled_checkpoint_is_as_it_was_packed(whisper_folder):
-  assert checksums.check(whisper_folder.parent / 'talkers') == 11
+  assert checksums.check(whisper_folder.parent / 'talkers') == 13
 
 
 def test_a_config_that_was_changed_is_not_run(pack):
@@ -256,4 +256,4 @@ def test_flags_are_spelled_with_or_without_an_equals_sign(whisper_folder, capsys
   folder = str(whisper_folder.parent / 'talkers')
   for words in (['--verify', folder], [f'--verify={folder}']):
     assert export.main(words) == 0
-    assert capsys.readouterr().out == f'all 11 files of {folder} are as they were packed\n'
+    assert capsys.readouterr().out == f'all 13 files of {folder} are as they were packed\n'
