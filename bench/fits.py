@@ -12,7 +12,6 @@ are edited with the next one's sound, and real videos in their middle with their
 
 import contextlib
 import dataclasses
-import functools
 import sys
 import tempfile
 
@@ -21,7 +20,7 @@ import numpy as np
 from bench import own_sound
 from vidregen_jax import cli, terminal
 from vidregen_jax.compositing import mouth_shape
-from vidregen_jax.editing import editor, face_fit
+from vidregen_jax.editing import face_fit
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import decoder_fit
@@ -54,21 +53,24 @@ class Partial(face_fit.Fitted):
       return super().corrected(person, decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def gaps(self, person, read, heard):
+  def heard(self, person, gaps):
     """As of the whole fit; without lips, None."""
-    return super().gaps(person, read, heard) if 'lips' in self.parts else None
+    return super().heard(person, gaps) if 'lips' in self.parts else None
+
+  def read(self, person, gaps):
+    """As of the whole fit; without lips, None."""
+    return super().read(person, gaps) if 'lips' in self.parts else None
 
 
 @contextlib.contextmanager
 def only(parts):
   """Within it, edits are fitted in some parts alone."""
   whole = face_fit.fit
-  partly = functools.wraps(whole)(lambda *given: Partial.of(whole(*given), parts))
-  editor.face_fit.fit = partly
+  face_fit.fit = lambda *given: Partial.of(whole(*given), parts)
   try:
     yield
   finally:
-    editor.face_fit.fit = whole
+    face_fit.fit = whole
 
 
 def rows():

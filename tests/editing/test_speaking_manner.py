@@ -2,12 +2,14 @@
 
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from vidregen_jax.editing import regenerator, speaking_manner
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retimed_video
+from vidregen_jax.models import lip_listener
 
 FRAMES = 120
 
@@ -39,8 +41,7 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
   monkeypatch.setattr(speaking_manner.audio_features, 'of_frames',
                       lambda sound, times, lasting, hear: times.reshape(-1, 4)[:, :1])
   machine = types.SimpleNamespace(
-    hear=None, listener=lambda starts: np.interp(starts[..., 0] + np.arange(4)[:, None] / rate,
-                                                 times, wave).reshape(1, 4))
+    hear=None, listener=lambda starts: np.interp(starts[0] + np.arange(4) / rate, times, wave))
   rate = 1 / float(np.diff(times).mean())
   wave = .05 + .05 * np.sin(times * 9)
   order = np.r_[10:58, 30:14:-1]  # and then backwards
@@ -55,9 +56,12 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
 
 def test_past_the_end_of_the_sound_lips_are_closed():
   take = object.__new__(regenerator.Retake)
-  take._machine = types.SimpleNamespace(listener=lambda audio: np.full((len(audio), 4), .2))
-  audio = np.zeros((16, 1, 8), np.float32)
-  assert (take._heard(audio, True) == .2).all() and (take._heard(audio, False) == 0).all()
+  shape = lip_listener.ListenerConfig(1, 8, 3, 5)
+  listener = lip_listener.Listener(shape, lip_listener.init(shape, jax.random.key(0)))
+  take._machine = types.SimpleNamespace(listener=listener)
+  audio = np.ones((16, 1, 8), np.float32)
+  assert take._heard(audio, True).shape == (4,) and take._heard(audio, True).any()
+  assert not take._heard(audio, False).any()
   take._machine.listener = None
   assert take._heard(audio, True) is None
 

@@ -125,19 +125,18 @@ class Fitted:
   hears: bool = False
 
   def adapted(self, person: int, params: sampling.Params, index: int, opening: float,
-              heard=None) -> sampling.Params:
+              gaps=None) -> sampling.Params:
     """The parameters for a person's latent frame that starts at frame `index`.
 
     Args:
       person, index: of the latent frame.
       params: of the model.
       opening: how far the mouth opens, as in `mouth_opening.Opening.by`.
-      heard: as in `gaps`.
+      gaps: of `heard`.
     """
     fit = self.people.get(person)
     if not fit:
       return params
-    gaps = None if heard is None else self.gaps(person, None, heard)
     gap = np.nan if gaps is None else float(gaps.mean())
     return dataclasses.replace(params, expectation=fit.adapted(params.expectation, index),
                                opening=fit.opening and fit.opening.by(opening, gap))
@@ -149,23 +148,23 @@ class Fitted:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def gaps(self, person: int, read, heard) -> np.ndarray | None:
-    """How far a person's lips should be apart, in distances between the eyes.
+  def heard(self, person: int, gaps) -> np.ndarray | None:
+    """How far a person's lips should be seen apart [4], of the gaps [4] that are heard.
 
-    Args:
-      person: whose lips they are.
-      read: gaps [4] as they are read in latents, None where the checkpoint has no readout.
-      heard: gaps [4] as they are heard, which are believed before those; None if nobody listens.
-
-    Returns:
-      [4]; None where nothing is known, or the person is not fitted: lips stay as they were made.
+    None if nobody listens, or the person is not fitted.
     """
     fit = self.people.get(person)
-    if not fit:
+    return None if gaps is None or not fit else speaking_manner.gaps(gaps, fit.manner)
+
+  def read(self, person: int, gaps) -> np.ndarray | None:
+    """The same, of the gaps [4] that are read in latents, which are known less well.
+
+    None if the checkpoint has no readout, or the person is not fitted.
+    """
+    fit = self.people.get(person)
+    if gaps is None or not fit:
       return None
-    if heard is not None:
-      return speaking_manner.gaps(heard, fit.manner)
-    return None if read is None else _WIDER * np.maximum(read - max(fit.rest, _CLOSED), 0)
+    return _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
 
   def shaped(self, person: int, crops, gaps) -> np.ndarray:
     """A fitted person's crops uint8 [4, F, F, 3] with lips as far apart as they should be.

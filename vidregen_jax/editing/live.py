@@ -314,7 +314,7 @@ class _Mouth:
     """How far lips should be apart [4], of a latent frame's features; None if nobody listens."""
     if self._machine.listener is None:
       return None
-    return speaking_manner.gaps(np.asarray(self._machine.listener(audio[None])[0]) * valid)
+    return speaking_manner.gaps(self._machine.listener(audio, valid))
 
   def _shaped(self, faces, gaps):
     """Made crops [4, S, S, 3] with lips as far apart as they should be: [4, F, F, 3]."""

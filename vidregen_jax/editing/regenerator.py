@@ -156,7 +156,8 @@ class Retake:
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
       inputs, heard = self._inputs(run, start, latents, audio)
-      params = self._params(run, start, heard)
+      gaps = None if self._sampler is None else self._fitted.heard(self._person(run), heard)
+      params = self._params(run, start, gaps)
       faces = None
       if start < run.start:
         if self._fade(run) and start + codec.TIME_FACTOR == run.start:
@@ -171,12 +172,11 @@ class Retake:
       if faces is not None:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
-          if self._sampler is not None:
-            steady = None if read is None else lip_readout.steadied(read, before)
-            gaps = self._fitted.gaps(self._person(run), steady, heard)
-            if gaps is not None:
-              faces = self._fitted.shaped(self._person(run), faces, self._opening(run) * gaps)
-            before = None if read is None else read[-1]
+          if gaps is None and read is not None:
+            gaps = self._fitted.read(self._person(run), lip_readout.steadied(read, before))
+            before = read[-1]
+          if gaps is not None:
+            faces = self._fitted.shaped(self._person(run), faces, self._opening(run) * gaps)
       yield start, crops, faces
 
   def _fade(self, run) -> float:
@@ -200,11 +200,10 @@ class Retake:
     """Whose face a run shows."""
     return int(self._track.person[run.start])
 
-  def _params(self, run, start, heard=None):
-    """The parameters that make the latent frame that starts at a frame, with the gaps heard in it.
-    """
+  def _params(self, run, start, gaps=None):
+    """The parameters that make the latent frame that starts at a frame, with such lip gaps."""
     return self._fitted.adapted(self._person(run), self._machine.params, start,
-                                self._opening(run), heard)
+                                self._opening(run), gaps)
 
   def _make(self, run, params, state, inputs):
     """The state after a latent frame, its 4 generated crops and the lip gaps read in its latents.
@@ -263,7 +262,7 @@ class Retake:
     """Lip gaps [4] that are heard in a latent frame's features; None if nobody listens to them."""
     if self._machine.listener is None:
       return None
-    return np.asarray(self._machine.listener(audio[None])[0]) * valid
+    return self._machine.listener(audio, valid)
 
   def _inputs(self, run, start, latents, audio_stream):
     """A latent frame's inputs, and the lip gaps that are heard in its sound."""

@@ -47,8 +47,8 @@ def factor(film, lip_gap, pieces, machine) -> float:
     source = film.timeline.source[frames]
     if (np.diff(source) <= 0).any():  # they are held, or run backwards
       continue
-    for audio in audio_features.of_frames(sound, shown[source], lasting[source], machine.hear):
-      heard.append(np.asarray(machine.listener(audio[None])[0]))
+    heard += map(machine.listener, audio_features.of_frames(sound, shown[source], lasting[source],
+                                                            machine.hear))
     seen.append(lip_gap[frames])
   return told(np.concatenate([np.zeros(0), *heard]), np.concatenate([np.zeros(0), *seen]))
 

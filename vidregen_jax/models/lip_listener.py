@@ -15,6 +15,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from vidregen_jax.models import audio_timeline, codec, layers
@@ -101,9 +102,9 @@ class Listener:
   config: ListenerConfig
   params: dict
 
-  def __call__(self, audio):
-    """Lip gaps float32 [N, 4] of states [N, 16, layers, channels], as in `heard`."""
-    return _heard(self.config, self.params, audio)
+  def __call__(self, audio, valid=True) -> np.ndarray:
+    """Lip gaps [4] of a latent frame's states [16, layers, channels]; 0 if they are not `valid`."""
+    return np.asarray(_heard(self.config, self.params, audio[None])[0]) * valid
 
 
 _heard = jax.jit(heard, static_argnums=0)
