@@ -11,7 +11,7 @@ import pytest
 from array_record.python import array_record_module
 
 from vidregen_jax import cli, encode_latents, scratch_folder
-from vidregen_jax.datasets import input_pipeline, latent_dataset
+from vidregen_jax.datasets import input_pipeline, latent_dataset, shard_files
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.faces import crop_geometry, crop_mask
@@ -270,10 +270,10 @@ def test_what_a_killed_host_left_is_done_by_any_number_of_hosts(
 
 def test_two_runs_of_one_shard_are_told(tmp_path):
   path = tmp_path / 'train.array_record'
-  with latent_dataset.shard_writer(path) as write_first:
+  with shard_files.writer(path) as write_first:
     write_first({'a': 1})
     with pytest.raises(UserError, match='is being made by another run'), (
-      latent_dataset.shard_writer(path)
+      shard_files.writer(path)
     ):
       pytest.fail('it was let in')
   (record,) = array_record_module.ArrayRecordReader(str(path)).read_all()

@@ -9,7 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 from ml_collections import ConfigDict
 
-from vidregen_jax.datasets import input_pipeline, latent_dataset
+from vidregen_jax.datasets import input_pipeline, shard_files
 from vidregen_jax.errors import UserError
 from vidregen_jax.faces import crop_mask
 from vidregen_jax.models import pixels
@@ -261,7 +261,7 @@ def test_latents_that_are_not_finite_are_named(tmp_path):
             'audio': np.ones((4, 2), np.float16), 'still_frames': np.arange(2)}
   for i, changes in enumerate(({}, {'target': np.float16([[0, np.inf, np.nan]])},
                                {'audio': np.float16([np.nan])})):
-    with latent_dataset.shard_writer(tmp_path / str(i)) as write:
+    with shard_files.writer(tmp_path / str(i)) as write:
       write(record | changes)
   splits = {str(i): {'files': [str(i)]} for i in range(3)}
   (tmp_path / 'dataset_info.json').write_text(json.dumps({'splits': splits}))

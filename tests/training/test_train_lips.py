@@ -150,7 +150,7 @@ def test_a_dataset_goes_on_with_the_shard_it_was_at_and_is_of_one_kind(tmp_path)
   write(tmp_path, records=functools.partial(records, until=99))
   assert made.count('train_0') == 1 and made.count('validation_0') == 2
   assert heard_dataset.clips(str(tmp_path), 'validation')[1]['clip_id'] == 'validation_1'
-  with pytest.raises(UserError, match='made from other inputs'):
+  with pytest.raises(UserError, match='holds records made with audio_layers'):
     write(tmp_path, INPUTS | {'audio_layers': [2]})
 
 

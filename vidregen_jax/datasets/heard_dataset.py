@@ -17,18 +17,17 @@ import pathlib
 import grain
 import numpy as np
 
-from vidregen_jax import documents, files
+from vidregen_jax import files
 from vidregen_jax.datasets import (
   consent_record,
   dataset_folder,
   input_pipeline,
-  latent_dataset,
   mixture,
+  shard_files,
 )
 from vidregen_jax.errors import BadRecord, UserError
 
 _SHARD = 64  # clips
-_INPUTS = 'inputs.json'
 _FIELDS = ('audio', 'times', 'lip_gap')
 WAY_OUT = 'make it with `python -m data.talkers.make_speech`, or give one of encode_latents'
 
@@ -49,12 +48,7 @@ def write(folder, splits, records, inputs, skip) -> None:
       record holds what is no number.
   """
   folder = pathlib.Path(folder)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'{folder}: no folder can be made there ({error.strerror}): give another '
-                    '--out') from error
-  _claim(folder, inputs)
+  shard_files.compare(folder, shard_files.claimed(folder, inputs), inputs, 'records')
   listed = {}
   for split, numbers in splits.items():
     parts = [numbers[at:at + _SHARD] for at in range(0, len(numbers), _SHARD)]
@@ -64,22 +58,12 @@ def write(folder, splits, records, inputs, skip) -> None:
       if path.exists():
         skip(len(part))
       else:
-        with latent_dataset.shard_writer(path) as put:
+        with shard_files.writer(path) as put:
           for record in records(split, part):
             put(checked(record | {'audio': record['audio'].astype(np.float16)}))
-      latent_dataset.check_shard(latent_dataset.Shard(path, numbers, range(len(part)), len(part)))
+      shard_files.check(path, len(part))
     listed[split] = {'files': names, 'clips': len(numbers), 'records': len(numbers)}
   files.write_json(folder / dataset_folder.INFO, inputs | {'splits': listed})
-
-
-def _claim(folder, inputs):
-  """Marks a folder as made from these inputs."""
-  path = folder / _INPUTS
-  if not path.exists():
-    files.write_json(path, inputs)
-  if documents.read(path) != inputs:
-    raise UserError(f'{folder} holds records that were made from other inputs, see {path}: give '
-                    'another --out, or remove the folder')
 
 
 def info(spec) -> dict:

@@ -21,25 +21,21 @@ dataset_info.json is written last. A run that was stopped goes on with the shard
 hosts that share the folder can write it together: shards do not depend on how many hosts there are.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from array_record.python import array_record_module
 
-from vidregen_jax import documents, files, outputs, terminal
-from vidregen_jax.datasets import consent_record, input_pipeline, variation
-from vidregen_jax.errors import UserError
+from vidregen_jax import files, terminal
+from vidregen_jax.datasets import consent_record, input_pipeline, shard_files, variation
 from vidregen_jax.faces import crop_geometry, crop_mask
 from vidregen_jax.models import codec
 
 STILL_STRIDE = 6  # frames between stills
 _SHARD = 16  # clips in a shard
 _LEAST_FRAMES = 48  # of a clip at another frame rate, so that windows still fit in it
-_INPUTS = 'inputs.json'
 
 
 # ------------------------------------------------------------------------------------------------
@@ -164,16 +160,11 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
     varied = looks if split == 'train' else 0
     each = (2 if flip else 1) * (1 + varied)
     starts = range(0, len(clips), _SHARD)
-    shard_files = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
-    for start, name in zip(starts, shard_files, strict=True):
+    named = [f'{split}-{i:05d}-of-{len(starts):05d}.array_record' for i in range(len(starts))]
+    for start, name in zip(starts, named, strict=True):
       span = range(start, min(start + _SHARD, len(clips)))
       shards.append(Shard(folder / name, clips, span, each * len(span), varied))
-    splits[split] = {'files': shard_files, 'clips': len(clips), 'records': each * len(clips)}
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(f'{folder}: no folder can be made there ({error.strerror}): give another '
-                    '--out') from error
+    splits[split] = {'files': named, 'clips': len(clips), 'records': each * len(clips)}
   claim(folder, inputs)
 
   mine = shards[host::hosts]
@@ -184,7 +175,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
       if shard.path.exists():
         bar.update(len(shard.span))
         continue
-      with shard_writer(shard.path) as write:
+      with shard_files.writer(shard.path) as write:
         for i in shard.span:
           with np.errstate(over='ignore'):  # reported below, with the clip's name
             records = encode_looks(shard.clips[i], encoder, listen, flip, shard.looks)
@@ -201,7 +192,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
                  'command again')
     return
   for shard in shards:
-    check_shard(shard)
+    shard_files.check(shard.path, shard.records)
   if datasets := input_pipeline.consent(dataset):
     consent_record.write(folder, datasets)
   model = encoder.model
@@ -216,44 +207,7 @@ def write_dataset(folder, dataset, encoder, listen, flip, inputs, names, host=0,
 
 def claim(folder, inputs):
   """Mark a folder as made from these inputs, so that no run mixes latents of two codecs in it."""
-  path = folder / _INPUTS
-  # Of hosts that start at once only one can make the link; all compare with that one's inputs.
-  with contextlib.suppress(FileExistsError):
-    files.write_json(path, inputs | {'crop': crop_geometry.MASKED_CROP}, replace=False)
-  found = documents.table(lambda value, where: value, 64)(documents.read(path), str(path))
+  found = shard_files.claimed(folder, inputs | {'crop': crop_geometry.MASKED_CROP})
   crop_geometry.check(found.pop('crop', None), crop_geometry.MASKED_CROP, str(folder),
                       'give another --out, or remove the folder')
-  if found != inputs:
-    name = next(k for k in sorted(found | inputs) if found.get(k) != inputs.get(k))
-    raise UserError(
-      f'{folder} holds latents made with {name} {found.get(name)!r}, not {inputs.get(name)!r}: '
-      'give another --out, or remove the folder'
-    )
-
-
-@contextlib.contextmanager
-def shard_writer(path):
-  """Yields a function that writes a record; the file appears complete or not at all.
-
-  Raises:
-    UserError: another run makes the same shard.
-  """
-  with outputs.Outputs([path], replace=True) as shard:
-    # One record a group: they are read one by one, in any order.
-    writer = array_record_module.ArrayRecordWriter(str(shard.part(path)), 'group_size:1')
-    try:
-      yield lambda record: writer.write(input_pipeline.encode_record(record))
-    finally:
-      writer.close()
-
-
-def check_shard(shard):
-  """Check that a finished shard holds as many records as it should.
-
-  Raises:
-    UserError: the file is damaged or was made from other clips.
-  """
-  count = array_record_module.ArrayRecordReader(str(shard.path)).num_records()  # 0 if unreadable
-  if count != shard.records:
-    raise UserError(f'{shard.path} has {count} readable records, not {shard.records}: remove it '
-                    'and run the same command again')
+  shard_files.compare(folder, found, inputs, 'latents')

@@ -32,6 +32,8 @@ from vidregen_jax.models import (
 )
 
 AUDIO_ENCODER, LIPS = 'audio_encoder', 'lips'
+# What may lie beside a generator, and its config's field with the digest of that.
+_BESIDE = {'student': 'teacher', LIPS: 'generator'}
 _AUDIO_FILES = (*pretrained.FILES, 'LICENSE*', 'README*')
 
 
@@ -119,16 +121,9 @@ def export_student(folder, teacher_folder, config, params):
     config: plain dict with 'sampler'.
     params: the student's.
   """
-  teacher_folder = pathlib.Path(teacher_folder)
-  teacher = model_loader.load_generator(teacher_folder).export
   with outputs.whole_folder(folder) as part:
-    model_folder.copy(teacher_folder / 'codec', part / 'codec', 'codec')
-    copy_encoder(find_encoder(teacher_folder, teacher.config), part / AUDIO_ENCODER)
-    digest = model_folder.fill(part, 'generator',
-                               teacher.config | listening_to(part, AUDIO_ENCODER),
-                               teacher.params, **teacher.arrays)
+    digest = _copy(pathlib.Path(teacher_folder), part, (LIPS,))
     model_folder.export(part / 'student', 'student', config | {'teacher': digest}, params)
-    _keep_lips(teacher_folder, part, digest)
 
 
 def export_lips(folder, source, listener):
@@ -139,27 +134,30 @@ def export_lips(folder, source, listener):
     source: folder of the system.
     listener: lip_listener.Listener.
   """
-  source = pathlib.Path(source)
-  exported = model_loader.load_generator(source).export
   with outputs.whole_folder(folder) as part:
-    model_folder.copy(source / 'codec', part / 'codec', 'codec')
-    copy_encoder(find_encoder(source, exported.config), part / AUDIO_ENCODER)
-    digest = model_folder.fill(part, 'generator',
-                               exported.config | listening_to(part, AUDIO_ENCODER),
-                               exported.params, **exported.arrays)
-    if (source / 'student').is_dir():
-      student = model_folder.load_export(source / 'student', 'student')
-      model_folder.export(part / 'student', 'student', student.config | {'teacher': digest},
-                          student.params)
-    model_folder.export(part / LIPS, LIPS, {'model': dataclasses.asdict(listener.config),
-                                            'generator': digest}, listener.params)
+    digest = _copy(pathlib.Path(source), part, ('student',))
+    config = {'model': dataclasses.asdict(listener.config), 'generator': digest}
+    model_folder.export(part / LIPS, LIPS, config, listener.params)
 
 
-def _keep_lips(source, part, digest):
-  """Writes a system's listener, if it has one, for a generator of another digest."""
-  if (source / LIPS).is_dir():
-    lips = model_folder.load_export(source / LIPS, LIPS)
-    model_folder.export(part / LIPS, LIPS, lips.config | {'generator': digest}, lips.params)
+def _copy(source, part, kept):
+  """Copies a system's codec, encoder and generator, and of _BESIDE what is `kept`; the digest."""
+  generator = model_loader.load_generator(source).export
+  model_folder.copy(source / 'codec', part / 'codec', 'codec')
+  copy_encoder(find_encoder(source, generator.config), part / AUDIO_ENCODER)
+  digest = model_folder.fill(part, 'generator',
+                             generator.config | listening_to(part, AUDIO_ENCODER),
+                             generator.params, **generator.arrays)
+  for kind in kept:
+    _keep(kind, source, part, digest)
+  return digest
+
+
+def _keep(kind, source, part, digest):
+  """Writes what a system has beside its generator, if it has it, for one of another digest."""
+  if (source / kind).is_dir():
+    found = model_folder.load_export(source / kind, kind)
+    model_folder.export(part / kind, kind, found.config | {_BESIDE[kind]: digest}, found.params)
 
 
 def export_tuned(folder, source, codec_params, guess, sampler, params, card='', lips=None):
@@ -191,7 +189,7 @@ def export_tuned(folder, source, codec_params, guess, sampler, params, card='', 
       teacher.params, **arrays)
     model_folder.export(part / 'student', 'student',
                         {'sampler': dataclasses.asdict(sampler), 'teacher': of_generator}, params)
-    _keep_lips(pathlib.Path(source), part, of_generator)
+    _keep(LIPS, pathlib.Path(source), part, of_generator)
     if card:
       (part / 'README.md').write_text(card)
 
