@@ -13,6 +13,8 @@ _SMOOTH = .01
 # How far a colour difference at the rim is corrected inwards, in sides of the crop, and the share
 # of rim pixels within that reach at which half of the difference is removed.
 _RIM_SPREAD, _RIM_LEAST = .06, .03
+# How far around the mask a crop is matched, in sides of it: `paste` sees no further.
+_REACH = .06
 # Levels from the rim's median colour up to which a pixel always counts, and the largest correction.
 _RIM_ALIKE, _RIM_MOST = 20., 24.
 
@@ -22,7 +24,7 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
 
   The low-frequency difference there is subtracted from the new crop, fading out inwards, up to a
   limit. Only pixels count whose colour in the old crop is near the median of the edge, as others,
-  such as background, are not skin.
+  such as background, are not skin. Far from the mask the crop stays as it is.
 
   Args:
     crop, old_crop: uint8 [S, S, 3].
@@ -31,8 +33,12 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   Returns:
     uint8 [S, S, 3].
   """
-  size = crop.shape[0]
-  change = crop.astype(np.float32) - old_crop
+  size, crop = crop.shape[0], crop.copy()
+  if not mask.any():
+    return crop
+  box = _around(mask, round(_REACH * size))
+  old_crop, mask = old_crop[box], mask[box]
+  change = crop[box].astype(np.float32) - old_crop
   rim = ((mask > .02) & (mask < .9)).astype(np.float32)
   if rim.any():
     smooth = cv2.GaussianBlur(old_crop.astype(np.float32), (0, 0), _SMOOTH * size)
@@ -42,7 +48,14 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   spread = lambda values: cv2.GaussianBlur(values, (0, 0), _RIM_SPREAD * size,
                                            borderType=cv2.BORDER_CONSTANT)
   off = spread(rim[..., None] * change) / (spread(rim) + _RIM_LEAST)[..., None]
-  return np.clip(np.rint(crop - off), 0, 255).astype(np.uint8)
+  crop[box] = np.clip(np.rint(crop[box] - off), 0, 255)
+  return crop
+
+
+def _around(mask, room) -> tuple[slice, slice]:
+  """Rows and columns of what a mask [S, S] covers, with some pixels around it."""
+  return tuple(slice(max(int(where[0]) - room, 0), int(where[-1]) + 1 + room)
+               for where in (np.flatnonzero(mask.any(axis)) for axis in (1, 0)))
 
 
 def colours_apart(crop: np.ndarray) -> float:

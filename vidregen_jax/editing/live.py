@@ -37,7 +37,7 @@ from vidregen_jax.models import audio_timeline, codec, flow_matching, log_mel, p
 RATE = log_mel.SAMPLE_RATE  # of the sound, a second
 _STEP = 2 * codec.TIME_FACTOR  # frames that are made at once
 _SOON = 4  # frames after these that smooth the face's place
-_HEARD = 6.0  # seconds of sound that the audio encoder hears
+_HEARD = 3.0  # seconds of sound that the audio encoder hears: 6 say no more of the lips
 _MORE = .4  # seconds of sound after the last that is used, so that its features are settled
 _LEARNED = 24  # frames that show the person, if no stills do
 _RECENT = 50  # frames in which a face's place is smoothed
@@ -269,7 +269,7 @@ class _Mouth:
     shape = machine.models.generator
     self._ahead = shape.look_ahead
     self._durations = np.float32([1 / rate])
-    features, valid = self._features(start, self._ahead, self._ahead)
+    features, valid = self._features(start, self._ahead)
     self._gaps = collections.deque(map(self._listened, features, valid))
     flat, channels = shape.cells**2, shape.latent_channels
     stills = np.zeros((1, shape.references, flat, channels), np.float32)
@@ -292,7 +292,8 @@ class _Mouth:
                       for image, affine in zip(group, places.affine, strict=True)])
     crops = np.pad(crops, [(0, _STEP - len(group))] + 3 * [(0, 0)], mode='edge')
     count = _STEP // codec.TIME_FACTOR
-    features, valid = self._features(start + codec.TIME_FACTOR * self._ahead, count, self._ahead)
+    features, valid = self._features(start + codec.TIME_FACTOR * self._ahead, count)
+    made = []  # while one latent frame is finished the next is computed
     for latent in range(-(-len(group) // codec.TIME_FACTOR)):
       at = slice(latent * codec.TIME_FACTOR, (latent + 1) * codec.TIME_FACTOR)
       both = np.stack([crops[at], crop_mask.hide_lower_face(crops[at])])
@@ -302,9 +303,11 @@ class _Mouth:
         streams.Frames(target=latents[0], context=latents[1]),
         streams.Ahead(features[latent][None], valid[latent][None], self._durations))
       self._state, cells = sampling.step(models, self._sampler, params, self._state, inputs)
-      faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
       self._gaps.append(self._listened(features[latent], valid[latent]))
-      faces = self._shaped(faces, self._gaps.popleft())
+      made.append((at, cells, self._gaps.popleft()))
+    for at, cells, gaps in made:
+      faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
+      faces = self._shaped(faces, gaps)
       for i, face in zip(range(at.start, min(at.stop, len(group))), faces, strict=False):
         mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
         own = landmarks.crop(group[i], places.affine[i], len(face))
@@ -327,7 +330,7 @@ class _Mouth:
                   else mouth_shape.shaped(crop, points, gap, self._known.mouth))
     return np.stack(made)
 
-  def _features(self, first, count, ahead):
+  def _features(self, first, count):
     """Audio features of `count` latent frames from frame `first` on, and which lie in the sound."""
     times = (first + np.arange(codec.TIME_FACTOR * count)) / self._rate
     stop = times[-1] + 1 / self._rate + audio_timeline.CONTEXT_SAMPLES / audio_timeline.RATE + _MORE

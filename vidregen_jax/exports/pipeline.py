@@ -23,6 +23,7 @@ from vidregen_jax.exports import checksums, model_folder, model_loader
 from vidregen_jax.inference import sampling
 from vidregen_jax.models import (
   attention,
+  audio_timeline,
   flow_matching,
   linear_prior,
   lip_listener,
@@ -45,10 +46,11 @@ class System:
     models: shapes of codec and generator.
     params: their parameters and the latents' statistics.
     sampler: the settings that the generator was exported with.
-    listen: function from samples float32 [n], mono 16 kHz, to standardised Whisper states
-      [n / 320, layers, channels].
-    hear: the same for sound of any length, [1, n] or anything sliced like it; yields the states in
-      order, some at a time.
+    hear: function from sound of any length, mono 16 kHz, float32 [1, n] or anything sliced like it,
+      to standardised Whisper states [n / 320, layers, channels]; yields them in order, some at a
+      time.
+    listen: the same of samples [n] that are heard as one window and without more silence, as a
+      stream's last seconds are. Each length is a program of its own.
     digests: sha256 of the weights, by part.
     lips: reads how far apart the lips of a generated face are; None in a folder that was exported
       before there was one.
@@ -58,8 +60,8 @@ class System:
   models: sampling.Models
   params: sampling.Params
   sampler: flow_matching.SamplerConfig
-  listen: callable
   hear: callable
+  listen: callable
   digests: dict
   lips: lip_readout.Readout | None = None
   listener: lip_listener.Listener | None = None
@@ -231,21 +233,25 @@ def load(folder, teacher: bool = False) -> System:
   audio_config, audio_params = load_encoder(folder, exported.config, models.generator)
   listening = exported.config['listening']
   guess, audio_mean, audio_std = statistics(exported)
+  audio_params = jax.device_put(audio_params)  # once, not for each window
 
-  def hear(samples):
-    for states in whisper.stream(
-      audio_config, audio_params, samples, window_seconds=listening['window_seconds'],
-      margin_seconds=listening['margin_seconds'], layers=listening['audio_layers']):
+  def states_of(samples, window_seconds, margin_seconds):
+    for states in whisper.stream(audio_config, audio_params, samples, window_seconds,
+                                 margin_seconds, listening['audio_layers']):
       yield np.asarray(whisper.standardize(states, audio_mean, audio_std))
 
+  def hear(samples):
+    return states_of(samples, listening['window_seconds'], listening['margin_seconds'])
+
   def listen(samples):
-    return np.concatenate(list(hear(samples[None])))
+    seconds = -(-len(samples) // audio_timeline.SAMPLES_PER_STATE) / audio_timeline.RATE
+    return np.concatenate(list(states_of(samples[None], seconds, 0)))
 
   codec, maker, lips = packed.export, sampled.export, found.get(LIPS)
   params = sampling.Params(codec.params, maker.params, guess, codec.arrays['latent_mean'],
                            codec.arrays['latent_std'])
   made_of = (codec, maker, lips.export) if lips else (codec, maker)
-  return System(models, jax.device_put(params), sampled.sampler, listen, hear,
+  return System(models, jax.device_put(params), sampled.sampler, hear, listen,
                 {part.kind: part.digest for part in made_of}, readout(exported.arrays),
                 lips and lip_listener.Listener(lips.model, jax.device_put(lips.export.params)))
 
