@@ -53,9 +53,9 @@ class Partial(face_fit.Fitted):
       return super().corrected(person, decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def heard(self, person, gaps):
+  def heard(self, person, *given):
     """As of the whole fit; without lips, None."""
-    return super().heard(person, gaps) if 'lips' in self.parts else None
+    return super().heard(person, *given) if 'lips' in self.parts else None
 
   def read(self, person, gaps):
     """As of the whole fit; without lips, None."""

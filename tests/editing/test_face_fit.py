@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidregen_jax.compositing import mouth_shape
-from vidregen_jax.editing import face_fit
+from vidregen_jax.editing import face_fit, speaking_manner
 from vidregen_jax.models import codec, linear_prior
 
 RATE, FADE = 25, .2
@@ -114,7 +114,7 @@ def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else next(faces)))
   crops = np.full((4, 8, 8, 3), 255, np.uint8)
-  assert fitted.heard(0, np.ones(4)) is fitted.read(0, np.ones(4)) is None
+  assert fitted.heard(0, np.ones(4), None, .04) is fitted.read(0, np.ones(4)) is None
   made = fitted.shaped(1, crops, np.array([.1, .25, 0, .4]))
   assert made[:, 0, 0, 0].tolist() == [10, 255, 0, 40]
   assert [each[0] for each in given] == ['a', 'b', 'c']
@@ -135,12 +135,14 @@ def test_a_mouth_that_is_seen_less_open_than_it_should_be_is_made_again(crossed_
 
 def test_nobodys_lips_are_further_shut_than_closed(crossed_fit):
   """Of this person, closed lips are read .05 open; what is heard goes by their manner."""
-  fit = face_fit.Fitted(8, {1: dataclasses.replace(crossed_fit, rest=.05, manner=.6)})
+  fit = face_fit.Fitted(8, {1: dataclasses.replace(
+    crossed_fit, rest=.05, manner=speaking_manner.Manner(.6, 2.5))})
   read = fit.read(1, np.array([.05, .04, .25, .45]))
   assert read[:2].tolist() == [0, 0] and read[3] == pytest.approx(2 * read[2])
   gaps = np.array([-.01, .2, .1, 0.])
-  np.testing.assert_array_equal(fit.heard(1, gaps), face_fit.speaking_manner.gaps(gaps, .6))
-  assert fit.heard(1, None) is fit.read(1, None) is None
+  np.testing.assert_allclose(fit.heard(1, gaps, None, 1.), speaking_manner.gaps(gaps, .6))
+  np.testing.assert_allclose(fit.heard(1, gaps, 0., .04), [0, .1, .0675, 0], atol=1e-6)
+  assert fit.heard(1, None, None, .04) is fit.read(1, None) is None
 
 
 def test_lips_that_are_read_open_at_rest_are_told():

@@ -2,14 +2,12 @@
 
 import types
 
-import jax
 import numpy as np
 import pytest
 
-from vidregen_jax.editing import regenerator, speaking_manner
+from vidregen_jax.editing import speaking_manner
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retimed_video
-from vidregen_jax.models import lip_listener
 
 FRAMES = 120
 
@@ -19,54 +17,71 @@ def heard():
   return .05 + .05 * np.sin(np.arange(FRAMES) / 3)
 
 
-@pytest.mark.parametrize(('share', 'factor'), [(.8, .8), (.3, .5), (3., 1.25)])
-def test_a_person_who_opens_the_mouth_less_is_told(heard, share, factor):
-  assert speaking_manner.told(heard, share * heard + .01) == pytest.approx(factor)
+@pytest.mark.parametrize(('opens', 'share'), [(.8, .8), (.2, .4), (3., 1.25)])
+def test_a_person_who_opens_the_mouth_less_is_told(heard, opens, share):
+  assert speaking_manner.share(heard, opens * heard + .01) == pytest.approx(share)
 
 
 def test_nothing_is_told_by_few_frames_by_a_still_face_or_by_another_sound(heard):
   unseen = np.where(np.arange(FRAMES) < 80, np.nan, .5 * heard)
   for gaps in (unseen, np.zeros(FRAMES), np.roll(heard, 10) * .5, np.full(FRAMES, np.nan)):
-    assert speaking_manner.told(heard, gaps) == speaking_manner.USUAL
+    assert speaking_manner.share(heard, gaps) == speaking_manner.USUAL.share
   seen = np.where(np.arange(FRAMES) < 60, np.nan, .5 * heard)
-  assert speaking_manner.told(heard, seen) == pytest.approx(.5)
+  assert speaking_manner.share(heard, seen) == pytest.approx(.5)
+
+
+def test_a_pace_is_nearly_the_fastest_that_is_seen():
+  """One glitch of the tracker in many frames does not count, nor do frames without a face."""
+  speeds = np.r_[np.linspace(0, 2, 200), 50, np.nan]
+  assert 2 < speaking_manner.pace(speeds) < 2.6
+  assert speaking_manner.pace(speeds[:20]) == speaking_manner.USUAL.pace
+  assert speaking_manner.pace(0 * speeds) == .75
 
 
 def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monkeypatch,
                                                                            pack_folder):
-  """A frame's gap is that of its place in the source; what runs backwards is left out."""
+  """A frame's gap is that of its place in the source, though it is held or shown backwards."""
   path = pack_folder / 'test' / 'test_00009.mp4'
   source = retimed_video.Film.of(video.probe(path))
   times = source.times
-  monkeypatch.setattr(speaking_manner.audio_features, 'of_frames',
-                      lambda sound, times, lasting, hear: times.reshape(-1, 4)[:, :1])
-  machine = types.SimpleNamespace(
-    hear=None, listener=lambda starts: np.interp(starts[0] + np.arange(4) / rate, times, wave))
   rate = 1 / float(np.diff(times).mean())
-  wave = .05 + .05 * np.sin(times * 9)
-  order = np.r_[10:58, 30:14:-1]  # and then backwards
-  film = types.SimpleNamespace(source=source.source, timeline=types.SimpleNamespace(source=order))
-  seen = .7 * wave[order]
-  seen[48:] = 9
-  pieces = [list(range(0, 48, 4)), list(range(48, 64, 4))]
-  assert speaking_manner.factor(film, seen, pieces, machine) == pytest.approx(.7, abs=.02)
+  wave = .05 + .05 * np.sin(times * 30)
+  monkeypatch.setattr(speaking_manner.audio_features, 'of_frames',
+                      lambda sound, times, lasting, hear: times.reshape(-1, 4))
+  listener = lambda starts: np.interp(np.add.outer(starts, np.arange(4) / rate), times, wave)
+  machine = types.SimpleNamespace(hear=None, listener=listener)
+  fastest = np.abs(np.diff(wave)).max() * rate
+  for order in (np.r_[10:62, 30:14:-1], np.repeat(np.arange(10, 70), 2)):
+    film = types.SimpleNamespace(source=source.source,
+                                 timeline=types.SimpleNamespace(source=order))
+    groups = list(range(0, len(order) - 3, 4))
+    manner = speaking_manner.of_person(film, .7 * wave[order], groups, machine)
+    assert manner.share == pytest.approx(.7, abs=.02)
+    assert manner.pace == pytest.approx(1.25 * .7 * fastest, rel=.05)
   machine.listener = None
-  assert speaking_manner.factor(film, seen, pieces, machine) == speaking_manner.USUAL
+  silent = speaking_manner.of_person(film, .7 * wave[order], groups, machine)
+  assert silent == speaking_manner.Manner(speaking_manner.USUAL.share, manner.pace)
 
 
-def test_past_the_end_of_the_sound_lips_are_closed():
-  take = object.__new__(regenerator.Retake)
-  shape = lip_listener.ListenerConfig(1, 8, 3, 5)
-  listener = lip_listener.Listener(shape, lip_listener.init(shape, jax.random.key(0)))
-  take._machine = types.SimpleNamespace(listener=listener)
-  audio = np.ones((16, 1, 8), np.float32)
-  assert take._heard(audio, True).shape == (4,) and take._heard(audio, True).any()
-  assert not take._heard(audio, False).any()
-  take._machine.listener = None
-  assert take._heard(audio, True) is None
+def test_lips_close_in_time_and_open_no_faster_than_the_person_does():
+  """Whatever comes in between, from latent frame to latent frame; what is closed stays closed."""
+  rng = np.random.default_rng(0)
+  coming = rng.uniform(0, .2, 48) * (rng.uniform(size=48) < .7)
+  step, made = .04, []
+  for start in range(0, 44, 4):
+    before = made[-1] if made else None
+    made += speaking_manner.paced(coming[start:start + 8], before, step).tolist()
+  made, coming = np.array(made), coming[:44]
+  assert (made <= coming).all() and (made[coming == 0] == 0).all()
+  assert np.diff(made).max() <= step + 1e-9 and -np.diff(made).min() <= step + 1e-9
+  steady = np.full(8, .1)
+  np.testing.assert_array_equal(speaking_manner.paced(steady, .1, step), steady[:4])
+  np.testing.assert_array_equal(speaking_manner.paced(steady, None, step), steady[:4])
+  np.testing.assert_allclose(speaking_manner.paced(steady, 0., step), [.04, .08, .1, .1])
 
 
 def test_what_is_heard_of_closed_lips_is_nothing_and_manner_scales_the_rest():
   heard = np.array([-.02, .005, .1])
-  usual, half = speaking_manner.gaps(heard), speaking_manner.gaps(heard, speaking_manner.USUAL / 2)
+  usual, half = speaking_manner.gaps(heard), speaking_manner.gaps(
+    heard, speaking_manner.USUAL.share / 2)
   assert usual[:2].tolist() == [0, 0] and usual[2] == pytest.approx(2 * half[2])

@@ -25,7 +25,7 @@ def opening(person):
 
 
 def along(person, residual):
-  return float((np.asarray(residual)[0] * person[2]).sum())
+  return float((np.asarray(residual).reshape(-1, CELLS, CHANNELS)[0] * person[2]).sum())
 
 
 def test_the_direction_is_that_in_which_the_persons_mouth_opens(person, opening):
@@ -51,7 +51,7 @@ def test_more_is_wider_and_nothing_is_the_persons_own_closed_mouth(person, openi
   amounts = [0, .5, 1, 1.5, mouth_opening.FURTHEST]
   widths = [along(person, opening.by(amount)(wide)) for amount in amounts]
   assert (np.diff(widths) > .5).all()
-  np.testing.assert_allclose(opening.by(0)(wide)[0], opening.closed, atol=1e-5)
+  np.testing.assert_allclose(opening.by(0)(wide)[0, 0], opening.closed, atol=1e-5)
   resting = person[0][np.argsort(person[1])[:COUNT // 5]].mean(0)
   np.testing.assert_allclose(opening.closed, resting, atol=1e-5)
 
@@ -68,7 +68,10 @@ def test_lips_go_as_far_apart_as_they_should_whatever_was_made(person, opening, 
   assert along(person, opening.by(1, 9.)(made)) == pytest.approx(furthest, abs=.01)
   assert along(person, opening.by(2, .05)(made)) == pytest.approx(
     along(person, opening.by(1, .1)(made)), abs=.5)
-  np.testing.assert_allclose(opening.by(0, .1)(made)[0], opening.closed, atol=1e-5)
+  np.testing.assert_allclose(opening.by(0, .1)(made)[0, 0], opening.closed, atol=1e-5)
+  each = np.float32([.02, .1, .05, .18])
+  for frame, gap in zip(opening.by(1, each)(made), each, strict=True):
+    np.testing.assert_allclose(frame, opening.by(1, gap)(made)[0], atol=1e-5)
 
 
 def test_frames_of_unknown_mouths_do_not_count(person, opening):

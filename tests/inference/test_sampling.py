@@ -148,7 +148,7 @@ def test_sampling_sees_what_training_saw(params):
 def test_an_opening_changes_what_is_shown_and_not_what_is_remembered(params):
   inputs, start = arrays(0)
   wide = mouth_opening.Opening(np.full((2, 6), 12**-.5, np.float32), np.zeros((2, 6), np.float32),
-                               *np.float32([np.inf, 0, 0, 0, 3, 0, 0, np.nan]))
+                               *np.float32([np.inf, 0, 0, 0, 3, 0, 0]), np.float32([np.nan]))
   (plain, shown), (opened, changed) = (
     sampling.sample(MODELS, EULER, each, sampling.init_state(
       MODELS, each, jax.random.key(7), start), inputs)

@@ -60,7 +60,7 @@ class PersonFit:
     mouth: what is seen of lips and teeth.
     rest: how much further open this person's closed lips are read in latents than they are, in
       distances between the eyes; None where the checkpoint has no readout.
-    manner: how far they open the mouth for what is heard, as `speaking_manner.factor` says.
+    manner: how far and how fast they open the mouth for what is heard.
   """
 
   frames: np.ndarray
@@ -71,7 +71,7 @@ class PersonFit:
   regressions: tuple[decoder_fit.Regression, ...]
   mouth: mouth_shape.Mouth
   rest: float | None = None
-  manner: float = speaking_manner.USUAL
+  manner: speaking_manner.Manner = speaking_manner.USUAL
 
   def mixture(self, index: int) -> list[tuple[float, decoder_fit.Regression]]:
     """(share, regression) of those that make the latent frame that starts at frame `index`."""
@@ -132,14 +132,14 @@ class Fitted:
       person, index: of the latent frame.
       params: of the model.
       opening: how far the mouth opens, as in `mouth_opening.Opening.by`.
-      gaps: of `heard`.
+      gaps: [4] of `heard`.
     """
     fit = self.people.get(person)
     if not fit:
       return params
-    gap = np.nan if gaps is None else float(gaps.mean())
+    gaps = np.nan if gaps is None else gaps
     return dataclasses.replace(params, expectation=fit.adapted(params.expectation, index),
-                               opening=fit.opening and fit.opening.by(opening, gap))
+                               opening=fit.opening and fit.opening.by(opening, gaps))
 
   def corrected(self, person: int, decoded, index: int) -> np.ndarray:
     """A person's decoded crops uint8 [4, S, S, 3], made at frame `index`: uint8 [4, F, F, 3]."""
@@ -148,13 +148,22 @@ class Fitted:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def heard(self, person: int, gaps) -> np.ndarray | None:
-    """How far a person's lips should be seen apart [4], of the gaps [4] that are heard.
+  def heard(self, person: int, gaps, before, seconds: float) -> np.ndarray | None:
+    """How far a person's lips should be seen apart in a latent frame's frames, [4].
 
     None if nobody listens, or the person is not fitted.
+
+    Args:
+      person: whose lips.
+      gaps: [4N] that are heard, from the latent frame on; None if nobody listens.
+      before: the last one of the latent frame before, as this returned it; None if there is none.
+      seconds: from frame to frame.
     """
     fit = self.people.get(person)
-    return None if gaps is None or not fit else speaking_manner.gaps(gaps, fit.manner)
+    if gaps is None or not fit:
+      return None
+    return speaking_manner.paced(speaking_manner.gaps(gaps, fit.manner.share), before,
+                                 fit.manner.pace * seconds)
 
   def read(self, person: int, gaps) -> np.ndarray | None:
     """The same, of the gaps [4] that are read in latents, which are known less well.
@@ -185,7 +194,8 @@ class Fitted:
     people = {str(person): edit_report.PersonFit(
       frames=len(fit.frames), crossed=fit.crossed,
       opening=opening if self.hears or fit.rest is not None or fit.opening else None,
-      manner=fit.manner if self.hears else None,
+      manner=fit.manner.share if self.hears else None,
+      pace=fit.manner.pace if self.hears else None,
       shrinkage=float(np.median([window.penalty for regression in fit.regressions
                                  for window in regression.windows.values()])))
       for person, fit in self.people.items()}
@@ -288,8 +298,7 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
                                tuple(map(fitted.regression, kept(frames, crossed))),
                                mouth_shape.known(native, track.lip_gap[frames], points),
                                _rest(machine.lips, residuals, gaps),
-                               speaking_manner.factor(film, track.lip_gap, _pieces(groups),
-                                                      machine))
+                               speaking_manner.of_person(film, track.lip_gap, groups, machine))
   return Fitted(size, people, points, machine.listener is not None)
 
 

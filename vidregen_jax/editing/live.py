@@ -31,7 +31,7 @@ from vidregen_jax.faces import (
   observations,
   shot_boundaries,
 )
-from vidregen_jax.inference import decoder_fit, sampling, streaming_codec
+from vidregen_jax.inference import decoder_fit, sampling, streaming_codec, streaming_listener
 from vidregen_jax.models import audio_timeline, codec, flow_matching, log_mel, pixels, streams
 
 RATE = log_mel.SAMPLE_RATE  # of the sound, a second
@@ -269,8 +269,9 @@ class _Mouth:
     shape = machine.models.generator
     self._ahead = shape.look_ahead
     self._durations = np.float32([1 / rate])
+    self._listener = machine.listener and streaming_listener.StreamingListener(machine.listener)
+    self._coming, self._last = collections.deque(), None  # gaps that are heard, and the last made
     features, valid = self._features(start, self._ahead)
-    self._gaps = collections.deque(map(self._listened, features, valid))
     flat, channels = shape.cells**2, shape.latent_channels
     stills = np.zeros((1, shape.references, flat, channels), np.float32)
     stills[0, :len(references)] = references
@@ -303,8 +304,7 @@ class _Mouth:
         streams.Frames(target=latents[0], context=latents[1]),
         streams.Ahead(features[latent][None], valid[latent][None], self._durations))
       self._state, cells = sampling.step(models, self._sampler, params, self._state, inputs)
-      self._gaps.append(self._listened(features[latent], valid[latent]))
-      made.append((at, cells, self._gaps.popleft()))
+      made.append((at, cells, self._gaps()))
     for at, cells, gaps in made:
       faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
       faces = self._shaped(faces, gaps)
@@ -313,11 +313,15 @@ class _Mouth:
         own = landmarks.crop(group[i], places.affine[i], len(face))
         yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
 
-  def _listened(self, audio, valid):
-    """How far lips should be apart [4], of a latent frame's features; None if nobody listens."""
-    if self._machine.listener is None:
+  def _gaps(self):
+    """How far lips should be apart in the next latent frame [4]; None if nobody listens."""
+    if not self._listener:
       return None
-    return speaking_manner.gaps(self._machine.listener(audio, valid))
+    gaps = speaking_manner.paced(np.concatenate(self._coming), self._last,
+                                 speaking_manner.USUAL.pace / self._rate)
+    self._coming.popleft()
+    self._last = gaps[-1]
+    return gaps
 
   def _shaped(self, faces, gaps):
     """Made crops [4, S, S, 3] with lips as far apart as they should be: [4, F, F, 3]."""
@@ -331,12 +335,20 @@ class _Mouth:
     return np.stack(made)
 
   def _features(self, first, count):
-    """Audio features of `count` latent frames from frame `first` on, and which lie in the sound."""
+    """Audio features of `count` latent frames from frame `first` on, and which lie in the sound.
+
+    The lip gaps that are heard in them are kept.
+    """
     times = (first + np.arange(codec.TIME_FACTOR * count)) / self._rate
     stop = times[-1] + 1 / self._rate + audio_timeline.CONTEXT_SAMPLES / audio_timeline.RATE + _MORE
     samples, begin = self._heard.window(round(stop * RATE))
     states = self._machine.listen(samples)
-    features = audio_timeline.sample_at(states, times - begin / RATE, 1 / self._rate)
-    starts = times[::codec.TIME_FACTOR]
+    following = times[-1] + np.arange(1, codec.TIME_FACTOR) / self._rate
+    windows = audio_timeline.sample_at(
+      states, audio_timeline.from_each(np.append(times, following) - begin / RATE), 1 / self._rate)
+    windows = windows.reshape(count, codec.TIME_FACTOR, *windows.shape[1:])
     end = np.inf if self._heard.end is None else self._heard.end / RATE
-    return features, starts < end
+    valid = times[::codec.TIME_FACTOR] < end
+    if self._listener:
+      self._coming.extend(map(self._listener, windows, valid))
+    return windows[:, 0], valid

@@ -10,7 +10,7 @@ import numpy as np
 from vidregen_jax.compositing import crossfade
 from vidregen_jax.editing import audio_features
 from vidregen_jax.faces import crop_mask, in_video, landmarks
-from vidregen_jax.inference import sampling
+from vidregen_jax.inference import sampling, streaming_listener
 from vidregen_jax.media import planes, prefetch, video
 from vidregen_jax.models import codec, lip_readout, pixels, streams
 
@@ -47,6 +47,37 @@ class Shot:
       left, top = self.at
       picture[top:top + len(image), left:left + image.shape[1]] = image
     return picture
+
+
+class _Sound:
+  """What is heard while latent frames are made, some of them ahead.
+
+  Args:
+    features: yields windows [4, 16, layers, channels] of latent frames, of `audio_features`.
+    valid: bool [T], which of them lie in the sound.
+    durations: float32 [T], seconds a frame.
+    listener: of the system; None where nobody listens for lips.
+  """
+
+  def __init__(self, features, valid, durations, listener):
+    self._coming = zip(features, valid, durations, strict=True)
+    self._listener = listener and streaming_listener.StreamingListener(listener)
+    self._heard = collections.deque()
+
+  def ahead(self) -> streams.Ahead:
+    """The next latent frame's: audio [16, layers, channels] and scalars."""
+    windows, valid, duration = next(self._coming)
+    self._heard.append((self._listener and self._listener(windows, valid), float(duration)))
+    return streams.Ahead(windows[0], valid, duration)
+
+  def gaps(self) -> tuple[np.ndarray | None, float]:
+    """Lip gaps [4N] of the next latent frame to be made and of those ahead, and seconds a frame.
+
+    The gaps are None where nobody listens.
+    """
+    gaps = np.concatenate([each for each, _ in self._heard]) if self._listener else None
+    _, seconds = self._heard.popleft()
+    return gaps, seconds
 
 
 class Retake:
@@ -148,15 +179,17 @@ class Retake:
     and so is the frame `behind` it.
     """
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
-    state, audio = self._begin(run, end)
-    cache, before = self._encoder.start(2), None
+    state, sound = self._begin(run, end)
+    cache, last = self._encoder.start(2), None
     for start in range(run.warm, end, codec.TIME_FACTOR):
       crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
-      inputs, heard = self._inputs(run, start, latents, audio)
-      gaps = None if self._sampler is None else self._fitted.heard(self._person(run), heard)
+      inputs = self._inputs(latents, sound)
+      heard, seconds = sound.gaps()
+      gaps = None if self._sampler is None else self._fitted.heard(
+        self._person(run), heard, last, seconds)
       params = self._params(run, start, gaps)
       faces = None
       if start < run.start:
@@ -173,8 +206,10 @@ class Retake:
         with self._clock('correct', codec.TIME_FACTOR):
           faces = self._fitted.corrected(self._person(run), faces, start)
           if gaps is None and read is not None:
-            gaps = self._fitted.read(self._person(run), lip_readout.steadied(read, before))
-            before = read[-1]
+            gaps = self._fitted.read(self._person(run), lip_readout.steadied(read, last))
+            last = read[-1]
+          elif gaps is not None:
+            last = gaps[-1]
           if gaps is not None:
             faces = self._fitted.shaped(self._person(run), faces, self._opening(run) * gaps)
       yield start, crops, faces
@@ -221,22 +256,19 @@ class Retake:
     return state, faces, read
 
   def _begin(self, run, end):
-    """The sampler's state before a run, and the stream of audio features up to frame `end`.
-
-    With them come the lip gaps that are heard in those that the state holds already.
-    """
+    """The sampler's state before a run, and the sound up to frame `end`."""
     models, params = self._machine.models, self._params(run, run.warm)
     shape, look_ahead = models.generator, models.generator.look_ahead
     total = (run.padded - run.warm) // codec.TIME_FACTOR
     times, durations = self._clocked(run.warm, end + codec.TIME_FACTOR * look_ahead)
     times = times - self._options[run.edit].offset
     features = audio_features.of_frames(self._sound, times, durations, self._machine.hear)
-    with self._clock('listen', codec.TIME_FACTOR * look_ahead):
-      first_features = np.stack([next(features) for _ in range(look_ahead)])
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
     # Audio features that lie wholly past the end of the sound are masked out.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
-    audio_valid = times[::codec.TIME_FACTOR] < end
+    sound = _Sound(features, times[::codec.TIME_FACTOR] < end, durations, self._machine.listener)
+    with self._clock('listen', codec.TIME_FACTOR * look_ahead):
+      first = [sound.ahead() for _ in range(look_ahead)]
     flat, channels = shape.cells**2, shape.latent_channels
     references = np.zeros((1, shape.references, flat, channels), np.float32)
     stills = self._references[self._person(run)]
@@ -251,32 +283,17 @@ class Retake:
       references=references, reference_valid=np.arange(shape.references)[None] < len(stills),
       anchor=anchor[0][:, list(shape.region)], anchor_context=anchor[1],
       anchor_valid=np.array([run.anchor is not None]), anchor_time=np.float32([total]))
-    ahead = streams.Ahead(first_features[None], audio_valid[None, :look_ahead],
-                          durations[None, :look_ahead])
-    heard = collections.deque(map(self._heard, first_features, audio_valid))
+    ahead = jax.tree.map(lambda *each: np.stack(each)[None], *first)
     key = jax.random.fold_in(jax.random.key(self._edit.seed), run.start)
     state = sampling.init_state(models, params, key, streams.Start(fixed, ahead))
-    return state, (features, audio_valid, durations, heard)
+    return state, sound
 
-  def _heard(self, audio, valid):
-    """Lip gaps [4] that are heard in a latent frame's features; None if nobody listens to them."""
-    if self._machine.listener is None:
-      return None
-    return self._machine.listener(audio, valid)
-
-  def _inputs(self, run, start, latents, audio_stream):
-    """A latent frame's inputs, and the lip gaps that are heard in its sound."""
-    features, audio_valid, durations, heard = audio_stream
-    i = (start - run.warm) // codec.TIME_FACTOR
-    ahead = i + self._machine.models.generator.look_ahead
+  def _inputs(self, latents, sound):
+    """A latent frame's inputs."""
     with self._clock('listen', codec.TIME_FACTOR):
-      audio = next(features)
-      heard.append(self._heard(audio, audio_valid[ahead]))
+      ahead = jax.tree.map(lambda x: np.asarray(x)[None], sound.ahead())
     latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
-    inputs = streams.Inputs(
-      streams.Frames(target=latents[0], context=latents[1]),
-      streams.Ahead(audio[None], audio_valid[ahead][None], durations[ahead][None]))
-    return inputs, heard.popleft()
+    return streams.Inputs(streams.Frames(target=latents[0], context=latents[1]), ahead)
 
   def _clocked(self, start, stop):
     """Times and durations of frames, extrapolated past the video's end at the last frame's pace."""

@@ -13,7 +13,8 @@ white lips.
 Where it is known how far the lips should be apart, the residual is moved along that direction until
 it is as far along as the person's real frames with such a gap are, and nothing is stretched: the
 picture of a mouth that is open, and is then warped shut, shows what is left of its teeth, and one
-that is stretched too has glowing lips over a dark shadow.
+that is stretched too has glowing lips over a dark shadow. Each frame of a latent frame is decoded
+from latents of its own: one that closes within it would show those of its mean, half open.
 
 The generator does not see it: its history holds what it generated.
 """
@@ -55,7 +56,8 @@ class Opening:
     stretch: [] factor of a residual that opens, where the gap is not known.
     settle: [] share of the way to `closed`, of a residual that closes.
     hold: [] share of the way to `closed`, of every residual.
-    gap: [] that lips should be apart, in distances between the eyes; nan if that is not known.
+    gap: [4] that lips should be apart in each frame, in distances between the eyes, or [1] in all;
+      nan where that is not known.
   """
 
   direction: jax.Array
@@ -70,10 +72,13 @@ class Opening:
   gap: jax.Array
 
   def __call__(self, residual):
-    """Changes residuals [B, M, C]."""
+    """Residuals [B, M, C] of a latent frame, changed for each gap: [4, B, M, C] or [1, B, M, C]."""
+    return jax.vmap(self._changed, (None, 0))(residual, self.gap)
+
+  def _changed(self, residual, gap):
     along = lambda mouth: (mouth * self.direction).sum((1, 2), keepdims=True)
-    known = jnp.isfinite(self.gap)
-    aimed = self.level + self.slope * jnp.clip(jnp.where(known, self.gap, 0), 0, self.widest)
+    known = jnp.isfinite(gap)
+    aimed = self.level + self.slope * jnp.clip(jnp.where(known, gap, 0), 0, self.widest)
     opens = jax.nn.sigmoid(jnp.where(known, aimed, along(residual)) / _SOFT)
     norm = jnp.sqrt((residual**2).sum((1, 2), keepdims=True))
     room = jnp.maximum(self.largest / jnp.maximum(norm, 1e-6), 1)
@@ -83,15 +88,15 @@ class Opening:
     mouth = mouth + jnp.where(known, aimed - along(mouth), 0) * self.direction
     return mouth + self.hold * (self.closed - mouth)
 
-  def by(self, amount: float, gap: float = np.nan) -> 'Opening':
+  def by(self, amount: float, gaps=np.nan) -> 'Opening':
     """The same for another amount, 0 to FURTHEST: 1 is the calibrated one, 0 a closed mouth.
 
-    `gap` is how far lips should be apart at an amount of 1, if that is known.
+    `gaps`, one or [4], are how far lips should be apart at an amount of 1, if that is known.
     """
     stretch = 1 + (_STRETCH - 1) * max(amount, 1)
+    gaps = np.atleast_1d(np.float32(gaps)) * max(amount, 1)
     return dataclasses.replace(self, stretch=jnp.float32(stretch), settle=jnp.float32(_SETTLE),
-                               hold=jnp.float32(max(1 - amount, 0)),
-                               gap=jnp.float32(gap * max(amount, 1)))
+                               hold=jnp.float32(max(1 - amount, 0)), gap=jnp.asarray(gaps))
 
 
 def resting(gaps) -> np.ndarray:

@@ -210,20 +210,27 @@ def _remember(models: Models, params: Params, state: SamplerState, region, shown
   """Writes a finished lower face into the history, and decodes the latent frame's 4 frames.
 
   As in all streams of the generator except context and references, the lower face is given as its
-  residual [B, M, C] (`linear_prior`): `region` for the history, `shown` for the frames.
+  residual [B, M, C] (`linear_prior`): `region` for the history, `shown` for the frames. If that is
+  [4, B, M, C], each of them is decoded from its own, and what follows continues the last.
   """
   config = models.generator
   embedded = generator.embed_history(config, params.generator, region[:, None])
   state = _write(config, params.generator, state, embedded, state.durations[:, 0])
-  face = params.expectation.restore(shown, frames.context, state.reference)
-  latents = jnp.asarray(frames.target).at[:, np.asarray(config.region)].set(face)
+  shown = shown.reshape(-1, *region.shape)
+  copies, cells = len(shown), config.cells
+  faces = jax.vmap(lambda each: params.expectation.restore(each, frames.context,
+                                                           state.reference))(shown)
+  latents = jnp.broadcast_to(frames.target, (copies, *frames.target.shape))
+  latents = latents.at[:, :, np.asarray(config.region)].set(faces)
   latents = latents * params.latent_std + params.latent_mean
-  cells = config.cells
+  past = jax.tree.map(lambda x: jnp.concatenate(copies * [x]), state.decoder_cache)
   decoded, cache = codec.decode(models.codec, params.codec,
-                                latents.reshape(-1, 1, cells, cells, config.latent_channels),
-                                state.decoder_cache)
-  return dataclasses.replace(state, index=state.index + 1, residual=region,
-                             decoder_cache=cache), decoded
+                                latents.reshape(-1, 1, cells, cells, config.latent_channels), past)
+  decoded = decoded.reshape(copies, -1, *decoded.shape[1:])
+  each_frame = [decoded[i % copies, :, i] for i in range(codec.TIME_FACTOR)]
+  return dataclasses.replace(
+    state, index=state.index + 1, residual=region,
+    decoder_cache=jax.tree.map(lambda x: x[-len(region):], cache)), jnp.stack(each_frame, 1)
 
 
 # -------------------------------------------------------------------------------------------- steps

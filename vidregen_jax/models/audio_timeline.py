@@ -85,6 +85,11 @@ def sample_stream(states, count, frame_times, durations):
     yield _interpolate(held, low - begin, high - begin, part)
 
 
+def from_each(values):
+  """Of [N + 3] frames' times or durations those of the 4 frames from each of N on: [4N]."""
+  return np.lib.stride_tricks.sliding_window_view(values, 4).reshape(-1)
+
+
 def _positions(count, frame_times, durations):
   """The two states around each sample time, and the fraction between them: [T, 16] each."""
   position = np.clip(sample_times(frame_times, durations) * RATE, 0, count - 1)

@@ -102,9 +102,9 @@ class Listener:
   config: ListenerConfig
   params: dict
 
-  def __call__(self, audio, valid=True) -> np.ndarray:
-    """Lip gaps [4] of a latent frame's states [16, layers, channels]; 0 if they are not `valid`."""
-    return np.asarray(_heard(self.config, self.params, audio[None])[0]) * valid
+  def __call__(self, audio) -> np.ndarray:
+    """Lip gaps [N, 4] of states [N, 16, layers, channels], as of `heard`."""
+    return np.asarray(_heard(self.config, self.params, audio))
 
 
 _heard = jax.jit(heard, static_argnums=0)

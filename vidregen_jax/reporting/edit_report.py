@@ -160,6 +160,8 @@ class PersonFit:
       frames nor the checkpoint say how far it opens, and it was left as it was generated.
     manner: how far the person's lips are seen to open beside how far they are heard to; that of a
       usual speaker where their own frames and sound do not tell; None where nothing is heard.
+    pace: how fast their lips come together or apart at most, in distances between the eyes a
+      second; None likewise.
   """
 
   frames: int
@@ -167,6 +169,7 @@ class PersonFit:
   shrinkage: float
   opening: float | None = None
   manner: float | None = None
+  pace: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -186,7 +186,7 @@ def validate(listener, frozen, clips, count) -> dict:
     window = lips_windows.whole(clips[i], _RATE)
     audio = whisper.standardize(window['audio'].astype(np.float32), frozen.audio_mean,
                                 frozen.audio_std)
-    heard.append(np.concatenate([listener(each) for each in np.asarray(audio)]))
+    heard.append(np.concatenate([listener(each[None])[0] for each in np.asarray(audio)]))
     true.append(window['lip_gap'].ravel())
   opening = np.concatenate(heard).std() / max(np.concatenate(true).std(), 1e-6)
   return {'correlation': median_correlation(heard, true), 'opening': float(opening)}
