@@ -36,7 +36,7 @@ def luma(crop, lips):
 
 
 def test_real_frames_that_were_not_looked_at_stay(frames, known):
-  changes = [np.abs(lip_colour.held(crop, lip_edges.edges(points, SIZE), known).astype(int) - crop)
+  changes = [np.abs(lip_colour.held(crop, lip_edges.edges(points, crop), known).astype(int) - crop)
              for crop, points in frames[1::2]]
   lips = [change[change.max(2) > 0] for change in changes]
   assert np.mean([len(each) for each in lips]) < .01 * SIZE**2
@@ -46,7 +46,7 @@ def test_real_frames_that_were_not_looked_at_stay(frames, known):
 @pytest.mark.parametrize('paint', [90, -60])
 def test_lips_that_glow_or_darken_come_back(frames, known, paint):
   crop, points = min(frames, key=lambda each: landmarks.lip_gap(each[1]))
-  lips = lip_edges.edges(points, SIZE)
+  lips = lip_edges.edges(points, crop)
   rows = np.arange(SIZE)[:, None]
   lip = (rows > lips.lower) & (rows < lips.outer_lower) & (np.abs(lips.across) < .9)
   painted = np.where(lip[..., None], np.clip(crop.astype(int) + paint, 0, 255), crop)
@@ -58,7 +58,7 @@ def test_lips_that_glow_or_darken_come_back(frames, known, paint):
 
 def test_nothing_but_lips_changes(frames, known):
   crop, points = frames[0]
-  lips = lip_edges.edges(points, SIZE)
+  lips = lip_edges.edges(points, crop)
   bright = crop.copy()
   bright[SIZE // 2:] = np.clip(bright[SIZE // 2:].astype(int) + 80, 0, 255)
   changed = (lip_colour.held(bright, lips, known) != bright).any(2)
@@ -72,7 +72,7 @@ def test_nothing_but_lips_changes(frames, known):
 
 def test_a_frame_in_less_light_stays_as_dark(frames, known):
   crop, points = frames[0]
-  lips = lip_edges.edges(points, SIZE)
+  lips = lip_edges.edges(points, crop)
   dark = np.rint(.6 * crop).astype(np.uint8)
   assert luma(lip_colour.held(dark, lips, known), lips) == pytest.approx(luma(dark, lips), abs=6)
 
@@ -80,13 +80,13 @@ def test_a_frame_in_less_light_stays_as_dark(frames, known):
 @pytest.mark.parametrize('away', [(3 * SIZE, 0), (-3 * SIZE, 0), (0, 3 * SIZE), (0, -3 * SIZE)])
 def test_lips_that_are_read_outside_of_the_crop_change_nothing(frames, known, away):
   crop, points = frames[0]
-  lips = lip_edges.edges(points + np.float32([*away, 0]), SIZE)
+  lips = lip_edges.edges(points + np.float32([*away, 0]), crop)
   assert lip_colour.held(crop, lips, known) is crop
 
 
 def test_a_face_that_is_read_mirrored_is_no_error(frames, known):
   crop, points = frames[0]
-  lips = lip_edges.edges(points * np.float32([-1, 1, 1]) + np.float32([SIZE, 0, 0]), SIZE)
+  lips = lip_edges.edges(points * np.float32([-1, 1, 1]) + np.float32([SIZE, 0, 0]), crop)
   assert lip_colour.held(crop, lips, known).shape == crop.shape
 
 

@@ -1,5 +1,7 @@
 """A mouth opens and closes as far as it should, shows its own teeth, and nothing else moves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -81,8 +83,7 @@ def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   wide, closed = person
   within = mouth_shape.interior(wide, points(wide))
   painted = mouth_shape.Mouth(
-    mouth_shape.Interior(np.full_like(within.texture, (0, 255, 0)), within.depth,
-                         within.dark))
+    dataclasses.replace(within, texture=np.full_like(within.texture, (0, 255, 0))))
   made = mouth_shape.shaped(closed, points(closed), .15, painted).astype(int)
   green = (made[..., 1] > 200) & (made[..., 0] < 60)
   seen = points(made.astype(np.uint8))
@@ -99,7 +100,7 @@ def test_lips_keep_the_persons_colours(points, person):
   wide, closed = person
   seen = points(closed)
   known = lip_colour.colours(person, [points(wide), seen])
-  lips, column, gap = lip_edges.edges(seen, SIZE), round(seen[14, 0]), .15
+  lips, column, gap = lip_edges.edges(seen, closed), round(seen[14, 0]), .15
   glowing = closed.copy()
   glowing[round(seen[14, 1]):round(seen[17, 1]), round(seen[61, 0]):round(seen[291, 0])] = 250
   down = (1 - mouth_shape._UPPER_SHARE) * (gap * lips.eyes - lips.gap)
@@ -117,20 +118,48 @@ def test_what_shows_no_face_has_no_points(points):
   assert points(np.full((SIZE, SIZE, 3), 128, np.uint8)) is None
 
 
-def test_teeth_are_not_stretched_in_a_mouth_that_opens_further(points, person):
-  """Below what was seen it is dark: the teeth, here white, end as far down as they did."""
+def test_teeth_stay_where_they_are_in_a_mouth_that_opens_further(points, person):
+  """They end where they did, however high the upper lip is; below what was seen it is dark."""
   wide, closed = person
   depth = np.full(65, .05)
   white = np.full((20, 65, 3), 255, np.float32)
-  mouth = mouth_shape.Mouth(mouth_shape.Interior(white, depth, np.array([40., 10, 10])))
-  reach = []
+  lips = lip_edges.edges(points(closed), closed)
+  mouth = mouth_shape.Mouth(mouth_shape.Interior(
+    white, depth, mouth_shape._height(lips), np.array([40., 10, 10])))
+  ends, shown = [], []
   for gap in (.1, .2):
     made = mouth_shape.shaped(closed, points(closed), gap, mouth)
     column = made[:, int(points(closed)[13, 0])].astype(int)  # below the middle of the upper lip
-    reach.append(np.count_nonzero(column.min(1) > 180))
-  eyes = lip_edges.edges(points(closed), SIZE).eyes
-  assert .03 * eyes < reach[0] < .08 * eyes
-  assert abs(reach[1] - reach[0]) <= 2
+    teeth = np.flatnonzero(column.min(1) > 180)
+    ends.append(teeth[-1])
+    shown.append(len(teeth))
+  middle = round(lips.middle)
+  assert .03 * lips.eyes < ends[0] - lips.upper[middle] < .08 * lips.eyes
+  assert abs(ends[1] - ends[0]) <= 2 and shown[1] > shown[0]
+
+
+def smiling(points, crop):
+  """A crop with teeth, here grey, from above the upper lip's edge down to the lower lip's."""
+  lips = lip_edges.edges(points(crop), crop)
+  rows = np.arange(SIZE)[:, None]
+  teeth = (rows > lips.upper - .05 * lips.eyes) & (rows < lips.lower) & (np.abs(lips.across) < .9)
+  return np.where(teeth[..., None], np.uint8([190, 190, 190]), crop), lips
+
+
+def test_an_edge_of_the_lip_that_is_read_in_the_middle_of_the_teeth_is_found_above_them(points,
+                                                                                       person):
+  wide, closed = person
+  seen = points(wide)
+  smile, lips = smiling(points, wide)
+  raised = lip_edges.edges(seen, smile)
+  middle = slice(round(lips.middle) - 5, round(lips.middle) + 5)
+  for before, after in ((lips.upper, raised.upper), (lips.outer_upper, raised.outer_upper)):
+    assert (before - after)[middle].mean() == pytest.approx(.05 * lips.eyes, abs=1.5)
+  np.testing.assert_array_equal(raised.lower, lips.lower)
+  for crop in (wide, closed, np.repeat(smile.mean(2, keepdims=True), 3, 2).astype(np.uint8)):
+    stays = lip_edges.edges(points(crop), crop)
+    assert stays.upper[middle] == pytest.approx(
+      lip_edges._of_points(points(crop), SIZE).upper[middle], abs=.03 * lips.eyes)
 
 
 def test_the_widest_mouth_shows_what_is_within(monkeypatch):

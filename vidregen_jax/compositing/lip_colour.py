@@ -50,7 +50,7 @@ def colours(crops, found) -> LipColours | None:
     return None
   light = np.median([colour_limits.light(crop) for crop, _ in seen], axis=0)
   places = [_places(_ycrcb(crop * (light / colour_limits.light(crop))),
-                    lip_edges.edges(points, len(crop))) for crop, points in seen]
+                    lip_edges.edges(points, crop)) for crop, points in seen]
   low, high = np.percentile(places, (_RARE, 100 - _RARE), axis=0)
   return LipColours(np.float32(low - _ROOM), np.float32(high + _ROOM), light)
 

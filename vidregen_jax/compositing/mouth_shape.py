@@ -28,6 +28,10 @@ _WIDE = .05  # lip gap of a mouth that shows what is within
 # Teeth are not stretched: over the first, in distances between the eyes, what was seen gives way to
 # the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
 _GIVES_WAY, _DARK = .02, .1
+# How far the upper lip may be higher or lower than where the teeth were seen, in distances between
+# the eyes, and the share of the way to the corners in which its height is taken.
+_UNCOVERED = -.08, .05
+_AMONG = .5
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
 _LIPS = 48  # frames that tell the colours of the lips
 # A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
@@ -43,11 +47,13 @@ class Interior:
     texture: float32 [V, N, 3], rows down from the upper lip, every _STEP eye distances, and columns
       from corner to corner.
     depth: [N], how far down each column goes, in eye distances.
+    height: of the upper lip below the nose, in eye distances.
     dark: [3], what lies deeper.
   """
 
   texture: np.ndarray
   depth: np.ndarray
+  height: float
   dark: np.ndarray
 
 
@@ -90,7 +96,7 @@ def interior(crop, points) -> Interior | None:
   """
   if landmarks.lip_gap(points) < _WIDE:
     return None
-  lips = lip_edges.edges(points, len(crop))
+  lips = lip_edges.edges(points, crop)
   columns = lips.middle + lips.half * _ACROSS
   upper, lower = (np.interp(columns, np.arange(len(crop)), edge)
                   for edge in (lips.upper, lips.lower))
@@ -102,7 +108,7 @@ def interior(crop, points) -> Interior | None:
                       rows.astype(np.float32), cv2.INTER_LINEAR)
   seen = texture[(down < lower - upper) & (np.abs(_ACROSS) < _MIDDLE)]
   luma = seen.mean(1)
-  return Interior(texture, (lower - upper) / lips.eyes,
+  return Interior(texture, (lower - upper) / lips.eyes, _height(lips),
                   seen[luma <= np.quantile(luma, _DARK)].mean(0))
 
 
@@ -135,7 +141,7 @@ def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
   Returns:
     uint8 [S, S, 3].
   """
-  size, lips = len(crop), lip_edges.edges(points, len(crop))
+  size, lips = len(crop), lip_edges.edges(points, crop)
   opens = np.clip(1 - lips.across**2, 0, 1)
   # Of lips that are closed, what the edges' seam leaves remains.
   move = np.maximum((gap * lips.eyes - lips.gap) * opens,
@@ -160,6 +166,12 @@ def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
   return np.clip(np.rint(made), 0, 255).astype(np.uint8)
 
 
+def _height(lips) -> float:
+  """How far the upper lip's inner edge lies below the nose, in distances between the eyes."""
+  near = np.abs(lips.across) < _AMONG
+  return float((lips.upper - lips.top)[near].mean() / lips.eyes) if near.any() else 0.
+
+
 def _shown(within, lips, rows):
   """An interior between two lips, and its share of each pixel: [S, S, 3], [S, S]."""
   upper, lower = lips.upper, lips.lower
@@ -167,7 +179,9 @@ def _shown(within, lips, rows):
   depth = np.interp(lips.across, _ACROSS, within.depth)
   place = np.broadcast_to((np.clip(lips.across, -1, 1) + 1) / 2 * (_COLUMNS - 1),
                           (len(rows), len(upper)))
-  down = (rows - upper) / lips.eyes
+  # Teeth do not move with the lip: a higher one uncovers more of them, a lower one hides them.
+  moved = np.clip(_height(lips) - within.height, *_UNCOVERED)
+  down = (rows - upper) / lips.eyes + moved
   shown = cv2.remap(within.texture, place.astype(np.float32),
                     np.clip(down / _STEP, 0, len(within.texture) - 1).astype(np.float32),
                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
