@@ -263,7 +263,8 @@ class _Mouth:
 
   def __init__(self, machine, sampler, known, heard, rate, seed, start):
     self._machine, self._sampler, self._heard, self._rate = machine, sampler, heard, rate
-    self._known, self._points, references = known, lip_edges.Points(), known.references
+    self._known, references = known, known.references
+    self._points, self._seen = lip_edges.Points(), None  # and those of the last crop
     self._encoder = _encoder(machine)
     self._cache = self._encoder.start(2)
     shape = machine.models.generator
@@ -329,9 +330,9 @@ class _Mouth:
       return faces
     made = []
     for crop, gap in zip(decoder_fit.enlarged(faces, self._known.size), gaps, strict=True):
-      points = self._points(crop)
-      made.append(crop if points is None
-                  else mouth_shape.shaped(crop, points, gap, self._known.mouth))
+      self._seen = self._points(crop, self._seen)
+      made.append(crop if self._seen is None
+                  else mouth_shape.shaped(crop, self._seen, gap, self._known.mouth))
     return np.stack(made)
 
   def _features(self, first, count):
