@@ -58,7 +58,8 @@ class Server:
     opened = sessions.Sessions(folder / 'sessions')
     app = _app(opened, host)
     self._end_streams = page.mount(app, page.Page(studio, opened, self._queue, max_mb), max_mb)
-    self._server = uvicorn.Server(uvicorn.Config(app, log_level='error',
+    # Its own configuration of logging would close the handlers that others have, and their streams.
+    self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level='error',
                                                  timeout_graceful_shutdown=_PATIENCE))
     self._thread = threading.Thread(
       target=self._server.run, kwargs={'sockets': [self._socket]}, daemon=True)
