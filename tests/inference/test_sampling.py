@@ -156,3 +156,22 @@ def test_an_opening_changes_what_is_shown_and_not_what_is_remembered(params):
   assert np.abs(shown - changed).max() > .01
   for one, other in zip(*map(jax.tree.leaves, (plain.window, opened.window)), strict=True):
     np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_each_frame_is_decoded_with_its_own_opening(params):
+  """Of a latent frame, frame i is that of a mouth that is everywhere as open as it is there."""
+  inputs, start = arrays(0)
+  gaps = np.float32([0, .1, .3, .2])
+  opening = mouth_opening.Opening(
+    np.full((2, 6), 12**-.5, np.float32), np.zeros((2, 6), np.float32),
+    *np.float32([np.inf, -1, 20, 1, 1, 0, 0]), gaps)
+
+  def shown(gap):
+    each = dataclasses.replace(params, opening=dataclasses.replace(opening, gap=gap))
+    state = sampling.init_state(MODELS, each, jax.random.key(7), start)
+    return sampling.step(MODELS, EULER, each, state, at(inputs, 0))[1]
+
+  all_in_one = shown(gaps)
+  for i in range(4):
+    np.testing.assert_allclose(all_in_one[:, i], shown(gaps[i:i + 1])[:, i], atol=1e-4)
+  assert np.abs(all_in_one[:, 1] - shown(gaps[:1])[:, 1]).max() > .01
