@@ -27,7 +27,7 @@ _LEAST, _MOST = .4, 1.25
 # What is heard of closed lips, and by how much made mouths are seen less open than they should be:
 # on the validation clips, with their own sound, they are then seen 1.04 times as far open as in the
 # true films, and closed in 96 of 100 of the frames with a p, b or m.
-_CLOSED, _WIDER = .01, 1.25
+_CLOSED, _WIDER = .01, 1.3
 # The pace is what all but the first of a person's frames stay below, times the second: so that few
 # frames show nearly the fastest.
 _FAST, _ROOM = .99, 1.25
