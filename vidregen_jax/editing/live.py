@@ -295,14 +295,14 @@ class _Mouth:
     crops = np.pad(crops, [(0, _STEP - len(group))] + 3 * [(0, 0)], mode='edge')
     count = _STEP // codec.TIME_FACTOR
     features, valid = self._features(start + codec.TIME_FACTOR * self._ahead, count)
+    both = np.stack([crops, crop_mask.hide_lower_face(crops)])
+    latents, self._cache = self._encoder.advance(both, self._cache)
+    latents = latents.reshape(2, count, 1, -1, latents.shape[-1]).astype(np.float32)
     made = []  # while one latent frame is finished the next is computed
     for latent in range(-(-len(group) // codec.TIME_FACTOR)):
       at = slice(latent * codec.TIME_FACTOR, (latent + 1) * codec.TIME_FACTOR)
-      both = np.stack([crops[at], crop_mask.hide_lower_face(crops[at])])
-      latents, self._cache = self._encoder.advance(both, self._cache)
-      latents = latents.reshape(2, 1, -1, latents.shape[-1]).astype(np.float32)
       inputs = streams.Inputs(
-        streams.Frames(target=latents[0], context=latents[1]),
+        streams.Frames(target=latents[0, latent], context=latents[1, latent]),
         streams.Ahead(features[latent][None], valid[latent][None], self._durations))
       self._state, cells = sampling.step(models, self._sampler, params, self._state, inputs)
       made.append((at, cells, self._gaps()))
