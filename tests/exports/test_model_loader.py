@@ -326,3 +326,16 @@ def test_a_scorer_runs_or_is_told(tmp_path):
   model_folder.export(tmp_path / 'sync', 'sync', dataclasses.asdict(config), params)
   with pytest.raises(UserError, match='limit is no such array there'):
     model_loader.load_sync(tmp_path / 'sync')
+
+
+def test_a_streams_seconds_are_heard_in_a_window_of_their_own(whole, monkeypatch):
+  """One second is a hundred columns of a spectrogram, and no silence is added to it."""
+  heard, encode = [], whisper._encode
+
+  def watched(config, params, mel, layers):
+    heard.append(mel.shape[-1])
+    return encode(config, params, mel, layers)
+
+  monkeypatch.setattr(whisper, '_encode', watched)
+  machine = pipeline.load(whole)
+  assert len(machine.listen(np.ones(16_000, np.float32))) == 50 and heard == [100]
