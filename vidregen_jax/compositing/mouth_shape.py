@@ -31,6 +31,7 @@ _GIVES_WAY, _DARK = .02, .1
 # How far the upper lip may be higher or lower than where the teeth were seen, in distances between
 # the eyes, and the share of the way to the corners in which its height is taken.
 _UNCOVERED = -.08, .05
+_SHADOW = .02  # of the upper lip on the teeth, in the same unit: it moves with the lip
 _AMONG = .5
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
 _LIPS = 48  # frames that tell the colours of the lips
@@ -181,7 +182,8 @@ def _shown(within, lips, rows):
                           (len(rows), len(upper)))
   # Teeth do not move with the lip: a higher one uncovers more of them, a lower one hides them.
   moved = np.clip(_height(lips) - within.height, *_UNCOVERED)
-  down = (rows - upper) / lips.eyes + moved
+  down = (rows - upper) / lips.eyes
+  down = np.maximum(down + moved, np.minimum(down, _SHADOW))
   shown = cv2.remap(within.texture, place.astype(np.float32),
                     np.clip(down / _STEP, 0, len(within.texture) - 1).astype(np.float32),
                     cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
