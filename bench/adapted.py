@@ -23,7 +23,7 @@ _PACK = 'data/talkers/pack'
 
 def tuned(checkpoint, clip, steps, vgg16, out) -> pipeline.System:
   """The system of a checkpoint, tuned to the first half of a clip, in the new folder `out`."""
-  path = str(clip.path)
+  path = clip.path
   tuning.tune(tuning.Request(
     system=pathlib.Path(checkpoint), own=(path,),
     beside=tuple(footage.spread(footage.videos(footage.BESIDE))), perceptual=vgg16,
@@ -60,7 +60,8 @@ def run(flags):
                     pathlib.Path(folder, 'tuned'))
       for fit in (False, True):
         for name, machine in (('before', before), ('tuned', after)):
-          made = lip_sync.listening(machine, [(clip, other)], 0, (), folder, ('new',), fit)
+          with tempfile.TemporaryDirectory() as edits:
+            made = lip_sync.listening(machine, [(clip, other)], 0, (), edits, ('new',), fit)
           found = lip_sync.medians(made)['new']['whole']
           cells = [clip.path.stem, name + ', fitted' * fit,
                    *(f'{found[column]:.3f}' for column in ('new', 'old', 'opening'))]
