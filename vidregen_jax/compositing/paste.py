@@ -36,7 +36,8 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   size, crop = crop.shape[0], crop.copy()
   if not mask.any():
     return crop
-  box = _around(mask, round(_REACH * size))
+  room = round(_REACH * size)
+  box = tuple(slice(max(first - room, 0), last + 1 + room) for first, last in _extent(mask))
   old_crop, mask = old_crop[box], mask[box]
   change = crop[box].astype(np.float32) - old_crop
   rim = ((mask > .02) & (mask < .9)).astype(np.float32)
@@ -52,9 +53,9 @@ def match_rim(crop: np.ndarray, old_crop: np.ndarray, mask: np.ndarray) -> np.nd
   return crop
 
 
-def _around(mask, room) -> tuple[slice, slice]:
-  """Rows and columns of what a mask [S, S] covers, with some pixels around it."""
-  return tuple(slice(max(int(where[0]) - room, 0), int(where[-1]) + 1 + room)
+def _extent(mask) -> tuple[tuple[int, int], ...]:
+  """The first and the last row, and column, of what a mask [S, S] covers; it covers something."""
+  return tuple((int(where[0]), int(where[-1]))
                for where in (np.flatnonzero(mask.any(axis)) for axis in (1, 0)))
 
 
@@ -152,10 +153,10 @@ def _thrice(weights: np.ndarray) -> np.ndarray:
 
 def _reach(affine: np.ndarray, mask: np.ndarray, shape: tuple) -> tuple[int, ...] | None:
   """The box x0, y0, x1, y1 of image pixels that the mask reaches; None if it reaches none."""
-  rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-  if not len(rows):
+  if not mask.any():
     return None
-  left, right, top, bottom = columns[0] - 1, columns[-1] + 1, rows[0] - 1, rows[-1] + 1
+  (top, bottom), (left, right) = _extent(mask)
+  left, right, top, bottom = left - 1, right + 1, top - 1, bottom + 1
   corners = affine @ np.array([(left, right, left, right), (top, top, bottom, bottom), [1] * 4])
   limit = (shape[1], shape[0])
   x0, y0 = np.clip(np.floor(corners.min(1)), 0, limit).astype(int)
