@@ -53,9 +53,9 @@ class Partial(face_fit.Fitted):
       return super().corrected(person, decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def heard(self, person, *given):
+  def motion(self, person, listener):
     """As of the whole fit; without lips, None."""
-    return super().heard(person, *given) if 'lips' in self.parts else None
+    return super().motion(person, listener) if 'lips' in self.parts else None
 
   def read(self, person, gaps):
     """As of the whole fit; without lips, None."""

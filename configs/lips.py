@@ -1,4 +1,4 @@
-"""Stage 5, the lips: hears how far apart they are, for the editor to shape mouths by.
+"""Stage 5, the lips: hears how far apart they are and how wide, for the editor to shape mouths by.
 
   python -m data.talkers.make_speech --head head.npz --out out/speech
   python -m vidregen_jax.train --config=configs/lips.py:talkers --workdir=out/lips

@@ -156,7 +156,7 @@ def test_what_is_no_truth_is_told(tmp_path, pack_folder):
     with pytest.raises(UserError, match='a.npz: holds no truth of a clip'):
       lip_sync.read_truth(path)
   said = {'symbols': np.array(['m', 'a']), 'spans': np.zeros((2, 2))}
-  rows = dict.fromkeys(('times', 'lip_gap', 'tracked_gap'), np.zeros(3))
+  rows = dict.fromkeys(('times', 'lip_gap', 'tracked_gap', 'mouth_width'), np.zeros(3))
   np.savez(path, **rows, **said)
   assert lip_sync.read_truth(path).labials.shape == (1, 2)
   for changed, what in (({'lip_gap': np.zeros(2)}, 'one number a frame'),
@@ -200,7 +200,8 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   """With films whose mouths are known: one that follows what it hears, ajar when it is silent."""
   times = np.arange(50) / 25
   gaps = {'a': 0.1 * (1 + np.sin(9 * times)), 'b': 0.1 * (1 + np.cos(14 * times))}
-  clips = {name: lip_sync.Clip(tmp_path / f'{name}.mp4', times, gap, gap)
+  widths = {'a': .5 + .05 * np.sin(7 * times), 'b': .5 + .04 * np.cos(11 * times)}
+  clips = {name: lip_sync.Clip(tmp_path / f'{name}.mp4', times, gap, gap, widths[name])
            for name, gap in gaps.items()}
   # b's lips are shut at .68 s, within a labial that begins and ends with open lips.
   clips['b'] = dataclasses.replace(clips['b'], labials=np.array([[.5, .9]]))
@@ -214,7 +215,7 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   def track(path):
     name = heard.get(str(path), pathlib.Path(path).stem)
     gap = gaps.get(name, np.where(times < 1, 0.01, np.where(times < 1.5, 0.05, np.nan)))
-    width = np.full(50, 0.5) + (0.03 if str(path) in heard else 0.0)
+    width = widths.get(name, np.full(50, .5)) + (0.03 if str(path) in heard else 0.0)
     return types.SimpleNamespace(times=times, lip_gap=gap, mouth_width=width)
 
   monkeypatch.setattr(lip_sync.mouth_quality, 'of_videos',
@@ -226,12 +227,15 @@ def test_what_each_sound_is_measured_by(tmp_path, monkeypatch):
   between = np.corrcoef(gaps['a'], gaps['b'])[0, 1]
   assert said['new']['whole']['new'] == 1 and abs(said['new']['whole']['old'] - between) < 1e-3
   assert said['own']['whole']['new'] == said['own']['whole']['old'] == 1
+  between = float(np.corrcoef(widths['a'], widths['b'])[0, 1])
+  assert said['new']['width'] == {'new': 1, 'old': round(between, 3), 'truths': round(between, 3),
+                                  'tracker_on_truth': 1, 'change': 1, 'change_of_truth': 1}
   assert said['codec'] == said['own'] and said['own']['sharpness'] == .5
   assert 'sharpness' not in said['new'] and 'closed' not in said['own']
   assert said['new']['closed'] == said['new']['closed_in_truth'] == 1
   assert said['own']['mouth_error'] == 3.0  # the width alone, in hundredths of the eyes' distance
-  assert abs(said['own']['mouth_error_of_mean'] - 100 * np.abs(gaps['a'] - gaps['a'].mean()).mean()
-             ) < 1e-3
+  away = [row['a'] - row['a'].mean() for row in (gaps, widths)]
+  assert abs(said['own']['mouth_error_of_mean'] - 100 * np.hypot(*away).mean()) < 1e-3
   # Open for half a second, shut for one; where no face is found nothing is known.
   assert said['silence']['open'] == 0.342  # 13 of 38 frames
   # In the first three frames this film opens; in the last three it is shut.

@@ -107,7 +107,8 @@ def evaluate_listening(given):
       continue
     figures = '  '.join(f'{name} {row["whole"][name]:6.3f}/{row["middle"][name]:6.3f}'
                         for name in ('new', 'old', 'truths'))
-    terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}')
+    terminal.say(f'{row["clip"]} with the sound of {row["audio"]}: {figures}'
+                 f'  width {row["width"]["new"]:6.3f}')
     for name, of in row.get('sync', {}).items():
       terminal.say(f'  {name}: ' + '; '.join(f'{what} {_told(score)}' for what, score in
                                              of.items()))

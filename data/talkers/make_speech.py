@@ -1,9 +1,9 @@
-"""Speech of talkers that are not rendered: what is heard, and how far apart their lips are.
+"""Speech of talkers that are not rendered: what is heard, and the shape of their lips.
 
   python -m data.talkers.make_speech --head head.npz --out out/speech \\
     --audio_encoder checkpoints/whisper-base
 
-To learn from sound how far lips open takes no pictures, and a thousandth of the time. Voices,
+To learn from sound how lips are shaped takes no pictures, and a thousandth of the time. Voices,
 sentences and people are drawn as those of a pack (`make_pack`): its validation and test clips are
 of others. A share of the clips has a long rest. A run that was stopped goes on with the shard it
 was at. Stage `lips` trains on what is written (configs/lips.py).
@@ -30,7 +30,7 @@ from vidregen_jax.media.audio import waveform
 from vidregen_jax.models import whisper
 from vidregen_jax.training import pretrained_reference
 
-RATE = 100  # lip gaps a second
+RATE = 100  # readings of the lips a second
 RESTING = 10  # of so many clips, one has a long rest
 VALIDATION = 1 / 40  # clips for each one of training
 LAYERS = (1, 3, 6)
@@ -38,8 +38,8 @@ _SIZE = 256  # of the pictures that are not made; a plan names one
 WINDOW, MARGIN = 6.0, 1.0  # seconds; as `encode_latents` hears the talkers
 
 
-def lip_gap(head: mesh.Head, plan: make_pack.Plan, phonemes, times) -> np.ndarray:
-  """The opening of a talker's lips, float32 [F], as they are seen from the front.
+def lips(head: mesh.Head, plan: make_pack.Plan, phonemes, times) -> dict[str, np.ndarray]:
+  """A talker's lip_gap and mouth_width, float32 [F] each, as they are seen from the front.
 
   Args:
     head: the head model.
@@ -52,11 +52,13 @@ def lip_gap(head: mesh.Head, plan: make_pack.Plan, phonemes, times) -> np.ndarra
                    motion.perform(plan.identity, times).face)
   acted[:, mesh.CHANNELS.index('mouthClose')] += clip.seal(head, rest)
   points = rest[head.landmarks] + np.tensordot(acted, head.channel_landmarks, 1)
-  return clip.lip_gap(points[..., :2] * [1, -1])  # pictures run downwards
+  seen = points[..., :2] * [1, -1]  # pictures run downwards
+  return {'lip_gap': clip.lip_gap(seen).astype(np.float32),
+          'mouth_width': clip.mouth_width(seen).astype(np.float32)}
 
 
 def speak(head_path: str, seed: int, split: str, index: int) -> dict:
-  """One clip: clip_id, audio float32 [n] at 16 kHz, times and lip_gap float32 [F].
+  """One clip: clip_id, audio float32 [n] at 16 kHz, times, lip_gap, mouth_width float32 [F].
 
   Raises:
     UserError: no drawing could be used.
@@ -68,9 +70,9 @@ def speak(head_path: str, seed: int, split: str, index: int) -> dict:
     if not make_pack.lasts(index, seconds):
       continue
     times = np.arange(int(seconds * RATE)) / RATE
-    gaps = lip_gap(mesh.load(head_path), plan, phonemes, times)
     return {'clip_id': plan.clip_id, 'audio': waveform.mono_16k(samples[None], rate),
-            'times': times.astype(np.float32), 'lip_gap': gaps.astype(np.float32)}
+            'times': times.astype(np.float32),
+            **lips(mesh.load(head_path), plan, phonemes, times)}
   raise errors.UserError(f'{split} clip {index}: none of {make_pack.MAX_ATTEMPTS} drawings could '
                          'be used; try another --seed')
 
@@ -119,7 +121,7 @@ def make(given) -> None:
 
 
 def main():
-  parser = argparse.ArgumentParser(description='Speaks, hears, and says how far lips open.')
+  parser = argparse.ArgumentParser(description='Speaks, hears, and says how lips are shaped.')
   parser.add_argument('--head', help='head model .npz (data.talkers.convert_ict makes one)')
   parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('out/speech'))
   parser.add_argument('--clips', type=int, default=2400, help='of the training split')

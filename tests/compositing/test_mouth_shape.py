@@ -1,6 +1,7 @@
 """A mouth opens and closes as far as it should, shows its own teeth, and nothing else moves."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def mouth_of(crop, points):
 @pytest.mark.parametrize('gap', [.05, .08, .14, .2])
 def test_a_mouth_opens_as_far_as_it_should(points, person, gap):
   wide, _ = person
-  made = mouth_shape.shaped(wide, points(wide), gap, mouth_of(wide, points))
+  made = mouth_shape.shaped(wide, points(wide), gap, np.nan, mouth_of(wide, points))
   assert gap_of(points, made) == pytest.approx(gap, abs=.2 * gap)
 
 
@@ -49,7 +50,7 @@ def test_a_closed_mouth_opens_further_the_further_it_should(points, person):
   """The tracker underrates how far lips were moved that it saw closed."""
   wide, closed = person
   mouth = mouth_of(wide, points)
-  seen = [gap_of(points, mouth_shape.shaped(closed, points(closed), gap, mouth))
+  seen = [gap_of(points, mouth_shape.shaped(closed, points(closed), gap, np.nan, mouth))
           for gap in (0, .05, .1, .15, .2, .25)]
   assert seen[0] < .01 and seen[-1] > .15 and (np.diff(seen) > .005).all()
 
@@ -57,12 +58,13 @@ def test_a_closed_mouth_opens_further_the_further_it_should(points, person):
 def test_an_open_mouth_closes(points, person):
   wide, _ = person
   assert gap_of(points, wide) > .08
-  assert gap_of(points, mouth_shape.shaped(wide, points(wide), 0., mouth_shape.Mouth())) < .03
+  made = mouth_shape.shaped(wide, points(wide), 0., np.nan, mouth_shape.Mouth())
+  assert gap_of(points, made) < .03
 
 
 def test_nothing_moves_but_between_nose_and_chin(points, person):
   wide, closed = person
-  made = mouth_shape.shaped(closed, points(closed), .15, mouth_shape.Mouth())
+  made = mouth_shape.shaped(closed, points(closed), .15, np.nan, mouth_shape.Mouth())
   seen = points(closed)
   moved = np.abs(made.astype(int) - closed).max(2) > CHANGED
   assert moved.any()
@@ -75,7 +77,8 @@ def test_nothing_moves_but_between_nose_and_chin(points, person):
 def test_a_mouth_that_is_as_it_should_be_stays(points, person):
   wide, _ = person
   seen = points(wide)
-  made = mouth_shape.shaped(wide, seen, float(landmarks.lip_gap(seen)), mouth_shape.Mouth())
+  made = mouth_shape.shaped(wide, seen, float(landmarks.lip_gap(seen)), np.nan,
+                            mouth_shape.Mouth())
   assert np.abs(made.astype(int) - wide).max() <= 1
 
 
@@ -84,15 +87,15 @@ def test_between_the_lips_is_what_the_persons_own_mouth_shows(points, person):
   within = mouth_shape.interior(wide, points(wide))
   painted = mouth_shape.Mouth(
     dataclasses.replace(within, texture=np.full_like(within.texture, (0, 255, 0))))
-  made = mouth_shape.shaped(closed, points(closed), .15, painted).astype(int)
+  made = mouth_shape.shaped(closed, points(closed), .15, np.nan, painted).astype(int)
   green = (made[..., 1] > 200) & (made[..., 0] < 60)
   seen = points(made.astype(np.uint8))
   rows, columns = np.nonzero(green)
   assert green.sum() > 60
   assert columns.min() > seen[61, 0] and columns.max() < seen[291, 0]
-  shut = mouth_shape.shaped(closed, points(closed), 0., painted)
-  unknown = mouth_shape.Mouth()
-  np.testing.assert_array_equal(shut, mouth_shape.shaped(closed, points(closed), 0., unknown))
+  shut = mouth_shape.shaped(closed, points(closed), 0., np.nan, painted)
+  unknown = mouth_shape.shaped(closed, points(closed), 0., np.nan, mouth_shape.Mouth())
+  np.testing.assert_array_equal(shut, unknown)
 
 
 def test_lips_keep_the_persons_colours(points, person):
@@ -105,8 +108,9 @@ def test_lips_keep_the_persons_colours(points, person):
   glowing[round(seen[14, 1]):round(seen[17, 1]), round(seen[61, 0]):round(seen[291, 0])] = 250
   down = (1 - mouth_shape._UPPER_SHARE) * (gap * lips.eyes - lips.gap)
   lip = slice(round(lips.lower[column] + down) + 2, round(lips.outer_lower[column] + down) - 2)
-  free, held = (mouth_shape.shaped(glowing, seen, gap, mouth_shape.Mouth(lips=colours))[lip, column]
-                for colours in (None, known))
+  made = lambda colours: mouth_shape.shaped(glowing, seen, gap, np.nan,
+                                            mouth_shape.Mouth(lips=colours))
+  free, held = made(None)[lip, column], made(known)[lip, column]
   assert len(free) > 5 and free.min() > 225 and held[:, 2].max() < 200
 
 
@@ -128,7 +132,7 @@ def test_teeth_stay_where_they_are_in_a_mouth_that_opens_further(points, person)
     white, depth, mouth_shape._height(lips), np.array([40., 10, 10])))
   ends, shown = [], []
   for gap in (.1, .2):
-    made = mouth_shape.shaped(closed, points(closed), gap, mouth)
+    made = mouth_shape.shaped(closed, points(closed), gap, np.nan, mouth)
     column = made[:, int(points(closed)[13, 0])].astype(int)  # below the middle of the upper lip
     teeth = np.flatnonzero(column.min(1) > 180)
     ends.append(teeth[-1])
@@ -162,14 +166,58 @@ def test_an_edge_of_the_lip_that_is_read_in_the_middle_of_the_teeth_is_found_abo
       lip_edges._of_points(points(crop), SIZE).upper[middle], abs=.03 * lips.eyes)
 
 
-def test_the_widest_mouth_shows_what_is_within(monkeypatch):
-  crops = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeypatch):
+  """Crop i shows i of them; one that is hardly open, half as wide as the widest, does not count."""
+  crops = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
   monkeypatch.setattr(mouth_shape, 'interior',
-                      lambda crop, points: (crop[0, 0, 0], points))
+                      lambda crop, points: crop.any() and types.SimpleNamespace(teeth=crop.max()))
   monkeypatch.setattr(lip_colour, 'colours', lambda crops, points: len(crops))
   seen = lambda crop: 'points'
   within = lambda *given: mouth_shape.known(crops, *given).interior
-  assert within(np.array([.1, .3, np.nan]), seen) == (1, 'points')
-  assert within(np.full(3, np.nan), seen) is None
-  assert within(np.ones(3), lambda crop: None) is None
-  assert mouth_shape.known(100 * crops, np.ones(300), seen).lips == 43  # every seventh
+  assert within(np.array([.3, .2, .18, .1]), seen).teeth == 2
+  assert within(np.array([.1, .3, np.nan, .1]), seen).teeth == 1
+  assert within(np.array([.3, .1, .1, .1]), seen) is None  # what shows nothing
+  assert within(np.full(4, np.nan), seen) is None
+  assert within(np.ones(4), lambda crop: None) is None
+  assert mouth_shape.known(75 * crops, np.ones(300), seen).lips == 43  # every seventh
+
+
+def test_teeth_are_light_and_not_red(points, person):
+  """Those of a smile count, a tongue and the dark of the mouth do not."""
+  wide, _ = person
+  seen, (smile, _) = points(wide), smiling(points, wide)
+  tongue, dark = (np.where((smile == (190, 190, 190)).all(2)[..., None], np.uint8(colour), smile)
+                  for colour in ((190, 110, 110), (40, 25, 25)))
+  teeth, *others = (mouth_shape.interior(crop, seen).teeth for crop in (smile, tongue, dark))
+  assert teeth > .01 and max(others) < .2 * teeth
+
+
+@pytest.mark.parametrize('wider', [.82, .92, 1.1])
+def test_a_mouth_becomes_as_wide_as_it_should(points, person, wider):
+  """Its corners are where they should be, its lips as far apart, and the rest of the face stays."""
+  for crop in person:
+    seen = points(crop)
+    ends = (seen[[61, 291], :2] - seen[[61, 291], :2].mean(0)).astype(np.float32)
+    marked = crop.copy()
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    for x, y in seen[[61, 291], :2]:
+      marked[(columns - x)**2 + (rows - y)**2 < 9] = 0, 255, 0
+    gap, width = (float(of(seen)) for of in (landmarks.lip_gap, landmarks.mouth_width))
+    made = mouth_shape.shaped(marked, seen, gap, wider * width, mouth_shape.Mouth()).astype(int)
+    green = (made[..., 1] > 180) & (made[..., 0] < 90)
+    middle = seen[[61, 291], 0].mean()
+    places = [columns[green & side].mean() - middle for side in (columns < middle,
+                                                                 columns >= middle)]
+    np.testing.assert_allclose(places, wider * ends[:, 0], atol=1.5)
+    changed = np.abs(made - mouth_shape.shaped(marked, seen, gap, np.nan, mouth_shape.Mouth()))
+    rows, _ = np.nonzero(changed.max(2) > CHANGED)
+    assert rows.min() > seen[2, 1] - 4 and rows.max() < seen[152, 1] + 4
+
+
+def test_a_mouth_is_widened_no_further_than_it_can_be(points, person):
+  _, closed = person
+  seen = points(closed)
+  width = float(landmarks.mouth_width(seen))
+  made = [mouth_shape.shaped(closed, seen, 0., by * width, mouth_shape.Mouth())
+          for by in (.3, 1 - mouth_shape._MOST)]
+  np.testing.assert_array_equal(*made)

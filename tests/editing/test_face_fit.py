@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from vidregen_jax.compositing import mouth_shape
-from vidregen_jax.editing import face_fit, speaking_manner
-from vidregen_jax.models import codec, linear_prior
+from vidregen_jax.editing import face_fit, lip_motion, speaking_manner
+from vidregen_jax.models import codec, linear_prior, lip_listener
 
 RATE, FADE = 25, .2
 
@@ -97,13 +97,18 @@ def shaping(monkeypatch, seen):
   """Makes a crop its gap in hundredths; `seen(gap)` is the gap that is seen in it."""
   given = []
 
-  def shaped(crop, points, gap, mouth):
-    given.append((points, gap, mouth))
+  def shaped(crop, points, gap, width, mouth):
+    given.append((points, width, mouth))
     return np.full_like(crop, round(100 * gap))
 
   monkeypatch.setattr(mouth_shape, 'shaped', shaped)
   monkeypatch.setattr(mouth_shape.landmarks, 'lip_gap', seen)
+  monkeypatch.setattr(mouth_shape.landmarks, 'mouth_width', lambda points: .5)
   return given
+
+
+def lips(*gaps, width=np.nan):
+  return lip_listener.Lips(np.array(gaps), np.full(4, width))
 
 
 def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch):
@@ -114,11 +119,24 @@ def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else next(faces)))
   crops = np.full((4, 8, 8, 3), 255, np.uint8)
-  assert fitted.heard(0, np.ones(4), None, .04) is fitted.read(0, np.ones(4)) is None
-  made = fitted.shaped(1, crops, np.array([.1, .25, 0, .4]))
+  assert fitted.motion(0, 'listener') is fitted.read(0, np.ones(4)) is None
+  wide = lip_motion.MouthWidth()
+  made = fitted.shaped(1, crops, lips(.1, .25, 0, .4, width=1.1), 1., wide, .04)
   assert made[:, 0, 0, 0].tolist() == [10, 255, 0, 40]
+  assert [each[1] for each in given] == pytest.approx([.55] * 3)
   assert [each[0] for each in given] == ['a', 'b', 'c']
   assert {each[2] for each in given} == {'theirs'}
+
+
+@pytest.mark.parametrize('amount, gap, width', [(0., 0, .5), (.5, 5, .525), (2., 20, .55)])
+def test_a_mouth_that_should_open_less_is_rounded_less(crossed_fit, monkeypatch, amount, gap,
+                                                       width):
+  given = shaping(monkeypatch, lambda points: points)
+  fitted = face_fit.Fitted(8, {1: crossed_fit}, lambda crop, near=None: (
+    crop[0, 0, 0] / 100 if near else 'a'))
+  made = fitted.shaped(1, np.zeros((4, 8, 8, 3), np.uint8), lips(.1, .1, .1, .1, width=1.1), amount,
+                       lip_motion.MouthWidth(), .04)
+  assert made[0, 0, 0, 0] == gap and given[0][1] == pytest.approx(width)
 
 
 @pytest.mark.parametrize('share, made', [(.8, 12), (1.2, 8), (.2, 13), (.97, 10)])
@@ -130,20 +148,24 @@ def test_a_mouth_that_is_seen_less_open_than_it_should_be_is_made_again(crossed_
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else 'a'))
   crops = np.zeros((4, 8, 8, 3), np.uint8)
-  assert fitted.shaped(1, crops, np.full(4, .1))[0, 0, 0, 0] == made
+  shown = fitted.shaped(1, crops, lips(.1, .1, .1, .1), 1., lip_motion.MouthWidth(), .04)
+  assert shown[0, 0, 0, 0] == made
 
 
 def test_nobodys_lips_are_further_shut_than_closed(crossed_fit):
   """Of this person, closed lips are read .05 open; what is heard goes by their manner."""
-  fit = face_fit.Fitted(8, {1: dataclasses.replace(
-    crossed_fit, rest=.05, manner=speaking_manner.Manner(.6, 2.5))})
-  read = fit.read(1, np.array([.05, .04, .25, .45]))
+  manner = speaking_manner.Manner(.6, 2.5, .4)
+  fit = face_fit.Fitted(8, {1: dataclasses.replace(crossed_fit, rest=.05, manner=manner)})
+  read, width = fit.read(1, np.array([.05, .04, .25, .45]))
   assert read[:2].tolist() == [0, 0] and read[3] == pytest.approx(2 * read[2])
-  gaps = np.array([-.01, .2, .1, 0.])
-  np.testing.assert_allclose(fit.heard(1, gaps, None, 1.), speaking_manner.gaps(gaps, .6))
-  least = speaking_manner.gaps(gaps, .6)[2]
-  np.testing.assert_allclose(fit.heard(1, gaps, 0., .04), [0, .1, least, 0], atol=1e-6)
-  assert fit.heard(1, None, None, .04) is fit.read(1, None) is None
+  assert np.isnan(width).all()
+  heard = lip_listener.Lips(np.tile([-.01, .2, .1, 0.], (4, 1)), np.full((4, 4), .9))
+  motion, of_them = fit.motion(1, lambda windows: heard), lip_motion.LipMotion(
+    lambda windows: heard, manner)
+  for each in (motion, of_them):
+    each.hear(None)
+  np.testing.assert_array_equal(motion.next(.04), of_them.next(.04))
+  assert fit.motion(1, None) is fit.read(1, None) is None
 
 
 def test_lips_that_are_read_open_at_rest_are_told():

@@ -1,5 +1,6 @@
 """How far a person opens the mouth beside what is heard: told only where lips and sound agree."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from vidregen_jax.editing import speaking_manner
 from vidregen_jax.media import video
 from vidregen_jax.media.timeline import retimed_video
+from vidregen_jax.models import lip_listener
 
 FRAMES = 120
 
@@ -19,15 +21,15 @@ def heard():
 
 @pytest.mark.parametrize(('opens', 'share'), [(.8, .8), (.2, .4), (3., 1.25)])
 def test_a_person_who_opens_the_mouth_less_is_told(heard, opens, share):
-  assert speaking_manner.share(heard, opens * heard + .01) == pytest.approx(share)
+  assert speaking_manner.share(heard, opens * heard + .01, .7) == pytest.approx(share)
 
 
 def test_nothing_is_told_by_few_frames_by_a_still_face_or_by_another_sound(heard):
   unseen = np.where(np.arange(FRAMES) < 80, np.nan, .5 * heard)
   for gaps in (unseen, np.zeros(FRAMES), np.roll(heard, 10) * .5, np.full(FRAMES, np.nan)):
-    assert speaking_manner.share(heard, gaps) == speaking_manner.USUAL.share
+    assert speaking_manner.share(heard, gaps, .7) == .7
   seen = np.where(np.arange(FRAMES) < 60, np.nan, .5 * heard)
-  assert speaking_manner.share(heard, seen) == pytest.approx(.5)
+  assert speaking_manner.share(heard, seen, .7) == pytest.approx(.5)
 
 
 def test_a_pace_is_nearly_the_fastest_that_is_seen():
@@ -40,7 +42,7 @@ def test_a_pace_is_nearly_the_fastest_that_is_seen():
 
 def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monkeypatch,
                                                                            pack_folder):
-  """A frame's gap is that of its place in the source, though it is held or shown backwards."""
+  """A frame's lips are those of its place in the source, though it is held or shown backwards."""
   path = pack_folder / 'test' / 'test_00009.mp4'
   source = retimed_video.Film.of(video.probe(path))
   times = source.times
@@ -48,40 +50,20 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
   wave = .05 + .05 * np.sin(times * 30)
   monkeypatch.setattr(speaking_manner.audio_features, 'of_frames',
                       lambda sound, times, lasting, hear: times.reshape(-1, 4))
-  listener = lambda starts: np.interp(np.add.outer(starts, np.arange(4) / rate), times, wave)
+  rounds = 1 + .1 * np.sin(times * 19)
+  listener = lambda starts: lip_listener.Lips(*(np.interp(np.add.outer(
+    starts, np.arange(4) / rate), times, of) for of in (wave, rounds)))
   machine = types.SimpleNamespace(hear=None, listener=listener)
   fastest = np.abs(np.diff(wave)).max() * rate
   for order in (np.r_[10:62, 30:14:-1], np.repeat(np.arange(10, 70), 2)):
     film = types.SimpleNamespace(source=source.source,
                                  timeline=types.SimpleNamespace(source=order))
     groups = list(range(0, len(order) - 3, 4))
-    manner = speaking_manner.of_person(film, .7 * wave[order], groups, machine)
+    track = types.SimpleNamespace(lip_gap=.7 * wave[order], mouth_width=.5 * rounds[order])
+    manner = speaking_manner.of_person(film, track, groups, machine)
     assert manner.share == pytest.approx(.7, abs=.02)
+    assert manner.rounding == pytest.approx(.5, abs=.02)
     assert manner.pace == pytest.approx(1.25 * .7 * fastest, rel=.05)
   machine.listener = None
-  silent = speaking_manner.of_person(film, .7 * wave[order], groups, machine)
-  assert silent == speaking_manner.Manner(speaking_manner.USUAL.share, manner.pace)
-
-
-def test_lips_close_in_time_and_open_no_faster_than_the_person_does():
-  """Whatever comes in between, from latent frame to latent frame; what is closed stays closed."""
-  rng = np.random.default_rng(0)
-  coming = rng.uniform(0, .2, 48) * (rng.uniform(size=48) < .7)
-  step, made = .04, []
-  for start in range(0, 44, 4):
-    before = made[-1] if made else None
-    made += speaking_manner.paced(coming[start:start + 8], before, step).tolist()
-  made, coming = np.array(made), coming[:44]
-  assert (made <= coming).all() and (made[coming == 0] == 0).all()
-  assert np.diff(made).max() <= step + 1e-9 and -np.diff(made).min() <= step + 1e-9
-  steady = np.full(8, .1)
-  np.testing.assert_array_equal(speaking_manner.paced(steady, .1, step), steady[:4])
-  np.testing.assert_array_equal(speaking_manner.paced(steady, None, step), steady[:4])
-  np.testing.assert_allclose(speaking_manner.paced(steady, 0., step), [.04, .08, .1, .1])
-
-
-def test_what_is_heard_of_closed_lips_is_nothing_and_manner_scales_the_rest():
-  heard = np.array([-.02, .005, .1])
-  usual, half = speaking_manner.gaps(heard), speaking_manner.gaps(
-    heard, speaking_manner.USUAL.share / 2)
-  assert usual[:2].tolist() == [0, 0] and usual[2] == pytest.approx(2 * half[2])
+  silent = speaking_manner.of_person(film, track, groups, machine)
+  assert silent == dataclasses.replace(speaking_manner.USUAL, pace=manner.pace)

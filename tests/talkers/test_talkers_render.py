@@ -158,15 +158,17 @@ def test_wrong_curves_are_refused(head):
     clip.render_clip(head, None, None, np.zeros((4, 3)), TIMES[:4], 32, 0)
 
 
-def test_lips_of_who_is_not_rendered_open_as_those_of_who_is(head, pack_folder):
+def test_lips_of_who_is_not_rendered_move_as_those_of_who_is(head, pack_folder):
   """Beside the pack's truth, which a camera saw."""
   for name in ('test_00003', 'test_00020'):
     known = truth.Truth.load(pack_folder / 'test' / f'{name}.npz')
     plan = make_pack.Plan(**{field: value for field, value in json.loads(known.plan).items()
                              if field != 'voice_name'})
-    gaps = make_speech.lip_gap(head, plan, known.phonemes, known.times)
-    assert np.corrcoef(gaps, known.lip_gap)[0, 1] > .99
-    assert gaps.std() == pytest.approx(known.lip_gap.std(), rel=.15)
+    lips = make_speech.lips(head, plan, known.phonemes, known.times)
+    for field, least in (('lip_gap', .99), ('mouth_width', .97)):
+      made, seen = lips[field], getattr(known, field)
+      assert np.corrcoef(made, seen)[0, 1] > least
+      assert made.std() == pytest.approx(seen.std(), rel=.15)
 
 
 def test_every_tenth_that_is_heard_rests_long():

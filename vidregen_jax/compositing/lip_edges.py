@@ -96,6 +96,15 @@ class Edges:
     return dataclasses.replace(self, outer_upper=self.outer_upper + up, upper=self.upper + up,
                                lower=self.lower + down, outer_lower=self.outer_lower + down)
 
+  def resampled(self, aside, wider: float) -> 'Edges':
+    """The same of a mouth that is `wider`, whose columns show what was `aside` [S] of them."""
+    columns = np.arange(len(self.upper))
+    of = lambda edge: np.interp(columns + aside, columns, edge)
+    right, left = (self.middle + wider * (end - self.middle) for end in (self.right, self.left))
+    return dataclasses.replace(
+      self, right=right, left=left, outer_upper=of(self.outer_upper), upper=of(self.upper),
+      lower=of(self.lower), outer_lower=of(self.outer_lower))
+
   def within(self, rows: slice, columns: slice) -> 'Edges':
     """The same in a part of the crop."""
     return Edges(self.right - columns.start, self.left - columns.start,

@@ -1,11 +1,13 @@
-"""Opens or closes a made mouth to a given lip gap, and shows the person's own teeth within it.
+"""Opens, closes, rounds or widens a made mouth as it should be, and shows the person's own teeth.
 
 What a small generator makes of a mouth is soft: its latents say how far the lips are apart, its
-picture shows half of that, and a smear for teeth. So the picture is warped: from the nose to the
-chin each column of pixels is stretched and compressed such that the inner lips are as far apart as
-they should be, with lips that are moved and not stretched. What lies between them is then taken
-from a real frame in which the person's mouth is open. It hangs from the upper lip as teeth do, and
-the lower lip uncovers it: first what that frame shows, and below that the dark of the mouth.
+picture shows half of that, and a smear for teeth. How wide the mouth is hardly follows the sound.
+So the picture is warped. Between the corners each row of pixels is stretched or compressed, the
+cheeks giving way, such that the mouth is as wide as it should be. From the nose to the chin each
+column is, such that the inner lips are as far apart as they should be, with lips that are moved and
+not stretched. What lies between them is then taken from a real frame in which the person's mouth is
+open. It hangs from the upper lip as teeth do, and the lower lip uncovers it: first what that frame
+shows, and below that the dark of the mouth.
 """
 
 import dataclasses
@@ -13,7 +15,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from vidregen_jax.compositing import lip_colour, lip_edges
+from vidregen_jax.compositing import colour_limits, lip_colour, lip_edges
 from vidregen_jax.faces import landmarks
 
 _UPPER_SHARE = .3  # of a gap's change; the rest is the jaw's
@@ -25,12 +27,17 @@ _EDGE = 1.2  # pixels over which an interior begins at the lips
 # Lip gaps at which an interior begins to be seen, and is: a narrower one shows hardly any teeth.
 _NARROW, _SEEN = .015, .035
 _WIDE = .05  # lip gap of a mouth that shows what is within
+# Of the frames with at least the first share of the widest gap, the widest ones, that which shows
+# most of the upper teeth shows what is within: the widest is often a yawn with two of them. Teeth
+# are at least .4 to .8 as light as the face, redder than it by less than half of the third, of 1,
+# and no further down than the fourth, in distances between the eyes.
+_OPEN, _OPEN_FRAMES, _AS_RED, _UPPER_TEETH = .5, 24, .03, .07
 # Teeth are not stretched: over the first, in distances between the eyes, what was seen gives way to
 # the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
 _GIVES_WAY, _DARK = .02, .1
 # How far the upper lip may be higher or lower than where the teeth were seen, in distances between
 # the eyes, and the share of the way to the corners in which its height is taken.
-_UNCOVERED = -.08, .05
+_UNCOVERED = -.08, .08
 _SHADOW = .02  # of the upper lip on the teeth, in the same unit: it moves with the lip
 _AMONG = .5
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
@@ -38,6 +45,9 @@ _LIPS = 48  # frames that tell the colours of the lips
 # A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
 # made once more if it is further off than the second, by a gap corrected by at most the first.
 _CORRECTED, _NEAR = .03, .004
+# The inner corners are moved by no more than the first, of their distance from the middle. Lips end
+# at the second, of the same unit, and beyond them the cheeks give way up to the third.
+_MOST, _LIPS_END, _CHEEKS = .25, 1.15, 2.2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,12 +60,14 @@ class Interior:
     depth: [N], how far down each column goes, in eye distances.
     height: of the upper lip below the nose, in eye distances.
     dark: [3], what lies deeper.
+    teeth: how much of the upper teeth is seen, in squared eye distances.
   """
 
   texture: np.ndarray
   depth: np.ndarray
   height: float
   dark: np.ndarray
+  teeth: float = 0.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,9 +95,11 @@ def known(crops, gaps, points) -> Mouth:
   lips = lip_colour.colours(some, [points(crop) for crop in some])
   if not np.isfinite(gaps).any():
     return Mouth(lips=lips)
-  widest = crops[int(np.nanargmax(gaps))]
-  seen = points(widest)
-  return Mouth(None if seen is None else interior(widest, seen), lips)
+  wide = np.flatnonzero(gaps >= _OPEN * np.nanmax(gaps))
+  wide = wide[np.argsort(-gaps[wide], kind='stable')][:_OPEN_FRAMES]
+  seen = [(crops[i], points(crops[i])) for i in wide]
+  found = [each for each in (interior(*each) for each in seen if each[1] is not None) if each]
+  return Mouth(max(found, key=lambda each: each.teeth, default=None), lips)
 
 
 def interior(crop, points) -> Interior | None:
@@ -110,39 +124,52 @@ def interior(crop, points) -> Interior | None:
   seen = texture[(down < lower - upper) & (np.abs(_ACROSS) < _MIDDLE)]
   luma = seen.mean(1)
   return Interior(texture, (lower - upper) / lips.eyes, _height(lips),
-                  seen[luma <= np.quantile(luma, _DARK)].mean(0))
+                  seen[luma <= np.quantile(luma, _DARK)].mean(0),
+                  _teeth(texture, (lower - upper) / lips.eyes, lips, crop))
 
 
-def seen_to_be(crop, gap: float, mouth: Mouth, points) -> np.ndarray:
-  """A crop uint8 [S, S, 3] whose lips are seen as far apart as they should be.
+def _teeth(texture, depth, lips, crop):
+  """How much of an interior is teeth: what is as light as the face, and hardly redder."""
+  luma, red, _ = np.moveaxis(cv2.cvtColor(texture / np.float32(255), cv2.COLOR_RGB2YCrCb), 2, 0)
+  light = np.float32(colour_limits.light(crop) / 255).reshape(1, 1, 3)
+  light = cv2.cvtColor(light, cv2.COLOR_RGB2YCrCb)[0, 0]
+  white = np.clip(2.5 * luma / light[0] - 1, 0, 1) * np.clip((light[1] - red) / _AS_RED + .5, 0, 1)
+  within = _STEP * np.arange(len(texture))[:, None] < np.minimum(depth, _UPPER_TEETH)
+  area = _STEP * 2 * lips.half / lips.eyes / _COLUMNS
+  return float((white * within).sum() * area)
 
-  It stays as it is where no face is seen in it. Arguments as in `shaped`, but `points` is a
-  lip_edges.Points, which reads faces in crops.
+
+def seen_to_be(crop, points, gap: float, width: float, mouth: Mouth, read) -> np.ndarray:
+  """A crop uint8 [S, S, 3] whose lips are seen to be as far apart as they should.
+
+  Arguments as in `shaped`, and `read`: a lip_edges.Points, which reads faces in crops.
   """
-  before = points(crop)
-  if before is None:
-    return crop
-  made = shaped(crop, before, gap, mouth)
-  seen = points(made, before)
+  made = shaped(crop, points, gap, width, mouth)
+  seen = read(made, points)
   if seen is None:
     return made
   off = float(np.clip(gap - landmarks.lip_gap(seen), -_CORRECTED, _CORRECTED))
-  return shaped(crop, before, max(gap + off, 0), mouth) if abs(off) > _NEAR else made
+  return shaped(crop, points, max(gap + off, 0), width, mouth) if abs(off) > _NEAR else made
 
 
-def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
-  """A crop whose lips are as far apart as they should be.
+def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
+  """A crop whose lips are as far apart, and whose mouth is as wide, as they should be.
 
   Args:
     crop: uint8 [S, S, 3], as it was made.
     points: of `lip_edges.Points`, in it.
     gap: between the inner lips, in distances between the eyes.
+    width: between the mouth's corners, in the same unit; nan leaves it as it was made.
     mouth: what is known of the person's.
 
   Returns:
     uint8 [S, S, 3].
   """
-  size, lips = len(crop), lip_edges.edges(points, crop)
+  size, made = len(crop), lip_edges.edges(points, crop)
+  wider = 1. if np.isnan(width) else float(np.clip(
+    width / landmarks.mouth_width(points), 1 - _MOST, 1 + _MOST))
+  aside = _aside(made, wider)
+  lips = made.resampled(aside, wider)
   opens = np.clip(1 - lips.across**2, 0, 1)
   # Of lips that are closed, what the edges' seam leaves remains.
   move = np.maximum((gap * lips.eyes - lips.gap) * opens,
@@ -156,8 +183,10 @@ def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
   for column in np.flatnonzero(opens):
     away[:, column] = np.interp(rows[:, 0], moved[:, column], before[:, column]) - rows[:, 0]
   away = cv2.GaussianBlur(away, (0, 0), _SOFT)
-  columns = np.broadcast_to(np.arange(size, dtype=np.float32), (size, size))
-  made = cv2.remap(crop, columns, rows + away, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+  from_rows = rows + away
+  columns = np.arange(size, dtype=np.float32) + aside * _nearness(made, from_rows)
+  made = cv2.remap(crop, columns.astype(np.float32), from_rows, cv2.INTER_CUBIC,
+                   borderMode=cv2.BORDER_REPLICATE)
   if mouth.lips is not None:
     made = lip_colour.held(made, after, mouth.lips)
   if mouth.interior is None:
@@ -165,6 +194,27 @@ def shaped(crop, points, gap: float, mouth: Mouth) -> np.ndarray:
   shown, share = _shown(mouth.interior, after, rows)
   made = made + share[..., None] * (shown - made)
   return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
+def _aside(lips, wider):
+  """How far to the right of each column is what a mouth that is `wider` shows in it, [S]."""
+  across = lips.across
+  from_end = np.clip((_CHEEKS - np.abs(across) / wider) / (_CHEEKS - _LIPS_END), 0, 1)
+  gives_way = from_end * from_end * (3 - 2 * from_end)
+  within = np.minimum(np.abs(across), _LIPS_END * wider) * np.sign(across)
+  return lips.half * within * (1 / wider - 1) * gives_way
+
+
+def _nearness(lips, rows):
+  """How much rows [S, S] take part in what the lips do: 1 there, and 0 at the nose and the chin."""
+  middle = slice(*np.clip([round(lips.right), round(lips.left) + 1], 0, len(rows)))
+  if middle.start >= middle.stop:
+    return np.zeros_like(rows)
+  top, upper, lower, bottom = (each[middle].mean() for each in (
+    lips.top, lips.outer_upper, lips.outer_lower, lips.bottom))
+  share = np.minimum((rows - top) / max(upper - top, 1), (bottom - rows) / max(bottom - lower, 1))
+  share = np.clip(share, 0, 1)
+  return share * share * (3 - 2 * share)
 
 
 def _height(lips) -> float:

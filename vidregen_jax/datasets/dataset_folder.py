@@ -22,7 +22,7 @@ _NUMBER = re.compile(r'\d{1,15}')
 _SIDE = object()  # stands for a crop's side, which may be any
 # What every clip has: dtype, and shape without the first axis, which is time.
 _CLIP = {'frames': ('uint8', (_SIDE, _SIDE, 3)), 'times': ('float32', ()), 'audio': ('int16', ()),
-         'mouth_box': ('float32', (4,)), 'lip_gap': ('float32', ())}
+         'mouth_box': ('float32', (4,)), 'lip_gap': ('float32', ()), 'mouth_width': ('float32', ())}
 _MOST_SHARDS = 1_000_000
 
 

@@ -1,11 +1,12 @@
-"""Datasets of sound that was heard, and of how far apart the speakers' lips were.
+"""Datasets of sound that was heard, and of the shape of the speakers' lips.
 
 One record is one clip, its sound beginning with time 0:
 
-  clip_id   str
-  audio     float16 [n, layers, E]   Whisper states at 50 Hz
-  times     float32 [F]              seconds
-  lip_gap   float32 [F]              mouth opening at these times, eye distances
+  clip_id       str
+  audio         float16 [n, layers, E]   Whisper states at 50 Hz
+  times         float32 [F]              seconds
+  lip_gap       float32 [F]              mouth opening at these times, eye distances
+  mouth_width   float32 [F]              distance of the mouth's corners, eye distances
 
 A dataset of latents holds all of that, so it is read as one as well; others are written here. The
 shards are ArrayRecord, and dataset_info.json is written last. A run that was stopped goes on with
@@ -28,7 +29,8 @@ from vidregen_jax.datasets import (
 from vidregen_jax.errors import BadRecord, UserError
 
 _SHARD = 64  # clips
-_FIELDS = ('audio', 'times', 'lip_gap')
+_LIPS = ('lip_gap', 'mouth_width')
+_FIELDS = ('audio', 'times', *_LIPS)
 WAY_OUT = 'make it with `python -m data.talkers.make_speech`, or give one of encode_latents'
 
 
@@ -86,7 +88,7 @@ def info(spec) -> dict:
 
 
 def clips(spec, split) -> grain.MapDataset:
-  """The records of a split, of `audio`, `times` and `lip_gap` alone.
+  """The records of a split, of `audio`, `times`, `lip_gap` and `mouth_width` alone.
 
   Raises:
     UserError: as `info`, there is no such split, or somebody in it has withdrawn; on reading a
@@ -106,7 +108,7 @@ def checked(record) -> dict:
   """The fields of a record that are used here.
 
   Raises:
-    BadRecord: one is missing, or not finite, or there are other numbers of times and gaps.
+    BadRecord: one is missing, or not finite, or there are other numbers of times and of lips.
   """
   try:
     kept = {name: record[name] for name in ('clip_id', *_FIELDS)}
@@ -115,7 +117,8 @@ def checked(record) -> dict:
   for name in _FIELDS:
     if not np.isfinite(kept[name]).all():
       raise BadRecord(f'clip {kept["clip_id"]}: its {name} is not finite: make the dataset again')
-  if kept['times'].shape != kept['lip_gap'].shape or len(kept['times']) < 2:
-    raise BadRecord(f'clip {kept["clip_id"]}: it has {len(kept["times"])} times and '
-                    f'{len(kept["lip_gap"])} lip gaps: make the dataset again')
+  for name in _LIPS:
+    if kept['times'].shape != kept[name].shape or len(kept['times']) < 2:
+      raise BadRecord(f'clip {kept["clip_id"]}: it has {len(kept["times"])} times and '
+                      f'{len(kept[name])} of {name}: make the dataset again')
   return kept

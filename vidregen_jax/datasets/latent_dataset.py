@@ -14,6 +14,7 @@ colour, compression and place of the crop (`variation`), and one more of each is
   times        float32 [4T]             seconds since the clip began
   mouth_box    float32 [T, 4]           around the mouths of the latent frame's frames, x0 y0 x1 y1
   lip_gap      float32 [4T]             true mouth opening, eye distances
+  mouth_width  float32 [4T]             true distance of the mouth's corners, eye distances
   audio        float16 [n, layers, E]   Whisper states at 50 Hz
 
 Latents are normalised with the codec's latent_mean and latent_std. The shards are ArrayRecord, and
@@ -102,6 +103,7 @@ def encode_clip(clip, encoder, listen, flip):
     'still_frames': np.arange(0, length, STILL_STRIDE, dtype=np.int32),
     'times': clip['times'][:length].astype(np.float32),
     'lip_gap': clip['lip_gap'][:length].astype(np.float32),
+    'mouth_width': clip['mouth_width'][:length].astype(np.float32),
     'audio': np.asarray(listen(clip['audio'].astype(np.float32) / 32768)).astype(np.float16),
   }
   return [

@@ -23,11 +23,11 @@ import numpy as np
 from scipy import ndimage
 
 from vidregen_jax.compositing import lip_edges, mouth_shape
-from vidregen_jax.editing import speaking_manner
+from vidregen_jax.editing import lip_motion, speaking_manner
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
 from vidregen_jax.media.timeline import spans
-from vidregen_jax.models import codec, linear_prior, pixels
+from vidregen_jax.models import codec, linear_prior, lip_listener, pixels
 from vidregen_jax.reporting import edit_report
 
 SMALL = 256  # pixels of a codec's crop: below it, fitting is on by default
@@ -60,7 +60,7 @@ class PersonFit:
     mouth: what is seen of lips and teeth.
     rest: how much further open this person's closed lips are read in latents than they are, in
       distances between the eyes; None where the checkpoint has no readout.
-    manner: how far and how fast they open the mouth for what is heard.
+    manner: how they move the lips for what is heard.
   """
 
   frames: np.ndarray
@@ -132,7 +132,7 @@ class Fitted:
       person, index: of the latent frame.
       params: of the model.
       opening: how far the mouth opens, as in `mouth_opening.Opening.by`.
-      gaps: [4] of `heard`.
+      gaps: [4] that lips should be apart; None if that is not known.
     """
     fit = self.people.get(person)
     if not fit:
@@ -148,46 +148,43 @@ class Fitted:
       return fit.corrected(decoded, index)
     return decoder_fit.enlarged(decoded, self.size)
 
-  def heard(self, person: int, gaps, before, seconds: float) -> np.ndarray | None:
-    """How far a person's lips should be seen apart in a latent frame's frames, [4].
-
-    None if nobody listens, or the person is not fitted.
-
-    Args:
-      person: whose lips.
-      gaps: [4N] that are heard, from the latent frame on; None if nobody listens.
-      before: the last one of the latent frame before, as this returned it; None if there is none.
-      seconds: from frame to frame.
-    """
+  def motion(self, person: int, listener) -> lip_motion.LipMotion | None:
+    """How a person's lips should move; None if nobody listens, or the person is not fitted."""
     fit = self.people.get(person)
-    if gaps is None or not fit:
-      return None
-    return speaking_manner.paced(speaking_manner.gaps(gaps, fit.manner.share), before,
-                                 fit.manner.pace * seconds)
+    return lip_motion.LipMotion(listener, fit.manner) if listener and fit else None
 
   def read(self, person: int, gaps) -> np.ndarray | None:
-    """The same, of the gaps [4] that are read in latents, which are known less well.
+    """Lips of [4], as they should be seen of gaps [4] that are read in latents.
 
     None if the checkpoint has no readout, or the person is not fitted.
     """
     fit = self.people.get(person)
     if gaps is None or not fit:
       return None
-    return _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
+    gaps = _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
+    return lip_listener.Lips(gaps, np.full_like(gaps, np.nan))
 
-  def shaped(self, person: int, crops, gaps) -> np.ndarray:
-    """A fitted person's crops uint8 [4, F, F, 3] with lips as far apart as they should be.
+  def shaped(self, person: int, crops, lips, amount: float, width, seconds: float) -> np.ndarray:
+    """A fitted person's crops uint8 [4, F, F, 3] with lips as they should be.
 
     Crops in which no face is seen stay as they are.
 
     Args:
       person: whose crops they are.
       crops: to shape.
-      gaps: [4] between the lips, in distances between the eyes.
+      lips: of `read`, or of `lip_motion.LipMotion`.
+      amount: how far the mouth opens, as in `mouth_opening.Opening.by`.
+      width: lip_motion.MouthWidth of the frames before.
+      seconds: from frame to frame.
     """
-    mouth = self.people[person].mouth
-    return np.stack([mouth_shape.seen_to_be(crop, gap, mouth, self.points)
-                     for crop, gap in zip(crops, gaps, strict=True)])
+    made, mouth = [], self.people[person].mouth
+    for crop, gap, wider in zip(crops, *lips, strict=True):
+      points = self.points(crop)
+      if points is not None:
+        wide = width(1 + min(amount, 1) * (wider - 1), landmarks.mouth_width(points), seconds)
+        crop = mouth_shape.seen_to_be(crop, points, amount * gap, wide, mouth, self.points)
+      made.append(crop)
+    return np.stack(made)
 
   def report(self, opening: float) -> edit_report.FaceFit | None:
     """What is reported of it and of the opening that was asked for; None if nothing is fitted."""
@@ -196,6 +193,7 @@ class Fitted:
       opening=opening if self.hears or fit.rest is not None or fit.opening else None,
       manner=fit.manner.share if self.hears else None,
       pace=fit.manner.pace if self.hears else None,
+      rounding=fit.manner.rounding if self.hears else None,
       shrinkage=float(np.median([window.penalty for regression in fit.regressions
                                  for window in regression.windows.values()])))
       for person, fit in self.people.items()}
@@ -298,7 +296,7 @@ def fit(film, track, chosen, stills, machine, encoder, progress) -> Fitted:
                                tuple(map(fitted.regression, kept(frames, crossed))),
                                mouth_shape.known(native, track.lip_gap[frames], points),
                                _rest(machine.lips, residuals, gaps),
-                               speaking_manner.of_person(film, track.lip_gap, groups, machine))
+                               speaking_manner.of_person(film, track, groups, machine))
   return Fitted(size, people, points, machine.listener is not None)
 
 

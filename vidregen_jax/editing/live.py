@@ -12,7 +12,6 @@ Beside an edit of a file this is plain: of the person only the mouth is learned,
 the face is looked for, and no grain is added.
 """
 
-import collections
 import dataclasses
 from collections.abc import Iterable, Iterator
 
@@ -20,7 +19,7 @@ import jax
 import numpy as np
 
 from vidregen_jax.compositing import lip_edges, mouth_shape, paste
-from vidregen_jax.editing import reference_frames, speaking_manner
+from vidregen_jax.editing import lip_motion, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import (
@@ -31,7 +30,7 @@ from vidregen_jax.faces import (
   observations,
   shot_boundaries,
 )
-from vidregen_jax.inference import decoder_fit, sampling, streaming_codec, streaming_listener
+from vidregen_jax.inference import decoder_fit, sampling, streaming_codec
 from vidregen_jax.models import audio_timeline, codec, flow_matching, log_mel, pixels, streams
 
 RATE = log_mel.SAMPLE_RATE  # of the sound, a second
@@ -270,8 +269,8 @@ class _Mouth:
     shape = machine.models.generator
     self._ahead = shape.look_ahead
     self._durations = np.float32([1 / rate])
-    self._listener = machine.listener and streaming_listener.StreamingListener(machine.listener)
-    self._coming, self._last = collections.deque(), None  # gaps that are heard, and the last made
+    self._motion = machine.listener and lip_motion.LipMotion(machine.listener)
+    self._width = lip_motion.MouthWidth()
     features, valid = self._features(start, self._ahead)
     flat, channels = shape.cells**2, shape.latent_channels
     stills = np.zeros((1, shape.references, flat, channels), np.float32)
@@ -305,40 +304,32 @@ class _Mouth:
         streams.Frames(target=latents[0, latent], context=latents[1, latent]),
         streams.Ahead(features[latent][None], valid[latent][None], self._durations))
       self._state, cells = sampling.step(models, self._sampler, params, self._state, inputs)
-      made.append((at, cells, self._gaps()))
-    for at, cells, gaps in made:
+      made.append((at, cells, self._motion and self._motion.next(1 / self._rate)))
+    for at, cells, lips in made:
       faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
-      faces = self._shaped(faces, gaps)
+      faces = self._shaped(faces, lips)
       for i, face in zip(range(at.start, min(at.stop, len(group))), faces, strict=False):
         mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
         own = landmarks.crop(group[i], places.affine[i], len(face))
         yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
 
-  def _gaps(self):
-    """How far lips should be apart in the next latent frame [4]; None if nobody listens."""
-    if not self._listener:
-      return None
-    gaps = speaking_manner.paced(np.concatenate(self._coming), self._last,
-                                 speaking_manner.USUAL.pace / self._rate)
-    self._coming.popleft()
-    self._last = gaps[-1]
-    return gaps
-
-  def _shaped(self, faces, gaps):
-    """Made crops [4, S, S, 3] with lips as far apart as they should be: [4, F, F, 3]."""
-    if gaps is None:
+  def _shaped(self, faces, lips):
+    """Made crops [4, S, S, 3] with lips as they should be: [4, F, F, 3]."""
+    if lips is None:
       return faces
     made = []
-    for crop, gap in zip(decoder_fit.enlarged(faces, self._known.size), gaps, strict=True):
+    for crop, gap, wider in zip(decoder_fit.enlarged(faces, self._known.size), *lips, strict=True):
       self._seen = self._points(crop, self._seen)
-      made.append(crop if self._seen is None
-                  else mouth_shape.shaped(crop, self._seen, gap, self._known.mouth))
+      if self._seen is not None:
+        wide = self._width(wider, landmarks.mouth_width(self._seen), 1 / self._rate)
+        crop = mouth_shape.shaped(crop, self._seen, gap, wide, self._known.mouth)
+      made.append(crop)
     return np.stack(made)
 
   def _features(self, first, count):
     """Audio features of `count` latent frames from frame `first` on, and which lie in the sound.
 
-    The lip gaps that are heard in them are kept.
+    The lips that are heard in them are kept.
     """
     times = (first + np.arange(codec.TIME_FACTOR * count)) / self._rate
     stop = times[-1] + 1 / self._rate + audio_timeline.CONTEXT_SAMPLES / audio_timeline.RATE + _MORE
@@ -350,6 +341,7 @@ class _Mouth:
     windows = windows.reshape(count, codec.TIME_FACTOR, *windows.shape[1:])
     end = np.inf if self._heard.end is None else self._heard.end / RATE
     valid = times[::codec.TIME_FACTOR] < end
-    if self._listener:
-      self._coming.extend(map(self._listener, windows, valid))
+    if self._motion:
+      for each, within in zip(windows, valid, strict=True):
+        self._motion.hear(each, within)
     return windows[:, 0], valid

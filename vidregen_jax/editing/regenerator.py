@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from vidregen_jax.compositing import crossfade
-from vidregen_jax.editing import audio_features
+from vidregen_jax.editing import audio_features, lip_motion
 from vidregen_jax.faces import crop_mask, in_video, landmarks
-from vidregen_jax.inference import sampling, streaming_listener
+from vidregen_jax.inference import sampling
 from vidregen_jax.media import planes, prefetch, video
-from vidregen_jax.models import codec, lip_readout, pixels, streams
+from vidregen_jax.models import codec, lip_listener, lip_readout, pixels, streams
 
 _AHEAD = 2 * codec.TIME_FACTOR  # frames decoded and cropped while the model works
+_GROUPS_AHEAD = 1  # latent frames that are generated while the one before is finished
 _ROOM = 1 / 8  # of a crop's side: how far around the crop its resampling reads
 # The part of a crop that pasting reads: the pasted region, and the cheeks, whose grain is copied.
 _PASTED = (crop_mask.LEFT, crop_mask.TOP, crop_mask.RIGHT, crop_mask.BOTTOM)
@@ -56,36 +57,59 @@ class _Sound:
     features: yields windows [4, 16, layers, channels] of latent frames, of `audio_features`.
     valid: bool [T], which of them lie in the sound.
     durations: float32 [T], seconds a frame.
-    listener: of the system; None where nobody listens for lips.
+    motion: lip_motion.LipMotion of the person; None where nobody listens for lips.
   """
 
-  def __init__(self, features, valid, durations, listener):
+  def __init__(self, features, valid, durations, motion):
     self._coming = zip(features, valid, durations, strict=True)
-    self._listener = listener and streaming_listener.StreamingListener(listener)
-    self._heard = collections.deque()
+    self._motion, self._durations = motion, collections.deque()
 
   def ahead(self) -> streams.Ahead:
     """The next latent frame's: audio [16, layers, channels] and scalars."""
     windows, valid, duration = next(self._coming)
-    self._heard.append((self._listener and self._listener(windows, valid), float(duration)))
+    self._durations.append(float(duration))
+    if self._motion:
+      self._motion.hear(windows, valid)
     return streams.Ahead(windows[0], valid, duration)
 
-  def gaps(self) -> tuple[np.ndarray | None, float]:
-    """Lip gaps [4N] of the next latent frame to be made and of those ahead, and seconds a frame.
+  def lips(self) -> tuple[lip_listener.Lips | None, float]:
+    """Lips of [4] of the next latent frame to be made, and seconds a frame.
 
-    The gaps are None where nobody listens.
+    The lips are None where nobody listens.
     """
-    gaps = np.concatenate([each for each, _ in self._heard]) if self._listener else None
-    _, seconds = self._heard.popleft()
-    return gaps, seconds
+    seconds = self._durations.popleft()
+    return self._motion and self._motion.next(seconds), seconds
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Group:
+  """The 4 frames of a latent frame.
+
+  Attributes:
+    start: the first one's index.
+    shots: their Shots; fewer at the film's end.
+    crops: uint8 [4, F, F, 3] of them, as they are in the source.
+    made: uint8 [4, S, S, 3], as they are generated; None if they are not.
+    lips: of `_Sound.lips`.
+    read: [4] lip gaps that are read in its latents; None where they are not.
+    seconds: from frame to frame.
+  """
+
+  start: int
+  shots: list[Shot]
+  crops: np.ndarray
+  made: np.ndarray | None
+  lips: lip_listener.Lips | None
+  read: np.ndarray | None
+  seconds: float
 
 
 class Retake:
   """Walks through regions of the film, in order, and generates the frames of the runs as it goes.
 
-  Frames are decoded and cropped in a thread, so that the model does not wait for them. Memory holds
-  these, the 4 of a latent frame, those held back near a run's end, and the sampler's state, however
-  long the video is.
+  Frames are decoded and cropped in a thread, so that the model does not wait for them, and
+  generated in another, while those before are corrected. Memory holds these, those held back near a
+  run's end, and the sampler's state, however long the video is.
   """
 
   def __init__(self, edit, machine, sampler, film, track, sound, encoder, references, fitted,
@@ -157,62 +181,77 @@ class Retake:
     residuals, pending = [], collections.deque()
     faded = lambda shot, face: (
       shot, crossfade.mend(face, times[shot.frame.index], residuals, reach))
-    for start, crops, faces in self._groups(run, source, behind):
-      for index in range(start, start + codec.TIME_FACTOR):
-        i = index - start
-        if index in (run.start - 1, behind) and faces is not None:
-          residuals.append((times[index], crossfade.residual(crops[i], faces[i])))
-        if index < run.start:
-          yield source.take(), None
-        elif index < run.stop:
-          pending.append((source.take(), faces[i]))
-      while pending and (behind is None
-                         or times[pending[0][0].frame.index] < times[behind] - reach):
-        yield faded(*pending.popleft())
+    width, before = lip_motion.MouthWidth(), None
+    with prefetch.Ahead(self._groups(run, source, behind), _GROUPS_AHEAD) as groups:
+      for group in groups:
+        faces, before = self._finished(run, group, width, before)
+        for i, shown in enumerate(group.shots):
+          index = group.start + i
+          if faces is not None and index in (run.start - 1, behind):
+            residuals.append((times[index], crossfade.residual(group.crops[i], faces[i])))
+          if index < run.start:
+            yield shown, None
+          elif index < run.stop:
+            pending.append((shown, faces[i]))
+        while pending and (behind is None
+                           or times[pending[0][0].frame.index] < times[behind] - reach):
+          yield faded(*pending.popleft())
     while pending:
       yield faded(*pending.popleft())
 
   def _groups(self, run, source, behind):
-    """Yields (first frame's index, crops [4, F, F, 3], generated crops or None) for every 4 frames.
+    """Takes a run's shots and yields a _Group of every 4, with what is generated of them.
 
     For the cross-fade at the edges, the last 4 warm-up frames before the run are generated as well,
     and so is the frame `behind` it.
     """
     end = run.padded + codec.TIME_FACTOR * (behind == run.padded)
     state, sound = self._begin(run, end)
-    cache, last = self._encoder.start(2), None
+    cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
-      crops, small = self._crops(source.peek(codec.TIME_FACTOR), run)
+      shots = source.peek(codec.TIME_FACTOR)
+      crops, small = self._crops(shots, run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
       inputs = self._inputs(latents, sound)
-      heard, seconds = sound.gaps()
-      gaps = None if self._sampler is None else self._fitted.heard(
-        self._person(run), heard, last, seconds)
-      params = self._params(run, start, gaps)
-      faces = None
+      lips, seconds = sound.lips()
+      params = self._params(run, start, lips and lips.gap)
+      made = read = None
       if start < run.start:
         if self._fade(run) and start + codec.TIME_FACTOR == run.start:
           with self._clock('generate', codec.TIME_FACTOR):
-            _, faces, read = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
+            _, made, read = self._make(run, params, jax.tree.map(jnp.copy, state), inputs)
         with self._clock('warm up', codec.TIME_FACTOR):
           state, _ = sampling.warm(self._machine.models, params, state, inputs)
           jax.block_until_ready(state)
       else:
         with self._clock('generate', codec.TIME_FACTOR):
-          state, faces, read = self._make(run, params, state, inputs)
-      if faces is not None:
-        with self._clock('correct', codec.TIME_FACTOR):
-          faces = self._fitted.corrected(self._person(run), faces, start)
-          if gaps is None and read is not None:
-            gaps = self._fitted.read(self._person(run), lip_readout.steadied(read, last))
-            last = read[-1]
-          elif gaps is not None:
-            last = gaps[-1]
-          if gaps is not None:
-            faces = self._fitted.shaped(self._person(run), faces, self._opening(run) * gaps)
-      yield start, crops, faces
+          state, made, read = self._make(run, params, state, inputs)
+      for _ in range(min(start + codec.TIME_FACTOR, run.stop) - start):
+        source.take()
+      yield _Group(start, shots, crops, made, lips, read, seconds)
+
+  def _finished(self, run, group, width, before):
+    """A group's faces [4, F, F, 3] as the person's own, None if none are made, and gaps read.
+
+    Args:
+      run: that the group is of.
+      group: _Group.
+      width: lip_motion.MouthWidth of the run.
+      before: the gaps that were read in the last group; None if none were.
+    """
+    if group.made is None:
+      return None, before
+    person, lips = self._person(run), group.lips
+    with self._clock('correct', codec.TIME_FACTOR):
+      faces = self._fitted.corrected(person, group.made, group.start)
+      if lips is None and group.read is not None:
+        lips = self._fitted.read(person, lip_readout.steadied(group.read, before))
+        before = group.read[-1]
+      if lips is not None:
+        faces = self._fitted.shaped(person, faces, lips, self._opening(run), width, group.seconds)
+    return faces, before
 
   def _fade(self, run) -> float:
     """Seconds over which a run's faces turn into the real ones."""
@@ -266,7 +305,9 @@ class Retake:
     durations = durations.reshape(-1, codec.TIME_FACTOR).mean(1).astype(np.float32)
     # Audio features that lie wholly past the end of the sound are masked out.
     end = float(self._sound.start) + self._sound.samples.shape[1] / self._sound.rate
-    sound = _Sound(features, times[::codec.TIME_FACTOR] < end, durations, self._machine.listener)
+    motion = None if self._sampler is None else self._fitted.motion(
+      self._person(run), self._machine.listener)
+    sound = _Sound(features, times[::codec.TIME_FACTOR] < end, durations, motion)
     with self._clock('listen', codec.TIME_FACTOR * look_ahead):
       first = [sound.ahead() for _ in range(look_ahead)]
     flat, channels = shape.cells**2, shape.latent_channels

@@ -6,7 +6,8 @@ Each edit is a real video, and the mouth in it is read with the bundled tracker.
            its own clip's no more than the two truths do with each other. Clips begin and end with
            closed lips, which correlates by itself, so the middle of each clip is measured too. The
            tracker's reading of real footage, against its truth, stands beside as the ceiling.
-           Where the sound's words close the lips (p, b, m), they should be closed.
+           Where the sound's words close the lips (p, b, m), they should be closed. The width of the
+           mouth, which vowels round and spread, should follow as well.
   own      the clip's own sound, with the whole clip regenerated: also how far the mouth's opening
            and width are from those of the true film, read by the same tracker, and how near and how
            sharp the mouth is beside the true one (`mouth_quality`), at the film's own size.
@@ -51,6 +52,7 @@ class Clip:
     path: of the film.
     times, lip_gap, tracked_gap: [F], of each frame: seconds, the true opening, and the one that the
       tracker reads in the film.
+    mouth_width: [F], the true one.
     labials: [N, 2], begin and end of the sounds that are said with closed lips, seconds.
   """
 
@@ -58,6 +60,7 @@ class Clip:
   times: np.ndarray
   lip_gap: np.ndarray
   tracked_gap: np.ndarray
+  mouth_width: np.ndarray
   labials: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2)))
 
   @property
@@ -83,7 +86,7 @@ def read_truth(path):
   files.check_readable(path)
   try:
     with np.load(path) as arrays:
-      rows = [arrays[name] for name in ('times', 'lip_gap', 'tracked_gap')]
+      rows = [arrays[name] for name in ('times', 'lip_gap', 'tracked_gap', 'mouth_width')]
       symbols, said = arrays['symbols'], arrays['spans']
   except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
     raise UserError(f'{path}: holds no truth of a clip ({error}): get the pack again') from error
@@ -167,6 +170,7 @@ def listening(machine, pairs, seed, overrides, folder, sounds=('new',), fit_face
         row['open_in_truth'] = float(np.mean(rest > OPEN))
       else:
         row |= _follows(clip, source, track.times[inside], gap, stop)
+        row |= _rounds(clip, source, track.times[inside], track.mouth_width[inside])
         row |= _closures(source, track.times[inside], gap)
       if sound in ('own', 'codec'):
         true_track = tracks.track_file(clip.path)
@@ -186,7 +190,7 @@ def _silent(clip, folder):
   path = folder / f'{clip.path.stem}_silence.wav'
   waveform.write_wav(path, np.zeros((1, round(clip.seconds * _RATE)), np.float32), _RATE)
   closed = np.zeros_like(clip.times)
-  return Clip(path, clip.times, closed, closed)
+  return Clip(path, clip.times, closed, closed, clip.mouth_width)
 
 
 def _follows(clip, source, times, gap, stop):
@@ -201,6 +205,17 @@ def _follows(clip, source, times, gap, stop):
     'opening': float(np.nanstd(gap[part]) / max(new[part].std(), 1e-6)),
     'opening_of_truth': float(np.nanstd(source.tracked_gap) / max(source.lip_gap.std(), 1e-6)),
   } for name, part in (('whole', np.ones(len(times), bool)), ('middle', middle))}
+
+
+def _rounds(clip, source, times, width):
+  """As `_follows`, of the mouth's width; what the tracker reads of the true film is read here."""
+  at = lambda film: np.interp(times, film.times, film.mouth_width)
+  new, old, true = at(source), at(clip), tracks.track_file(source.path).mouth_width
+  return {'width': {
+    'new': correlation(width, new), 'old': correlation(width, old),
+    'truths': correlation(new, old), 'tracker_on_truth': correlation(true, source.mouth_width),
+    'change': float(np.nanstd(width) / max(new.std(), 1e-6)),
+    'change_of_truth': float(np.nanstd(true) / max(source.mouth_width.std(), 1e-6))}}
 
 
 def _closures(source, times, gap):
@@ -235,7 +250,7 @@ def medians(rows):
     of = [row for row in rows if row['sound'] == sound]
     summary[sound] = {
       part: {name: round(float(np.nanmedian([row[part][name] for row in of])), 3)
-             for name in of[0][part]} for part in ('whole', 'middle') if part in of[0]}
+             for name in of[0][part]} for part in ('whole', 'middle', 'width') if part in of[0]}
     for judge in of[0].get('sync', {}):
       summary[sound][judge] = {what: {name: round(float(np.nanmedian(
         [row['sync'][judge][what][name] for row in of])), 3)

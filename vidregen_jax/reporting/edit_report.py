@@ -162,6 +162,7 @@ class PersonFit:
       usual speaker where their own frames and sound do not tell; None where nothing is heard.
     pace: how fast their lips come together or apart at most, in distances between the eyes a
       second; None likewise.
+    rounding: how much their mouth is seen to change its width beside what is heard; as `manner`.
   """
 
   frames: int
@@ -170,6 +171,7 @@ class PersonFit:
   opening: float | None = None
   manner: float | None = None
   pace: float | None = None
+  rounding: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The loss of the lips' listener: the squared error of the gap."""
+"""The loss of the lips' listener: the squared errors of the gap and of the width."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from vidregen_jax.models import lip_listener, whisper
 
-_UNIT = .05  # eye distances: the loss is in squares of it, about the deviation of speaking lips
+_UNIT = .05  # the loss is in squares of it: about the deviation of both, as people speak
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=['audio_mean', 'audio_std'],
@@ -36,13 +36,15 @@ def gradients(config: lip_listener.ListenerConfig, dropout, noise, params, froze
     key: of what is left out and added.
 
   Returns:
-    A tree like params, and a dict of scalars: the loss.
+    A tree like params, and a dict of scalars: the loss and its terms.
   """
   def loss(params):
     audio = batch['audio'].reshape(-1, *batch['audio'].shape[2:]).astype(jnp.float32)
     audio = whisper.standardize(audio, frozen.audio_mean, frozen.audio_std)
-    gaps = lip_listener.heard(config, params, audio, key, dropout, noise)
-    return jnp.mean(jnp.square((gaps - batch['lip_gap'].reshape(gaps.shape)) / _UNIT))
+    lips = lip_listener.heard(config, params, audio, key, dropout, noise)
+    terms = {name: jnp.mean(jnp.square((each - batch[name].reshape(each.shape)) / _UNIT))
+             for name, each in (('lip_gap', lips.gap), ('mouth_width', lips.width))}
+    return sum(terms.values()), terms
 
-  value, grads = jax.value_and_grad(loss)(params)
-  return grads, {'loss': value}
+  (value, terms), grads = jax.value_and_grad(loss, has_aux=True)(params)
+  return grads, {'loss': value, **terms}

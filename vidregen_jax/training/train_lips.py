@@ -178,15 +178,22 @@ def validate(listener, frozen, clips, count) -> dict:
     count: how many of them at most.
 
   Returns:
-    The median of the clips' correlation with the true gaps, and the deviation of the gaps beside
-    the true ones, of all clips.
+    The median of the clips' correlation with the true gaps and with the true widths, and the
+    deviation of each beside the true ones', of all clips.
   """
   heard, true = [], []
   for i in range(min(count, len(clips))):
     window = lips_windows.whole(clips[i], _RATE)
     audio = whisper.standardize(window['audio'].astype(np.float32), frozen.audio_mean,
                                 frozen.audio_std)
-    heard.append(np.concatenate([listener(each[None])[0] for each in np.asarray(audio)]))
-    true.append(window['lip_gap'].ravel())
-  opening = np.concatenate(heard).std() / max(np.concatenate(true).std(), 1e-6)
-  return {'correlation': median_correlation(heard, true), 'opening': float(opening)}
+    each = [listener(latent[None]) for latent in np.asarray(audio)]
+    heard.append(lip_listener.Lips(*(np.concatenate(rows).ravel()
+                                     for rows in zip(*each, strict=True))))
+    true.append(lip_listener.Lips(window['lip_gap'].ravel(), window['mouth_width'].ravel()))
+  figures = {}
+  for name in lip_listener.Lips._fields:
+    of, truth = ([getattr(lips, name) for lips in all_clips] for all_clips in (heard, true))
+    figures[name] = median_correlation(of, truth)
+    figures[f'{name}_deviation'] = float(np.concatenate(of).std()
+                                         / max(np.concatenate(truth).std(), 1e-6))
+  return figures
