@@ -50,3 +50,18 @@ def test_the_person_is_known_by_as_many_images_as_there_are(clips, model):
   assert len(few.references) == 2
   assert machine.models.codec.size < few.size <= 192 and few.mouth.lips is not None
   assert live._known(machine, []) is None
+
+
+def test_what_is_in_a_mouth_is_learned_when_it_opens(clips, model):
+  """Stills with closed lips show nothing of it; of images with less, nothing is taken."""
+  machine, track = model.system, tracks.track_file(clips[0].path)
+  images = [frame.image for frame in video.frames(clips[0].path)]
+  order = np.argsort(track.lip_gap)
+  seen = lambda frames: ([images[i] for i in frames], track.at(np.array(frames)))
+  closed, widest = order[:2].tolist(), order[-8:].tolist()
+  shut = live._known(machine, [(images[i], track.affine[i]) for i in closed])
+  assert shut.mouth.interior is None
+  assert live._seen_again(shut, *seen(closed)) is shut
+  more = live._seen_again(shut, *seen(widest))
+  assert more.mouth.interior.teeth > 0 and more.mouth.lips is shut.mouth.lips
+  assert live._seen_again(more, *seen(widest)).mouth is more.mouth

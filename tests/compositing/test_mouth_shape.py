@@ -182,6 +182,18 @@ def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeyp
   assert mouth_shape.known(75 * crops, np.ones(300), seen).lips == 43  # every seventh
 
 
+def test_a_later_frame_is_taken_where_it_shows_clearly_more(monkeypatch):
+  """More teeth, in a mouth that is nearly as wide open."""
+  shown = lambda teeth, depth: types.SimpleNamespace(teeth=teeth, depth=np.array([depth]))
+  mouth = mouth_shape.Mouth(shown(.02, .1), 'lips')
+  for found, taken in ((None, False), (shown(.025, .1), False), (shown(.03, .1), True),
+                       (shown(.03, .04), False)):
+    monkeypatch.setattr(mouth_shape, 'interior', lambda crop, points, found=found: found)
+    after = mouth_shape.seen_again(mouth, 'crop', 'points')
+    assert after.interior is (found if taken else mouth.interior) and after.lips == 'lips'
+    assert mouth_shape.seen_again(mouth_shape.Mouth(), 'crop', 'points').interior is found
+
+
 def test_teeth_are_light_and_not_red(points, person):
   """Those of a smile count, a tongue and the dark of the mouth do not."""
   wide, _ = person

@@ -26,12 +26,13 @@ _ACROSS = np.linspace(-1, 1, _COLUMNS)  # of an interior: from corner to corner
 _EDGE = 1.2  # pixels over which an interior begins at the lips
 # Lip gaps at which an interior begins to be seen, and is: a narrower one shows hardly any teeth.
 _NARROW, _SEEN = .015, .035
-_WIDE = .05  # lip gap of a mouth that shows what is within
+WIDE = .05  # lip gap of a mouth that shows what is within
 # Of the frames with at least the first share of the widest gap, the widest ones, that which shows
 # most of the upper teeth shows what is within: the widest is often a yawn with two of them. Teeth
 # are at least .4 to .8 as light as the face, redder than it by less than half of the third, of 1,
 # and no further down than the fourth, in distances between the eyes.
 _OPEN, _OPEN_FRAMES, _AS_RED, _UPPER_TEETH = .5, 24, .03, .07
+_MORE = 1.3  # times the teeth that are known, which a later frame has to show to be taken instead
 # Teeth are not stretched: over the first, in distances between the eyes, what was seen gives way to
 # the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
 _GIVES_WAY, _DARK = .02, .1
@@ -102,14 +103,29 @@ def known(crops, gaps, points) -> Mouth:
   return Mouth(max(found, key=lambda each: each.teeth, default=None), lips)
 
 
+def seen_again(mouth: Mouth, crop, points) -> Mouth:
+  """What is known of a mouth after another real frame, whose inside is taken if it shows more.
+
+  Args:
+    mouth: what is known so far.
+    crop: uint8 [S, S, 3].
+    points: of `lip_edges.Points` in it.
+  """
+  found, before = interior(crop, points), mouth.interior
+  if found is None or before is not None and (
+      found.teeth < _MORE * before.teeth or found.depth.max() < _OPEN * before.depth.max()):
+    return mouth
+  return dataclasses.replace(mouth, interior=found)
+
+
 def interior(crop, points) -> Interior | None:
-  """What an open mouth shows; None if it is not open wide enough to show it.
+  """What an open mouth shows; None if it is not open wide enough to show it (WIDE).
 
   Args:
     crop: uint8 [S, S, 3], of a real frame.
     points: of `lip_edges.Points`.
   """
-  if landmarks.lip_gap(points) < _WIDE:
+  if landmarks.lip_gap(points) < WIDE:
     return None
   lips = lip_edges.edges(points, crop)
   columns = lips.middle + lips.half * _ACROSS

@@ -8,8 +8,9 @@ when the sound up to `delay` seconds after it has come, and a few more images. W
 on what came alone, and not on the pieces in which it came. Memory holds seconds, however long it
 takes.
 
-Beside an edit of a file this is plain: of the person only the mouth is learned, nothing that hides
-the face is looked for, and no grain is added.
+Beside an edit of a file this is plain: of the person only the mouth is learned, from the first
+second or stills, and what is within it from later images too; nothing that hides the face is looked
+for, and no grain is added.
 """
 
 import dataclasses
@@ -97,6 +98,7 @@ def frames(images: Iterable[np.ndarray], sound: Iterable[np.ndarray], machine: p
       yield from group
       continue
     mouth = mouth or _Mouth(machine, sampler or machine.sampler, known, heard, rate, seed, start)
+    mouth.known = known = _seen_again(known, group, places)
     yield from mouth.on(group, places, start)
 
 
@@ -204,11 +206,13 @@ class _Known:
     references: latents [N, HW, C] of what shows them best, no more than the model takes.
     mouth: theirs.
     size: F, side of the crops in which mouths are shaped.
+    points: reads faces in crops; None where nobody listens for lips, and none are shaped.
   """
 
   references: np.ndarray
   mouth: mouth_shape.Mouth
   size: int
+  points: lip_edges.Points | None = None
 
 
 def _still(image, number) -> np.ndarray:
@@ -233,7 +237,7 @@ def _known(machine, stills, more=()) -> _Known | None:
   crops = lambda some, size: np.stack([landmarks.crop(*each, size) for each in some])
   encoder = _encoder(machine)
   latents = encoder.stills(crops(stills[:model.generator.references], model.codec.size))
-  size, mouth = model.codec.size, mouth_shape.Mouth()
+  size, mouth, points = model.codec.size, mouth_shape.Mouth(), None
   if machine.listener is not None:
     scale = np.median([np.hypot(*affine[:, 0]) for _, affine in stills])
     size = int(np.clip(np.ceil(scale / 16) * 16, size, max(size, _LARGEST)))
@@ -241,7 +245,7 @@ def _known(machine, stills, more=()) -> _Known | None:
     faces = [points(crop) for crop in shown]
     gaps = np.array([np.nan if face is None else landmarks.lip_gap(face) for face in faces])
     mouth = mouth_shape.known(shown, gaps, points)
-  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size)
+  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size, points)
 
 
 def _learned(shown, places, machine) -> _Known | None:
@@ -250,6 +254,17 @@ def _learned(shown, places, machine) -> _Known | None:
                                    machine.models.generator.references)
   seen = lambda which: [(shown[i], places.affine[i]) for i in which]
   return _known(machine, seen(chosen.tolist()), seen(np.flatnonzero(places.valid).tolist()))
+
+
+def _seen_again(known, group, places) -> _Known:
+  """What is known of the person after some more images, of which the widest open mouth is read."""
+  widest = int(np.nanargmax(places.lip_gap))
+  if known.points is None or places.lip_gap[widest] < mouth_shape.WIDE:
+    return known
+  crop = landmarks.crop(group[widest], places.affine[widest], known.size)
+  seen = known.points(crop)
+  return known if seen is None else dataclasses.replace(
+    known, mouth=mouth_shape.seen_again(known.mouth, crop, seen))
 
 
 def _encoder(machine):
@@ -262,8 +277,8 @@ class _Mouth:
 
   def __init__(self, machine, sampler, known, heard, rate, seed, start):
     self._machine, self._sampler, self._heard, self._rate = machine, sampler, heard, rate
-    self._known, references = known, known.references
-    self._points, self._seen = lip_edges.Points(), None  # and those of the last crop
+    self.known, references = known, known.references
+    self._seen = None  # points of the last crop
     self._encoder = _encoder(machine)
     self._cache = self._encoder.start(2)
     shape = machine.models.generator
@@ -318,11 +333,11 @@ class _Mouth:
     if lips is None:
       return faces
     made = []
-    for crop, gap, wider in zip(decoder_fit.enlarged(faces, self._known.size), *lips, strict=True):
-      self._seen = self._points(crop, self._seen)
+    for crop, gap, wider in zip(decoder_fit.enlarged(faces, self.known.size), *lips, strict=True):
+      self._seen = self.known.points(crop, self._seen)
       if self._seen is not None:
         wide = self._width(wider, landmarks.mouth_width(self._seen), 1 / self._rate)
-        crop = mouth_shape.shaped(crop, self._seen, gap, wide, self._known.mouth)
+        crop = mouth_shape.shaped(crop, self._seen, gap, wide, self.known.mouth)
       made.append(crop)
     return np.stack(made)
 
