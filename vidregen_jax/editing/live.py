@@ -14,12 +14,13 @@ for, and no grain is added.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 
 import jax
 import numpy as np
 
-from vidregen_jax.compositing import lip_edges, mouth_shape, paste
+from vidregen_jax.compositing import colour_limits, lip_edges, mouth_shape, paste
 from vidregen_jax.editing import lip_motion, reference_frames
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
@@ -206,13 +207,20 @@ class _Known:
     references: latents [N, HW, C] of what shows them best, no more than the model takes.
     mouth: theirs.
     size: F, side of the crops in which mouths are shaped.
+    crops: uint8 [N, F, F, 3] that show it.
     points: reads faces in crops; None where nobody listens for lips, and none are shaped.
+    limits: of the face's colours; there are none before the open mouth is seen.
   """
 
   references: np.ndarray
   mouth: mouth_shape.Mouth
   size: int
+  crops: np.ndarray
   points: lip_edges.Points | None = None
+
+  @functools.cached_property
+  def limits(self) -> colour_limits.ColourLimits:
+    return colour_limits.ColourLimits(self.crops[:0] if self.mouth.interior is None else self.crops)
 
 
 def _still(image, number) -> np.ndarray:
@@ -241,11 +249,14 @@ def _known(machine, stills, more=()) -> _Known | None:
   if machine.listener is not None:
     scale = np.median([np.hypot(*affine[:, 0]) for _, affine in stills])
     size = int(np.clip(np.ceil(scale / 16) * 16, size, max(size, _LARGEST)))
-    points, shown = lip_edges.Points(), crops([*stills, *more], size)
+  shown = crops([*stills, *more], size)
+  if machine.listener is not None:
+    points = lip_edges.Points()
     faces = [points(crop) for crop in shown]
     gaps = np.array([np.nan if face is None else landmarks.lip_gap(face) for face in faces])
     mouth = mouth_shape.known(shown, gaps, points)
-  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size, points)
+  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size, shown,
+                points)
 
 
 def _learned(shown, places, machine) -> _Known | None:
@@ -263,8 +274,9 @@ def _seen_again(known, group, places) -> _Known:
     return known
   crop = landmarks.crop(group[widest], places.affine[widest], known.size)
   seen = known.points(crop)
-  return known if seen is None else dataclasses.replace(
-    known, mouth=mouth_shape.seen_again(known.mouth, crop, seen))
+  mouth = known.mouth if seen is None else mouth_shape.seen_again(known.mouth, crop, seen)
+  return known if mouth is known.mouth else dataclasses.replace(
+    known, mouth=mouth, crops=np.concatenate([known.crops, crop[None]]))
 
 
 def _encoder(machine):
@@ -322,24 +334,22 @@ class _Mouth:
       made.append((at, cells, self._motion and self._motion.next(1 / self._rate)))
     for at, cells, lips in made:
       faces = pixels.join_cells(pixels.to_uint8(np.asarray(cells[0])), models.codec.cells)
-      faces = self._shaped(faces, lips)
-      for i, face in zip(range(at.start, min(at.stop, len(group))), faces, strict=False):
+      faces = faces if lips is None else decoder_fit.enlarged(faces, self.known.size)
+      for i in range(at.start, min(at.stop, len(group))):
+        own = landmarks.crop(group[i], places.affine[i], self.known.size)
+        face = faces[i - at.start]
+        if lips is not None:
+          face = self._shaped(self.known.limits(face, own), *(of[i - at.start] for of in lips))
         mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
-        own = landmarks.crop(group[i], places.affine[i], len(face))
         yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
 
-  def _shaped(self, faces, lips):
-    """Made crops [4, S, S, 3] with lips as they should be: [4, F, F, 3]."""
-    if lips is None:
-      return faces
-    made = []
-    for crop, gap, wider in zip(decoder_fit.enlarged(faces, self.known.size), *lips, strict=True):
-      self._seen = self.known.points(crop, self._seen)
-      if self._seen is not None:
-        wide = self._width(wider, landmarks.mouth_width(self._seen), 1 / self._rate)
-        crop = mouth_shape.shaped(crop, self._seen, gap, wide, self.known.mouth)
-      made.append(crop)
-    return np.stack(made)
+  def _shaped(self, crop, gap, wider):
+    """A made crop uint8 [F, F, 3] with lips as they should be."""
+    self._seen = self.known.points(crop, self._seen)
+    if self._seen is None:
+      return crop
+    width = self._width(wider, landmarks.mouth_width(self._seen), 1 / self._rate)
+    return mouth_shape.shaped(crop, self._seen, gap, width, self.known.mouth)
 
   def _features(self, first, count):
     """Audio features of `count` latent frames from frame `first` on, and which lie in the sound.
