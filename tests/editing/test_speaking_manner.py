@@ -59,10 +59,11 @@ def test_frames_are_heard_in_the_sources_own_sound_wherever_they_are_shown(monke
     film = types.SimpleNamespace(source=source.source,
                                  timeline=types.SimpleNamespace(source=order))
     groups = list(range(0, len(order) - 3, 4))
-    track = types.SimpleNamespace(lip_gap=.7 * wave[order], mouth_width=.5 * rounds[order])
+    track = types.SimpleNamespace(lip_gap=.7 * wave[order],
+                                  mouth_width=.5 * (1 + .6 * (rounds[order] - 1)))
     manner = speaking_manner.of_person(film, track, groups, machine)
     assert manner.share == pytest.approx(.7, abs=.02)
-    assert manner.rounding == pytest.approx(.5, abs=.02)
+    assert manner.rounding == pytest.approx(.6, abs=.03)
     assert manner.pace == pytest.approx(1.25 * .7 * fastest, rel=.05)
   machine.listener = None
   silent = speaking_manner.of_person(film, track, groups, machine)

@@ -16,9 +16,9 @@ from vidregen_jax.models import codec, lip_listener
 # truly are (the true films .80), and closed in 96 of 100 of the frames with a p, b or m.
 _CLOSED, _WIDER = .01, 1.3
 _SPEAKING = .97  # mean width of mouths that speak, beside their width at rest: of rendered people
-# By how much mouths have to change their width more than is heard and seen: what is heard changes
-# .86 as much as true widths do, and trackers see .65 of that.
-_ROUNDER = 1.75
+# By how much mouths change their width more than they are seen to. So usual ones change it 1.16
+# times as much as is heard, and what is heard changes .86 as much as true widths do.
+_ROUNDER = 1.7
 _LATELY = .8  # seconds over which the width of a mouth is averaged
 
 
