@@ -7,3 +7,6 @@ import os
 # when it is imported; 1 is JAX's own setting, which programs inherit from one that has imported it.
 if os.environ.get('TF_CPP_MIN_LOG_LEVEL', '1') == '1':
   os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
+# OpenBLAS reads this when NumPy is imported. Its threads wait by spinning, and take the processors
+# from XLA's, which work beside them: with one, frames take a fifth less time on two cores.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

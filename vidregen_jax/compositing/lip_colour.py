@@ -55,10 +55,17 @@ def colours(crops, found) -> LipColours | None:
   return LipColours(np.float32(low - _ROOM), np.float32(high + _ROOM), light)
 
 
-def held(crop, lips: lip_edges.Edges, known: LipColours) -> np.ndarray:
-  """A crop uint8 [S, S, 3] with each place of its lips in the colours that are known of it."""
-  lit = colour_limits.light(crop) / known.light
-  box = rows, columns = _box(lips, len(crop))
+def held(crop, lips: lip_edges.Edges, known: LipColours, light) -> np.ndarray:
+  """A crop uint8 [H, W, 3], or a part of one, with its lips in the colours that are known of them.
+
+  Args:
+    crop: of a face.
+    lips: in it.
+    known: of the person.
+    light: [3], the colour of the upper face, `colour_limits.light` of the whole crop.
+  """
+  lit = light / known.light
+  box = rows, columns = _box(lips, crop.shape)
   if not crop[box].size:
     return crop
   lips, image = lips.within(rows, columns), _ycrcb(crop[box] / lit)
@@ -81,14 +88,16 @@ def held(crop, lips: lip_edges.Edges, known: LipColours) -> np.ndarray:
   return made
 
 
-def _box(lips, size):
+def _box(lips, shape):
   """Rows and columns of the part of a crop with the lips and their soft edge; it may be empty."""
   room = 1 + round(4 * _EDGE)
-  inside = lambda first, last: slice(*np.clip((first - room, last + room + 1), 0, size).astype(int))
-  columns = inside(*sorted((lips.right, lips.left)))
+  inside = lambda first, last, end: slice(*np.clip(
+    (first - room, last + room + 1), 0, end).astype(int))
+  columns = inside(*sorted((lips.right, lips.left)), shape[1])
   if columns.start == columns.stop:
     return slice(0), columns
-  return inside(lips.outer_upper[columns].min(), lips.outer_lower[columns].max()), columns
+  rows = inside(lips.outer_upper[columns].min(), lips.outer_lower[columns].max(), shape[0])
+  return rows, columns
 
 
 def _ycrcb(crop):

@@ -181,9 +181,28 @@ def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
   Returns:
     uint8 [S, S, 3].
   """
-  size, made = len(crop), lip_edges.edges(points, crop)
   wider = 1. if np.isnan(width) else float(np.clip(
     width / landmarks.mouth_width(points), 1 - _MOST, 1 + _MOST))
+  lips = lip_edges.edges(points, crop)
+  part = _reach(lips, len(crop))
+  if not crop[part].size:
+    return crop
+  made = crop.copy()
+  made[part] = _shaped(crop[part], lips.within(*part), gap, wider, mouth, colour_limits.light(crop))
+  return made
+
+
+def _reach(lips, size):
+  """The part of a crop that shaping changes: slices of rows and columns."""
+  room, across = 1 + round(4 * _SOFT), (1 + _MOST) * _CHEEKS * lips.half
+  inside = lambda first, last: slice(*np.clip([first - room, last + room], 0, size).astype(int))
+  return (inside(lips.top.min(), lips.bottom.max()),
+          inside(lips.middle - across, lips.middle + across))
+
+
+def _shaped(crop, made, gap, wider, mouth, light):
+  """The part [H, W, 3] of a crop with its lips as they should be; `light` is the crop's."""
+  height, count = crop.shape[:2]
   aside = _aside(made, wider)
   lips = made.resampled(aside, wider)
   opens = np.clip(1 - lips.across**2, 0, 1)
@@ -191,29 +210,28 @@ def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
   move = np.maximum((gap * lips.eyes - lips.gap) * opens,
                     lips.upper - lips.lower + lip_edges.SEAM / 3)
   after = lips.moved(-_UPPER_SHARE * move, (1 - _UPPER_SHARE) * move)
-  zero, last = np.zeros(size), np.full(size, size - 1.)
+  zero, last = np.zeros(count), np.full(count, height - 1.)
   before, moved = (np.stack([zero, each.top, each.outer_upper, each.upper, each.lower,
                              each.outer_lower, each.bottom, last]) for each in (lips, after))
-  rows = np.arange(size, dtype=np.float32)[:, None]
-  away = np.zeros((size, size), np.float32)
+  rows = np.arange(height, dtype=np.float32)[:, None]
+  away = np.zeros((height, count), np.float32)
   for column in np.flatnonzero(opens):
     away[:, column] = np.interp(rows[:, 0], moved[:, column], before[:, column]) - rows[:, 0]
-  away = cv2.GaussianBlur(away, (0, 0), _SOFT)
-  from_rows = rows + away
-  columns = np.arange(size, dtype=np.float32) + aside * _nearness(made, from_rows)
-  made = cv2.remap(crop, columns.astype(np.float32), from_rows, cv2.INTER_CUBIC,
-                   borderMode=cv2.BORDER_REPLICATE)
+  from_rows = rows + cv2.GaussianBlur(away, (0, 0), _SOFT)
+  columns = np.arange(count, dtype=np.float32) + aside * _nearness(made, from_rows)
+  shown = cv2.remap(crop, columns.astype(np.float32), from_rows, cv2.INTER_CUBIC,
+                    borderMode=cv2.BORDER_REPLICATE)
   if mouth.lips is not None:
-    made = lip_colour.held(made, after, mouth.lips)
+    shown = lip_colour.held(shown, after, mouth.lips, light)
   if mouth.interior is None:
-    return made
-  shown, share = _shown(mouth.interior, after, rows)
-  made = made + share[..., None] * (shown - made)
-  return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+    return shown
+  within, share = _shown(mouth.interior, after, rows)
+  shown = shown + share[..., None] * (within - shown)
+  return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
 
 
 def _aside(lips, wider):
-  """How far to the right of each column is what a mouth that is `wider` shows in it, [S]."""
+  """How far to the right of each column is what a mouth that is `wider` shows in it, [W]."""
   across = lips.across
   from_end = np.clip((_CHEEKS - np.abs(across) / wider) / (_CHEEKS - _LIPS_END), 0, 1)
   gives_way = from_end * from_end * (3 - 2 * from_end)
@@ -222,8 +240,8 @@ def _aside(lips, wider):
 
 
 def _nearness(lips, rows):
-  """How much rows [S, S] take part in what the lips do: 1 there, and 0 at the nose and the chin."""
-  middle = slice(*np.clip([round(lips.right), round(lips.left) + 1], 0, len(rows)))
+  """How much rows [H, W] take part in what the lips do: 1 there, and 0 at the nose and the chin."""
+  middle = slice(*np.clip([round(lips.right), round(lips.left) + 1], 0, rows.shape[1]))
   if middle.start >= middle.stop:
     return np.zeros_like(rows)
   top, upper, lower, bottom = (each[middle].mean() for each in (
@@ -240,7 +258,7 @@ def _height(lips) -> float:
 
 
 def _shown(within, lips, rows):
-  """An interior between two lips, and its share of each pixel: [S, S, 3], [S, S]."""
+  """An interior between two lips, and its share of each pixel: [H, W, 3], [H, W]."""
   upper, lower = lips.upper, lips.lower
   gaps = (lower - upper) / lips.eyes
   depth = np.interp(lips.across, _ACROSS, within.depth)
