@@ -66,3 +66,15 @@ def test_details_keep_their_contrast():
 def test_without_any_frames_nothing_is_held():
   none = colour_limits.ColourLimits(np.zeros((0, SIZE, SIZE, 3), np.uint8))
   np.testing.assert_array_equal(none(face(lips=(215, 95, 60)), face()), face(lips=(215, 95, 60)))
+
+
+def test_what_is_seen_later_is_allowed_from_then_on():
+  """Whether or not something was seen before, in whatever light."""
+  generated = face(between=TEETH)
+  darker = (face(between=TEETH) * .8).astype(np.uint8)
+  for known in (FACES[:1], FACES[:0]):
+    limits = colour_limits.ColourLimits(known)
+    before = limits(generated, face())
+    assert (before[68, 48].astype(int) < np.array(TEETH) - 20).all() == bool(len(known))
+    limits.see(darker)
+    assert np.abs(limits(generated, face()).astype(int) - generated).max() <= 6

@@ -25,12 +25,18 @@ class ColourLimits:
   """
 
   def __init__(self, crops: np.ndarray):
-    self._low = None
-    if len(crops):
-      self._light = np.median([light(crop) for crop in crops], axis=0)
-      ranges = [_range(_coarse(crop * (self._light / light(crop)))) for crop in crops]
-      self._low = np.min([low for low, _ in ranges], axis=0) - _ROOM
-      self._high = np.max([high for _, high in ranges], axis=0) + _ROOM
+    self._low, self._high = np.inf, -np.inf
+    self._light = np.median([light(crop) for crop in crops], axis=0) if len(crops) else None
+    for crop in crops:
+      self.see(crop)
+
+  def see(self, crop: np.ndarray) -> None:
+    """Widens the range by another crop uint8 [S, S, 3] of the person."""
+    if self._light is None:
+      self._light = light(crop)
+    low, high = _range(_coarse(crop * (self._light / light(crop))))
+    self._low = np.minimum(self._low, low - _ROOM)
+    self._high = np.maximum(self._high, high + _ROOM)
 
   def __call__(self, crop: np.ndarray, old_crop: np.ndarray) -> np.ndarray:
     """A generated crop, its coarse colours held within the person's in the light of its frame.
@@ -43,7 +49,7 @@ class ColourLimits:
     Returns:
       uint8 [S, S, 3].
     """
-    if self._low is None:
+    if self._light is None:
       return crop
     lit = light(old_crop) / self._light
     coarse = _coarse(crop / lit)

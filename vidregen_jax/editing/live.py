@@ -14,7 +14,6 @@ for, and no grain is added.
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator
 
 import jax
@@ -207,20 +206,15 @@ class _Known:
     references: latents [N, HW, C] of what shows them best, no more than the model takes.
     mouth: theirs.
     size: F, side of the crops in which mouths are shaped.
-    crops: uint8 [N, F, F, 3] that show it.
+    limits: of the face's colours, which every image widens.
     points: reads faces in crops; None where nobody listens for lips, and none are shaped.
-    limits: of the face's colours; there are none before the open mouth is seen.
   """
 
   references: np.ndarray
   mouth: mouth_shape.Mouth
   size: int
-  crops: np.ndarray
+  limits: colour_limits.ColourLimits
   points: lip_edges.Points | None = None
-
-  @functools.cached_property
-  def limits(self) -> colour_limits.ColourLimits:
-    return colour_limits.ColourLimits(self.crops[:0] if self.mouth.interior is None else self.crops)
 
 
 def _still(image, number) -> np.ndarray:
@@ -255,8 +249,8 @@ def _known(machine, stills, more=()) -> _Known | None:
     faces = [points(crop) for crop in shown]
     gaps = np.array([np.nan if face is None else landmarks.lip_gap(face) for face in faces])
     mouth = mouth_shape.known(shown, gaps, points)
-  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size, shown,
-                points)
+  return _Known(latents.reshape(len(latents), -1, latents.shape[-1]), mouth, size,
+                colour_limits.ColourLimits(shown), points)
 
 
 def _learned(shown, places, machine) -> _Known | None:
@@ -269,14 +263,14 @@ def _learned(shown, places, machine) -> _Known | None:
 
 def _seen_again(known, group, places) -> _Known:
   """What is known of the person after some more images, of which the widest open mouth is read."""
-  widest = int(np.nanargmax(places.lip_gap))
-  if known.points is None or places.lip_gap[widest] < mouth_shape.WIDE:
+  if known.points is None:
     return known
+  widest = int(np.nanargmax(places.lip_gap))
   crop = landmarks.crop(group[widest], places.affine[widest], known.size)
-  seen = known.points(crop)
-  mouth = known.mouth if seen is None else mouth_shape.seen_again(known.mouth, crop, seen)
-  return known if mouth is known.mouth else dataclasses.replace(
-    known, mouth=mouth, crops=np.concatenate([known.crops, crop[None]]))
+  known.limits.see(crop)
+  seen = known.points(crop) if places.lip_gap[widest] >= mouth_shape.WIDE else None
+  return known if seen is None else dataclasses.replace(
+    known, mouth=mouth_shape.seen_again(known.mouth, crop, seen))
 
 
 def _encoder(machine):
@@ -339,12 +333,14 @@ class _Mouth:
         own = landmarks.crop(group[i], places.affine[i], self.known.size)
         face = faces[i - at.start]
         if lips is not None:
-          face = self._shaped(self.known.limits(face, own), *(of[i - at.start] for of in lips))
+          face = self._shaped(face, own, *(of[i - at.start] for of in lips))
         mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
         yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
 
-  def _shaped(self, crop, gap, wider):
-    """A made crop uint8 [F, F, 3] with lips as they should be."""
+  def _shaped(self, crop, own, gap, wider):
+    """A made crop uint8 [F, F, 3] with lips as they should be; `own` is the image's."""
+    if self.known.mouth.interior is not None:  # before that, nothing is known of the open mouth
+      crop = self.known.limits(crop, own)
     self._seen = self.known.points(crop, self._seen)
     if self._seen is None:
       return crop
