@@ -61,6 +61,8 @@ def make_records(folder, model, clips, seconds):
   cells, channels = model.cells, model.latent_channels
   half = lambda *shape: rng.standard_normal(shape, np.float32).astype(np.float16)
   writer = array_record_module.ArrayRecordWriter(str(folder / 'train'), 'group_size:1')
+  lips = dict.fromkeys(('lip_gap', 'mouth_width'),
+                       np.zeros(frames * codec.TIME_FACTOR, np.float32))
   for i in range(clips):
     stills = np.arange(0, frames * codec.TIME_FACTOR, 6, dtype=np.int32)
     latents = {name: half(frames, cells, cells, channels) for name in ('target', 'context', 'cold')}
@@ -69,7 +71,7 @@ def make_records(folder, model, clips, seconds):
       'still_frames': stills, 'audio': half(int(50 * seconds), *_AUDIO),
       'times': np.arange(frames * codec.TIME_FACTOR, dtype=np.float32) / 25,
       'mouth_box': np.tile(np.float32([0.3, 0.6, 0.7, 0.9]), (frames, 1)),
-      'lip_gap': np.zeros(frames * codec.TIME_FACTOR, np.float32)}))
+      **lips}))
   writer.close()
   (folder / 'dataset_info.json').write_text(json.dumps(
     {'latent_shape': [cells, cells, channels], 'splits': {'train': {'files': ['train']}}}))

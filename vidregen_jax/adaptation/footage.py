@@ -60,8 +60,9 @@ def clips(paths, size, least, most, what, left_out=None) -> list[dict]:
     left_out: optional {path: bool [F]} of frames that are not to be seen.
 
   Returns:
-    Dicts of clip_id, frames uint8 [F, S, S, 3], times float32 [F], mouth_box [F, 4], lip_gap [F],
-    audio int16 [n] at 16 kHz; each is a stretch in which the face is seen without a cut.
+    Dicts of clip_id, frames uint8 [F, S, S, 3], times float32 [F], mouth_box [F, 4], lip_gap and
+    mouth_width [F], audio int16 [n] at 16 kHz; each is a stretch in which the face is seen without
+    a cut.
 
   Raises:
     UserError: a file cannot be read or has no sound.
@@ -117,6 +118,7 @@ def _clip(path, track, sound, images, start, stop):
     'times': (times - times[0]).astype(np.float32),
     'mouth_box': track.mouth_box[start:stop].astype(np.float32),
     'lip_gap': track.lip_gap[start:stop].astype(np.float32),
+    'mouth_width': track.mouth_width[start:stop].astype(np.float32),
     'audio': np.clip(np.round(mono * 32767), -32768, 32767).astype(np.int16),
   }
 
