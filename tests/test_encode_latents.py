@@ -11,7 +11,7 @@ import pytest
 from array_record.python import array_record_module
 
 from vidregen_jax import cli, encode_latents, scratch_folder
-from vidregen_jax.datasets import input_pipeline, latent_dataset, shard_files
+from vidregen_jax.datasets import heard_dataset, input_pipeline, latent_dataset, shard_files
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import model_folder
 from vidregen_jax.faces import crop_geometry, crop_mask
@@ -78,7 +78,9 @@ def test_what_goes_with_the_latents_is_aligned_with_them(dataset, encoder):
   t = len(record['target'])
   assert t == len(clip['frames']) // 4
   np.testing.assert_array_equal(record['times'], clip['times'][: 4 * t])
-  np.testing.assert_array_equal(record['lip_gap'], clip['lip_gap'][: 4 * t])
+  for lips in ('lip_gap', 'mouth_width'):
+    np.testing.assert_array_equal(record[lips], clip[lips][: 4 * t])
+  assert heard_dataset.checked(record)['clip_id'] == record['clip_id']  # what hears lips reads it
   assert record['audio'].shape == (-(-len(clip['audio']) // 320), 3, 1)
   assert record['mouth_box'].shape == (t, 4)
   np.testing.assert_allclose(record['mouth_box'][0], [0.25, 0.6, 0.7, 0.9])
