@@ -226,6 +226,16 @@ def test_a_mouth_becomes_as_wide_as_it_should(points, person, wider):
     assert rows.min() > seen[2, 1] - 4 and rows.max() < seen[152, 1] + 4
 
 
+@pytest.mark.parametrize('wider', [.8, 1.2])
+def test_nothing_moves_aside_further_than_the_lips_ends(points, person, wider):
+  """Cheeks give way to them, less and less, and no column passes another."""
+  lips = lip_edges.edges(points(person[1]), person[1])
+  aside = mouth_shape._aside(lips, wider)
+  ends = mouth_shape._LIPS_END * lips.half * abs(1 - wider)
+  assert np.abs(aside).max() == pytest.approx(ends, rel=.03)
+  assert (np.diff(np.arange(SIZE) + aside) > 0).all() and aside[0] == aside[-1] == 0
+
+
 def test_a_mouth_is_widened_no_further_than_it_can_be(points, person):
   _, closed = person
   seen = points(closed)

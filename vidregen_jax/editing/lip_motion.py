@@ -13,7 +13,7 @@ from vidregen_jax.models import codec, lip_listener
 
 # What is heard of closed lips, and by how much made mouths are seen less open than they should be:
 # on eight validation clips, with their own sound, they are then seen .91 times as far open as lips
-# truly are (the true films .80), and closed in 96 of 100 of the frames with a p, b or m.
+# truly are (the true films .80), and closed in all of the frames with a p, b or m.
 _CLOSED, _WIDER = .01, 1.3
 _SPEAKING = .97  # mean width of mouths that speak, beside their width at rest: of rendered people
 # By how much mouths change their width more than they are seen to. So usual ones change it 1.16
