@@ -153,7 +153,7 @@ class Fitted:
     fit = self.people.get(person)
     return lip_motion.LipMotion(listener, fit.manner) if listener and fit else None
 
-  def read(self, person: int, gaps) -> np.ndarray | None:
+  def read(self, person: int, gaps) -> lip_listener.Lips | None:
     """Lips of [4], as they should be seen of gaps [4] that are read in latents.
 
     None if the checkpoint has no readout, or the person is not fitted.

@@ -9,11 +9,11 @@ import numpy as np
 
 from vidregen_jax.datasets import batches, heard_dataset
 from vidregen_jax.errors import UserError
+from vidregen_jax.inference import mouth_opening
 from vidregen_jax.models import audio_timeline, codec
 
 # Frame rates that videos have, drawn with equal chances: latent frames are longer in some of them.
 RATES = (24000 / 1001, 24, 25, 25, 30000 / 1001, 30, 50, 60000 / 1001, 60)
-_RESTING = .2  # share of a clip's frames, the least open ones
 _BEYOND = .1  # seconds by which a window may begin before the clip, or end after it
 
 
@@ -67,7 +67,7 @@ def cut(clip, start, rate, frames) -> dict:
 
 def _at_rest(clip):
   """The width of a clip's mouth at rest, in distances between the eyes."""
-  closed = np.argsort(clip['lip_gap'], kind='stable')[:max(round(_RESTING * len(clip['times'])), 1)]
+  closed = mouth_opening.resting(clip['lip_gap'])
   return max(float(np.median(clip['mouth_width'][closed])), 1e-6)
 
 
