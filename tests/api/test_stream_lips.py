@@ -48,20 +48,42 @@ def test_the_person_is_known_by_as_many_images_as_there_are(clips, model):
   many = live._known(machine, stills, [(images[i], affine[i]) for i in range(0, 40, 3)])
   np.testing.assert_array_equal(few.references, many.references)
   assert len(few.references) == 2
-  assert machine.models.codec.size < few.size <= 192 and few.mouth.lips is not None
+  assert machine.models.codec.size < few.size <= 192 and few.mouth.appearance is not None
   assert live._known(machine, []) is None
 
 
-def test_what_is_in_a_mouth_is_learned_when_it_opens(clips, model):
-  """Stills with closed lips show nothing of it; of images with less, nothing is taken."""
+def test_a_mouth_is_learned_from_what_comes(clips, model):
+  """Stills with closed lips show nothing of what is within; less of it is not taken later on.
+
+  How the mouth looks is learned from every image, and so is its pace.
+  """
   machine, track = model.system, tracks.track_file(clips[0].path)
   images = [frame.image for frame in video.frames(clips[0].path)]
   order = np.argsort(track.lip_gap)
-  seen = lambda frames: ([images[i] for i in frames], track.at(np.array(frames)))
+  seen = lambda frames: ([images[i] for i in frames], track.at(np.array(frames)), 25)
   closed, widest = order[:2].tolist(), order[-8:].tolist()
   shut = live._known(machine, [(images[i], track.affine[i]) for i in closed])
   assert shut.mouth.interior is None
-  assert live._seen_again(shut, *seen(closed)).mouth is shut.mouth
-  more = live._seen_again(shut, *seen(widest))
-  assert more.mouth.interior.teeth > 0 and more.mouth.lips is shut.mouth.lips
-  assert live._seen_again(more, *seen(widest)).mouth is more.mouth
+  known = live._seen_again(shut, *seen(closed))
+  assert known.mouth.interior is None
+  more = live._seen_again(known, *seen(widest))
+  assert more.mouth.interior.teeth > 0
+  high = [each.mouth.appearance.high[0] for each in (shut, more)]
+  assert high[0] < .02 and high[1] == pytest.approx(track.lip_gap.max(), abs=.02)
+  assert live._seen_again(more, *seen(widest)).mouth.interior is more.mouth.interior
+  assert len(more.speeds) == 1 + 7
+  for start in range(0, 64, 8):
+    more = live._seen_again(more, *seen(list(range(start, start + 8))))
+  jumps = 25 * np.abs(np.diff(track.lip_gap[:64].reshape(8, 8)))
+  np.testing.assert_allclose(more.speeds[8:], jumps.ravel())
+
+
+def test_a_stream_moves_lips_at_the_persons_pace(clips, model, monkeypatch):
+  images = [frame.image for frame in video.frames(clips[0].path, 0, 40)]
+  monkeypatch.setattr(live.speaking_manner, 'pace', lambda speeds: .1 + len(speeds) / 1e3)
+  paces, usual = [], live.lip_motion.paced
+  monkeypatch.setattr(live.lip_motion, 'paced', lambda coming, before, step: (
+    paces.append(25 * step), usual(coming, before, step))[1])
+  sound = np.random.default_rng(0).normal(0, .1, 32_000).astype(np.float32)
+  list(live.frames(images, [sound], model.system, rate=25, seed=0, stills=images[:2]))
+  np.testing.assert_allclose(paces[:4], [.107, .107, .114, .114])

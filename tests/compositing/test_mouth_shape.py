@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from vidregen_jax.compositing import lip_colour, lip_edges, mouth_shape
+from vidregen_jax.compositing import lip_edges, mouth_appearance, mouth_shape
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
@@ -102,14 +102,14 @@ def test_lips_keep_the_persons_colours(points, person):
   """Where they have moved to: lips that glow in the picture do not glow in what is made of it."""
   wide, closed = person
   seen = points(closed)
-  known = lip_colour.colours(person, [points(wide), seen])
+  known = mouth_appearance.of_person(4 * person, 4 * [points(wide), seen])
   lips, column, gap = lip_edges.edges(seen, closed), round(seen[14, 0]), .15
   glowing = closed.copy()
   glowing[round(seen[14, 1]):round(seen[17, 1]), round(seen[61, 0]):round(seen[291, 0])] = 250
   down = (1 - mouth_shape._UPPER_SHARE) * (gap * lips.eyes - lips.gap)
   lip = slice(round(lips.lower[column] + down) + 2, round(lips.outer_lower[column] + down) - 2)
-  made = lambda colours: mouth_shape.shaped(glowing, seen, gap, np.nan,
-                                            mouth_shape.Mouth(lips=colours))
+  made = lambda appearance: mouth_shape.shaped(glowing, seen, gap, np.nan,
+                                               mouth_shape.Mouth(appearance=appearance))
   free, held = made(None)[lip, column], made(known)[lip, column]
   assert len(free) > 5 and free.min() > 225 and held[:, 2].max() < 200
 
@@ -171,7 +171,7 @@ def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeyp
   crops = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
   monkeypatch.setattr(mouth_shape, 'interior',
                       lambda crop, points: crop.any() and types.SimpleNamespace(teeth=crop.max()))
-  monkeypatch.setattr(lip_colour, 'colours', lambda crops, points: len(crops))
+  monkeypatch.setattr(mouth_appearance, 'of_person', lambda crops, points: len(crops))
   seen = lambda crop: 'points'
   within = lambda *given: mouth_shape.known(crops, *given).interior
   assert within(np.array([.3, .2, .18, .1]), seen).teeth == 2
@@ -179,18 +179,20 @@ def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeyp
   assert within(np.array([.3, .1, .1, .1]), seen) is None  # what shows nothing
   assert within(np.full(4, np.nan), seen) is None
   assert within(np.ones(4), lambda crop: None) is None
-  assert mouth_shape.known(75 * crops, np.ones(300), seen).lips == 43  # every seventh
+  assert mouth_shape.known(75 * crops, np.ones(300), seen).appearance == 43  # every seventh
 
 
 def test_a_later_frame_is_taken_where_it_shows_clearly_more(monkeypatch):
   """More teeth, in a mouth that is nearly as wide open."""
   shown = lambda teeth, depth: types.SimpleNamespace(teeth=teeth, depth=np.array([depth]))
-  mouth = mouth_shape.Mouth(shown(.02, .1), 'lips')
+  appearance = types.SimpleNamespace(seeing=lambda crop, points: (crop, points))
+  mouth = mouth_shape.Mouth(shown(.02, .1), appearance)
   for found, taken in ((None, False), (shown(.025, .1), False), (shown(.03, .1), True),
                        (shown(.03, .04), False)):
     monkeypatch.setattr(mouth_shape, 'interior', lambda crop, points, found=found: found)
     after = mouth_shape.seen_again(mouth, 'crop', 'points')
-    assert after.interior is (found if taken else mouth.interior) and after.lips == 'lips'
+    assert after.interior is (found if taken else mouth.interior)
+    assert after.appearance == ('crop', 'points')
     assert mouth_shape.seen_again(mouth_shape.Mouth(), 'crop', 'points').interior is found
 
 

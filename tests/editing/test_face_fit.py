@@ -97,9 +97,9 @@ def shaping(monkeypatch, seen):
   """Makes a crop its gap in hundredths; `seen(gap)` is the gap that is seen in it."""
   given = []
 
-  def shaped(crop, points, gap, width, mouth):
+  def shaped(crop, points, gap, width, mouth, more=0.):
     given.append((points, width, mouth))
-    return np.full_like(crop, round(100 * gap))
+    return np.full_like(crop, round(100 * (gap + more)))
 
   monkeypatch.setattr(mouth_shape, 'shaped', shaped)
   monkeypatch.setattr(mouth_shape.landmarks, 'lip_gap', seen)

@@ -4,10 +4,11 @@ What a small generator makes of a mouth is soft: its latents say how far the lip
 picture shows half of that, and a smear for teeth. How wide the mouth is hardly follows the sound.
 So the picture is warped. Between the corners each row of pixels is stretched or compressed, the
 cheeks giving way, such that the mouth is as wide as it should be. From the nose to the chin each
-column is, such that the inner lips are as far apart as they should be, with lips that are moved and
-not stretched. What lies between them is then taken from a real frame in which the person's mouth is
-open. It hangs from the upper lip as teeth do, and the lower lip uncovers it: first what that frame
-shows, and below that the dark of the mouth.
+column is, such that the inner lips are as far apart as they should be, and lips as thick as the
+person's are in such a mouth; they and the skin around them then get its colours
+(`mouth_appearance`). What lies between the lips is taken from a real frame in which the person's
+mouth is open. It hangs from the upper lip as teeth do, and the lower lip uncovers it: first what
+that frame shows, and below that the dark of the mouth; with as much light as is usual in it.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import dataclasses
 import cv2
 import numpy as np
 
-from vidregen_jax.compositing import colour_limits, lip_colour, lip_edges
+from vidregen_jax.compositing import colour_limits, lip_edges, mouth_appearance
 from vidregen_jax.faces import landmarks
 
 _UPPER_SHARE = .3  # of a gap's change; the rest is the jaw's
@@ -24,8 +25,6 @@ _STEP = .004  # rows of an interior, in distances between the eyes
 _COLUMNS = 65
 _ACROSS = np.linspace(-1, 1, _COLUMNS)  # of an interior: from corner to corner
 _EDGE = 1.2  # pixels over which an interior begins at the lips
-# Lip gaps at which an interior begins to be seen, and is: a narrower one shows hardly any teeth.
-_NARROW, _SEEN = .015, .035
 WIDE = .05  # lip gap of a mouth that shows what is within
 # Of the frames with at least the first share of the widest gap, the widest ones, that which shows
 # most of the upper teeth shows what is within: the widest is often a yawn with two of them. Teeth
@@ -42,7 +41,7 @@ _UNCOVERED = -.08, .08
 _SHADOW = .02  # of the upper lip on the teeth, in the same unit: it moves with the lip
 _AMONG = .5
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
-_LIPS = 48  # frames that tell the colours of the lips
+_FRAMES = 48  # that tell how the mouth looks
 # A soft mouth is not always seen as far open as its picture was warped. So it is looked at, and
 # made once more if it is further off than the second, by a gap corrected by at most the first.
 _CORRECTED, _NEAR = .03, .004
@@ -77,11 +76,11 @@ class Mouth:
 
   Attributes:
     interior: what is seen in it; None leaves what was made.
-    lips: their colours; None leaves what was made.
+    appearance: of lips and skin; None leaves what was made.
   """
 
   interior: Interior | None = None
-  lips: lip_colour.LipColours | None = None
+  appearance: mouth_appearance.Appearance | None = None
 
 
 def known(crops, gaps, points) -> Mouth:
@@ -92,15 +91,15 @@ def known(crops, gaps, points) -> Mouth:
     gaps: [N] between the lips in them; nan where unknown.
     points: lip_edges.Points, which reads faces in crops.
   """
-  some = crops[::-(-len(crops) // _LIPS)]
-  lips = lip_colour.colours(some, [points(crop) for crop in some])
+  some = crops[::-(-len(crops) // _FRAMES)]
+  appearance = mouth_appearance.of_person(some, [points(crop) for crop in some])
   if not np.isfinite(gaps).any():
-    return Mouth(lips=lips)
+    return Mouth(appearance=appearance)
   wide = np.flatnonzero(gaps >= _OPEN * np.nanmax(gaps))
   wide = wide[np.argsort(-gaps[wide], kind='stable')][:_OPEN_FRAMES]
   seen = [(crops[i], points(crops[i])) for i in wide]
   found = [each for each in (interior(*each) for each in seen if each[1] is not None) if each]
-  return Mouth(max(found, key=lambda each: each.teeth, default=None), lips)
+  return Mouth(max(found, key=lambda each: each.teeth, default=None), appearance)
 
 
 def seen_again(mouth: Mouth, crop, points) -> Mouth:
@@ -111,6 +110,8 @@ def seen_again(mouth: Mouth, crop, points) -> Mouth:
     crop: uint8 [S, S, 3].
     points: of `lip_edges.Points` in it.
   """
+  if mouth.appearance is not None:
+    mouth = dataclasses.replace(mouth, appearance=mouth.appearance.seeing(crop, points))
   found, before = interior(crop, points), mouth.interior
   if found is None or before is not None and (
       found.teeth < _MORE * before.teeth or found.depth.max() < _OPEN * before.depth.max()):
@@ -165,10 +166,10 @@ def seen_to_be(crop, points, gap: float, width: float, mouth: Mouth, read) -> np
   if seen is None:
     return made
   off = float(np.clip(gap - landmarks.lip_gap(seen), -_CORRECTED, _CORRECTED))
-  return shaped(crop, points, max(gap + off, 0), width, mouth) if abs(off) > _NEAR else made
+  return shaped(crop, points, gap, width, mouth, off) if abs(off) > _NEAR else made
 
 
-def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
+def shaped(crop, points, gap: float, width: float, mouth: Mouth, more: float = 0.) -> np.ndarray:
   """A crop whose lips are as far apart, and whose mouth is as wide, as they should be.
 
   Args:
@@ -177,6 +178,7 @@ def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
     gap: between the inner lips, in distances between the eyes.
     width: between the mouth's corners, in the same unit; nan leaves it as it was made.
     mouth: what is known of the person's.
+    more: by how much the lips are moved further apart than they should be seen.
 
   Returns:
     uint8 [S, S, 3].
@@ -188,7 +190,12 @@ def shaped(crop, points, gap: float, width: float, mouth: Mouth) -> np.ndarray:
   if not crop[part].size:
     return crop
   made = crop.copy()
-  made[part] = _shaped(crop[part], lips.within(*part), gap, wider, mouth, colour_limits.light(crop))
+  light, expected = colour_limits.light(crop), None
+  if mouth.appearance is not None:
+    expected = mouth.appearance.at(gap, wider * landmarks.mouth_width(points))
+    light = light / mouth.appearance.light
+  made[part] = _shaped(crop[part], lips.within(*part), max(gap + more, 0), wider, mouth.interior,
+                       expected, light)
   return made
 
 
@@ -200,8 +207,11 @@ def _reach(lips, size):
           inside(lips.middle - across, lips.middle + across))
 
 
-def _shaped(crop, made, gap, wider, mouth, light):
-  """The part [H, W, 3] of a crop with its lips as they should be; `light` is the crop's."""
+def _shaped(crop, made, gap, wider, interior, expected, light):
+  """The part [H, W, 3] of a crop with its lips as they should be.
+
+  `light` is the crop's beside that in which the mouth is `expected`.
+  """
   height, count = crop.shape[:2]
   aside = _aside(made, wider)
   lips = made.resampled(aside, wider)
@@ -210,6 +220,8 @@ def _shaped(crop, made, gap, wider, mouth, light):
   move = np.maximum((gap * lips.eyes - lips.gap) * opens,
                     lips.upper - lips.lower + lip_edges.SEAM / 3)
   after = lips.moved(-_UPPER_SHARE * move, (1 - _UPPER_SHARE) * move)
+  if expected is not None:
+    after = mouth_appearance.thick(after, expected)
   zero, last = np.zeros(count), np.full(count, height - 1.)
   before, moved = (np.stack([zero, each.top, each.outer_upper, each.upper, each.lower,
                              each.outer_lower, each.bottom, last]) for each in (lips, after))
@@ -221,12 +233,14 @@ def _shaped(crop, made, gap, wider, mouth, light):
   columns = np.arange(count, dtype=np.float32) + aside * _nearness(made, from_rows)
   shown = cv2.remap(crop, columns.astype(np.float32), from_rows, cv2.INTER_CUBIC,
                     borderMode=cv2.BORDER_REPLICATE)
-  if mouth.lips is not None:
-    shown = lip_colour.held(shown, after, mouth.lips, light)
-  if mouth.interior is None:
-    return shown
-  within, share = _shown(mouth.interior, after, rows)
-  shown = shown + share[..., None] * (within - shown)
+  shown = np.float32(shown)
+  if expected is not None:
+    shown = mouth_appearance.around(shown, after, expected, light)
+  if interior is not None:
+    within, share = _shown(interior, after, rows)
+    shown = shown + share[..., None] * (within - shown)
+  if expected is not None:
+    shown = mouth_appearance.within(shown, after, expected, light)
   return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
 
 
@@ -275,5 +289,5 @@ def _shown(within, lips, rows):
   gone = np.clip((down - depth) / _GIVES_WAY, 0, 1)[..., None]
   shown = shown + gone * (within.dark - shown)
   share = np.clip((rows - upper) / _EDGE, 0, 1) * np.clip((lower - rows) / _EDGE, 0, 1)
-  share = share * (np.abs(lips.across) < 1) * np.clip((gaps - _NARROW) / (_SEEN - _NARROW), 0, 1)
+  share = share * (np.abs(lips.across) < 1) * mouth_appearance.is_open(gaps)
   return shown, cv2.GaussianBlur(share.astype(np.float32), (0, 0), _SOFT)

@@ -3,17 +3,17 @@
 Three things are fitted, all in closed form: the decoder's errors at the crop's own size
 (`inference.decoder_fit`), the mean error of the linear prediction of the lower face
 (`models.linear_prior`), and how the person's mouth opens and closes (`inference.mouth_opening`). Of
-the prediction only the mean, as a freely fitted one remembers how the mouth moved. Besides, the
-colours of the person's lips are kept (`compositing.lip_colour`), and what is seen within the open
-mouth (`compositing.mouth_shape`).
+the prediction only the mean, as a freely fitted one remembers how the mouth moved. Besides, how the
+person's mouth looks is kept, by how far open and how wide it is (`compositing.mouth_appearance`),
+and what is seen within the open mouth (`compositing.mouth_shape`).
 
 No frame is made by a fit to itself. In an edit of a few words, no frame of a span or of its
 cross-fade is fitted. Where too little of the video is left, such as in a dub, the frames are cut
 into parts by time, and a part is made by fits to the others. Each fit leaves out two parts that
 follow each other, and a frame blends the two fits that leave out its own, so that nothing jumps
 where a part ends. Only what is one for all of the video is fitted to all of them: in which
-direction the mouth opens, the closed mouth, the bounds of the lips' colours, and the open mouth's
-inside.
+direction the mouth opens, the closed mouth, how the mouth looks when it is as far open and as wide,
+and the open mouth's inside.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class PersonFit:
     decoder: decoder_fit.Fit to the N frames.
     regressions: of the decoder's errors: one, or if crossed, number i leaves out the parts i - 1
       and i.
-    mouth: what is seen of lips and teeth.
+    mouth: how theirs looks, and the teeth in it.
     rest: how much further open this person's closed lips are read in latents than they are, in
       distances between the eyes; None where the checkpoint has no readout.
     manner: how they move the lips for what is heard.

@@ -27,12 +27,12 @@ class LipMotion:
 
   Args:
     listener: lip_listener.Listener.
-    manner: the person's.
+    manner: the person's; what is learned of it later may be set.
   """
 
   def __init__(self, listener, manner=speaking_manner.USUAL):
     self._listener = streaming_listener.StreamingListener(listener)
-    self._manner, self._heard, self._before = manner, collections.deque(), None
+    self.manner, self._heard, self._before = manner, collections.deque(), None
 
   def hear(self, windows, valid=True):
     """Hears the next latent frame; arguments as of `streaming_listener.StreamingListener`."""
@@ -48,9 +48,9 @@ class LipMotion:
     """
     coming = np.concatenate([each.gap for each in self._heard])
     width = self._heard.popleft().width
-    made = paced(gaps(coming, self._manner.share), self._before, self._manner.pace * seconds)
+    made = paced(gaps(coming, self.manner.share), self._before, self.manner.pace * seconds)
     self._before = made[-1]
-    return lip_listener.Lips(made, 1 + _ROUNDER * self._manner.rounding * (width - _SPEAKING))
+    return lip_listener.Lips(made, 1 + _ROUNDER * self.manner.rounding * (width - _SPEAKING))
 
 
 class MouthWidth:

@@ -8,9 +8,9 @@ when the sound up to `delay` seconds after it has come, and a few more images. W
 on what came alone, and not on the pieces in which it came. Memory holds seconds, however long it
 takes.
 
-Beside an edit of a file this is plain: of the person only the mouth is learned, from the first
-second or stills, and what is within it from later images too; nothing that hides the face is looked
-for, and no grain is added.
+Beside an edit of a file this is plain: of the person only the mouth is learned, how it looks and
+how fast it moves, from the first second or stills, and from later images too; nothing that hides
+the face is looked for, and no grain is added.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from vidregen_jax.compositing import colour_limits, lip_edges, mouth_shape, paste
-from vidregen_jax.editing import lip_motion, reference_frames
+from vidregen_jax.editing import lip_motion, reference_frames, speaking_manner
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
 from vidregen_jax.faces import (
@@ -42,6 +42,7 @@ _MORE = .4  # seconds of sound after the last that is used, so that its features
 _LEARNED = 24  # frames that show the person, if no stills do
 _RECENT = 50  # frames in which a face's place is smoothed
 _PATIENCE = 8  # frames for which a face may be lost
+_SPEEDS = 500  # of lips between images, from which their pace is told
 _LARGEST = 192  # pixels of the crops in which mouths are shaped
 
 
@@ -98,7 +99,7 @@ def frames(images: Iterable[np.ndarray], sound: Iterable[np.ndarray], machine: p
       yield from group
       continue
     mouth = mouth or _Mouth(machine, sampler or machine.sampler, known, heard, rate, seed, start)
-    mouth.known = known = _seen_again(known, group, places)
+    mouth.known = known = _seen_again(known, group, places, rate)
     yield from mouth.on(group, places, start)
 
 
@@ -208,6 +209,7 @@ class _Known:
     size: F, side of the crops in which mouths are shaped.
     limits: of the face's colours, which every image widens.
     points: reads faces in crops; None where nobody listens for lips, and none are shaped.
+    speeds: [N] of the lips in images of late, in distances between the eyes a second.
   """
 
   references: np.ndarray
@@ -215,6 +217,7 @@ class _Known:
   size: int
   limits: colour_limits.ColourLimits
   points: lip_edges.Points | None = None
+  speeds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
 
 def _still(image, number) -> np.ndarray:
@@ -261,16 +264,17 @@ def _learned(shown, places, machine) -> _Known | None:
   return _known(machine, seen(chosen.tolist()), seen(np.flatnonzero(places.valid).tolist()))
 
 
-def _seen_again(known, group, places) -> _Known:
+def _seen_again(known, group, places, rate) -> _Known:
   """What is known of the person after some more images, of which the widest open mouth is read."""
   if known.points is None:
     return known
+  speeds = np.append(known.speeds, rate * np.abs(np.diff(places.lip_gap)))[-_SPEEDS:]
   widest = int(np.nanargmax(places.lip_gap))
   crop = landmarks.crop(group[widest], places.affine[widest], known.size)
   known.limits.see(crop)
-  seen = known.points(crop) if places.lip_gap[widest] >= mouth_shape.WIDE else None
-  return known if seen is None else dataclasses.replace(
-    known, mouth=mouth_shape.seen_again(known.mouth, crop, seen))
+  seen = known.points(crop)
+  mouth = known.mouth if seen is None else mouth_shape.seen_again(known.mouth, crop, seen)
+  return dataclasses.replace(known, mouth=mouth, speeds=speeds)
 
 
 def _encoder(machine):
@@ -318,6 +322,9 @@ class _Mouth:
     both = np.stack([crops, crop_mask.hide_lower_face(crops)])
     latents, self._cache = self._encoder.advance(both, self._cache)
     latents = latents.reshape(2, count, 1, -1, latents.shape[-1]).astype(np.float32)
+    if self._motion:
+      self._motion.manner = dataclasses.replace(
+        self._motion.manner, pace=speaking_manner.pace(self.known.speeds))
     made = []  # while one latent frame is finished the next is computed
     for latent in range(-(-len(group) // codec.TIME_FACTOR)):
       at = slice(latent * codec.TIME_FACTOR, (latent + 1) * codec.TIME_FACTOR)
