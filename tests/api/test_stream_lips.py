@@ -60,7 +60,7 @@ def test_a_mouth_is_learned_from_what_comes(clips, model):
   machine, track = model.system, tracks.track_file(clips[0].path)
   images = [frame.image for frame in video.frames(clips[0].path)]
   order = np.argsort(track.lip_gap)
-  seen = lambda frames: ([images[i] for i in frames], track.at(np.array(frames)), 25)
+  seen = lambda frames: ([images[i] for i in frames], track.at(np.array(frames)))
   closed, widest = order[:2].tolist(), order[-8:].tolist()
   shut = live._known(machine, [(images[i], track.affine[i]) for i in closed])
   assert shut.mouth.interior is None
@@ -71,19 +71,23 @@ def test_a_mouth_is_learned_from_what_comes(clips, model):
   high = [each.mouth.appearance.high[0] for each in (shut, more)]
   assert high[0] < .02 and high[1] == pytest.approx(track.lip_gap.max(), abs=.02)
   assert live._seen_again(more, *seen(widest)).mouth.interior is more.mouth.interior
-  assert len(more.speeds) == 1 + 7
-  for start in range(0, 64, 8):
-    more = live._seen_again(more, *seen(list(range(start, start + 8))))
-  jumps = 25 * np.abs(np.diff(track.lip_gap[:64].reshape(8, 8)))
-  np.testing.assert_allclose(more.speeds[8:], jumps.ravel())
+  assert len(more.gaps) == 2 + 8 and more.gaps[2:] == pytest.approx(track.lip_gap[widest])
 
 
-def test_a_stream_moves_lips_at_the_persons_pace(clips, model, monkeypatch):
+def test_a_stream_moves_lips_in_the_persons_manner(clips, model, monkeypatch):
+  """It is told by all images so far, and by what was heard."""
   images = [frame.image for frame in video.frames(clips[0].path, 0, 40)]
-  monkeypatch.setattr(live.speaking_manner, 'pace', lambda speeds: .1 + len(speeds) / 1e3)
-  paces, usual = [], live.lip_motion.paced
+  told, paces, usual = [], [], live.lip_motion.paced
+  monkeypatch.setattr(live.speaking_manner, 'of_images', lambda gaps, heard, rate: (
+    told.append((len(gaps), len(heard), rate)),
+    live.speaking_manner.Manner(.5, len(gaps) / 100, 1.))[1])
   monkeypatch.setattr(live.lip_motion, 'paced', lambda coming, before, step: (
     paces.append(25 * step), usual(coming, before, step))[1])
   sound = np.random.default_rng(0).normal(0, .1, 32_000).astype(np.float32)
   list(live.frames(images, [sound], model.system, rate=25, seed=0, stills=images[:2]))
-  np.testing.assert_allclose(paces[:4], [.107, .107, .114, .114])
+  assert [each[0] for each in told[:3]] == [8, 16, 24] and {each[2] for each in told} == {25}
+  assert told[1][1] == told[0][1] + 8
+  np.testing.assert_allclose(paces[:4], [.08, .08, .16, .16])
+  told.clear()
+  list(live.frames(images, [sound], model.system, rate=25, seed=0))
+  assert told[0][0] == 32  # the first second too

@@ -34,6 +34,21 @@ def test_nothing_is_told_by_few_frames_by_a_still_face_or_by_another_sound(heard
   assert speaking_manner.share(heard, seen, .7) == pytest.approx(.6)
 
 
+def test_images_tell_how_far_and_how_fast_lips_open_whatever_was_said(heard):
+  """But for images in which nobody speaks, and while few have been seen or little was heard."""
+  heard = np.tile(heard, 3)
+  other = .5 * np.random.default_rng(0).permutation(heard)
+  told = speaking_manner.of_images(other, heard, 25)
+  assert told.share == pytest.approx(.5) and told.rounding == speaking_manner.USUAL.rounding
+  assert told.pace == speaking_manner.pace(25 * np.abs(np.diff(other)))
+  lost = np.where(np.arange(len(heard)) < 100, np.nan, other)
+  assert speaking_manner.of_images(lost, heard, 25).share == pytest.approx(.5, abs=.1)
+  assert speaking_manner.of_images(3 * heard, heard, 25).share == 1.25
+  for seen, coming in ((.1 * other, heard), (other[:240], heard), (other, heard[:240]),
+                       (other, .1 * heard), (np.full(len(heard), np.nan), heard)):
+    assert speaking_manner.of_images(seen, coming, 25) == speaking_manner.USUAL
+
+
 def test_a_pace_is_nearly_the_fastest_that_is_seen():
   """One glitch of the tracker in many frames does not count, nor do frames without a face."""
   speeds = np.r_[np.linspace(0, 2, 200), 50, np.nan]

@@ -19,6 +19,7 @@ _SPEAKING = .97  # mean width of mouths that speak, beside their width at rest: 
 # By how much mouths change their width more than they are seen to. So usual ones change it 1.16
 # times as much as is heard, and what is heard changes .86 as much as true widths do.
 _ROUNDER = 1.7
+_HEARD = 500  # gaps that are kept
 _LATELY = .8  # seconds over which the width of a mouth is averaged
 
 
@@ -33,10 +34,17 @@ class LipMotion:
   def __init__(self, listener, manner=speaking_manner.USUAL):
     self._listener = streaming_listener.StreamingListener(listener)
     self.manner, self._heard, self._before = manner, collections.deque(), None
+    self._gaps = collections.deque(maxlen=_HEARD)
 
   def hear(self, windows, valid=True):
     """Hears the next latent frame; arguments as of `streaming_listener.StreamingListener`."""
     self._heard.append(self._listener(windows, valid))
+    self._gaps.extend(self._heard[-1].gap)
+
+  @property
+  def heard(self) -> np.ndarray:
+    """Gaps [N] that were heard of late."""
+    return np.array(self._gaps)
 
   def next(self, seconds: float) -> lip_listener.Lips:
     """Lips of [4], of the next latent frame to be made; those heard after it are ahead.

@@ -42,7 +42,7 @@ _MORE = .4  # seconds of sound after the last that is used, so that its features
 _LEARNED = 24  # frames that show the person, if no stills do
 _RECENT = 50  # frames in which a face's place is smoothed
 _PATIENCE = 8  # frames for which a face may be lost
-_SPEEDS = 500  # of lips between images, from which their pace is told
+_GAPS = 500  # images whose lip gaps tell how the person speaks
 _LARGEST = 192  # pixels of the crops in which mouths are shaped
 
 
@@ -96,10 +96,11 @@ def frames(images: Iterable[np.ndarray], sound: Iterable[np.ndarray], machine: p
       continue
     if not places.valid.all():
       mouth = None  # the next frames with a face begin anew
+      known = known.showing(np.full(len(group), np.nan))
       yield from group
       continue
     mouth = mouth or _Mouth(machine, sampler or machine.sampler, known, heard, rate, seed, start)
-    mouth.known = known = _seen_again(known, group, places, rate)
+    mouth.known = known = _seen_again(known, group, places)
     yield from mouth.on(group, places, start)
 
 
@@ -209,7 +210,7 @@ class _Known:
     size: F, side of the crops in which mouths are shaped.
     limits: of the face's colours, which every image widens.
     points: reads faces in crops; None where nobody listens for lips, and none are shaped.
-    speeds: [N] of the lips in images of late, in distances between the eyes a second.
+    gaps: [N] between the lips in images of late; nan where no face was seen.
   """
 
   references: np.ndarray
@@ -217,7 +218,11 @@ class _Known:
   size: int
   limits: colour_limits.ColourLimits
   points: lip_edges.Points | None = None
-  speeds: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+  gaps: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+
+  def showing(self, gaps) -> '_Known':
+    """The same after images with some lip gaps [N]."""
+    return dataclasses.replace(self, gaps=np.append(self.gaps, gaps)[-_GAPS:])
 
 
 def _still(image, number) -> np.ndarray:
@@ -261,20 +266,20 @@ def _learned(shown, places, machine) -> _Known | None:
   chosen = reference_frames.choose(places, np.zeros(len(places), bool),
                                    machine.models.generator.references)
   seen = lambda which: [(shown[i], places.affine[i]) for i in which]
-  return _known(machine, seen(chosen.tolist()), seen(np.flatnonzero(places.valid).tolist()))
+  known = _known(machine, seen(chosen.tolist()), seen(np.flatnonzero(places.valid).tolist()))
+  return known and known.showing(np.where(places.valid, places.lip_gap, np.nan))
 
 
-def _seen_again(known, group, places, rate) -> _Known:
+def _seen_again(known, group, places) -> _Known:
   """What is known of the person after some more images, of which the widest open mouth is read."""
   if known.points is None:
     return known
-  speeds = np.append(known.speeds, rate * np.abs(np.diff(places.lip_gap)))[-_SPEEDS:]
   widest = int(np.nanargmax(places.lip_gap))
   crop = landmarks.crop(group[widest], places.affine[widest], known.size)
   known.limits.see(crop)
   seen = known.points(crop)
   mouth = known.mouth if seen is None else mouth_shape.seen_again(known.mouth, crop, seen)
-  return dataclasses.replace(known, mouth=mouth, speeds=speeds)
+  return dataclasses.replace(known, mouth=mouth).showing(places.lip_gap)
 
 
 def _encoder(machine):
@@ -323,8 +328,8 @@ class _Mouth:
     latents, self._cache = self._encoder.advance(both, self._cache)
     latents = latents.reshape(2, count, 1, -1, latents.shape[-1]).astype(np.float32)
     if self._motion:
-      self._motion.manner = dataclasses.replace(
-        self._motion.manner, pace=speaking_manner.pace(self.known.speeds))
+      self._motion.manner = speaking_manner.of_images(
+        self.known.gaps, self._motion.heard, self._rate)
     made = []  # while one latent frame is finished the next is computed
     for latent in range(-(-len(group) // codec.TIME_FACTOR)):
       at = slice(latent * codec.TIME_FACTOR, (latent + 1) * codec.TIME_FACTOR)
