@@ -36,8 +36,9 @@ _MORE = 1.3  # times the teeth that are known, which a later frame has to show t
 # the dark of the mouth. That is the mean of the second, the darkest share of what was seen.
 _GIVES_WAY, _DARK = .02, .1
 # How far the upper lip may be higher or lower than where the teeth were seen, in distances between
-# the eyes, and the share of the way to the corners in which its height is taken.
-_UNCOVERED = -.08, .08
+# the eyes, and the share of the way to the corners in which its height is taken. What a higher one
+# uncovers is made of the first rows that were seen: over .08 that was a second row of teeth.
+_UNCOVERED = -.03, .08
 _SHADOW = .02  # of the upper lip on the teeth, in the same unit: it moves with the lip
 _AMONG = .5
 _MIDDLE = .8  # of the way to the corners, at which skin is seen
