@@ -107,6 +107,18 @@ def test_a_soft_mouth_gets_the_details_of_a_real_one(frames, known):
   assert smooth < .8 * made and .6 < made / sharpness(crop) < 1.3
 
 
+def test_the_edge_of_a_hand_is_no_detail():
+  """A thin line in one of the usual frames makes it the sharpest of them."""
+  count, rows, columns = 12, mouth_appearance._BEGIN[-1], len(mouth_appearance._ACROSS)
+  beyond = np.random.default_rng(0).normal(0, 4, (count, rows, columns, 3))
+  beyond[4:] *= 4
+  beyond[2, 80:82, 40:100] = -100
+  flat = np.concatenate([beyond.reshape(count, -1), np.zeros((count, 2 * columns))], 1)
+  found = mouth_appearance._detail(flat)
+  line = found[80:82, 40:100]
+  assert np.abs(line).max() < 40 and np.abs(found).mean() > 1
+
+
 def test_lips_get_as_thick_as_they_are_in_such_a_mouth(known, closed):
   crop, points = closed
   lips = lip_edges.edges(points, crop)

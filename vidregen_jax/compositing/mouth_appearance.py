@@ -35,6 +35,7 @@ _EDGE = 1.  # pixels of blur between zones
 _GAP, _ROOT, _WIDTH = .03, .1, .03
 _PENALTY = 5.  # of slopes, in frames
 _DOUBT = 2.  # frames; of as many only half of what is expected is taken
+_RARE = 10  # per cent of the frames, in which a detail is stronger than any that is taken
 _UNUSUAL = 1.5  # times as far from what is expected as usual, and a frame counts less
 _OPEN = .015, .035  # lip gaps at which it begins to be seen what is between, and is
 
@@ -189,14 +190,16 @@ def _within(regression, inputs, seen, weight):
 
 
 def _detail(beyond):
-  """What the sharpest of usual frames shows beyond what is expected, float32 [V, U, 3]."""
+  """What the sharpest of usual frames shows beyond what is expected, float32 [V, U, 3].
+
+  No more of it than is usual in its place: the edge of a hand is no detail of a face.
+  """
   colours = np.float32(beyond[:, :-2 * len(_ACROSS)].reshape(len(beyond), -1, len(_ACROSS), 3))
   usual = np.argsort(np.abs(colours).mean((1, 2, 3)), kind='stable')[:-(-len(beyond) // 3)]
-  found = []
-  for i in usual:
-    zones = np.split(colours[i], _BEGIN[1:-1])
-    found.append(np.concatenate([part - _coarse(part, zone) for zone, part in enumerate(zones)]))
-  return max(found, key=lambda each: np.abs(each).mean())
+  details = np.stack([np.concatenate([part - _coarse(part, zone) for zone, part in enumerate(
+    np.split(each, _BEGIN[1:-1]))]) for each in colours])
+  held = np.clip(details[usual], *np.percentile(details, (_RARE, 100 - _RARE), axis=0))
+  return np.float32(max(held, key=lambda each: np.abs(each).mean()))
 
 
 def _coarse(part, zone):
