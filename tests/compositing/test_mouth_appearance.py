@@ -126,6 +126,12 @@ def test_lips_get_as_thick_as_they_are_in_such_a_mouth(known, closed):
                                 outer_upper=lips.outer_upper - 5)
   made = mouth_appearance.thick(swollen, expected(points, known))
   middle = np.abs(lips.across) < .5
+  mouth = expected(points, known)
+  thicker = mouth_appearance.thick(lips, dataclasses.replace(mouth, lower=2 * mouth.lower, known=1))
+  thickness = (thicker.outer_lower - thicker.lower) / lips.eyes
+  np.testing.assert_allclose(thickness[middle], 2 * np.interp(
+    lips.across, mouth_appearance._ACROSS, mouth.lower)[middle])
+  assert mouth.lower[68] > 1.1 * mouth.upper[68]  # in the middle
   for edge in ('upper', 'lower'):
     np.testing.assert_array_equal(getattr(made, edge), getattr(lips, edge))
     was, now = (np.abs(getattr(each, f'outer_{edge}') - getattr(lips, f'outer_{edge}'))[middle]
@@ -149,6 +155,26 @@ def test_what_is_within_has_the_light_of_such_a_mouth(frames, known):
   assert off(half, crop, deep) > .8 * off(bright, crop, deep)
   assert off(half, crop, inside & ~deep) < .8 * off(bright, crop, inside & ~deep)
   assert known.at(0., .5).within == 0 and known.at(3 * known.high[0], .5).deep < .34
+
+
+def test_what_is_within_is_taken_as_far_as_it_is_known(frames, known):
+  crop, points = max(frames, key=lambda each: landmarks.lip_gap(each[1]))
+  lips, mouth = lip_edges.edges(points, crop), expected(points, known)
+  bright, light = np.full(crop.shape, 255, np.float32), np.ones(3)
+  change = [np.abs(mouth_appearance.within(
+    bright, lips, dataclasses.replace(mouth, within=share), light) - bright).sum()
+            for share in (.2, .4)]
+  assert change[1] == pytest.approx(2 * change[0]) and change[0] > 0
+  closed = [each for each in frames if landmarks.lip_gap(each[1]) < .014]
+  assert len(closed) > 3
+  assert mouth_appearance.of_person(*zip(*closed, strict=True)).within.known == 0
+
+
+def test_mouths_beyond_all_that_were_seen_look_as_the_last_of_these(known):
+  for beyond, last in ((known.high + .2, known.high), (known.low - .2, known.low)):
+    made, bound = known.at(*beyond), known.at(*last)
+    np.testing.assert_array_equal(made.colours, bound.colours)
+    np.testing.assert_array_equal(made.lower, bound.lower)
 
 
 def test_a_frame_in_less_light_stays_as_dark(known, closed):
@@ -176,7 +202,8 @@ def test_few_frames_say_little_and_a_hidden_mouth_less(frames):
 
 def test_frames_that_come_later_count_as_all_others(frames):
   """But for the light, the usual width and the details, which are of the first ones."""
-  first, more = frames[:40:4], frames[40::2]
+  order = sorted(frames, key=lambda each: float(landmarks.lip_gap(each[1])))
+  first, more = order[:-20:3], order[-20:]
   known = mouth_appearance.of_person(*zip(*first, strict=True))
   every = mouth_appearance.of_person(*zip(*first, *more, strict=True))
   seen = known

@@ -114,6 +114,39 @@ def test_lips_keep_the_persons_colours(points, person):
   assert len(free) > 5 and free.min() > 225 and held[:, 2].max() < 200
 
 
+def test_lips_are_made_as_thick_then_coloured_and_what_is_within_at_last(points, person,
+                                                                         monkeypatch):
+  wide, closed = person
+  seen, given = points(closed), []
+  appearance = mouth_appearance.of_person(person, [points(wide), seen])
+  white = dataclasses.replace(mouth_of(wide, points).interior,
+                              texture=np.full((60, 65, 3), 255, np.float32))
+  monkeypatch.setattr(mouth_appearance, 'thick', lambda lips, expected: dataclasses.replace(
+    lips, outer_lower=lips.outer_lower + 7))
+  for name in ('around', 'within'):
+    monkeypatch.setattr(mouth_appearance, name, lambda image, lips, *rest, name=name: (
+      given.append((name, float(image.max()), lips)), image)[1])
+  mouth_shape.shaped(closed, seen, .15, np.nan, mouth_shape.Mouth(white, appearance))
+  assert [each[0] for each in given] == ['around', 'within']
+  assert given[0][1] < 250 < given[1][1]  # teeth are in the picture by then
+  lips = lip_edges.edges(seen, closed)
+  middle = round(given[0][2].middle)
+  thick = float((given[0][2].outer_lower - given[0][2].lower)[middle])
+  assert thick == pytest.approx(
+    (lips.outer_lower - lips.lower)[round(lips.middle)] + 7, abs=1)
+
+
+def test_a_mouth_that_is_moved_further_looks_as_it_should_be_seen(points, person):
+  """Not as one that is as far open as its picture was warped."""
+  wide, closed = person
+  appearance, asked = mouth_appearance.of_person(person, [points(wide), points(closed)]), []
+  mouth = mouth_shape.Mouth(appearance=types.SimpleNamespace(
+    light=appearance.light, at=lambda *given: (asked.append(given[0]), appearance.at(*given))[1]))
+  found = points(closed)
+  mouth_shape.seen_to_be(closed, found, .1, np.nan, mouth, lambda crop, near: found)
+  assert asked == [.1, .1]
+
+
 def test_a_closed_mouth_shows_no_interior(points, person):
   assert mouth_shape.interior(person[1], points(person[1])) is None
 
