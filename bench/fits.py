@@ -5,9 +5,9 @@
 
 Parts are added one after another, as an edit has them: the mean error of the prediction (prior),
 the decoder's errors (texture), the direction in which the mouth opens (direction), lips as far
-apart as is heard (lips), and the person's own teeth and colours of lips (inside). Rendered clips
-are edited with the next one's sound, and real videos in their middle with their own, as
-`evaluate listening` and `bench.own_sound` do.
+apart as is heard (lips), the person's own teeth (inside), and the look that their mouth has when it
+is as far open (look). Rendered clips are edited with the next one's sound, and real videos in their
+middle with their own, as `evaluate listening` and `bench.own_sound` do.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from vidregen_jax.exports import pipeline
 from vidregen_jax.inference import decoder_fit
 from vidregen_jax.models import perceptual
 
-PARTS = ('prior', 'texture', 'direction', 'lips', 'inside')
+PARTS = ('prior', 'texture', 'direction', 'lips', 'inside', 'look')
 _PACK = 'data/talkers/pack'
 
 
@@ -41,7 +41,8 @@ class Partial(face_fit.Fitted):
     people = {person: dataclasses.replace(
       fit, errors=fit.errors if 'prior' in parts else fit.errors[:, :0],
       opening=fit.opening if 'direction' in parts else None,
-      mouth=fit.mouth if 'inside' in parts else mouth_shape.Mouth())
+      mouth=mouth_shape.Mouth(fit.mouth.interior if 'inside' in parts else None,
+                              fit.mouth.appearance if 'look' in parts else None))
       for person, fit in fitted.people.items()}
     made = cls(fitted.size, people, fitted.points, fitted.hears)
     object.__setattr__(made, 'parts', parts)
