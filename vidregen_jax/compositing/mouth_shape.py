@@ -25,7 +25,7 @@ _STEP = .004  # rows of an interior, in distances between the eyes
 _COLUMNS = 65
 _ACROSS = np.linspace(-1, 1, _COLUMNS)  # of an interior: from corner to corner
 _EDGE = 1.2  # pixels over which an interior begins at the lips
-WIDE = .05  # lip gap of a mouth that shows what is within
+_WIDE = .05  # lip gap of a mouth that shows what is within
 # Of the frames with at least the first share of the widest gap, the widest ones, that which shows
 # most of the upper teeth shows what is within: the widest is often a yawn with two of them. Teeth
 # are at least .4 to .8 as light as the face, redder than it by less than half of the third, of 1,
@@ -121,13 +121,13 @@ def seen_again(mouth: Mouth, crop, points) -> Mouth:
 
 
 def interior(crop, points) -> Interior | None:
-  """What an open mouth shows; None if it is not open wide enough to show it (WIDE).
+  """What an open mouth shows; None if it is not open wide enough to show it (_WIDE).
 
   Args:
     crop: uint8 [S, S, 3], of a real frame.
     points: of `lip_edges.Points`.
   """
-  if landmarks.lip_gap(points) < WIDE:
+  if landmarks.lip_gap(points) < _WIDE:
     return None
   lips = lip_edges.edges(points, crop)
   columns = lips.middle + lips.half * _ACROSS
