@@ -121,7 +121,7 @@ def seen_again(mouth: Mouth, crop, points) -> Mouth:
 
 
 def interior(crop, points) -> Interior | None:
-  """What an open mouth shows; None if it is not open wide enough to show it (_WIDE).
+  """What an open mouth shows; None if it is not open wide enough to show it.
 
   Args:
     crop: uint8 [S, S, 3], of a real frame.
