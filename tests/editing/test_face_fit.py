@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vidregen_jax.compositing import mouth_shape
+from vidregen_jax.compositing import jaw_line, mouth_shape
 from vidregen_jax.editing import face_fit, lip_motion, speaking_manner
 from vidregen_jax.models import codec, linear_prior, lip_listener
 
@@ -93,6 +93,9 @@ def test_a_frame_moves_no_prediction_that_is_made_without_it(crossed_fit):
   assert (crossed_fit.adapted(expectation, 0).bias > before + 10).all()
 
 
+JAWS = np.arange(4)
+
+
 def shaping(monkeypatch, seen):
   """Makes a crop its gap in hundredths; `seen(gap)` is the gap that is seen in it."""
   given = []
@@ -101,6 +104,8 @@ def shaping(monkeypatch, seen):
     given.append((points, width, mouth))
     return np.full_like(crop, round(100 * (gap + more)))
 
+  monkeypatch.setattr(jaw_line, 'met', lambda crop, points, jaw: (
+    crop, f'{points}{jaw}' if isinstance(points, str) else points))
   monkeypatch.setattr(mouth_shape, 'shaped', shaped)
   monkeypatch.setattr(mouth_shape.landmarks, 'lip_gap', seen)
   monkeypatch.setattr(mouth_shape.landmarks, 'mouth_width', lambda points: .5)
@@ -121,10 +126,10 @@ def test_lips_of_who_is_fitted_are_shaped_and_no_others(crossed_fit, monkeypatch
   crops = np.full((4, 8, 8, 3), 255, np.uint8)
   assert fitted.motion(0, 'listener') is fitted.read(0, np.ones(4)) is None
   wide = lip_motion.MouthWidth()
-  made = fitted.shaped(1, crops, lips(.1, .25, 0, .4, width=1.1), 1., wide, .04)
+  made = fitted.shaped(1, crops, JAWS, lips(.1, .25, 0, .4, width=1.1), 1., wide, .04)
   assert made[:, 0, 0, 0].tolist() == [10, 255, 0, 40]
   assert [each[1] for each in given] == pytest.approx([.55] * 3)
-  assert [each[0] for each in given] == ['a', 'b', 'c']
+  assert [each[0] for each in given] == ['a0', 'b2', 'c3']  # each with its own jaw
   assert {each[2] for each in given} == {'theirs'}
 
 
@@ -134,8 +139,8 @@ def test_a_mouth_that_should_open_less_is_rounded_less(crossed_fit, monkeypatch,
   given = shaping(monkeypatch, lambda points: points)
   fitted = face_fit.Fitted(8, {1: crossed_fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else 'a'))
-  made = fitted.shaped(1, np.zeros((4, 8, 8, 3), np.uint8), lips(.1, .1, .1, .1, width=1.1), amount,
-                       lip_motion.MouthWidth(), .04)
+  made = fitted.shaped(1, np.zeros((4, 8, 8, 3), np.uint8), JAWS,
+                       lips(.1, .1, .1, .1, width=1.1), amount, lip_motion.MouthWidth(), .04)
   assert made[0, 0, 0, 0] == gap and given[0][1] == pytest.approx(width)
 
 
@@ -148,7 +153,7 @@ def test_a_mouth_that_is_seen_less_open_than_it_should_be_is_made_again(crossed_
   fitted = face_fit.Fitted(8, {1: fit}, lambda crop, near=None: (
     crop[0, 0, 0] / 100 if near else 'a'))
   crops = np.zeros((4, 8, 8, 3), np.uint8)
-  shown = fitted.shaped(1, crops, lips(.1, .1, .1, .1), 1., lip_motion.MouthWidth(), .04)
+  shown = fitted.shaped(1, crops, JAWS, lips(.1, .1, .1, .1), 1., lip_motion.MouthWidth(), .04)
   assert shown[0, 0, 0, 0] == made
 
 

@@ -22,7 +22,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from vidregen_jax.compositing import lip_edges, mouth_shape
+from vidregen_jax.compositing import jaw_line, lip_edges, mouth_shape
 from vidregen_jax.editing import lip_motion, speaking_manner
 from vidregen_jax.faces import crop_mask, landmarks
 from vidregen_jax.inference import decoder_fit, mouth_opening, sampling, streaming_codec
@@ -164,23 +164,26 @@ class Fitted:
     gaps = _WIDER * np.maximum(gaps - max(fit.rest, _CLOSED), 0)
     return lip_listener.Lips(gaps, np.full_like(gaps, np.nan))
 
-  def shaped(self, person: int, crops, lips, amount: float, width, seconds: float) -> np.ndarray:
-    """A fitted person's crops uint8 [4, F, F, 3] with lips as they should be.
+  def shaped(self, person: int, crops, jaws, lips, amount: float, width,
+             seconds: float) -> np.ndarray:
+    """A fitted person's crops uint8 [4, F, F, 3] with lips as they should be, and their own jaw.
 
     Crops in which no face is seen stay as they are.
 
     Args:
       person: whose crops they are.
       crops: to shape.
+      jaws: [4, 23, 2] crop fractions of the jaw in the frames that they are pasted into.
       lips: of `read`, or of `lip_motion.LipMotion`.
       amount: how far the mouth opens, as in `mouth_opening.Opening.by`.
       width: lip_motion.MouthWidth of the frames before.
       seconds: from frame to frame.
     """
     made, mouth = [], self.people[person].mouth
-    for crop, gap, wider in zip(crops, *lips, strict=True):
+    for crop, jaw, gap, wider in zip(crops, jaws, *lips, strict=True):
       points = self.points(crop)
       if points is not None:
+        crop, points = jaw_line.met(crop, points, jaw)
         wide = width(1 + min(amount, 1) * (wider - 1), landmarks.mouth_width(points), seconds)
         crop = mouth_shape.seen_to_be(crop, points, amount * gap, wide, mouth, self.points)
       made.append(crop)

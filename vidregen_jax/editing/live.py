@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 
-from vidregen_jax.compositing import colour_limits, lip_edges, mouth_shape, paste
+from vidregen_jax.compositing import colour_limits, jaw_line, lip_edges, mouth_shape, paste
 from vidregen_jax.editing import lip_motion, reference_frames, speaking_manner
 from vidregen_jax.errors import UserError
 from vidregen_jax.exports import pipeline
@@ -345,17 +345,18 @@ class _Mouth:
         own = landmarks.crop(group[i], places.affine[i], self.known.size)
         face = faces[i - at.start]
         if lips is not None:
-          face = self._shaped(face, own, *(of[i - at.start] for of in lips))
+          face = self._shaped(face, own, places.jaw[i], *(of[i - at.start] for of in lips))
         mask = crop_mask.paste_mask(len(face), places.jaw[i], places.mouth_box[i])
         yield paste.paste(group[i], paste.match_rim(face, own, mask), places.affine[i], mask, own)
 
-  def _shaped(self, crop, own, gap, wider):
-    """A made crop uint8 [F, F, 3] with lips as they should be; `own` is the image's."""
+  def _shaped(self, crop, own, jaw, gap, wider):
+    """A made crop uint8 [F, F, 3] with lips as they should be; `own` and `jaw` are the image's."""
     if self.known.mouth.interior is not None:  # before that, nothing is known of the open mouth
       crop = self.known.limits(crop, own)
     self._seen = self.known.points(crop, self._seen)
     if self._seen is None:
       return crop
+    crop, self._seen = jaw_line.met(crop, self._seen, jaw)
     width = self._width(wider, landmarks.mouth_width(self._seen), 1 / self._rate)
     return mouth_shape.shaped(crop, self._seen, gap, width, self.known.mouth)
 

@@ -89,6 +89,7 @@ class _Group:
     start: the first one's index.
     shots: their Shots; fewer at the film's end.
     crops: uint8 [4, F, F, 3] of them, as they are in the source.
+    jaws: [4, 23, 2] of the track, in these.
     made: uint8 [4, S, S, 3], as they are generated; None if they are not.
     lips: of `_Sound.lips`.
     read: [4] lip gaps that are read in its latents; None where they are not.
@@ -98,6 +99,7 @@ class _Group:
   start: int
   shots: list[Shot]
   crops: np.ndarray
+  jaws: np.ndarray
   made: np.ndarray | None
   lips: lip_listener.Lips | None
   read: np.ndarray | None
@@ -210,7 +212,7 @@ class Retake:
     cache = self._encoder.start(2)
     for start in range(run.warm, end, codec.TIME_FACTOR):
       shots = source.peek(codec.TIME_FACTOR)
-      crops, small = self._crops(shots, run)
+      crops, small, jaws = self._crops(shots, run)
       with self._clock('encode', codec.TIME_FACTOR):
         both = np.stack([small, crop_mask.hide_lower_face(small)])
         latents, cache = self._encoder.advance(both, cache)
@@ -230,7 +232,7 @@ class Retake:
           state, made, read = self._make(run, params, state, inputs)
       for _ in range(min(start + codec.TIME_FACTOR, run.stop) - start):
         source.take()
-      yield _Group(start, shots, crops, made, lips, read, seconds)
+      yield _Group(start, shots, crops, jaws, made, lips, read, seconds)
 
   def _finished(self, run, group, width, before):
     """A group's faces [4, F, F, 3] as the person's own, None if none are made, and gaps read.
@@ -250,7 +252,8 @@ class Retake:
         lips = self._fitted.read(person, lip_readout.steadied(group.read, before))
         before = group.read[-1]
       if lips is not None:
-        faces = self._fitted.shaped(person, faces, lips, self._opening(run), width, group.seconds)
+        faces = self._fitted.shaped(person, faces, group.jaws, lips, self._opening(run), width,
+                                    group.seconds)
     return faces, before
 
   def _fade(self, run) -> float:
@@ -349,15 +352,16 @@ class Retake:
     return index < len(self._track) and self._track.valid[index] and (shot == shot[0]).all()
 
   def _crops(self, group, run):
-    """Crops and small crops of 4 shots; one that is missing or of another shot is replaced by the
-    one before.
+    """Crops, small crops and jaws of 4 shots; one that is missing or of another shot is replaced by
+    the one before.
     """
     shown = []
     for shot in group:
       index = shot.frame.index
       shown.append(shot if index < run.stop or self._same_shot(run, index) else shown[-1])
     shown += shown[-1:] * (codec.TIME_FACTOR - len(shown))
-    return np.stack([shot.crop for shot in shown]), np.stack([shot.small_crop for shot in shown])
+    return (np.stack([shot.crop for shot in shown]), np.stack([shot.small_crop for shot in shown]),
+            self._track.jaw[[shot.frame.index for shot in shown]])
 
 
 def _box(affine, source, part, room):
