@@ -60,8 +60,8 @@ _SERVED = ('bash -c "python -m vidregen_jax.app --port 0 > log & '
 _TRAINING = 'vidregen_jax.train ', 'vidregen_jax.adapt', 'make train-demo'
 _LONG = tuple(f'bench.{name}' for name in (
   'adapted', 'appetite', 'attention', 'codec_parts', 'collapse', 'convolutions', 'cycles',
-  'edges', 'editing', 'fits', 'guidance', 'jobs', 'kills', 'long', 'moving_picture', 'own_sound',
-  'rims', 'rounding', 'sampling', 'splash_blocks', 'streaming', 'variants'))
+  'edges', 'editing', 'fits', 'guidance', 'hearing', 'jobs', 'kills', 'long', 'moving_picture',
+  'own_sound', 'rims', 'rounding', 'sampling', 'splash_blocks', 'streaming', 'variants'))
 _RENDERING = tuple(f'data.talkers.{name}' for name in (
   'convert_ict', 'clip', 'make_pack', 'make_speech'))
 # In order: later ones use files that earlier ones made.

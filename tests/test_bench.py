@@ -6,7 +6,7 @@ import cv2
 import jax
 import numpy as np
 
-from bench import crop_coding, kills, sizes, streaming, sync_offsets
+from bench import crop_coding, hearing, kills, sizes, streaming, sync_offsets
 from data.talking_faces import sync_offset
 from vidregen_jax.inference import streaming_codec
 from vidregen_jax.models import codec
@@ -80,3 +80,13 @@ def test_codings_of_crops_are_as_exact_as_they_say():
   assert found['PNG']['PSNR, dB'] is None and found['WebP, lossless']['PSNR, dB'] is None
   assert 30 < found['JPEG 95, 4:4:4']['PSNR, dB'] < found['JPEG 98, 4:4:4']['PSNR, dB']
   assert found['JPEG 95, 4:4:4']['of the bytes'] < found['PNG']['of the bytes'] < 1
+
+
+def test_lips_that_are_seen_two_frames_after_they_are_heard_agree_at_that_lag():
+  random = np.random.default_rng(0)
+  heard = random.normal(size=(80, 2))
+  seen = np.roll(heard, 2, axis=0) * (.5, 2) + .1 * random.normal(size=(80, 2))
+  seen[40] = np.nan  # a frame in which nobody is seen
+  found = hearing.agreement(heard, seen)
+  assert found['lag'] == 2 and abs(found['gap']) < .4
+  assert found['gap_at_lag'] > .95 and found['width_at_lag'] > .95
