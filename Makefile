@@ -10,7 +10,7 @@ VENV ?= .venv
 demo: $(VENV)/.core
 	$(VENV)/bin/python -m demo
 
-# TRAINING=--steps=20 trains shortly, to see that it runs.
+# TRAINING=--steps=20 trains and streams shortly, to see that it runs.
 train-demo: $(VENV)/.train
 	$(VENV)/bin/python -m demo train $(TRAINING)
 

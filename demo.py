@@ -2,7 +2,7 @@
 
   python -m demo          with the bundled model
   python -m demo train    train a tiny model on the bundled talkers first, and work with that;
-                          --steps=20 trains shortly, to see that it runs
+                          --steps=20 trains and streams shortly, to see that it runs
 
   out/words.mp4         three of its words are replaced, and nothing else
   out/translation.mp4   the mouth follows another soundtrack from beginning to end
@@ -32,7 +32,7 @@ BUNDLED = pathlib.Path('checkpoints/talkers')
 TRAINED = OUT / 'generator' / 'export'
 CONSENT = 'The person shown is rendered and the voice is synthetic; nobody had to be asked.'
 OLD_WORDS, NEW_WORDS = 'wrote four poems', 'opened the window'  # of source and of truth
-STREAM_SECONDS = 20
+STREAM_SECONDS, SHORT_SECONDS = 20, 3
 
 TRAINING = (
   ('crops of the bundled clips', ['data.talkers.talkers', '--size', '64', '--data_dir', str(OUT)]),
@@ -166,8 +166,12 @@ def translate(checkpoint):
 # --------------------------------------------------------------------------------------------------
 
 
-def stream(checkpoint):
+def stream(checkpoint, length):
   """Streams the clip, back and forth, with the sound of the truth and of the pack's test clips.
+
+  Args:
+    checkpoint: folder.
+    length: seconds.
 
   Returns:
     How it kept up and followed: a dict for the report.
@@ -182,7 +186,7 @@ def stream(checkpoint):
   rate = float(info.rate)
   there = [frame.image for frame in video.frames(SOURCE)]
   back_and_forth = [*there, *there[-2:0:-1]]
-  count = round(STREAM_SECONDS * rate)
+  count = round(length * rate)
   video_writer.write_clip(camera, [back_and_forth[i % len(back_and_forth)] for i in range(count)],
                           info.rate)
   for path in [TRUTH, *sorted((PACK / 'test').glob('*.mp4'))]:
@@ -193,10 +197,10 @@ def stream(checkpoint):
     gaps.append(known.truth(np.arange(frames) / rate))
     if sum(map(len, gaps)) >= count:
       break
-  waveform.write_wav(microphone, np.concatenate(heard, 1)[:, :STREAM_SECONDS * sample_rate],
+  waveform.write_wav(microphone, np.concatenate(heard, 1)[:, :length * sample_rate],
                      sample_rate)
 
-  seconds = step(f'the stream, {STREAM_SECONDS} seconds', 'examples.live', camera, microphone,
+  seconds = step(f'the stream, {length} seconds', 'examples.live', camera, microphone,
                  '--checkpoint', checkpoint, '--consent', CONSENT, '--page', '--out', out)
 
   seen = tracks.track_file(out)
@@ -219,7 +223,7 @@ def main():
   checkpoint, began = TRAINED if given.what else BUNDLED, time.monotonic()
   files.write_json(OUT / 'report.json', {
     'words': edit_words(checkpoint), 'translation': translate(checkpoint),
-    'stream': stream(checkpoint)})
+    'stream': stream(checkpoint, SHORT_SECONDS if given.steps else STREAM_SECONDS)})
   terminal.say_text(f'\nmade in {time.monotonic() - began:.0f} seconds:')
   for name, what in (('words', 'the edit by words'), ('translation', 'the translation'),
                      ('stream', 'the stream')):

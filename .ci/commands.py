@@ -26,6 +26,7 @@ DOCUMENTS = ('README.md', 'docs/*.md', 'bench/README.md', 'launch/README.md',
              'data/talkers/README.md')
 CLIPS = {'train': 8, 'validation': 3, 'test': 6}  # in each split of the pack in the copy
 CORE, TRAIN = '', 'train'
+READY = 'ready'  # a file in a finished environment: where packages are that it sees besides its own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,16 +262,35 @@ def copy():
   return folder
 
 
+def location(extras):
+  """The folder of the environment with the given extras."""
+  return WORK / ('venv-' + (extras.replace(',', '-') or 'core'))
+
+
 def environment(extras, folder):
-  """The folder of an environment with the given extras, made if it is not there yet."""
-  venv = WORK / ('venv-' + (extras.replace(',', '-') or 'core'))
-  if not (venv / 'ready').exists():
-    shutil.rmtree(venv, ignore_errors=True)
-    subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
-    subprocess.run([venv / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', '--editable',
-                    f'.[{extras}]' if extras else '.'], cwd=folder, check=True)
-    (venv / 'ready').touch()
+  """The folder of an environment with the given extras, made if it is not there yet.
+
+  It sees what is in the environment without the last of them, and only the rest is installed.
+  """
+  venv = location(extras)
+  if (venv / READY).exists():
+    return venv
+  shutil.rmtree(venv, ignore_errors=True)
+  subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
+  seen = ''
+  if extras:
+    fewer = environment(extras.rpartition(',')[0], folder)
+    seen = f'{packages(fewer)}\n{(fewer / READY).read_text()}'
+    (packages(venv) / 'fewer.pth').write_text(seen)
+  subprocess.run([venv / 'bin' / 'python', '-m', 'pip', 'install', '--quiet', '--editable',
+                  f'.[{extras}]' if extras else '.'], cwd=folder, check=True)
+  (venv / READY).write_text(seen)
   return venv
+
+
+def packages(venv):
+  """Where an environment's packages are."""
+  return next((venv / 'lib').glob('python*')) / 'site-packages'
 
 
 def attempt(command, venv, folder):
@@ -285,15 +305,15 @@ def attempt(command, venv, folder):
   for name in ('PYTHONPATH', 'PYTHONHOME', 'MAKEFLAGS', 'MAKELEVEL'):
     made.pop(name, None)
   words = shlex.split(command)
-  if words[0] == 'make':  # its target makes an environment of its own, as in a fresh clone
-    venv = WORK / f'venv-{words[1]}'
-    shutil.rmtree(venv, ignore_errors=True)
-    made.update(VENV=str(venv), PATH=os.environ['PATH'])
+  if words[0] == 'make':  # its target makes the environment, as in a fresh clone
+    made.update(PATH=os.environ['PATH'])
     words += [f'VENV={venv}', f'PYTHON={sys.executable}']
   done = subprocess.run(words, cwd=folder, env=made, check=False, stdout=subprocess.PIPE,
                         stderr=subprocess.STDOUT, text=True, errors='replace')
   if words[0] == 'make':
     shutil.rmtree(folder / 'out', ignore_errors=True)
+    if venv.exists() and not done.returncode:
+      (venv / READY).write_text('')
   if done.returncode:
     print(done.stdout[-4000:])
   return done.returncode
@@ -312,7 +332,8 @@ def main():
     return 0
   folder, failed = copy(), []
   for trial, path, command in rows:
-    venv = environment(trial.extras, folder)
+    make = command.startswith('make ')
+    venv = location(trial.extras) if make else environment(trial.extras, folder)
     began = time.monotonic()
     status = attempt(command, venv, folder)
     print(f'{"ok" if status == 0 else f"STATUS {status}":10} {time.monotonic() - began:5.0f} s  '
