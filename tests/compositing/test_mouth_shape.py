@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from vidregen_jax.compositing import lip_edges, mouth_appearance, mouth_shape
+from vidregen_jax.compositing import colour_limits, lip_edges, mouth_appearance, mouth_shape
 from vidregen_jax.evaluation import lip_sync
 from vidregen_jax.faces import landmarks, tracks
 from vidregen_jax.media import video
@@ -151,6 +151,21 @@ def test_a_closed_mouth_shows_no_interior(points, person):
   assert mouth_shape.interior(person[1], points(person[1])) is None
 
 
+def test_below_the_teeth_of_narrow_mouths_it_is_as_dark_as_in_others(points, person):
+  """Only where nothing wider is seen; and of closed ones nothing is known."""
+  wide, closed = person
+  narrow = mouth_shape.shaped(closed, points(closed), .06, np.nan, mouth_of(wide, points))
+  gap = gap_of(points, narrow)
+  assert .02 < gap < .05
+  within = lambda *crops: mouth_shape.known(
+    crops, np.array([gap_of(points, crop) for crop in crops]), points).interior
+  ajar = within(narrow, closed, closed)
+  assert ajar.ajar and not within(narrow, wide, closed).ajar
+  np.testing.assert_allclose(ajar.dark / colour_limits.light(narrow), (.5, .33, .31))
+  assert 0 < ajar.depth.max() < .05
+  assert within(closed, closed, closed) is None
+
+
 def test_what_shows_no_face_has_no_points(points):
   assert points(np.full((SIZE, SIZE, 3), 128, np.uint8)) is None
 
@@ -207,7 +222,8 @@ def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeyp
   """Crop i shows i of them; one that is hardly open, half as wide as the widest, does not count."""
   crops = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
   monkeypatch.setattr(mouth_shape, 'interior',
-                      lambda crop, points: crop.any() and types.SimpleNamespace(teeth=crop.max()))
+                      lambda crop, points, ajar=False: None if ajar else (
+                        crop.any() and types.SimpleNamespace(teeth=crop.max())))
   monkeypatch.setattr(mouth_appearance, 'of_person', lambda crops, points: len(crops))
   seen = lambda crop: 'points'
   within = lambda *given: mouth_shape.known(crops, *given).interior
@@ -221,7 +237,8 @@ def test_of_the_wide_mouths_the_one_with_most_teeth_shows_what_is_within(monkeyp
 
 def test_a_later_frame_is_taken_where_it_shows_clearly_more(monkeypatch):
   """More teeth, in a mouth that is nearly as wide open."""
-  shown = lambda teeth, depth: types.SimpleNamespace(teeth=teeth, depth=np.array([depth]))
+  shown = lambda teeth, depth, ajar=False: types.SimpleNamespace(
+    teeth=teeth, depth=np.array([depth]), ajar=ajar)
   appearance = types.SimpleNamespace(seeing=lambda crop, points: (crop, points))
   mouth = mouth_shape.Mouth(shown(.02, .1), appearance)
   for found, taken in ((None, False), (shown(.025, .1), False), (shown(.03, .1), True),
@@ -230,7 +247,10 @@ def test_a_later_frame_is_taken_where_it_shows_clearly_more(monkeypatch):
     after = mouth_shape.seen_again(mouth, 'crop', 'points')
     assert after.interior is (found if taken else mouth.interior)
     assert after.appearance == ('crop', 'points')
-    assert mouth_shape.seen_again(mouth_shape.Mouth(), 'crop', 'points').interior is found
+    ajar = mouth_shape.Mouth(shown(.02, .1, ajar=True))  # anything that is wide is more
+    for little in (mouth_shape.Mouth(), ajar):
+      after = mouth_shape.seen_again(little, 'crop', 'points')
+      assert after.interior is (found or little.interior)
 
 
 def test_teeth_are_light_and_not_red(points, person):

@@ -12,6 +12,7 @@ that frame shows, and below that the dark of the mouth; with as much light as is
 """
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
@@ -25,7 +26,11 @@ _STEP = .004  # rows of an interior, in distances between the eyes
 _COLUMNS = 65
 _ACROSS = np.linspace(-1, 1, _COLUMNS)  # of an interior: from corner to corner
 _EDGE = 1.2  # pixels over which an interior begins at the lips
-_WIDE = .05  # lip gap of a mouth that shows what is within
+# Lip gaps of mouths that show all that is within, and a little of it: where a person's frames show
+# no wider one, what lies deeper is as dark as in others, in shares of the light on the face (R, G,
+# B; medians of four speakers of GRID and two people with lighter and darker skin).
+_WIDE, _AJAR = .05, .02
+_USUALLY_DARK = .5, .33, .31
 # Of the frames with at least the first share of the widest gap, the widest ones, that which shows
 # most of the upper teeth shows what is within: the widest is often a yawn with two of them. Teeth
 # are at least .4 to .8 as light as the face, redder than it by less than half of the third, of 1,
@@ -62,6 +67,7 @@ class Interior:
     height: of the upper lip below the nose, in eye distances.
     dark: [3], what lies deeper.
     teeth: how much of the upper teeth is seen, in squared eye distances.
+    ajar: whether it is of a mouth that shows only a little.
   """
 
   texture: np.ndarray
@@ -69,6 +75,7 @@ class Interior:
   height: float
   dark: np.ndarray
   teeth: float = 0.
+  ajar: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,7 +106,10 @@ def known(crops, gaps, points) -> Mouth:
   wide = np.flatnonzero(gaps >= _OPEN * np.nanmax(gaps))
   wide = wide[np.argsort(-gaps[wide], kind='stable')][:_OPEN_FRAMES]
   seen = [(crops[i], points(crops[i])) for i in wide]
-  found = [each for each in (interior(*each) for each in seen if each[1] is not None) if each]
+  seen = [each for each in seen if each[1] is not None]
+  found = [each for each in itertools.starmap(interior, seen) if each]
+  if not found and seen:  # the widest of narrow ones
+    found = [each for each in [interior(*seen[0], ajar=True)] if each]
   return Mouth(max(found, key=lambda each: each.teeth, default=None), appearance)
 
 
@@ -114,20 +124,21 @@ def seen_again(mouth: Mouth, crop, points) -> Mouth:
   if mouth.appearance is not None:
     mouth = dataclasses.replace(mouth, appearance=mouth.appearance.seeing(crop, points))
   found, before = interior(crop, points), mouth.interior
-  if found is None or before is not None and (
+  if found is None or before is not None and not before.ajar and (
       found.teeth < _MORE * before.teeth or found.depth.max() < _OPEN * before.depth.max()):
     return mouth
   return dataclasses.replace(mouth, interior=found)
 
 
-def interior(crop, points) -> Interior | None:
+def interior(crop, points, ajar: bool = False) -> Interior | None:
   """What an open mouth shows; None if it is not open wide enough to show it.
 
   Args:
     crop: uint8 [S, S, 3], of a real frame.
     points: of `lip_edges.Points`.
+    ajar: whether a narrow one will do, below whose teeth it is usually dark.
   """
-  if landmarks.lip_gap(points) < _WIDE:
+  if landmarks.lip_gap(points) < (_AJAR if ajar else _WIDE):
     return None
   lips = lip_edges.edges(points, crop)
   columns = lips.middle + lips.half * _ACROSS
@@ -141,9 +152,10 @@ def interior(crop, points) -> Interior | None:
                       rows.astype(np.float32), cv2.INTER_LINEAR)
   seen = texture[(down < lower - upper) & (np.abs(_ACROSS) < _MIDDLE)]
   luma = seen.mean(1)
-  return Interior(texture, (lower - upper) / lips.eyes, _height(lips),
-                  seen[luma <= np.quantile(luma, _DARK)].mean(0),
-                  _teeth(texture, (lower - upper) / lips.eyes, lips, crop))
+  dark = (np.array(_USUALLY_DARK) * colour_limits.light(crop) if ajar
+          else seen[luma <= np.quantile(luma, _DARK)].mean(0))
+  return Interior(texture, (lower - upper) / lips.eyes, _height(lips), dark,
+                  _teeth(texture, (lower - upper) / lips.eyes, lips, crop), ajar)
 
 
 def _teeth(texture, depth, lips, crop):
