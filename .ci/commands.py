@@ -146,9 +146,9 @@ TRIALS = (
   Trial('python -m vidregen_jax.plan', TRAIN,
         run='python -m vidregen_jax.plan --config=configs/generator.py:tiny --topology=here'),
   *(Trial(f'python -m bench.{name}', TRAIN, run=f'python -m bench.{name} {short}')
-    for name, short in (('sizes', ''), ('seams', '--clips=2'), ('occluders', '--clips=1'),
-                        ('familiarity', '--clips=1'), ('shot_boundaries', '--clips=2'),
-                        ('quality', 'IN.mp4'),
+    for name, short in (('sizes', ''), ('seams', '--clips=2 --fades=0.2'),
+                        ('occluders', '--clips=1'), ('familiarity', '--clips=1'),
+                        ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
                         ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
                         ('sync_offsets', '--clips=2'),
                         ('crop_coding', '--dataset=out/talkers/64 --clips=1'),

@@ -24,7 +24,6 @@ from vidregen_jax.media import video
 from vidregen_jax.provenance import consent
 
 _SPAN = 0.40, 0.65
-_FADES = 0.0, 0.1, 0.2, 0.4
 _SIZE = 96
 
 
@@ -36,7 +35,7 @@ def jumps(path, track, at):
   return identity_metrics.jumps(crops[None], where)[0][at]
 
 
-def measure(machine, clip, other, folder):
+def measure(machine, clip, other, fades, folder):
   """Jumps by row of the table: at the left and at the right edge; of real footage, all."""
   track = tracks.track_file(clip.path)
   span = tuple(share * clip.seconds for share in _SPAN)
@@ -45,7 +44,7 @@ def measure(machine, clip, other, folder):
   jump = functools.partial(jumps, track=track)
   rows = {'source, everywhere': jump(clip.path, at=slice(None)),
           'source, at the edges': jump(clip.path, at=edges)}
-  for fade in _FADES:
+  for fade in fades:
     out = folder / f'{clip.path.stem}_{fade}.mp4'
     editor.regenerate(
       preparation.Edit(str(clip.path), consent.of('rendered people'), str(out), str(other.path),
@@ -63,6 +62,8 @@ def parser():
                      help='folder of the rendered talkers (default %(default)s)')
   flags.add_argument('--clips', type=cli.whole(2), default=16,
                      help='how many clips at most (default %(default)s)')
+  flags.add_argument('--fades', type=cli.several(cli.number(0)), default=[0., .1, .2, .4],
+                     help='seconds of cross-fades to compare (default 0,0.1,0.2,0.4)')
   flags.add_argument('--teacher', action='store_true',
                      help='sample with the generator, also where the checkpoint has a student')
   flags.add_argument('--json', help='file for all figures')
@@ -81,7 +82,8 @@ def run(flags):
   with tempfile.TemporaryDirectory() as folder:
     pairs = [(a, b) for a, b in lip_sync.pair(clips) if b.seconds > _SPAN[1] * a.seconds]
     for clip, other in tqdm.tqdm(pairs[:flags.clips], unit='clip'):
-      for name, found in measure(machine, clip, other, pathlib.Path(folder)).items():
+      measured = measure(machine, clip, other, flags.fades, pathlib.Path(folder))
+      for name, found in measured.items():
         rows.setdefault(name, []).append(found)
   print('| lower face, from frame to frame | left edge | right edge | 95th percentile of both |')
   print('|---|---|---|---|')
