@@ -149,11 +149,11 @@ TRIALS = (
     for name, short in (('sizes', ''), ('seams', '--clips=2 --fades=0.2'),
                         ('occluders', '--clips=1'), ('familiarity', '--clips=1'),
                         ('shot_boundaries', '--clips=2'), ('quality', 'IN.mp4'),
-                        ('footage', '--out=out/footage_bench --copies=8 --kills=0 --sizes=64'),
+                        ('footage', '--out=out/footage_bench --copies=2 --kills=0 --sizes=64'),
                         ('sync_offsets', '--clips=2'),
                         ('crop_coding', '--dataset=out/talkers/64 --clips=1'),
                         ('windows', '--dataset=out/talkers/64 --seconds=1'),
-                        ('mutations', '--runs=2'), ('hostile', '--only=pipe'))),
+                        ('mutations', '--runs=2'), ('hostile', '--only="pipe as the source"'))),
   # These take minutes to hours, or need weights or a head model that are not here: only their
   # import is tried.
   *(Trial(f'python -m {name}', TRAIN, run=_import(*_LONG)) for name in _LONG),
