@@ -88,6 +88,20 @@ def compilation(request):
   jax.clear_caches()
 
 
+@pytest.fixture(scope='module', autouse=True)
+def fitting(request):
+  """Fitting to the person takes most of a short edit: edits that do not ask for it go without.
+
+  In modules with `pytestmark = pytest.mark.fitted` they do as they do by default.
+  """
+  from vidregen_jax.editing import face_fit  # after the environment is set
+
+  with pytest.MonkeyPatch.context() as patch:
+    if request.node.get_closest_marker('fitted') is None:
+      patch.setattr(face_fit, 'SMALL', 0)
+    yield
+
+
 def pytest_terminal_summary(terminalreporter):
   """Says in words what was not tested: a letter among dots is not seen."""
   reasons = collections.Counter(report.longrepr[2].removeprefix('Skipped: ')

@@ -7,6 +7,8 @@ import vidregen_jax
 from vidregen_jax.evaluation import lip_gap_probe, lip_sync
 from vidregen_jax.faces import tracks
 
+pytestmark = pytest.mark.fitted
+
 SPAN = .4, 1.6
 
 

@@ -47,7 +47,7 @@ def other(pack_folder):
   return max((pack_folder / 'test').glob('*.mp4'), key=lambda path: video.probe(path).duration)
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def edited(checkpoint, clip, other, tmp_path_factory):
   out = tmp_path_factory.mktemp('edited') / 'out.mp4'
   status = regenerate.main([
