@@ -31,8 +31,8 @@ def edited(tiny_model, clips, tmp_path_factory):
   """What was told while a clip was edited, and the report."""
   told, (source, sound) = [], clips
   report = vidregen_jax.edit(
-    source, audio=sound, spans=[SPAN], model=tiny_model, consent=CONSENT, progress=told.append,
-    out=tmp_path_factory.mktemp('edited') / 'out.mp4')
+    source, audio=sound, spans=[SPAN], model=tiny_model, consent=CONSENT, fit_face=True,
+    progress=told.append, out=tmp_path_factory.mktemp('edited') / 'out.mp4')
   return told, report
 
 
