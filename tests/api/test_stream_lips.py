@@ -5,6 +5,7 @@ import pytest
 
 import vidregen_jax
 from vidregen_jax.api import streaming
+from vidregen_jax.compositing import jaw_line
 from vidregen_jax.editing import live
 from vidregen_jax.evaluation import lip_gap_probe, lip_sync
 from vidregen_jax.faces import tracks
@@ -24,9 +25,12 @@ def clips(pack_folder):
   return lip_sync.read_clips(pack_folder, 'test')[4:6]
 
 
-def test_lips_open_as_is_heard(clips, model, tmp_path):
-  """As decoded, in small crops, they would open half as far."""
+def test_lips_open_as_is_heard(clips, model, tmp_path, monkeypatch):
+  """As decoded, in small crops, they would open half as far. Each face ends at its image's jaw."""
   shown, heard = clips
+  met, jaws = jaw_line.met, []
+  monkeypatch.setattr(jaw_line, 'met', lambda crop, points, jaw: (
+    jaws.append(jaw), met(crop, points, jaw))[1])
   images = [frame.image for frame in video.frames(shown.path)]
   samples, rate, _ = waveform.read(heard.path)
   sound = waveform.resample(waveform.mono_16k(samples, rate), 16_000, streaming.SAMPLE_RATE)
@@ -37,6 +41,9 @@ def test_lips_open_as_is_heard(clips, model, tmp_path):
   found, truth = tracks.track_file(tmp_path / 'made.mp4').lip_gap, heard.truth(times)
   assert lip_gap_probe.correlation(found, truth) > .85
   assert np.nanstd(found) > .55 * truth.std()
+  assert len(jaws) == len(made)
+  chins, own = np.array(jaws)[:, 11, 1], tracks.track_file(shown.path).jaw[:len(jaws), 11, 1]
+  assert np.abs(chins - own).max() < .3 * np.ptp(own)
 
 
 def test_the_person_is_known_by_as_many_images_as_there_are(clips, model):

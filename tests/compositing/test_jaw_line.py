@@ -73,6 +73,16 @@ def test_what_is_between_lips_and_chin_goes_part_of_the_way(points, person):
   assert shown.shape == person[1].shape and shown.dtype == np.uint8
 
 
+def test_far_below_the_chin_nothing_moves(points, person):
+  """A collar stays where it is."""
+  seen = points(person[1]) - (0, 80, 0)
+  jaw = seen[list(landmarks.JAW), :2] / SIZE + (0, 10 / SIZE)
+  shown, _ = jaw_line.met(person[1], seen, jaw)
+  changed = np.flatnonzero((shown != person[1]).any((1, 2)))
+  chin = round(seen[CHIN, 1])
+  assert changed[0] < chin < changed[-1] < chin + 10 + .12 * SIZE + 2 < SIZE
+
+
 def test_a_face_with_its_own_jaw_stays_as_it_is(points, person):
   seen = points(person[0])
   shown, moved = jaw_line.met(person[0], seen, seen[list(landmarks.JAW), :2] / SIZE)

@@ -163,6 +163,9 @@ def test_below_the_teeth_of_narrow_mouths_it_is_as_dark_as_in_others(points, per
   assert ajar.ajar and not within(narrow, wide, closed).ajar
   np.testing.assert_allclose(ajar.dark / colour_limits.light(narrow), (.5, .33, .31))
   assert 0 < ajar.depth.max() < .05
+  narrower = mouth_shape.shaped(closed, points(closed), .055, np.nan, mouth_of(wide, points))
+  assert .02 < gap_of(points, narrower) < gap
+  np.testing.assert_array_equal(within(narrower, narrow).depth, ajar.depth)  # of the wider one
   assert within(closed, closed, closed) is None
 
 

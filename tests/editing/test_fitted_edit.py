@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import vidregen_jax
+from vidregen_jax.compositing import jaw_line
 from vidregen_jax.evaluation import lip_gap_probe, lip_sync
 from vidregen_jax.faces import tracks
 
@@ -18,7 +19,17 @@ def clips(pack_folder):
 
 
 @pytest.fixture(scope='module')
-def edits(clips, tmp_path_factory):
+def jaws():
+  """Those at which made faces were to end, in order, of both edits."""
+  met, given = jaw_line.met, []
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jaw_line, 'met', lambda crop, points, jaw: (
+      given.append(jaw), met(crop, points, jaw))[1])
+    yield given
+
+
+@pytest.fixture(scope='module')
+def edits(clips, jaws, tmp_path_factory):
   """(report, track) by opening, of the first clip with the second one's sound."""
   folder, found = tmp_path_factory.mktemp('edits'), {}
   for opening in (1., 0.):
@@ -54,3 +65,12 @@ def test_a_mouth_that_is_to_stay_closed_is_closed(edits):
   assert report.fitted.people['1'].opening == 0
   _, found = gaps(track)
   assert (found <= lip_sync.OPEN).all()
+
+
+def test_a_made_face_ends_at_its_own_frames_jaw(clips, edits, jaws):
+  (start, stop), = edits[0.][0].regenerated_frames
+  own = tracks.track_file(clips[0].path).jaw
+  first = next(i for i in range(start + 1) if (own[i] == jaws[0]).all())
+  count = len(jaws) // 2
+  assert first + count >= stop
+  np.testing.assert_array_equal(jaws[:count], own[first:first + count])
