@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from scipy import linalg
 
 from vidregen_jax.distributed import sharding
 from vidregen_jax.errors import UserError
@@ -475,9 +476,12 @@ def principal_maps(config: CodecConfig, groups) -> dict:
   for row in range(cells):
     for column in range(cells):
       x = patches[:, row, column] - mean[row, column]
-      values, vectors = np.linalg.eigh(x @ x.T)  # N x N, far smaller than the pixels' covariance
-      values = np.maximum(values[-channels:], 1e-6)
-      bases[row, column] = x.T @ (vectors[:, -channels:] / np.sqrt(values))
+      # N x N, far smaller than the pixels' covariance. This driver finds some of the vectors in a
+      # third of the time that all take (N = 1200).
+      values, vectors = linalg.eigh(x @ x.T, subset_by_index=(len(x) - channels, len(x) - 1),
+                                    driver='evx')
+      values = np.maximum(values, 1e-6)
+      bases[row, column] = x.T @ (vectors / np.sqrt(values))
       energy += values.sum() / len(x)
   rotation, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((channels, channels)))
   bases = bases @ rotation.astype(np.float32)
