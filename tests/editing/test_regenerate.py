@@ -714,8 +714,8 @@ def test_what_a_killed_edit_left_is_swept_by_the_next(checkpoint, clip, other, t
 def test_nobody_need_listen(checkpoint, clip, other, edited, tmp_path):
   """Neither a reader that leaves nor a full disk behind stdout ends an edit, or changes it."""
   command = [sys.executable, '-m', 'vidregen_jax.regenerate', str(clip), '--audio', str(other),
-             '--span', '0.60-1.00', '--checkpoint', str(checkpoint), '--consent', CONSENT, '--out',
-             str(tmp_path / 'out.mp4')]
+             '--span', '0.60-1.00', '--checkpoint', str(checkpoint), '--consent', CONSENT,
+             '--no-fit_face', '--out', str(tmp_path / 'out.mp4')]
   ended = subprocess.run(['bash', '-c', '"$@" > /dev/full 2> >(head -c 1 > /dev/null)', '-',
                           *command], cwd=pathlib.Path(__file__).parents[2], check=False,
                          timeout=300)
