@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
+import rendered_crops
 
 from vidregen_jax.compositing import jaw_line, lip_edges
-from vidregen_jax.evaluation import lip_sync
-from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import video
+from vidregen_jax.faces import landmarks
 
 SIZE = 288
 CHIN, LOWER_LIP = 152, 17
@@ -19,13 +18,7 @@ def points():
 
 @pytest.fixture(scope='module')
 def person(pack_folder):
-  """Crops uint8 [S, S, 3] of a rendered person, the mouth widest and closed."""
-  clip = lip_sync.read_clips(pack_folder, 'test')[0]
-  track, found = tracks.track_file(clip.path), []
-  for index in (int(track.lip_gap.argmax()), int(track.lip_gap.argmin())):
-    frame, = video.frames(clip.path, index, index + 1)
-    found.append(landmarks.crop(frame.image, track.affine[index], SIZE))
-  return found
+  return rendered_crops.widest_and_closed(pack_folder, SIZE)
 
 
 def jaw_of(points, crop):

@@ -5,11 +5,10 @@ import types
 
 import numpy as np
 import pytest
+import rendered_crops
 
 from vidregen_jax.compositing import colour_limits, lip_edges, mouth_appearance, mouth_shape
-from vidregen_jax.evaluation import lip_sync
-from vidregen_jax.faces import landmarks, tracks
-from vidregen_jax.media import video
+from vidregen_jax.faces import landmarks
 
 SIZE = 288
 CHANGED = 4  # grey levels
@@ -22,13 +21,7 @@ def points():
 
 @pytest.fixture(scope='module')
 def person(pack_folder):
-  """Crops of a rendered person, the mouth widest and closed: uint8 [S, S, 3] each."""
-  clip = lip_sync.read_clips(pack_folder, 'test')[0]
-  track, found = tracks.track_file(clip.path), []
-  for index in (int(track.lip_gap.argmax()), int(track.lip_gap.argmin())):
-    frame, = video.frames(clip.path, index, index + 1)
-    found.append(landmarks.crop(frame.image, track.affine[index], SIZE))
-  return found
+  return rendered_crops.widest_and_closed(pack_folder, SIZE)
 
 
 def gap_of(points, crop):
@@ -161,7 +154,8 @@ def test_below_the_teeth_of_narrow_mouths_it_is_as_dark_as_in_others(points, per
     crops, np.array([gap_of(points, crop) for crop in crops]), points).interior
   ajar = within(narrow, closed, closed)
   assert ajar.ajar and not within(narrow, wide, closed).ajar
-  np.testing.assert_allclose(ajar.dark / colour_limits.light(narrow), (.5, .33, .31))
+  np.testing.assert_allclose(ajar.dark / colour_limits.light(narrow),
+                             mouth_shape._USUALLY_DARK)
   assert 0 < ajar.depth.max() < .05
   narrower = mouth_shape.shaped(closed, points(closed), .055, np.nan, mouth_of(wide, points))
   assert .02 < gap_of(points, narrower) < gap

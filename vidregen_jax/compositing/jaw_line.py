@@ -47,8 +47,8 @@ def met(crop, points, jaw):
   shown[top:] = cv2.remap(
     crop[top:], np.broadcast_to(columns, from_rows.shape).astype(np.float32),
     from_rows.astype(np.float32), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-  x, y, _ = points.T
-  by = np.interp(x, columns, moved / np.maximum(made - lips, 1))
+  (x, y, _), length = points.T, np.maximum(made - lips, 1)
+  by, longest = (np.interp(x, columns, each) for each in (moved / length, length))
   points = points.copy()
-  points[:, 1] += by * np.clip(y - lips, 0, np.interp(x, columns, np.maximum(made - lips, 1)))
+  points[:, 1] += by * np.clip(y - lips, 0, longest)
   return shown, points
